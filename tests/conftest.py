@@ -1,0 +1,54 @@
+"""What every test shares: the event loop it runs on, and how hard Hypothesis tries.
+
+`--loop` chooses the loop of every async test, `--hypothesis-profile` the effort. A state machine takes its settings
+from `settings.get_profile("model")`, whose total of steps follows the profile, or `EVENTBUS_STEPS` when that is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+try:
+    import uvloop
+except ImportError:  # no wheel for this platform
+    LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+else:
+    LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+
+STEPS_PER_EXAMPLE = 50
+STEPS = {"fast": 5_000, "ci": 50_000, "torture": 2_000_000}
+
+# Shared machines are slow at times: neither a deadline nor slow generation is a verdict on the code.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("fast", PATIENT, max_examples=25)
+settings.register_profile("ci", PATIENT, max_examples=100, derandomize=True, database=None)
+settings.register_profile("torture", PATIENT, max_examples=5_000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loop", choices=tuple(LOOPS), default=next(iter(LOOPS)), help="event loop of the async tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    profile = config.getoption("--hypothesis-profile") or "fast"
+    steps = int(os.environ.get("EVENTBUS_STEPS", STEPS.get(profile, STEPS["fast"])))
+    settings.load_profile(profile)
+    settings.register_profile(
+        "model", max_examples=max(1, steps // STEPS_PER_EXAMPLE), stateful_step_count=STEPS_PER_EXAMPLE
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"event loop: {config.getoption('--loop')}"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    name = config.getoption("--loop")
+    return {name: LOOPS[name]}
