@@ -1,0 +1,107 @@
+"""Lint: traps already met, each as one rule over the syntax tree, each shown to bite on an example of its own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CODE = "eventbus quantum_trader examples benchmarks"
+FILES = [file for folder in (*CODE.split(), "tests") for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def dotted(node: ast.AST) -> str:
+    """`asyncio.wait_for` for the expression `asyncio.wait_for`; a call or subscript on the way is left out."""
+    match node:
+        case ast.Attribute(value=value, attr=attr):
+            return f"{dotted(value)}.{attr}".lstrip(".")
+        case ast.Name(id=name):
+            return name
+        case _:
+            return ""
+
+
+def named(pattern: str) -> Callable[[ast.AST], bool]:
+    """Whether a node mentions, as a name or an import, something that `pattern` matches whole."""
+    matches = re.compile(pattern).fullmatch
+
+    def mentions(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return any(matches(f"{node.module}.{alias.name}") for alias in node.names)
+        if isinstance(node, ast.Import):
+            return any(matches(alias.name) for alias in node.names)
+        return isinstance(node, ast.Attribute | ast.Name) and matches(dotted(node)) is not None
+
+    return mentions
+
+
+def text(pattern: str) -> Callable[[ast.AST], bool]:
+    """Whether a node is a string in which `pattern` is found."""
+    return lambda node: (
+        isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.search(pattern, node.value))
+    )
+
+
+def dropped_task(node: ast.AST) -> bool:
+    """A task that nobody keeps may be collected while it waits. A task group (named group or tg) keeps its own."""
+    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        return False
+    return re.fullmatch(r"(?!(group|tg)\.)(.*\.)?(create_task|ensure_future)", dotted(node.value.func)) is not None
+
+
+def trims_by_length(node: ast.AST) -> bool:
+    """A stream cut to a length loses what its slowest reader has not seen; a deque may be as short as it likes."""
+    if isinstance(node, ast.Call) and re.fullmatch(r".*\.(xadd|xtrim)", dotted(node.func)):
+        return any(keyword.arg == "maxlen" for keyword in node.keywords)
+    return text(r"\bMAXLEN\b")(node)
+
+
+class Rule(NamedTuple):
+    name: str
+    where: str  # folders or files
+    found: Callable[[ast.AST], bool]
+    example: str
+    but: str = ""
+
+
+RULES = [
+    Rule(
+        "wait_for swallows a cancel", CODE + " tests", named(r"asyncio\.(tasks\.)?wait_for"), "asyncio.wait_for(x, 1)"
+    ),
+    Rule("every task has a parent", CODE + " tests", dropped_task, "asyncio.create_task(x())"),
+    Rule("the clock tells the time", CODE, named(r"time\.time(_ns)?"), "time.time()", but="eventbus/clock.py"),
+    Rule("pydantic_core reads JSON", "eventbus", named(r"json\.loads?"), "from json import loads"),
+    Rule("nothing is unpickled", CODE, named(r"(pickle|marshal|shelve|yaml)(\..*)?"), "import pickle"),
+    Rule("nothing is evaluated", CODE, named(r"eval|exec"), "eval('1')"),
+    Rule("money is no float", "quantum_trader/execution/ledger.py", named("float"), "float(x)"),
+    Rule("trimming by length loses events", "eventbus", trims_by_length, "redis.xadd(s, f, maxlen=9)"),
+    Rule("ids are not in commit order", "eventbus", text(r"(?i)\bid\s*>\s*(\$|:|%|\?|last)"), "'where id > $1'"),
+]
+
+
+def covered(rule: Rule) -> Iterator[Path]:
+    for file in FILES:
+        name = file.relative_to(ROOT).as_posix()
+        if name != rule.but and any(name == place or name.startswith(f"{place}/") for place in rule.where.split()):
+            yield file
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_no_file_breaks_the_rule(rule: Rule) -> None:
+    assert any(rule.found(node) for node in ast.walk(ast.parse(rule.example))), "the rule does not bite"
+    broken = [
+        f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        for file in covered(rule)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if rule.found(node)
+    ]
+    assert broken == []
+
+
+def test_rules_see_both_packages() -> None:
+    assert {file.relative_to(ROOT).parts[0] for file in FILES} >= {"eventbus", "quantum_trader", "tests"}
