@@ -1,0 +1,1 @@
+"""eventbus: a typed asyncio event runtime for trading systems."""

@@ -1,0 +1,1 @@
+"""Alpha: strategies and models that propose."""

@@ -1,0 +1,1 @@
+"""Control: the components that allow, limit, halt and rebalance."""

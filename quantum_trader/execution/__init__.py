@@ -1,0 +1,1 @@
+"""Execution: orders, fills and the ledger."""

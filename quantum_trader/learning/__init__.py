@@ -1,0 +1,1 @@
+"""Learning: evaluation of strategies and models, and what is drawn from it."""

@@ -1,0 +1,1 @@
+"""Market: bars, their source and the clock of sessions."""
