@@ -66,7 +66,7 @@ class Rule(NamedTuple):
     where: str  # folders or files
     found: Callable[[ast.AST], bool]
     example: str
-    but: str = ""
+    but: str = ""  # how the names of excepted files begin
 
 
 RULES = [
@@ -80,14 +80,22 @@ RULES = [
     Rule("nothing is evaluated", CODE, named(r"eval|exec"), "eval('1')"),
     Rule("money is no float", "quantum_trader/execution/ledger.py", named("float"), "float(x)"),
     Rule("trimming by length loses events", "eventbus", trims_by_length, "redis.xadd(s, f, maxlen=9)"),
-    Rule("ids are not in commit order", "eventbus", text(r"(?i)\bid\s*>\s*(\$|:|%|\?|last)"), "'where id > $1'"),
+    # A sequence hands ids out before the commit that makes them visible; SQLite, with its one writer, does not.
+    Rule(
+        "ids are not in commit order",
+        "eventbus",
+        text(r"(?i)\bid\s*>\s*(\$|:|%|\?|last)"),
+        "'where id > $1'",
+        but="eventbus/journal/sqlite",
+    ),
 ]
 
 
 def covered(rule: Rule) -> Iterator[Path]:
     for file in FILES:
         name = file.relative_to(ROOT).as_posix()
-        if name != rule.but and any(name == place or name.startswith(f"{place}/") for place in rule.where.split()):
+        excepted = rule.but and name.startswith(rule.but)
+        if not excepted and any(name == place or name.startswith(f"{place}/") for place in rule.where.split()):
             yield file
 
 
