@@ -1,0 +1,79 @@
+"""Errors of market data: one root, each with the file, the row where there is one, and the remedy.
+
+Raised by everything that reads or writes bars; shown to the user as they are. Every message is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+_SHOWN = 40  # characters of a user's own text that a message repeats
+
+
+class DataError(Exception):
+    """Market data could not be read, checked or written. `remedy` says what to do about it."""
+
+    def __init__(self, problem: str, *, remedy: str, file: Path | str | None = None, row: int | None = None) -> None:
+        place = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
+        super().__init__(f"{place}{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+        self.file = None if file is None else Path(file)
+        self.row = row
+
+
+class MissingFile(DataError):
+    """The file is not there or may not be read. Check the path and its permissions."""
+
+
+class NotImported(DataError):
+    """The file is not a data set: it was never imported, or lost its manifest. Import it first."""
+
+
+class DamagedFile(DataError):
+    """The content is not what its manifest promises. Restore or rebuild the file."""
+
+
+class MissingColumns(DataError):
+    """A needed column is absent or not to be told from another. Map it by its name in the file."""
+
+    def __init__(self, problem: str, *, remedy: str, file: Path | str, columns: Iterable[str]) -> None:
+        super().__init__(problem, remedy=remedy, file=file, row=1)
+        self.columns = tuple(columns)
+
+
+class BadRow(DataError):
+    """A row of a user's file makes no sense. Correct or remove the row; `row` counts lines of the file from 1."""
+
+    def __init__(self, problem: str, *, remedy: str, file: Path | str, row: int, column: str | None = None) -> None:
+        super().__init__(
+            problem if column is None else f"column {column!r}: {problem}", remedy=remedy, file=file, row=row
+        )
+        self.column = column
+
+
+class UnknownSymbol(DataError):
+    """The data set does not hold the symbol. Choose one of those it holds, `known`."""
+
+    def __init__(self, symbol: str, known: Iterable[str], *, file: Path | str) -> None:
+        self.symbol = symbol
+        self.known = tuple(sorted(known))
+        super().__init__(f"unknown symbol {quoted(symbol)}", remedy=f"known are {', '.join(self.known)}", file=file)
+
+
+class EmptyRange(DataError):
+    """No bar of the chosen symbols lies between start and end. Widen the range."""
+
+
+class Unusable(DataError):
+    """An argument of an import cannot be used: the name, the column map, the symbol. The remedy names a usable one."""
+
+
+class NotWritten(DataError):
+    """The data directory could not be written. Nothing was left behind; check space and permissions."""
+
+
+def quoted(text: str) -> str:
+    """A user's text as part of a one-line message: quoted, control characters escaped, shortened."""
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
