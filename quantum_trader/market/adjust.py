@@ -1,0 +1,64 @@
+"""Back-adjustment: raw bars become bars without splits and dividends, on the price scale of the symbol's last bar.
+
+An unadjusted split is a loss that never happened, so nothing downstream ever sees a raw price.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from quantum_trader.market.calendar import format_ts
+from quantum_trader.model import Bar
+
+
+class RawBar(NamedTuple):
+    """One row of a data file: prices as they were traded, and the close as the vendor adjusted it."""
+
+    ts: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    adj_close: float
+
+
+def factors(rows: Sequence[RawBar]) -> list[float]:
+    """`k[t] = (adj[t] / close[t]) / (adj[last] / close[last])` for the rows of one symbol in time order.
+
+    The last row is the anchor, so that its prices stay as traded and later corporate actions do not matter.
+    """
+    if not rows:
+        return []
+    anchor = rows[-1].adj_close / rows[-1].close
+    return [(row.adj_close / row.close) / anchor for row in rows]
+
+
+def adjusted(symbol: str, session: int, row: RawBar, k: float) -> Bar:
+    """`row` on the adjusted scale: prices times `k` to six decimals, volume over `k`: turnover is kept."""
+    return Bar(
+        symbol,
+        session,
+        row.ts,
+        round(row.open * k, 6),
+        round(row.high * k, 6),
+        round(row.low * k, 6),
+        round(row.close * k, 6),
+        round(row.volume / k),
+        k,
+    )
+
+
+def bars_sha256(bars: Iterable[Bar]) -> str:
+    """The fingerprint of one symbol's adjusted bars: SHA-256 over `date,open,high,low,close,volume` lines.
+
+    Prices with six decimals, lines joined by a line feed, none after the last. Two data sets that agree here give the
+    same run, whatever file they came from.
+    """
+    lines = (
+        f"{format_ts(bar.ts)},{bar.open:.6f},{bar.high:.6f},{bar.low:.6f},{bar.close:.6f},{bar.volume}" for bar in bars
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
