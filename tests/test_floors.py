@@ -55,7 +55,9 @@ def parsed(package: str) -> dict[str, ast.Module]:
     """Every module of `package` by its dotted name below it; the package itself is ""."""
     folder = ROOT / package
     names = {file: ".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.rglob("*.py")}
-    return {name.removesuffix("__init__").rstrip("."): ast.parse(file.read_text()) for file, name in names.items()}
+    return {
+        name.removesuffix("__init__").rstrip("."): ast.parse(file.read_text(), file) for file, name in names.items()
+    }
 
 
 HOUSE = {package: parsed(package) for package in ("eventbus", "quantum_trader")}
