@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from quantum_trader.market import layout
 from quantum_trader.market.adjust import RawBar
@@ -30,6 +30,16 @@ from quantum_trader.market.validate import ohlcv_fault
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9._^=/:-]{0,31}")
 _DELIMITERS: Final = ",;\t|"
+
+
+class _Range(NamedTuple):
+    least: float
+    most: float
+
+
+# Wider than any market; within them no adjustment can overflow.
+_PRICES: Final = _Range(1e-9, 1e12)
+_VOLUMES: Final = _Range(0.0, 1e15)
 
 
 def import_csv(
@@ -133,31 +143,24 @@ class _Rows:
 
     def _bar(self, cells: Sequence[str], row: int) -> RawBar:
         ts = self._ts(cells, row)
-        open_, high, low, close = (self._price(field, cells, row) for field in ("open", "high", "low", "close"))
-        volume = self._number("volume", cells, row)
+        open_, high, low, close = (self._number(field, cells, row) for field in ("open", "high", "low", "close"))
+        volume = round(self._number("volume", cells, row, _VOLUMES))
         fault = ohlcv_fault(open_, high, low, close, volume)
         if fault is not None:
             raise BadRow(fault, remedy="correct or remove the row", file=self._file, row=row)
-        adj_close = self._price("adj_close", cells, row) if "adj_close" in self._columns else close
-        return RawBar(ts, open_, high, low, close, round(volume), adj_close)
+        adj_close = self._number("adj_close", cells, row) if "adj_close" in self._columns else close
+        return RawBar(ts, open_, high, low, close, volume, adj_close)
 
     def _ts(self, cells: Sequence[str], row: int) -> datetime:
         text = self._cell("date", cells, row)
         try:
             return parse_ts(text, self._date_format)
-        except ValueError as cause:
+        except (ValueError, OverflowError) as cause:
             wanted = "an ISO 8601 date" if self._date_format is None else f"a date like {self._date_format}"
-            raise self._bad(
-                "date", row, f"{quoted(text)} is not {wanted}", "correct it, or give the date format"
-            ) from cause
+            remedy = "correct it, or give the date format"
+            raise self._bad("date", row, f"{quoted(text)} is not {wanted}", remedy) from cause
 
-    def _price(self, field: str, cells: Sequence[str], row: int) -> float:
-        price = self._number(field, cells, row)
-        if price <= 0:
-            raise self._bad(field, row, f"{price} is not a positive price", "correct or remove the row")
-        return price
-
-    def _number(self, field: str, cells: Sequence[str], row: int) -> float:
+    def _number(self, field: str, cells: Sequence[str], row: int, sensible: _Range = _PRICES) -> float:
         text = self._cell(field, cells, row)
         try:
             number = math.nan if "_" in text else float(text)  # Python would read 1_000
@@ -166,6 +169,9 @@ class _Rows:
         if not math.isfinite(number):
             remedy = "write a plain number such as 1234.5, or remove the row"
             raise self._bad(field, row, f"{quoted(text)} is not a number", remedy)
+        if not sensible.least <= number <= sensible.most:
+            problem = f"{number} is not between {sensible.least:g} and {sensible.most:g}"
+            raise self._bad(field, row, problem, "correct or remove the row")
         return number
 
     def _symbol_in(self, cells: Sequence[str], row: int) -> str:
