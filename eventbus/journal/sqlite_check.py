@@ -1,0 +1,136 @@
+"""Checking a journal file: every record against its CRC, the chain of seals, the ledger, the pages, the mark beside it.
+
+Reads one snapshot on a read-only connection, so it may run beside a writer and leaves a damaged file as it was found.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from eventbus.errors import JournalDamaged
+from eventbus.journal.base import Record, Verified
+from eventbus.journal.integrity import GENESIS, Chain, Seal, is_sound, row_crc
+from eventbus.journal.sqlite_guard import Mark
+from eventbus.journal.sqlite_reads import RECORD_COLUMNS, Reads
+from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, is_damage, version_of
+
+_CHUNK = 5_000  # records held at a time
+
+
+def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
+    """Check the file at `path`; one that is not there yet is sound, unless the mark knows better."""
+    missing = JournalDamaged(
+        str(path),
+        first_bad=1,
+        last_good=0,
+        expected=mark.last,
+        reason="the mark beside it says more",
+    )
+    if not path.exists() or path.stat().st_size == 0:
+        # Nothing is opened: SQLite would remove the log of an empty file, and with it what might be saved.
+        if mark.commits:
+            raise missing
+        return Verified(1, 0, 0, GENESIS.hex())
+    db = connect(path, True)
+    try:
+        db.execute("BEGIN").fetchall()
+        if version_of(db, path) == 0:
+            if mark.commits:
+                raise missing
+            return Verified(1, 0, 0, GENESIS.hex())
+        return Check(db, path).run(mark)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        raise JournalDamaged(
+            str(path), first_bad=1, last_good=0, expected=mark.last, reason=f"SQLite cannot read it: {error}"
+        ) from error
+    finally:
+        db.close()
+
+
+class Check(Reads):
+    """One look at everything, within the read transaction of its connection."""
+
+    def run(self, mark: Mark) -> Verified:
+        """Raises `JournalDamaged` at the first thing that is not as it was written."""
+        expected = mark.last
+        try:
+            head = self.seal()
+            expected = max(expected, head.last)
+            self._check_mark(head, mark)
+            verified = self._check_records(head)
+            self._check_small_tables(head)
+            self._check_pages(head)
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            raise self._unreadable(error, expected) from error
+        return verified
+
+    def _check_mark(self, head: Seal, mark: Mark) -> None:
+        if head.commits < mark.commits or head.last < mark.last:
+            bad = head.last + 1 if head.last < mark.last else None
+            raise self.damaged("its end is missing", first_bad=bad, last_good=head.last, expected=mark.last)
+        row = self._one("SELECT digest FROM seals WHERE last = ?", (mark.last,))
+        if row is not None and row[0] != mark.digest:
+            raise self.damaged("its records are not those of its mark", first_bad=None, last_good=0, expected=mark.last)
+
+    def _check_records(self, head: Seal) -> Verified:
+        base, digest = self._one("SELECT last, digest FROM seals ORDER BY last LIMIT 1")
+        if base == 0 and digest != GENESIS:
+            raise self.damaged("the first seal is altered", first_bad=1, last_good=0, expected=head.last)
+        at, sealed_at, chain = base, base, Chain(digest)
+        while at < head.last:
+            top = min(at + _CHUNK, head.last)
+            span = (at, top)
+            seals = dict(self._all("SELECT last, digest FROM seals WHERE last > ? AND last <= ?", span))
+            for row in self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE offset > ? AND offset <= ?", span):
+                record = Record(*row[:-1])
+                if record.offset != at + 1 or not chain.add(record, row[-1]):
+                    raise self.bad_record(at, head)
+                at = record.offset
+                if at in seals:
+                    digest = chain.digest()
+                    if digest != seals[at]:
+                        raise self.bad_record(sealed_at, head)
+                    sealed_at = at
+            if at != top:
+                raise self.bad_record(at, head)
+        if digest != head.digest or sealed_at != head.last:
+            raise self.bad_record(sealed_at, head)
+        if self._one("SELECT 1 FROM records WHERE offset > ? OR offset <= ?", (head.last, base)):
+            raise self.bad_record(at, head)
+        return Verified(base + 1, at, at - base, digest.hex())
+
+    def _check_small_tables(self, head: Seal) -> None:
+        ledger = 0
+        for table in SMALL_TABLES:
+            for *columns, crc in self._all(f"SELECT * FROM {table}"):
+                if row_crc(table, columns) != crc:
+                    raise self.small_damage(table)
+                ledger ^= crc
+        if ledger != head.ledger:
+            raise self.small_damage("the tables beside the records")
+        self.groups()
+
+    def _check_pages(self, head: Seal) -> None:
+        """SQLite's own check: trees, free pages, and that every record is found by its id."""
+        verdict: str = self._one("PRAGMA integrity_check(1)")[0]
+        if verdict != "ok":
+            raise self.damaged(verdict, first_bad=None, last_good=head.last, expected=head.last)
+
+    def _unreadable(self, error: sqlite3.Error, expected: int) -> JournalDamaged:
+        """SQLite gave up: go record by record to name the first that cannot be read."""
+        good = 0
+        try:
+            good = self.base()
+            while rows := self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE offset = ?", (good + 1,)):
+                if not is_sound(Record(*rows[0][:-1]), rows[0][-1]):
+                    break
+                good += 1
+        except sqlite3.Error:
+            pass
+        bad = good + 1 if good < expected else None
+        return self.damaged(str(error), first_bad=bad, last_good=good, expected=max(expected, good))

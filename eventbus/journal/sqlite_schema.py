@@ -1,0 +1,239 @@
+"""The SQLite file of a journal: its tables, its settings, its versions, and how an error of SQLite is read.
+
+Opens connections and migrates; knows nothing of offsets or groups.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from eventbus.errors import JournalUnavailable
+from eventbus.journal.base import Durability
+from eventbus.journal.integrity import GENESIS, Seal
+
+APPLICATION_ID = 0x45564A31
+"""Marks the file as ours, so that no other database is opened by mistake ("EVJ1")."""
+
+PAGE_BYTES = 4096
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE records (
+            offset INTEGER PRIMARY KEY,
+            event_id TEXT NOT NULL UNIQUE,
+            type TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            key TEXT,
+            time_ns INTEGER NOT NULL,
+            correlation_id TEXT,
+            causation_id TEXT,
+            crc INTEGER NOT NULL,
+            body BLOB NOT NULL
+        ) STRICT""",
+        """CREATE TABLE seals (
+            last INTEGER PRIMARY KEY,
+            commits INTEGER NOT NULL,
+            digest BLOB NOT NULL,
+            ledger INTEGER NOT NULL,
+            crc INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE groups (
+            name TEXT PRIMARY KEY,
+            floor INTEGER NOT NULL,
+            settled TEXT NOT NULL,
+            attempts TEXT NOT NULL,
+            totals TEXT NOT NULL,
+            crc INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE outcomes (
+            offset INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            status TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            queued_ns INTEGER,
+            ran_ns INTEGER,
+            PRIMARY KEY (offset, name)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE dead_letters (
+            id INTEGER PRIMARY KEY,
+            subscription TEXT NOT NULL,
+            event_id TEXT NOT NULL,
+            type TEXT NOT NULL,
+            offset INTEGER,
+            reason TEXT NOT NULL,
+            error TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            first_failed_ns INTEGER NOT NULL,
+            last_failed_ns INTEGER NOT NULL,
+            body BLOB NOT NULL,
+            redriven INTEGER NOT NULL,
+            crc INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE quarantine (
+            id INTEGER PRIMARY KEY,
+            offset INTEGER,
+            reason TEXT NOT NULL,
+            time_ns INTEGER NOT NULL,
+            raw BLOB NOT NULL,
+            crc INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE small_values (
+            space TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value BLOB NOT NULL,
+            crc INTEGER NOT NULL,
+            PRIMARY KEY (space, name)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE owner (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            token TEXT NOT NULL,
+            process TEXT NOT NULL
+        ) STRICT""",
+    ),
+)
+"""What each version adds to the one before; the version of a file is how many of these it has had."""
+
+SMALL_TABLES = ("groups", "dead_letters", "quarantine", "small_values")
+"""Tables whose rows are checked against the ledger of the newest seal; the last column of each is its CRC."""
+
+
+class Synchronous(StrEnum):
+    """When SQLite waits for the disk, and with that what a commit survives."""
+
+    FULL = "full"
+    NORMAL = "normal"
+    OFF = "off"
+
+    @property
+    def durability(self) -> Durability:
+        """The worst that an acknowledged record survives."""
+        return Durability.POWER_LOSS if self is Synchronous.FULL else Durability.PROCESS_CRASH
+
+
+class Statement(Protocol):
+    """What an executed statement gives."""
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Database(Protocol):
+    """The part of `sqlite3.Connection` that is used. Tests bring another one, over a disk that loses power."""
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Statement: ...
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Statement: ...
+
+    def close(self) -> None: ...
+
+
+Connect = Callable[[Path, bool], Database]
+"""Opens a connection to a path, for reading only if the second argument says so."""
+
+Probe = Callable[[str], None]
+"""Told the name of each point at which a process may die. Tests let it die there."""
+
+
+def connect(path: Path, read_only: bool) -> Database:
+    """A connection in autocommit, waiting at most a second for a foreign lock. A reader never checkpoints."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    return sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, cached_statements=64)
+
+
+def no_probe(point: str) -> None:
+    """Lets every process live."""
+
+
+def prepare(db: Database, synchronous: Synchronous) -> None:
+    """Set what lasts for this connection. Checkpoints are the writer's, so the automatic ones are only a backstop."""
+    for pragma in (
+        "journal_mode = WAL",
+        f"synchronous = {synchronous}",
+        "wal_autocheckpoint = 8000",
+        f"journal_size_limit = {32 * 1024 * 1024}",
+        "mmap_size = 0",
+        "cell_size_check = ON",
+        "temp_store = MEMORY",
+    ):
+        db.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def version_of(db: Database, path: Path) -> int:
+    """The schema version, 0 for an empty file. Raises `JournalUnavailable` for a file that is not ours, or newer."""
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    mark: int = db.execute("PRAGMA application_id").fetchone()[0]
+    tables: int = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if mark != APPLICATION_ID and tables:
+        raise JournalUnavailable(str(path), "this is the database of another program: choose another file")
+    if version > len(MIGRATIONS):
+        raise JournalUnavailable(str(path), f"written by a newer version (schema {version}): upgrade eventbus")
+    return version
+
+
+def migrate(db: Database, path: Path, probe: Probe = no_probe) -> None:
+    """Bring the file to the newest version, in one transaction."""
+    version = version_of(db, path)
+    if version == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            db.execute(statement)
+            probe("migrating")
+    if version == 0:
+        genesis = Seal(0, 0, GENESIS, 0)
+        db.execute("INSERT INTO seals VALUES (?, ?, ?, ?, ?)", (*genesis, genesis.crc))
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a single job was at fault: a rule it broke, a value that does not fit. SQLite itself is well."""
+    faults = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+    return not isinstance(error, sqlite3.Error) or isinstance(error, faults)
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether the connection is still good, and only this transaction was not possible."""
+    return _code(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY}
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk has no room left."""
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is not what SQLite wrote. Text that is no UTF-8 has no code of its own."""
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or (
+        isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) is None
+    )
+
+
+def unavailable(path: Path, error: sqlite3.Error) -> JournalUnavailable:
+    """The error of SQLite, said in our words."""
+    reasons = {
+        sqlite3.SQLITE_FULL: "the disk is full",
+        sqlite3.SQLITE_READONLY: "it can only be read",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+        sqlite3.SQLITE_IOERR: "the disk failed",
+        sqlite3.SQLITE_BUSY: "another program holds a lock on it",
+        sqlite3.SQLITE_NOMEM: "memory ran out",
+    }
+    reason = reasons.get(_code(error), "SQLite refused")
+    return JournalUnavailable(str(path), f"{reason} ({error})")
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF
