@@ -116,7 +116,7 @@ class Reads:
             "WHERE id > ? AND (? IS NULL OR subscription = ?) AND redriven <= ? ORDER BY id LIMIT ?",
             (after, subscription, subscription, int(redriven), limit),
         )
-        return [DeadLetterRecord(*row[:-1], bool(row[-1])) for row in rows]
+        return [DeadLetterRecord._make((*row[:-1], bool(row[-1]))) for row in rows]
 
     def count_dead_letters(self, subscription: str | None, redriven: bool) -> int:
         """See `Journal.count_dead_letters`."""
