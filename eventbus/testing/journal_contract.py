@@ -1,0 +1,431 @@
+"""The contract of a journal, as tests that any backend inherits.
+
+    class TestMyJournal(JournalContract):
+        @pytest.fixture
+        def make(self, tmp_path):
+            return lambda: MyJournal(tmp_path / "run")
+
+`make` gives a journal that is not open yet; called again, another one over the same storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from eventbus.errors import IdConflict, JournalUnavailable, OffsetGone
+from eventbus.journal.base import (
+    RETAINED,
+    TEXT_CAP,
+    Append,
+    Appended,
+    Journal,
+    NewDeadLetter,
+    NewQuarantined,
+    Record,
+    Settled,
+    Status,
+)
+
+Make = Callable[[], Journal]
+
+
+def item(
+    number: int,
+    *,
+    body: bytes | None = None,
+    type: str = "trade.executed",
+    time_ns: int | None = None,
+    root: int | None = None,
+    retain: str | None = None,
+) -> Append:
+    """A record to append; its id and body follow from the number."""
+    return Append(
+        event_id=f"event-{number:06}",
+        type=type,
+        version=1,
+        kind="event",
+        key=f"key-{number % 3}" if number % 5 else None,
+        time_ns=number * 1_000 if time_ns is None else time_ns,
+        correlation_id=None if root is None else f"event-{root:06}",
+        causation_id=None if root is None else f"event-{number - 1:06}",
+        body=f"body-{number}".encode() if body is None else body,
+        retain=retain,
+    )
+
+
+def items(first: int, last: int) -> list[Append]:
+    """Records numbered `first` to `last`, both included."""
+    return [item(number) for number in range(first, last + 1)]
+
+
+def letter(offset: int | None, *, subscription: str = "ledger", error: str = "boom") -> NewDeadLetter:
+    """A dead letter of this offset."""
+    return NewDeadLetter(
+        subscription, f"event-{offset}", "trade.executed", offset, "gave up", error, 3, 1_000, 2_000, b"body"
+    )
+
+
+def offsets(records: Sequence[Record | Appended]) -> list[int]:
+    """The offsets alone."""
+    return [record.offset for record in records]
+
+
+class JournalContract:
+    """What every journal keeps."""
+
+    @pytest.fixture
+    def make(self) -> Make:
+        raise NotImplementedError("a backend brings its own")
+
+    @pytest.fixture
+    async def journal(self, make: Make) -> AsyncIterator[Journal]:
+        journal = make()
+        await journal.open()
+        yield journal
+        await journal.close()
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    async def test_what_was_appended_is_read_back_in_order(self, journal: Journal) -> None:
+        batch = items(1, 5)
+        assert await journal.append(batch) == [Appended(offset) for offset in range(1, 6)]
+        assert await journal.read(0) == [Record(at, *each[:-1]) for at, each in enumerate(batch, start=1)]
+        assert (journal.first, journal.last) == (1, 5)
+
+    async def test_offsets_have_no_holes(self, journal: Journal) -> None:
+        answers = await asyncio.gather(*(journal.append([item(number)]) for number in range(50)))
+        assert sorted(answer.offset for (answer,) in answers) == list(range(1, 51))
+        assert offsets(await journal.read(0)) == list(range(1, 51))
+
+    async def test_any_text_and_any_bytes_come_back_as_they_were(self, journal: Journal) -> None:
+        odd = Append("ä\0\u2028", "typ.é", 2**31, "", "", -1, "", "None", bytes(range(256)) * 20)
+        await journal.append([odd, item(1, body=b"")])
+        first, second = await journal.read(0)
+        assert first[1:] == odd[:-1]
+        assert second.body == b""
+
+    async def test_an_empty_batch_is_answered(self, journal: Journal) -> None:
+        assert await journal.append([]) == []
+        assert journal.last == 0
+
+    async def test_a_batch_larger_than_a_commit_is_kept_whole(self, journal: Journal) -> None:
+        await journal.append(items(1, 12_345))
+        assert journal.last == 12_345
+        assert offsets(await journal.read(12_340)) == [12_341, 12_342, 12_343, 12_344, 12_345]
+
+    async def test_a_known_id_with_the_same_body_is_a_duplicate(self, journal: Journal) -> None:
+        await journal.append(items(1, 2))
+        assert await journal.append(items(2, 3)) == [Appended(2, duplicate=True), Appended(3)]
+        assert offsets(await journal.read(0)) == [1, 2, 3]
+
+    async def test_a_duplicate_within_a_batch_is_one_record(self, journal: Journal) -> None:
+        assert await journal.append([item(1), item(1), item(2)]) == [Appended(1), Appended(1, True), Appended(2)]
+        assert journal.last == 2
+
+    @pytest.mark.parametrize("other", [item(1, body=b"other"), item(1, type="other.type")])
+    async def test_a_known_id_with_another_body_is_refused(self, journal: Journal, other: Append) -> None:
+        await journal.append([item(1)])
+        with pytest.raises(IdConflict) as refusal:
+            await journal.append([item(2), other, item(3)])
+        assert refusal.value.event_id == "event-000001"
+        assert offsets(await journal.read(0)) == [1]
+
+    async def test_one_refusal_leaves_the_other_publishers_alone(self, journal: Journal) -> None:
+        await journal.append([item(1)])
+        batches = [[item(2)], [item(1, body=b"other")], [item(1)], [item(3), item(4)]]
+        answers = await asyncio.gather(*(journal.append(batch) for batch in batches), return_exceptions=True)
+        assert answers[0] == [Appended(2)]
+        assert isinstance(answers[1], IdConflict)
+        assert answers[2:] == [[Appended(1, duplicate=True)], [Appended(3), Appended(4)]]
+
+    async def test_a_cancelled_append_is_settled_by_its_id(self, journal: Journal) -> None:
+        publisher = asyncio.ensure_future(journal.append([item(1)]))
+        publisher.cancel()
+        await asyncio.gather(publisher, return_exceptions=True)
+        (answer,) = await journal.append([item(1)])
+        assert answer.offset == 1
+        assert offsets(await journal.read(0)) == [1]
+
+    async def test_records_survive_reopening(self, journal: Journal, make: Make) -> None:
+        await journal.append(items(1, 3))
+        before = await journal.read(0)
+        await journal.close()
+        again = make()
+        await again.open()
+        assert await again.read(0) == before
+        assert await again.append(items(3, 4)) == [Appended(3, duplicate=True), Appended(4)]
+        await again.close()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def test_reading_has_a_beginning_an_end_and_a_limit(self, journal: Journal) -> None:
+        await journal.append(items(1, 9))
+        assert offsets(await journal.read(2, 3)) == [3, 4, 5]
+        assert offsets(await journal.read(2, until=4)) == [3, 4]
+        assert await journal.read(9) == []
+
+    @pytest.mark.parametrize(
+        ("types", "found"),
+        [
+            (["trade.executed"], [1, 4]),
+            (["trade.*"], [1, 2, 4]),
+            (["*"], [1, 2, 3, 4]),
+            (["Trade.*"], []),
+            (["health.*", "trade.denied"], [2, 3]),
+            (["[!t]*"], [3]),
+            ([], []),
+        ],
+    )
+    async def test_types_are_names_or_wildcards(self, journal: Journal, types: list[str], found: list[int]) -> None:
+        names = ["trade.executed", "trade.denied", "health.changed", "trade.executed"]
+        await journal.append([item(number, type=name) for number, name in enumerate(names)])
+        assert offsets(await journal.read(0, types=types)) == found
+
+    async def test_a_record_is_found_by_its_id(self, journal: Journal) -> None:
+        await journal.append(items(1, 3))
+        found = await journal.find("event-000002")
+        assert found is not None
+        assert found.offset == 2
+        assert await journal.find("event-000009") is None
+
+    async def test_a_causal_tree_is_found_by_its_root(self, journal: Journal) -> None:
+        await journal.append([item(1), item(2), item(3, root=2), item(4, root=1), item(5, root=2)])
+        assert offsets(await journal.related("event-000002")) == [2, 3, 5]
+        assert await journal.related("nothing") == []
+
+    async def test_a_time_is_found_by_its_label(self, journal: Journal) -> None:
+        await journal.append([item(1, time_ns=100), item(2, time_ns=300), item(3, time_ns=200)])
+        assert [await journal.seek(time_ns) for time_ns in (0, 100, 101, 301)] == [0, 0, 1, 3]
+
+    async def test_waiting_ends_when_there_is_more(self, journal: Journal) -> None:
+        waiting = asyncio.ensure_future(journal.wait(1))
+        await journal.append([item(1)])
+        assert not waiting.done()
+        await journal.append([item(2)])
+        assert await waiting
+        assert await journal.wait(0)
+
+    async def test_waiting_ends_at_its_timeout(self, journal: Journal) -> None:
+        assert not await journal.wait(0, timeout=0.01)
+
+    async def test_waiting_ends_when_the_journal_closes(self, journal: Journal) -> None:
+        waiting = asyncio.ensure_future(journal.wait(0))
+        await asyncio.gather(journal.close(), waiting)
+        assert waiting.result() is False
+
+    async def test_a_closed_journal_says_so(self, journal: Journal) -> None:
+        await journal.close()
+        await journal.close()
+        with pytest.raises(JournalUnavailable, match="not open"):
+            await journal.append([item(1)])
+
+    # --- groups -----------------------------------------------------------------------------------------------------
+
+    async def test_a_new_group_starts_where_it_was_told(self, journal: Journal) -> None:
+        await journal.append(items(1, 5))
+        floors = [(await journal.open_group(str(start), start)).floor for start in ("beginning", "end", 3)]
+        assert floors == [0, 5, 3]
+        assert (await journal.open_group("beginning", "end")).floor == 0
+
+    @pytest.mark.parametrize("start", [-1, 6])
+    async def test_a_group_cannot_start_outside(self, journal: Journal, start: int) -> None:
+        await journal.append(items(1, 5))
+        with pytest.raises(ValueError, match="not in this journal"):
+            await journal.open_group("g", start)
+        assert await journal.committed("g") is None
+
+    async def test_the_floor_moves_over_contiguous_offsets_only(self, journal: Journal, make: Make) -> None:
+        await journal.append(items(1, 6))
+        await journal.open_group("g", "beginning")
+        assert await journal.commit("g", [Settled(2), Settled(4), Settled(5)]) == 0
+        assert await journal.commit("g", [Settled(1)]) == 2
+        await journal.close()
+        again = make()
+        await again.open()
+        cursor = await again.committed("g")
+        assert cursor is not None
+        assert (cursor.floor, cursor.settled) == (2, ((4, 5),))
+        assert [cursor.is_settled(offset) for offset in range(1, 7)] == [True, True, False, True, True, False]
+        assert await again.commit("g", [Settled(3)]) == 5
+        await again.close()
+
+    async def test_attempts_are_counted_before_they_start(self, journal: Journal, make: Make) -> None:
+        await journal.append(items(1, 3))
+        await journal.open_group("g", "beginning")
+        assert await journal.record_attempts("g", [1, 2, 3]) == {1: 1, 2: 1, 3: 1}
+        assert await journal.record_attempts("g", [2]) == {2: 2}
+        assert await journal.record_attempts("g", []) == {}
+        await journal.close()
+        again = make()
+        await again.open()
+        cursor = await again.open_group("g")
+        assert cursor.attempts == {1: 1, 2: 2, 3: 1}
+        await again.commit("g", [Settled(2)])
+        cursor = await again.open_group("g")
+        assert cursor.attempts == {1: 1, 3: 1}
+        await again.close()
+
+    async def test_settling_twice_changes_nothing_and_is_counted(self, journal: Journal) -> None:
+        await journal.append(items(1, 3))
+        await journal.open_group("g", "beginning")
+        await journal.commit("g", [Settled(1), Settled(3)])
+        assert await journal.commit("g", [Settled(1), Settled(3)], dead=[letter(3)]) == 1
+        cursor = await journal.committed("g")
+        assert cursor is not None
+        assert cursor.totals == {Status.SUCCEEDED: 2}
+        assert journal.stats().stale_acks == 2
+        assert await journal.count_dead_letters() == 0
+
+    async def test_what_nobody_listens_to_is_skipped(self, journal: Journal) -> None:
+        await journal.append(items(1, 9))
+        await journal.open_group("g", "beginning")
+        await journal.record_attempts("g", [5])
+        assert await journal.commit("g", [Settled(3)], skip=[(1, 2), (4, 6), (8, 9)]) == 6
+        cursor = await journal.committed("g")
+        assert cursor is not None
+        assert (cursor.settled, cursor.attempts, cursor.totals) == (((8, 9),), {}, {"succeeded": 1})
+
+    async def test_what_is_not_there_cannot_be_settled(self, journal: Journal) -> None:
+        await journal.append(items(1, 2))
+        await journal.open_group("g", "beginning")
+        for refused in (
+            journal.commit("g", [Settled(1), Settled(3)]),
+            journal.commit("g", skip=[(2, 3)]),
+            journal.record_attempts("g", [3]),
+            journal.commit("g", [Settled(1, status="fine")]),
+        ):
+            with pytest.raises(ValueError, match=r"not in this journal|is none of"):
+                await refused
+        cursor = await journal.committed("g")
+        assert cursor is not None
+        assert (cursor.floor, cursor.attempts) == (0, {})
+
+    async def test_an_unknown_group_is_named(self, journal: Journal) -> None:
+        with pytest.raises(LookupError, match="'nobody'"):
+            await journal.commit("nobody", [])
+
+    async def test_a_dropped_group_begins_anew(self, journal: Journal) -> None:
+        await journal.append(items(1, 2))
+        await journal.open_group("g", "beginning")
+        await journal.commit("g", [Settled(1, ran_ns=5)])
+        assert await journal.drop_group("g")
+        assert not await journal.drop_group("g")
+        assert (await journal.open_group("g", "beginning")).floor == 0
+        assert await journal.commit("g", [Settled(1, ran_ns=7)]) == 1
+
+    async def test_outcomes_are_kept_with_their_times(self, journal: Journal) -> None:
+        await journal.append(items(1, 2))
+        await journal.open_group("a", "beginning")
+        await journal.open_group("b", "beginning")
+        await journal.commit("a", [Settled(1, Status.EXPIRED, 2, 10, 20)])
+        await journal.commit("b", [Settled(1), Settled(2)])
+        assert await journal.outcomes([1]) == [("a", 1, "expired", 2, 10, 20), ("b", 1, "succeeded", 1, None, None)]
+
+    # --- dead letters, quarantine, values ---------------------------------------------------------------------------
+
+    async def test_a_dead_letter_is_kept_with_the_delivery_that_died(self, journal: Journal, make: Make) -> None:
+        await journal.append(items(1, 2))
+        await journal.open_group("g", "beginning")
+        await journal.commit("g", [Settled(1, Status.DEAD_LETTERED, 3)], dead=[letter(1)])
+        await journal.close()
+        again = make()
+        await again.open()
+        (kept,) = await again.dead_letters()
+        assert kept[1:-1] == letter(1)
+        assert not kept.redriven
+        await again.close()
+
+    async def test_dead_letters_are_listed_marked_and_purged(self, journal: Journal) -> None:
+        ids = await journal.add_dead_letters([letter(None), letter(None, subscription="risk"), letter(None)])
+        assert [kept.id for kept in await journal.dead_letters(subscription="ledger")] == [ids[0], ids[2]]
+        assert [kept.id for kept in await journal.dead_letters(after=ids[0], limit=1)] == [ids[1]]
+        assert await journal.mark_redriven([ids[0]]) == 1
+        assert await journal.mark_redriven([ids[0], 999]) == 0
+        assert await journal.count_dead_letters() == 2
+        assert await journal.count_dead_letters(redriven=True) == 3
+        assert await journal.purge_dead_letters([ids[1]]) == 1
+        assert await journal.purge_dead_letters() == 2
+        assert await journal.count_dead_letters(redriven=True) == 0
+
+    async def test_long_texts_are_cut(self, journal: Journal) -> None:
+        await journal.add_dead_letters([letter(None, error="é" * TEXT_CAP)])
+        (kept,) = await journal.dead_letters()
+        assert kept.error == "é" * (TEXT_CAP // 2)
+
+    async def test_unreadable_bytes_are_quarantined(self, journal: Journal) -> None:
+        await journal.append(items(1, 1))
+        await journal.open_group("g", "beginning")
+        await journal.commit("g", [Settled(1)], quarantined=[NewQuarantined(1, "unknown version", 5, b"\xff\0")])
+        await journal.add_quarantined([NewQuarantined(None, "no event", 6, b"x")])
+        first, second = await journal.quarantined()
+        assert first[1:] == (1, "unknown version", 5, b"\xff\0")
+        assert await journal.quarantined(after=first.id) == [second]
+
+    async def test_values_are_set_replaced_and_removed(self, journal: Journal, make: Make) -> None:
+        await journal.set_values("latch", {"halt": b"drawdown", "other": b"1"})
+        await journal.set_values("latch", {"halt": b"by hand", "other": None, "missing": None})
+        assert await journal.values("retained") == {}
+        await journal.close()
+        again = make()
+        await again.open()
+        assert await again.values("latch") == {"halt": b"by hand"}
+        await again.close()
+
+    async def test_a_retained_body_is_the_newest_accepted(self, journal: Journal) -> None:
+        await journal.append([item(1, retain="risk"), item(2, retain="risk"), item(3, retain="mode")])
+        with pytest.raises(IdConflict):
+            await journal.append([item(4, retain="risk"), item(1, body=b"other")])
+        assert await journal.values(RETAINED) == {"risk": b"body-2", "mode": b"body-3"}
+
+    # --- retention --------------------------------------------------------------------------------------------------
+
+    async def test_retention_removes_by_offset_and_by_age(self, journal: Journal) -> None:
+        for number in range(1, 10):
+            await journal.append([item(number)])
+        assert (await journal.trim(before=3))[:2] == (2, 3)
+        assert (await journal.trim(before_ns=6_000))[:2] == (3, 6)
+        assert offsets(await journal.read(5)) == [6, 7, 8, 9]
+        assert (await journal.verify())[:3] == (6, 9, 4)
+
+    async def test_retention_removes_by_size(self, journal: Journal) -> None:
+        for number in range(200):
+            await journal.append([item(number, body=bytes(4_000))])
+        trimmed = await journal.trim(max_bytes=400_000)
+        assert 80 < trimmed.removed < 160
+        assert journal.first == trimmed.first == trimmed.removed + 1
+
+    async def test_retention_stops_below_the_slowest_group(self, journal: Journal) -> None:
+        for number in range(1, 6):
+            await journal.append([item(number)])
+        await journal.open_group("slow", "beginning")
+        await journal.commit("slow", [Settled(1), Settled(2), Settled(4)])
+        assert await journal.trim(before=6) == (2, 3, ())
+
+    async def test_a_group_that_was_overtaken_is_told(self, journal: Journal) -> None:
+        for number in range(1, 6):
+            await journal.append([item(number)])
+        await journal.open_group("slow", 1)
+        assert await journal.trim(before=4, force=True) == (3, 4, ("slow",))
+        with pytest.raises(OffsetGone) as gone:
+            await journal.read(1)
+        assert (gone.value.offset, gone.value.oldest) == (2, 4)
+
+    async def test_everything_may_be_removed(self, journal: Journal, make: Make) -> None:
+        await journal.append(items(1, 5))
+        assert await journal.trim(before=99) == (5, 6, ())
+        await journal.close()
+        again = make()
+        await again.open()
+        assert (again.first, again.last) == (6, 5)
+        assert await again.append([item(1)]) == [Appended(6)]
+        await again.close()
+
+    async def test_verifying_reads_everything(self, journal: Journal) -> None:
+        await journal.append(items(1, 3))
+        verified = await journal.verify()
+        assert verified[:3] == (1, 3, 3)
+        await journal.append(items(4, 4))
+        assert (await journal.verify()).digest != verified.digest
