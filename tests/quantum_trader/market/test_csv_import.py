@@ -74,7 +74,7 @@ def test_separators_are_recognised(source: Path, directory: Path, delimiter: str
 def test_byte_order_mark_blank_rows_quotes_and_dos_line_ends_are_taken(source: Path, directory: Path) -> None:
     text = HEADER + "\n" + GOOD.replace("2020-01-02", '"2020-01-02"') + ",,,,,\n\n"
     source.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
-    assert load_dataset(import_csv(source, directory, symbol="X")).bar_count == 2
+    assert load_dataset(import_csv(source, directory, symbol="X", columns={"date": "Date"})).bar_count == 2
 
 
 def test_symbols_may_be_mixed_in_one_file(source: Path, directory: Path) -> None:

@@ -144,6 +144,11 @@ def test_a_range_contains_both_its_ends(demo: Dataset) -> None:
     assert cut.sha256 == demo.sha256
 
 
+def test_a_range_of_instants_contains_both_its_ends() -> None:
+    first, last = datetime(2012, 5, 17, tzinfo=UTC), datetime(2012, 5, 18, tzinfo=UTC)
+    assert [session.ts for session in load_dataset(start=first, end=last)] == [first, last]
+
+
 def test_what_comes_later_changes_no_price(demo: Dataset) -> None:
     cut = load_dataset(end=date(2001, 12, 31))
     assert cut.sessions == demo.sessions[: len(cut)]
