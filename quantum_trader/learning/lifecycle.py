@@ -1,0 +1,262 @@
+"""Lifecycle: when a strategy or a model may change its stage, and when it must.
+
+The strategy generator and the learning manager ask after every evaluation and publish what comes back. Pure functions
+of measured figures: nothing here runs a strategy, counts sessions or remembers an answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from quantum_trader.learning.statistics import DieboldMariano
+from quantum_trader.model import HealthStatus, StrategyLifecycle
+
+BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
+
+LEGAL: Final = frozenset({(BACKTEST, SHADOW), (SHADOW, LIVE), (SHADOW, BACKTEST), (LIVE, RETIRED), (RETIRED, BACKTEST)})
+
+
+class IllegalStageChange(ValueError):
+    """A change of stage that no rule allows. Go through the stages between, each with its own evaluation."""
+
+    def __init__(self, subject: str, from_stage: str, to_stage: str) -> None:
+        super().__init__(f"{subject}: {from_stage} -> {to_stage} is not a legal change of stage")
+        self.subject = subject
+        self.from_stage = from_stage
+        self.to_stage = to_stage
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyMetrics:
+    """Figures of one strategy over the window that its stage is judged by.
+
+    BACKTEST: the last 504 sessions. SHADOW: the sessions since entering, and no earlier one. LIVE: the last 252 live
+    ones.
+    """
+
+    sessions: int
+    trades: int  # closed
+    profit_factor: float
+    max_drawdown: float  # positive fraction
+    sharpe: float = 0.0  # annual
+    psr: float = 0.0  # probability that the true Sharpe ratio is positive
+    dsr: float = 0.0  # the same, against the best of all trials
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyGates:
+    """Thresholds of every change of stage. `gate` chooses what a backtest must show: "psr" or the stricter "dsr"."""
+
+    gate: Literal["psr", "dsr"] = "psr"
+    backtest_sessions: int = 504
+    backtest_trades: int = 20
+    backtest_profit_factor: float = 1.3
+    backtest_drawdown: float = 0.20
+    backtest_psr: float = 0.95
+    backtest_dsr: float = 0.80
+    shadow_sessions: int = 126
+    shadow_trades: int = 10
+    shadow_profit_factor: float = 1.2
+    shadow_sharpe: float = 0.5
+    shadow_drawdown: float = 0.15
+    shadow_patience: int = 252  # sessions without qualifying
+    live_sessions: int = 252
+    live_trades: int = 8
+    live_profit_factor: float = 0.9
+    live_drawdown: float = 0.15
+    retired_sessions: int = 504
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a gate lets pass, and every criterion that failed, each with its figure and its threshold."""
+
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageChange:
+    """A change of stage that the rules ask for."""
+
+    from_stage: StrategyLifecycle
+    to_stage: StrategyLifecycle
+    reason: str
+    metrics: dict[str, float]
+
+
+def check_legal(subject: str, from_stage: StrategyLifecycle, to_stage: StrategyLifecycle) -> None:
+    """Raises IllegalStageChange unless a strategy may go from one stage to the other."""
+    if (from_stage, to_stage) not in LEGAL:
+        raise IllegalStageChange(subject, from_stage, to_stage)
+
+
+def backtest_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
+    """May a candidate enter SHADOW?"""
+    skill = (
+        _at_least("psr", metrics.psr, gates.backtest_psr)
+        if gates.gate == "psr"
+        else _at_least("dsr", metrics.dsr, gates.backtest_dsr)
+    )
+    return _verdict(
+        _at_least("sessions", metrics.sessions, gates.backtest_sessions),
+        _at_least("trades", metrics.trades, gates.backtest_trades),
+        _at_least("profit_factor", metrics.profit_factor, gates.backtest_profit_factor),
+        _at_most("max_drawdown", metrics.max_drawdown, gates.backtest_drawdown),
+        skill,
+    )
+
+
+def shadow_gate(metrics: StrategyMetrics, gates: StrategyGates, health: HealthStatus) -> Verdict:
+    """May a strategy in SHADOW go LIVE?"""
+    return _verdict(
+        _at_least("sessions", metrics.sessions, gates.shadow_sessions),
+        _at_least("trades", metrics.trades, gates.shadow_trades),
+        _at_least("profit_factor", metrics.profit_factor, gates.shadow_profit_factor),
+        None if metrics.sharpe > gates.shadow_sharpe else f"sharpe {metrics.sharpe:.4g} <= {gates.shadow_sharpe:g}",
+        _at_most("max_drawdown", metrics.max_drawdown, gates.shadow_drawdown),
+        "health CRITICAL" if health is HealthStatus.CRITICAL else None,
+    )
+
+
+def live_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
+    """May a LIVE strategy stay? Few trades are no reason to retire it, a broken drawdown always is."""
+    losing = metrics.trades >= gates.live_trades and not metrics.profit_factor >= gates.live_profit_factor
+    return _verdict(
+        f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None,
+        _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown),
+    )
+
+
+def review(
+    stage: StrategyLifecycle,
+    metrics: StrategyMetrics,
+    *,
+    sessions_in_stage: int,
+    health: HealthStatus,
+    gates: StrategyGates = StrategyGates(),
+) -> StageChange | None:
+    """The change of stage that the rules of the lifecycle ask for, or None to stay.
+
+    A figure that is not a number fails its criterion.
+    """
+    match stage:
+        case StrategyLifecycle.BACKTEST if backtest_gate(metrics, gates).passed:
+            return _change(stage, SHADOW, "backtest gate passed", metrics)
+        case StrategyLifecycle.SHADOW:
+            verdict = shadow_gate(metrics, gates, health)
+            if verdict.passed:
+                return _change(stage, LIVE, "shadow gate passed", metrics)
+            if sessions_in_stage >= gates.shadow_patience:
+                reason = f"{sessions_in_stage} sessions without qualifying: {', '.join(verdict.reasons)}"
+                return _change(stage, BACKTEST, reason, metrics)
+        case StrategyLifecycle.LIVE:
+            verdict = live_gate(metrics, gates)
+            if not verdict.passed:
+                return _change(stage, RETIRED, ", ".join(verdict.reasons), metrics)
+        case StrategyLifecycle.RETIRED if sessions_in_stage >= gates.retired_sessions:
+            return _change(stage, BACKTEST, f"{sessions_in_stage} sessions after retirement", metrics)
+        case _:
+            pass
+    return None
+
+
+class ModelStage(StrEnum):
+    TRAINED = "TRAINED"
+    SHADOW = "SHADOW"
+    LIVE = "LIVE"
+    RETIRED = "RETIRED"
+
+
+# RETIRED -> LIVE is the rollback: the old version stays registered for it.
+LEGAL_MODEL: Final = frozenset(
+    {
+        (ModelStage.TRAINED, ModelStage.SHADOW),
+        (ModelStage.SHADOW, ModelStage.LIVE),
+        (ModelStage.SHADOW, ModelStage.RETIRED),
+        (ModelStage.LIVE, ModelStage.RETIRED),
+        (ModelStage.RETIRED, ModelStage.LIVE),
+    }
+)
+
+
+class Challenge(StrEnum):
+    """The answer to a challenger: not yet, promoted, or rejected for good."""
+
+    WAIT = "WAIT"
+    PROMOTE = "PROMOTE"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGate:
+    """Thresholds for a challenger, in sessions and fractions."""
+
+    sessions: int = 126
+    p: float = 0.05  # one-sided
+    mse_ratio: float = 0.99
+    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
+    patience: int = 252
+    rollback_sessions: int = 63
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeResult:
+    answer: Challenge
+    reasons: tuple[str, ...]
+
+
+def check_legal_model(subject: str, from_stage: ModelStage, to_stage: ModelStage) -> None:
+    """Raises IllegalStageChange unless a model version may go from one stage to the other."""
+    if (from_stage, to_stage) not in LEGAL_MODEL:
+        raise IllegalStageChange(subject, from_stage, to_stage)
+
+
+def challenge(
+    comparison: DieboldMariano, *, sessions_since_violation: int | None, gate: ModelGate = ModelGate()
+) -> ChallengeResult:
+    """May the challenger replace the live model? `comparison` covers its whole time in shadow.
+
+    `sessions_since_violation` counts from the last rule-1 violation of its own error, None if there was none. The
+    reasons are the criteria that failed; none when it is promoted.
+    """
+    quiet = math.inf if sessions_since_violation is None else sessions_since_violation
+    verdict = _verdict(
+        _at_least("sessions", comparison.n, gate.sessions),
+        None if comparison.p < gate.p else f"p {comparison.p:.4g} >= {gate.p:g}",
+        _at_most("mse_ratio", comparison.ratio, gate.mse_ratio),
+        _at_least("sessions since a violation", quiet, gate.quiet_sessions),
+    )
+    if verdict.passed:
+        return ChallengeResult(Challenge.PROMOTE, ())
+    answer = Challenge.REJECT if comparison.n >= gate.patience else Challenge.WAIT
+    return ChallengeResult(answer, verdict.reasons)
+
+
+def needs_rollback(comparison: DieboldMariano, gate: ModelGate = ModelGate()) -> bool:
+    """Has the replaced model beaten its successor? `comparison` takes the successor as live, the old one as challenger,
+    over the sessions since the promotion; it is due once, when `rollback_sessions` are over."""
+    return comparison.n >= gate.rollback_sessions and comparison.p < gate.p
+
+
+def _change(
+    from_stage: StrategyLifecycle, to_stage: StrategyLifecycle, reason: str, metrics: StrategyMetrics
+) -> StageChange:
+    return StageChange(from_stage, to_stage, reason, asdict(metrics))
+
+
+def _verdict(*failures: str | None) -> Verdict:
+    reasons = tuple(failure for failure in failures if failure is not None)
+    return Verdict(not reasons, reasons)
+
+
+# Written so that a NaN fails.
+def _at_least(name: str, value: float, threshold: float) -> str | None:
+    return None if value >= threshold else f"{name} {value:.4g} < {threshold:g}"
+
+
+def _at_most(name: str, value: float, threshold: float) -> str | None:
+    return None if value <= threshold else f"{name} {value:.4g} > {threshold:g}"
