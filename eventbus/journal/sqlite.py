@@ -330,9 +330,12 @@ class JournalReader(Reads):
             raise JournalUnavailable(str(path), "there is no such file")
         try:
             db = connect(self._file, True)
-            version_of(db, self._file)
+            version = version_of(db, self._file)
         except sqlite3.Error as error:
             raise unavailable(self._file, error) from error
+        if version == 0:
+            db.close()
+            raise JournalUnavailable(str(path), "it holds no journal yet")
         super().__init__(db, self._file)
 
     def verify(self) -> Verified:

@@ -32,6 +32,13 @@ def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
         if mark.commits:
             raise missing
         return Verified(1, 0, 0, GENESIS.hex())
+    if path.with_name(path.name + "-journal").exists():
+        # The process died while the file was made, before there was a log. Only a writer may undo what it began.
+        db = connect(path, False)
+        try:
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        finally:
+            db.close()
     db = connect(path, True)
     try:
         db.execute("BEGIN").fetchall()

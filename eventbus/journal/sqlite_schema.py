@@ -6,7 +6,7 @@ Opens connections and migrates; knows nothing of offsets or groups.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,8 +130,6 @@ class Database(Protocol):
     def in_transaction(self) -> bool: ...
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Statement: ...
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Statement: ...
 
     def close(self) -> None: ...
 
