@@ -1,0 +1,723 @@
+"""Bus: the protocol every bus keeps, and the one in memory. It wires the stations and governs their lifetime; it does no work.
+
+The walk of an event: publish -> door -> lane -> dispatcher -> mailbox -> worker -> handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import random
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from eventbus.causality import Explanation, History
+from eventbus.clock import Clock, SystemClock
+from eventbus.context import CURRENT, inside_delivery
+from eventbus.dead_letter import DeadLetter, DeadLetters
+from eventbus.delivery import Delivery
+from eventbus.dispatcher import Dispatcher
+from eventbus.door import Burst, Door
+from eventbus.errors import (
+    BusNotRunning,
+    BusStopped,
+    Halted,
+    HopLimit,
+    NoReply,
+    PolicyConflict,
+    QueueFull,
+    ReentrantStop,
+    WouldDeadlock,
+    WrongLoop,
+)
+from eventbus.event import AdHocEvent, Event, Kind, event_class, event_key, stamp
+from eventbus.hands import StreamHand
+from eventbus.policy import Overflow, Policy
+from eventbus.pool import ThreadPool
+from eventbus.receipt import Outcome, Receipt, Status
+from eventbus.runtime import Runtime
+from eventbus.selector import RouteTable, Selector
+from eventbus.stats import BusStats, Tally, TypeStats
+from eventbus.stream import Stream
+from eventbus.subscription import Subscription, title_of
+
+HOP_LIMIT = 32
+_PLAIN = frozenset({Kind.EVENT, Kind.EXECUTION, Kind.CONTROL})  # lossless, nothing expires
+_TYPES_COUNTED = 10_000
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[..., Any]
+Selects = type[Event] | str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownReport:
+    """How the bus ended: was everything pending handled, which attempts were abandoned, how many deliveries are left undone."""
+
+    drained: bool
+    abandoned: tuple[str, ...]
+    left: int
+    duration_s: float
+
+
+class InMemoryEventBus:
+    """A typed event bus in one process and one event loop.
+
+    `max_queue_size` bounds the events accepted and not yet settled by every lossless subscription; `max_workers` the threads
+    for sync handlers; `reserve` what handlers may publish beyond a full door; `history` the events that `explain` remembers;
+    `grace` the seconds a handler has to react to its cancellation. Building one needs no running loop.
+    """
+
+    capabilities: frozenset[str] = frozenset(
+        {"dead_letters", "explain", "expect", "halt", "request", "retain", "stream"}
+    )
+
+    def __init__(
+        self,
+        max_queue_size: int = 10_000,
+        max_workers: int = 4,
+        *,
+        reserve: int | None = None,
+        history: int = 10_000,
+        grace: float = 1.0,
+        clock: Clock | None = None,
+        seed: int | None = None,
+        name: str = "eventbus",
+    ) -> None:
+        for argument, value in (("max_queue_size", max_queue_size), ("max_workers", max_workers)):
+            if not isinstance(value, int) or value < 1:
+                raise PolicyConflict(argument, f"{value!r} is not a positive number")
+        self.name = name
+        self._clock: Clock = clock or SystemClock()
+        self._door = Door(max_queue_size, max_queue_size if reserve is None else reserve, self._clock)
+        self._pool = ThreadPool(max_workers, name)
+        self._runtime = Runtime(
+            door=self._door, pool=self._pool, clock=self._clock, rng=random.Random(seed), grace=grace
+        )
+        self._runtime.dead_letters = DeadLetters(self._redrive)
+        self._runtime.halt = self.halt
+        self._dispatcher = Dispatcher(self._runtime)
+        self._history = History(history)
+        self._dispatcher.on_dispatch = self._dispatching
+        self._dispatcher.on_end = self._dispatcher_ended
+        self._table: RouteTable[Subscription] = RouteTable()
+        self._names: dict[str, Subscription] = {}
+        self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
+        self._retained: dict[str, dict[Any, Event]] = {}
+        self._types_dispatched: dict[str, int] = {}
+        self._gone = Tally()  # counts of subscriptions that ended
+        self._leaving: list[Subscription] = []  # cancelled, with an attempt still running
+        self._halt_reason: str | None = None
+        self._halt_token = ""
+        self._started_ns: int | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._shutdown: asyncio.Task[ShutdownReport] | None = None
+        self._thread = 0
+
+    # --- publish -------------------------------------------------------------------------------------------------
+
+    async def publish(
+        self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Receipt:
+        """Hand an event to the bus; returns when it is accepted. A type and a payload make an ad-hoc event.
+
+        Waits while the door is full, at most `timeout` seconds; a publish from inside a handler never waits. Raises
+        `PublishTimeout`, `WouldDeadlock`, `HopLimit`, `Halted`, `BusStopped`, `WrongLoop`; nothing was accepted then.
+        """
+        # The open burst says, in one object, all that need not be asked again: same class, context, thread, and room.
+        burst = self._door.open
+        events = burst.events
+        index = len(events)
+        cls = type(event)
+        try:
+            if (
+                (cls is burst.admits or cls in burst.joins)
+                and index < burst.room
+                and get_ident() == burst.thread
+                and copy_context() == burst.context
+            ):
+                if cls is not burst.admits:
+                    burst.admits, burst.is_mixed = cls, True
+                events.append(event)
+                receipt = Receipt()
+                receipt.burst = burst
+                receipt.index = index
+                return receipt
+        except Exception:  # noqa: BLE001, S110 - a context value that cannot be compared: then this context is another one
+            pass
+        return await self._publish(self._coerce(event, payload), timeout)
+
+    async def _publish(self, event: Event, timeout: float | None) -> Receipt:
+        receipt = self._admit(event)
+        while receipt is None:
+            gate = self._full_gate(event)
+            if gate is None:
+                await self._door.room(timeout)
+            else:
+                await gate.worker.vacancy(timeout)
+            receipt = self._admit(event, has_place=gate is None)
+        if self._door.crowded and not inside_delivery():
+            await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
+        return receipt
+
+    def publish_nowait(self, event: Event | str, payload: Mapping[str, Any] | None = None) -> Receipt:
+        """Like `publish`, without waiting. Raises `QueueFull` when the door is full."""
+        receipt = self._admit(self._coerce(event, payload))
+        if receipt is None:
+            raise self._door.refuse_full()
+        return receipt
+
+    async def publish_many(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Receipt]:
+        """Publish one after the other; returns their receipts. `timeout` is for each."""
+        return [await self.publish(event, timeout=timeout) for event in events]
+
+    def publish_threadsafe(
+        self, event: Event | str, payload: Mapping[str, Any] | None = None
+    ) -> concurrent.futures.Future[Receipt]:
+        """Publish from any thread; the future gets the receipt or the exception. Raises `BusNotRunning` before the bus has a loop."""
+        loop = self._runtime.loop
+        if loop is None or loop.is_closed():
+            raise BusNotRunning("publish_threadsafe()")
+        fact, accepted = self._coerce(event, payload), concurrent.futures.Future[Receipt]()
+        context = copy_context()
+        loop.call_soon_threadsafe(self._publish_for_thread, fact, accepted, context=context)
+        return accepted
+
+    def _publish_for_thread(self, event: Event, accepted: concurrent.futures.Future[Receipt]) -> None:
+        if not accepted.set_running_or_notify_cancel():
+            return
+
+        async def publish() -> None:
+            try:
+                receipt = await self._publish(event, None)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that asked
+                accepted.set_exception(error)
+            else:
+                accepted.set_result(receipt)
+
+        self._runtime.start(publish(), copy_context())
+
+    async def publish_and_wait(
+        self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> list[BaseException]:
+        """Publish and wait until it is settled; returns the exceptions of deliveries that did not succeed in the end."""
+        outcomes = await self._settled("publish_and_wait()", self._coerce(event, payload), timeout)
+        return [outcome.error for outcome in outcomes if outcome.error is not None]
+
+    async def request(
+        self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Publish and return what the first subscription in order answered: its handler's return value, or its `reply`.
+
+        Raises what the handler raised, `NoReply` when nobody answered, `TimeoutError` after `timeout` seconds.
+        """
+        fact = self._coerce(event, payload)
+        async with asyncio.timeout(timeout):
+            outcomes = await self._settled("request()", fact, None)
+        for outcome in outcomes:
+            if outcome.status is Status.SUCCEEDED and outcome.result is not None:
+                return outcome.result
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        raise NoReply(fact.type, len(outcomes))
+
+    async def _settled(self, call: str, event: Event, timeout: float | None) -> tuple[Outcome, ...]:
+        self._must_run(call)
+        receipt = await self._publish(event, timeout)
+        receipt.burst.flight(receipt.index).is_watched = True
+        return await receipt
+
+    def _coerce(self, event: Event | str, payload: Mapping[str, Any] | None) -> Event:
+        if isinstance(event, Event):
+            if payload is not None:
+                raise TypeError("payload is for an event given by its type; this one has its own")
+            return event
+        if isinstance(event, str):
+            return Event(event, payload=payload)
+        raise TypeError(f"publish takes an Event, or a type and a payload, not {type(event).__name__}")
+
+    def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
+        """Let an event in, or return None when it has to wait."""
+        self._must_own("publish()")
+        spec, door = event.__event__, self._door
+        cell = CURRENT.get()
+        inside = cell is not None and cell.live
+        if door.is_shut and not (inside and self._runtime.is_running):
+            raise BusStopped
+        if spec.kind is Kind.EXECUTION and self._halt_reason is not None:
+            raise Halted(self._halt_reason)
+        hops = 0
+        cause = None if cell is None else cell.event
+        if cell is not None and cause is not None:
+            hops = cell.hops + 1
+            if hops > HOP_LIMIT:
+                raise HopLimit(event.type, HOP_LIMIT)
+        is_urgent = spec.kind is Kind.CONTROL
+        gate = self._full_gate(event)
+        if gate is not None:
+            size = gate.policy.queue_size or 0
+            if inside:
+                raise WouldDeadlock(size)
+            if gate.policy.overflow is Overflow.REJECT:
+                raise QueueFull(size, f"subscription {gate.name!r}")
+            return None
+        if not has_place and not door.has_room(inside=inside, is_urgent=is_urgent):
+            return None
+        if cause is not None:
+            stamp(event, cause=cause)
+        if spec.retain:
+            self._retained.setdefault(event.type, {})[event_key(event, spec.key)] = event
+        is_plain = spec.kind in _PLAIN and spec.max_age is None
+        # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
+        gates = [member for member in self._table.gates if member in self._table.route(event)]
+        for member in gates:
+            member.worker.expected += 1
+        shares = cause is None and not spec.retain and not is_urgent and not gates
+        joins = frozenset[type[Event]]()
+        if shares and is_plain and spec.kind is Kind.EVENT:
+            joins = self._ordinary
+            self._ordinary.add(type(event))
+        receipt = door.enter(
+            event, table=self._table, hops=hops, shares=shares, joins=joins, is_plain=is_plain, is_urgent=is_urgent
+        )
+        if is_urgent:
+            self._runtime.interrupt()
+        return receipt
+
+    def _full_gate(self, event: Event) -> Subscription | None:
+        """The first subscription with a full queue of its own that the event would go to."""
+        if not self._table.gates:
+            return None
+        route = self._table.route(event)
+        return next((member for member in self._table.gates if not member.worker.has_room and member in route), None)
+
+    # --- subscribe -----------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self, selector: Selects, handler: Handler, *, name: str | None = None, replay_last: bool = False, **policy: Any
+    ) -> Subscription:
+        """Listen: to a class and its subclasses, a dotted type, or a wildcard. Policies are the fields of `Policy`.
+
+        The handler takes `(event)` or `(event, delivery)`; sync ones run in the thread pool. Subscribing the same handler twice
+        delivers twice. `replay_last` delivers the retained events first. Raises `InvalidSelector` and `PolicyConflict`.
+        """
+        if not callable(handler):
+            raise PolicyConflict("handler", f"{handler!r} cannot be called")
+        chosen, rules = Selector(selector), self._policy(policy)
+        for cls in chosen.classes():
+            rules.check_kind(cls.__event__)
+        subscription = Subscription(
+            chosen,
+            handler,
+            name=self._free_name(name, title_of(handler)),
+            policy=rules,
+            runtime=self._runtime,
+            remove=self._remove,
+        )
+        self._add(subscription)
+        if replay_last:
+            self._replay_retained(subscription)
+        return subscription
+
+    def on(self, selector: Selects, **policy: Any) -> Callable[[Handler], Handler]:
+        """`subscribe` as a decorator; the function stays what it was."""
+
+        def decorate(handler: Handler) -> Handler:
+            self.subscribe(selector, handler, **policy)
+            return handler
+
+        return decorate
+
+    def stream(self, selector: Selects, *, name: str | None = None, replay_last: bool = False, **policy: Any) -> Stream:
+        """Events as an async iterator; it listens from the call on. Policies as for `subscribe`."""
+        stream = Stream()
+        subscription = self.subscribe(selector, _unused, name=name or "stream", **policy)
+        subscription.worker.hand = StreamHand(stream.arrived)
+        stream.subscription = subscription
+        if replay_last:
+            self._replay_retained(subscription)
+        return stream
+
+    def expect(
+        self, selector: Selects, *, where: Callable[[Any], bool] | None = None, timeout: float | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait for the next event of that kind; it listens from the call on. Raises `TimeoutError`, `BusNotRunning`."""
+        self._must_run("expect()")
+        found: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+
+        async def first(event: Event) -> None:
+            if not found.done():
+                found.set_result(event)
+
+        subscription = self.subscribe(selector, first, name="expect", where=where)
+
+        async def wait() -> Event:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await found
+            finally:
+                subscription.cancel()
+
+        return wait()
+
+    def unsubscribe(self, selector: Selects, handler: Handler) -> bool:
+        """Cancel the oldest subscription of this handler to this selector; False when there is none."""
+        for subscription in self._table.members:
+            if subscription.selector.what == selector and subscription.handler == handler:
+                subscription.cancel()
+                return True
+        return False
+
+    def get_handler_count(self, selector: Selects | None = None) -> int:
+        """How many subscriptions there are to exactly this selector; without one, in all."""
+        if selector is None:
+            return len(self._table.members)
+        return sum(subscription.selector.what == selector for subscription in self._table.members)
+
+    def clear_handlers(self, selector: Selects | None = None) -> int:
+        """Cancel all subscriptions to this selector, or all there are; returns how many."""
+        gone = [s for s in self._table.members if selector is None or s.selector.what == selector]
+        for subscription in gone:
+            subscription.cancel()
+        return len(gone)
+
+    def last(self, selector: Selects, key: Any = None) -> Any:
+        """The retained event of a class or type: the last one of that key, or the last of all; None when there is none."""
+        event_type = selector if isinstance(selector, str) else selector.type
+        kept = self._retained.get(event_type, {})
+        if key is not None or not kept:
+            return kept.get(key)
+        return max(kept.values(), key=lambda event: event.event_id) if len(kept) > 1 else next(iter(kept.values()))
+
+    def _policy(self, policy: dict[str, Any]) -> Policy:
+        unknown = sorted(set(policy) - set(Policy.__dataclass_fields__))
+        if unknown:
+            raise PolicyConflict(
+                unknown[0], f"is no policy of this bus; there are {', '.join(Policy.__dataclass_fields__)}"
+            )
+        return Policy(**policy)
+
+    def _free_name(self, name: str | None, title: str) -> str:
+        if name is not None and name not in self._names:
+            return name
+        stem, number = name or title, 1
+        while (numbered := stem if number == 1 else f"{stem}#{number}") in self._names:
+            number += 1
+        return numbered
+
+    def _add(self, subscription: Subscription) -> None:
+        self._names[subscription.name] = subscription
+        self._set_table(self._table.with_member(subscription))
+
+    def _remove(self, subscription: Subscription) -> None:
+        if self._names.pop(subscription.name, None) is not None:
+            self._leaving.append(subscription)
+            self._set_table(self._table.without(subscription))
+
+    def _set_table(self, table: RouteTable[Subscription]) -> None:
+        """What is accepted from now on follows these routes; what was accepted before keeps its own."""
+        self._door.seal()
+        self._ordinary = set()
+        self._table = table
+
+    def _replay_retained(self, subscription: Subscription) -> None:
+        for kept in self._retained.values():
+            for event in kept.values():
+                if subscription.selector.matches(type(event), event.type):
+                    self._deliver_alone(subscription, event)
+
+    def _deliver_alone(self, subscription: Subscription, event: Event) -> None:
+        """A delivery that no publish made: a retained event, a dead letter redriven."""
+        burst = self._door.outside(event)
+        worker = subscription.worker
+        worker.enqueue(worker.adopt(burst, event, 0, is_lossless=False))
+        worker.pump()
+
+    def _redrive(self, letter: DeadLetter) -> bool:
+        subscription = self._names.get(letter.subscription)
+        if subscription is None:
+            return False
+        self._deliver_alone(subscription, letter.event)
+        return True
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def run_forever(self) -> None:
+        """The dispatcher. Returns after `stop()`, idle or busy; may be called again then. Cancelling it stops the bus too."""
+        runtime, loop = self._runtime, asyncio.get_running_loop()
+        if self._shutdown is not None:
+            raise BusStopped("run_forever()")
+        if runtime.is_running:
+            raise PolicyConflict("run_forever", "this bus is running already")
+        if runtime.loop is not None and runtime.loop is not loop and not runtime.loop.is_closed():
+            raise WrongLoop("run_forever()")
+        runtime.loop, self._thread = loop, threading.get_ident()
+        runtime.is_running = True
+        if self._started_ns is None:
+            self._started_ns = self._clock.monotonic_ns()
+        self._ended = loop.create_future()
+        self._door.seal()
+        self._dispatcher.start()
+        for subscription in self._table.members:
+            subscription.worker.pump()
+        try:
+            await self._ended
+        finally:
+            self._halt_dispatcher()
+
+    def stop(self) -> None:
+        """Ask the dispatcher to end after the batch in hand. From anywhere: a handler, another thread, a signal handler."""
+        loop = self._runtime.loop
+        if loop is None or loop.is_closed():
+            return
+        if get_ident() == self._thread:
+            self._halt_dispatcher()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: the bus has ended already
+                loop.call_soon_threadsafe(self._halt_dispatcher)
+
+    def _halt_dispatcher(self) -> None:
+        if self._runtime.is_running:
+            self._runtime.is_running = False
+            for subscription in (*self._table.members, *self._leaving):
+                subscription.worker.hand.recall()
+            self._dispatcher.stop()
+            self._dispatcher_ended()
+
+    def _dispatcher_ended(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def connect(self) -> Self:
+        """Start the dispatcher as a task of the bus."""
+        if self._main is None or self._main.done():
+            if self._shutdown is not None:
+                raise BusStopped("connect()")
+            self._main = asyncio.get_running_loop().create_task(self.run_forever(), name=f"{self.name}-dispatcher")
+            while not self._runtime.is_running and not self._main.done():
+                await asyncio.sleep(0)
+            if self._main.done():
+                await self._main
+        return self
+
+    async def close(self, timeout: float | None = 10.0) -> ShutdownReport:
+        """The same as `shutdown`."""
+        return await self.shutdown(timeout)
+
+    async def __aenter__(self) -> Self:
+        return await self.connect()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is pending, cascades included. True when drained, False on time-out.
+
+        Raises `BusNotRunning` when something is pending and nobody works on it, `ReentrantStop` inside a handler.
+        """
+        if inside_delivery():
+            raise ReentrantStop("drain()")
+        runtime = self._runtime
+        if runtime.is_idle:
+            return True
+        self._must_run("drain()")
+        try:
+            async with asyncio.timeout(timeout):
+                await runtime.idle()
+        except TimeoutError:
+            return False
+        return True
+
+    async def shutdown(self, timeout: float | None = 10.0) -> ShutdownReport:
+        """Stop accepting, drain for at most `timeout` seconds, end everything. Idempotent; goes on if its caller is cancelled.
+
+        Cascades of handlers still enter while it drains. Raises `ReentrantStop` inside a handler: call `stop()` there.
+        """
+        if inside_delivery():
+            raise ReentrantStop("shutdown()")
+        if self._shutdown is None:
+            self._must_own("shutdown()")
+            self._shutdown = asyncio.get_running_loop().create_task(self._end(timeout), name=f"{self.name}-shutdown")
+        return await asyncio.shield(self._shutdown)
+
+    async def _end(self, timeout: float | None) -> ShutdownReport:
+        runtime, started = self._runtime, self._clock.monotonic_ns()
+        self._door.shut()
+        drained = runtime.is_idle
+        if not drained and runtime.is_running:
+            try:
+                async with asyncio.timeout(timeout):
+                    await runtime.idle()
+                drained = True
+            except TimeoutError:
+                drained = False
+        abandoned = tuple(
+            f"{subscription.name}: {delivery.event}"
+            for subscription in (*self._table.members, *self._leaving)
+            for delivery in subscription.worker.in_flight
+        )
+        self._halt_dispatcher()
+        await self._end_tasks()
+        left = sum(s.worker.tally.pending for s in (*self._table.members, *self._leaving)) + self._door.queued
+        runtime.is_ended = True
+        for subscription in self._table.members:
+            subscription.worker.hand.recall()
+        self._pool.close()
+        return ShutdownReport(drained, abandoned, left, (self._clock.monotonic_ns() - started) / 1e9)
+
+    async def _end_tasks(self) -> None:
+        """Cancel what still runs and give it half the grace of a handler: what ignores that is left to the loop."""
+        runtime = self._runtime
+        runtime.is_ending = True
+        current = asyncio.current_task()
+        for _ in range(3):
+            tasks = {task for task in (*runtime.tasks, *runtime.abandoned) if task is not current and not task.done()}
+            if self._main is not None and not self._main.done():
+                tasks.add(self._main)
+            if not tasks:
+                return
+            for task in tasks:
+                if task is not self._main:
+                    asyncio.Task.cancel(task)
+            await asyncio.wait(tasks, timeout=min(0.1, runtime.grace))
+
+    def _must_run(self, call: str) -> None:
+        if not self._runtime.is_running:
+            raise BusNotRunning(call)
+        self._must_own(call)
+
+    def _must_own(self, call: str) -> None:
+        loop = self._runtime.loop
+        if (
+            loop is not None
+            and not loop.is_closed()
+            and (get_ident() != self._thread or asyncio._get_running_loop() not in (loop, None))
+        ):
+            raise WrongLoop(call)
+
+    # --- halt ----------------------------------------------------------------------------------------------------
+
+    def halt(self, reason: str) -> str:
+        """Refuse events of kind EXECUTION until `rearm`; returns the token for it. Halting again keeps the first reason."""
+        if self._halt_reason is None:
+            self._halt_reason, self._halt_token = reason, uuid.uuid4().hex
+            self._door.seal()
+            self._runtime.interrupt()
+        return self._halt_token
+
+    @property
+    def is_halted(self) -> bool:
+        return self._halt_reason is not None
+
+    @property
+    def halt_reason(self) -> str | None:
+        """Why the bus is halted; None when it is not."""
+        return self._halt_reason
+
+    def rearm(self, token: str) -> None:
+        """Clear the halt. Raises `PolicyConflict` for a token that `halt` did not give."""
+        if self._halt_reason is not None:
+            if token != self._halt_token:
+                raise PolicyConflict("token", "is not the one that halt() returned")
+            self._halt_reason, self._halt_token = None, ""
+
+    # --- look ----------------------------------------------------------------------------------------------------
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return self._runtime.dead_letters
+
+    @property
+    def is_running(self) -> bool:
+        """Does a dispatcher run?"""
+        return self._runtime.is_running
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The live subscriptions, oldest first."""
+        return self._table.members
+
+    def explain(self, event_id: str) -> Explanation:
+        """The causal tree of a recent event. Raises `LookupError` when it is not remembered."""
+        return self._history.explain(event_id)
+
+    def get_stats(self) -> dict[str, Any]:
+        """The statistics of the bus as a plain dict."""
+        stats = self.stats()
+        return {
+            "published": stats.published,
+            "dispatched": stats.dispatched,
+            "errors": stats.errors,
+            "queue_size": stats.queue_size,
+            "handler_types": len({subscription.selector.what for subscription in self._table.members}),
+            "total_handlers": len(self._table.members),
+            "retried": stats.retried,
+            "dead_lettered": stats.dead_lettered,
+            "dropped": stats.dropped,
+            "expired": stats.expired,
+            "pending": stats.pending,
+            "in_flight": stats.in_flight,
+            "dispatch_p50_ms": stats.dispatch_p50_ms,
+            "dispatch_p99_ms": stats.dispatch_p99_ms,
+            "uptime_s": stats.uptime_s,
+        }
+
+    def stats(self) -> BusStats:
+        """A snapshot of the bus, per type and per subscription."""
+        runtime = self._runtime
+        for subscription in [s for s in self._leaving if not s.worker.tally.pending]:
+            self._leaving.remove(subscription)
+            self._gone.add(subscription.worker.tally)
+        rows = tuple(subscription.stats() for subscription in (*self._table.members, *self._leaving))
+        gone, dispatch = self._gone, runtime.dispatch
+        uptime_ns = 0 if self._started_ns is None else self._clock.monotonic_ns() - self._started_ns
+        return BusStats(
+            published=self._door.accepted,
+            dispatched=self._dispatcher.dispatched,
+            errors=gone.errors + sum(row.errors for row in rows),
+            queue_size=self._door.queued,
+            pending=self._door.queued + sum(row.pending for row in rows),
+            in_flight=sum(row.in_flight for row in rows),
+            retried=gone.retried + sum(row.retried for row in rows),
+            dead_lettered=gone.dead_lettered + sum(row.dead_lettered for row in rows),
+            dropped=gone.dropped + sum(row.dropped for row in rows),
+            expired=gone.expired + sum(row.expired for row in rows),
+            cancelled=gone.cancelled + sum(row.cancelled for row in rows),
+            succeeded=gone.succeeded + sum(row.succeeded for row in rows),
+            reserve_used=self._door.reserve_used,
+            replaced_threads=self._pool.replaced,
+            uptime_s=uptime_ns / 1e9,
+            dispatch_p50_ms=dispatch.quantile(0.5) * 1e3,
+            dispatch_p99_ms=dispatch.quantile(0.99) * 1e3,
+            types={name: TypeStats(count) for name, count in sorted(self._types_dispatched.items())},
+            subscriptions=rows,
+            dispatch=dispatch,
+        )
+
+    def _dispatching(self, burst: Burst) -> None:
+        events, counts = burst.events, self._types_dispatched
+        self._history.remember(events)
+        if not burst.is_mixed:
+            name = events[0].type
+            counts[name] = counts.get(name, 0) + len(events)
+            return
+        for event in events:
+            name = event.type
+            if name in counts or len(counts) < _TYPES_COUNTED:
+                counts[name] = counts.get(name, 0) + 1
+
+
+async def _unused(_event: Event) -> None:
+    """Stands where a stream has no handler."""

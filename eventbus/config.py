@@ -1,0 +1,96 @@
+"""Config: from a URL, a dict or keywords to a bus. Backends are registered by name; plug-ins bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from eventbus.bus import InMemoryEventBus
+from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
+
+_ENTRY_POINTS = "eventbus.backends"
+
+Factory = Callable[[Mapping[str, Any]], Any]
+_backends: dict[str, Factory] = {}
+
+
+def register_backend(name: str, factory: Factory) -> None:
+    """Make `create_event_bus(name + "://...")` call `factory(settings)`. Raises `BackendTaken`.
+
+    The settings of a URL are its parts: url, host, port, user, password, path, and the query as further keys.
+    """
+    if name in _known():
+        raise BackendTaken(name)
+    _backends[name] = factory
+
+
+def create_event_bus(source: str | Mapping[str, Any] | None = None, **settings: Any) -> Any:
+    """A bus from `"memory://"`, `"sqlite:///run.db"`, ..., from `{"backend": "redis", ...}`, or from keywords; memory by default.
+
+    Raises `UnknownBackend` (a `ValueError`) that lists those available, `MissingDriver`, `PolicyConflict` for an unknown setting.
+    """
+    chosen = _from_url(source) if isinstance(source, str) else dict(source or {})
+    chosen.update(settings)
+    name = str(chosen.pop("backend", "memory"))
+    factory = _known().get(name)
+    if factory is None:
+        raise UnknownBackend(name, _known())
+    return factory(chosen)
+
+
+def available_backends() -> tuple[str, ...]:
+    """The names that `create_event_bus` knows."""
+    return tuple(sorted(_known()))
+
+
+def _known() -> dict[str, Factory]:
+    plugins = {point.name: _loading(point) for point in entry_points(group=_ENTRY_POINTS)}
+    return plugins | _backends
+
+
+def _loading(point: Any) -> Factory:
+    def factory(settings: Mapping[str, Any]) -> Any:
+        return point.load()(settings)
+
+    return factory
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return {"backend": url}
+    found = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": parts.username,
+        "password": parts.password,
+        "path": parts.path.removeprefix("/") or None,
+    }
+    settings: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
+    settings.update({key: _number(value) for key, value in parse_qsl(parts.query)})
+    if settings:
+        settings["url"] = url
+    return {"backend": parts.scheme, **settings}
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
+    wanted = {key: value for key, value in settings.items() if key != "url"}
+    try:
+        return InMemoryEventBus(**wanted)
+    except TypeError as error:
+        known = "max_queue_size, max_workers, reserve, history, grace, clock, seed, name"
+        raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
+
+
+register_backend("memory", _memory)

@@ -1,0 +1,274 @@
+"""Dispatcher: takes bursts from the lane, finds their routes, offers them to the mailboxes. It never waits for a handler.
+
+One task leads: it dispatches, and it steps the handlers that do not suspend. When one suspends after all, the task stays with
+that delivery and another takes the lead: leader and followers. What an attempt came to is the worker's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from sys import getrefcount
+from typing import Any
+
+from eventbus.context import InContext
+from eventbus.door import Burst
+from eventbus.event import Event
+from eventbus.hands import LeaderHand, RunnerHand
+from eventbus.runtime import Runtime, log
+from eventbus.sweep import Sweep
+from eventbus.threads import ThreadHand
+from eventbus.worker import Worker
+
+_BUDGET = 64  # deliveries served in a row without giving the loop a turn
+
+
+def _held_elsewhere(bursts: list[Any]) -> int:
+    """References to the one burst in the list: more than a lone one has, and somebody holds a receipt of it."""
+    for burst in bursts:
+        return getrefcount(burst)
+    raise AssertionError("one burst is given")
+
+
+def _lone() -> int:
+    burst = Burst.__new__(Burst)
+    return _held_elsewhere([burst])
+
+
+_LONE = _lone()
+
+
+class LeaderTask(asyncio.Task[None]):
+    """The leader. A handler that it steps may cancel "its" task: that is meant for the delivery, not for what comes after."""
+
+    is_stepping = False
+    is_self_cancelled = False
+    runtime: Runtime
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.is_stepping:
+            self.is_self_cancelled = True
+            self.runtime.interrupt()
+            return True
+        return super().cancel(msg)
+
+    def suspend(self) -> None:
+        """The delivery gives up the task: a cancellation it asked for reaches it now."""
+        self.is_stepping = False
+        if self.is_self_cancelled:
+            super().cancel()
+
+
+class Dispatcher:
+    """Moves events from the lane to the mailboxes, for as long as the bus runs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._door = runtime.door
+        self._is_waiting = False
+        self.dispatched = 0
+        self.replaced = 0
+        self.on_dispatch: Callable[[Burst], None] = lambda _burst: None
+        self.on_end: Callable[[], None] = lambda: None
+        runtime.wake_leader = self._wake
+        runtime.burst_returned = self._burst_returned
+
+    def start(self) -> None:
+        """Give the lead to a new task."""
+        runtime = self._runtime
+        assert runtime.loop is not None
+        task = LeaderTask(self._lead(), loop=runtime.loop, name="eventbus-leader")
+        task.runtime = runtime
+        runtime.leader = task
+        runtime.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def stop(self) -> None:
+        """End after the batch in hand."""
+        runtime = self._runtime
+        runtime.interrupt()
+        if self._is_waiting and runtime.leader is not None:
+            asyncio.Task.cancel(runtime.leader)
+
+    def _wake(self) -> None:
+        """There is work that did not come through the lane."""
+        if self._is_waiting:
+            self._door.nudge()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        runtime = self._runtime
+        runtime.tasks.discard(task)
+        if runtime.leader is not task:
+            return  # it stayed with a delivery that suspended; another leads
+        runtime.leader = None
+        runtime.is_sweeping = False
+        if runtime.is_running:
+            # A handler kept hold of the task, or cancelled it: whatever it has in mind must not hit the next delivery.
+            self.replaced += 1
+            log.debug("leader replaced", extra={"cancelled": task.cancelled()})
+            self.start()
+        else:
+            self.on_end()
+
+    async def _lead(self) -> None:
+        runtime, lane = self._runtime, self._door.lane
+        task = asyncio.current_task()
+        assert isinstance(task, LeaderTask)
+        clean = getrefcount(task)
+        budget = _BUDGET
+        while runtime.is_running:
+            if not runtime.ready or not lane.empty():
+                if lane.empty():
+                    runtime.is_sweeping = False
+                    runtime.check_idle()
+                self._is_waiting = True
+                burst = await self._door.next_burst()
+                self._is_waiting = False
+                runtime.is_sweeping = True
+                if burst.events and await self._dispatch(burst, task):
+                    return
+                del burst
+            while runtime.ready and runtime.is_running and not lane.has_control:
+                if await self._serve(runtime.ready.popleft(), task):
+                    return
+            runtime.clear_interrupts()
+            if task.is_self_cancelled or task.cancelling() or getrefcount(task) != clean:
+                return
+            budget -= 1
+            if not budget:
+                budget = _BUDGET
+                await asyncio.sleep(0)
+
+    # --- bursts --------------------------------------------------------------------------------------------------
+
+    async def _dispatch(self, burst: Burst, task: LeaderTask) -> bool:
+        """Offer a burst to everybody it goes to; True when the lead was lost on the way."""
+        self.dispatched += len(burst.events)
+        is_watched = bool(burst.flights) or _held_elsewhere([burst]) > _LONE + _CALLER
+        self.on_dispatch(burst)
+        burst.out = 1
+        if is_watched:
+            for index in range(len(burst.events)):
+                burst.flight(index).is_watched = True
+        sweeps: list[tuple[Worker, Sequence[Event]]] = []
+        for worker, events, indices in self._parts(burst):
+            by = worker.hand.sweeps if burst.is_plain and not is_watched else "no"
+            if by == "leader":
+                sweeps.append((worker, events))
+            elif by == "thread":
+                assert isinstance(worker.hand, ThreadHand)
+                worker.hand.take_whole(burst, events)
+            else:
+                worker.offer(burst, events, indices)
+        if sweeps and await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns), task):
+            return True
+        self._burst_returned(burst)
+        return False
+
+    def _parts(self, burst: Burst) -> list[tuple[Worker, Sequence[Event], Sequence[int]]]:
+        """Who gets which events of a burst, each in order of acceptance."""
+        events, route = burst.events, burst.table.route
+        if not burst.is_mixed:
+            indices = range(len(events))
+            return [(member.worker, events, indices) for member in route(events[0])]
+        places: dict[Worker, list[int]] = {}
+        for index, event in enumerate(events):
+            for member in route(event):
+                places.setdefault(member.worker, []).append(index)
+        return [(worker, [events[index] for index in indices], indices) for worker, indices in places.items()]
+
+    def _burst_returned(self, burst: Burst) -> None:
+        """One of the parties that worked on the burst as a whole is done; after the last, single events may still be open."""
+        burst.out -= 1
+        if burst.out:
+            return
+        burst.is_closed = True
+        held = 0
+        for flight in burst.flights.values():
+            flight.is_routed = True
+            if flight.holding:
+                flight.is_counted = True
+                held += 1
+            if not flight.open:
+                flight.landed()
+        self._door.settle(len(burst.events) - held)
+
+    # --- attempts by the leader ----------------------------------------------------------------------------------
+
+    async def _sweep(self, sweep: Sweep, task: LeaderTask) -> bool:
+        """Run a burst through the handlers that do not suspend; True when one did and took the task with it."""
+        runtime = self._runtime
+        clean = getrefcount(task)
+        task.is_stepping = True
+        while not sweep.is_done:
+            await InContext(sweep.run(), sweep.context(), lambda: self._suspended(sweep, task))
+            if sweep.delivery is not None:
+                sweep.cell.live = False
+                worker = sweep.delivery_worker
+                worker.conclude(sweep.delivery, sweep.error, None, 0)
+                worker.pump()
+                return True
+            if sweep.is_done:
+                break
+            runtime.clear_interrupts()
+            is_kept = task.is_self_cancelled or getrefcount(task) != clean
+            if is_kept or not runtime.is_running or self._door.lane.has_control or not sweep.may_go_on:
+                self._leave(sweep)
+                break
+        task.is_stepping = False
+        sweep.cell.live, sweep.cell.event = False, None
+        return False
+
+    def _suspended(self, sweep: Sweep, task: LeaderTask) -> None:
+        """A handler gives up the task in the middle of a sweep: this delivery keeps it, the others go on without it."""
+        worker, event = sweep.suspended()
+        sweep.delivery, sweep.delivery_worker = worker.follow(sweep.burst, event), worker
+        worker.hand = RunnerHand(worker)
+        self._leave(sweep)
+        self._burst_returned(sweep.burst)
+        self._pass_on(task)
+
+    def _leave(self, sweep: Sweep) -> None:
+        """What the sweep did not start waits in the mailboxes."""
+        for worker, events, is_counted in sweep.unstarted():
+            if not is_counted:
+                worker.took_batch(len(events))
+            worker.return_unstarted(sweep.burst, events)
+            worker.pump()
+
+    async def _serve(self, worker: Worker, task: LeaderTask) -> bool:
+        """Run deliveries of a worker one by one; True when one suspended and took the task with it."""
+        runtime, budget = self._runtime, _BUDGET
+        clean = getrefcount(task)
+        while not worker.in_flight and isinstance(worker.hand, LeaderHand):
+            delivery = worker.next()
+            if delivery is None:
+                return False
+            task.is_stepping = True
+            await worker.attempt(delivery, lambda: self._suspended_alone(worker, task))
+            if runtime.leader is not task:
+                worker.pump()
+                return True
+            task.is_stepping = False
+            worker.hand.is_proven = True
+            budget -= 1
+            runtime.clear_interrupts()
+            is_kept = task.is_self_cancelled or getrefcount(task) != clean
+            if is_kept or not budget or self._door.lane.has_control or not runtime.is_running:
+                break
+        worker.pump()
+        return False
+
+    def _suspended_alone(self, worker: Worker, task: LeaderTask) -> None:
+        worker.hand = RunnerHand(worker)
+        self._pass_on(task)
+
+    def _pass_on(self, task: LeaderTask) -> None:
+        """Another task leads from here on."""
+        self._runtime.is_sweeping = False
+        self.start()
+        task.suspend()
+
+
+# What a burst is referenced by while it is dispatched, besides the list it is counted in: the caller's variable twice.
+_CALLER = 2

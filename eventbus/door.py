@@ -1,0 +1,311 @@
+"""Door: where events come in, and the only place where anybody waits.
+
+It bounds what was accepted and is not yet settled. Events accepted in a row, from one context, form a `Burst`; the lane is an
+`asyncio.Queue` of bursts in which CONTROL overtakes. Knows no subscription and no handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Set as AbstractSet
+from contextvars import Context, copy_context
+from typing import Any
+
+from eventbus.clock import Clock
+from eventbus.context import is_comparable, same_context, without_decimal
+from eventbus.errors import BusStopped, PublishTimeout, QueueFull, WouldDeadlock
+from eventbus.event import AdHocEvent, Event
+from eventbus.receipt import Flight, Receipt
+
+_BURST = 512  # events; publishers that never pause let the dispatcher in after as many
+_CONTROL_RESERVE = 1_024
+_NEVER: Any = object()  # equals no context
+_NOBODY: frozenset[type[Event]] = frozenset()
+
+
+class Burst:
+    """Events accepted one after another from one context: they share their time, their cause and their routes.
+
+    While it is open, `publish` appends to it directly: `admits` is the class of its last event, `joins` the others it takes;
+    both are empty once it is sealed.
+    """
+
+    __slots__ = (
+        "accepted_ns",
+        "admits",
+        "base",
+        "context",
+        "durability",
+        "events",
+        "flights",
+        "hops",
+        "is_closed",
+        "is_mixed",
+        "is_plain",
+        "is_urgent",
+        "joins",
+        "offset",
+        "out",
+        "room",
+        "table",
+        "thread",
+    )
+
+    def __init__(
+        self, event: Event, *, base: Context, hops: int, accepted_ns: int, table: Any, is_plain: bool, is_urgent: bool
+    ) -> None:
+        self.events = [event]
+        self.base = base  # what handlers get a copy of
+        self.hops = hops
+        self.accepted_ns = accepted_ns
+        self.table = table  # the routes as they were at acceptance
+        self.is_urgent = is_urgent
+        self.is_plain = is_plain  # lossless, and nothing expires
+        self.is_mixed = type(event) is AdHocEvent  # of several types, perhaps
+        self.joins: AbstractSet[type[Event]] = _NOBODY
+        self.flights: dict[int, Flight] = {}
+        self.is_closed = False
+        self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
+        self.offset: int | None = None
+        self.durability = "memory"
+        self.admits: type[Event] | None = None
+        self.context: Any = _NEVER
+        self.room = 0
+        self.thread = 0
+
+    def flight(self, index: int) -> Flight:
+        """The flight of one of its events, made on demand."""
+        flight = self.flights.get(index)
+        if flight is None:
+            flight = self.flights[index] = Flight(self.events[index])
+            if self.is_closed:
+                flight.landed()
+        return flight
+
+    def index_of(self, event: Event) -> int:
+        """The place of an event that is in it, by identity; of the same object accepted twice, one not followed yet."""
+        places = [index for index, other in enumerate(self.events) if other is event]
+        return next((index for index in places if index not in self.flights), places[-1])
+
+
+class Lane(asyncio.Queue[Burst]):
+    """The queue between door and dispatcher. CONTROL bursts come out first."""
+
+    def _init(self, maxsize: int) -> None:
+        self._control: deque[Burst] = deque()
+        self._queue: deque[Burst] = deque()
+
+    def _put(self, item: Burst) -> None:
+        (self._control if item.is_urgent else self._queue).append(item)
+
+    def _get(self) -> Burst:
+        return (self._control or self._queue).popleft()
+
+    def qsize(self) -> int:
+        return len(self._control) + len(self._queue)
+
+    def empty(self) -> bool:
+        return not self._control and not self._queue
+
+    @property
+    def has_control(self) -> bool:
+        return bool(self._control)
+
+    def events(self) -> int:
+        """Events that wait in it."""
+        return sum(len(burst.events) for bursts in (self._control, self._queue) for burst in bursts)
+
+
+class Door:
+    """Admission. `size` bounds the events accepted and not yet settled; handlers have `reserve` on top, CONTROL one of its own."""
+
+    def __init__(self, size: int, reserve: int, clock: Clock) -> None:
+        self.size = size
+        self.reserve = reserve
+        self.lane = Lane()
+        self.reserve_used = 0
+        self.is_shut = False
+        self._clock = clock
+        self._sealed = 0  # events in sealed bursts, ever
+        self._taken = 0
+        self._settled = 0
+        self._promised = 0  # places given to publishers that were woken and have not entered yet
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._last_context: Context = Context()
+        self._last_base: Context = Context()
+        self._last_comparable = True
+        self.open = _sealed_burst()
+
+    @property
+    def accepted(self) -> int:
+        """Events ever accepted."""
+        return self._sealed + len(self.open.events)
+
+    @property
+    def queued(self) -> int:
+        """Events accepted and not yet dispatched."""
+        return self.accepted - self._taken
+
+    @property
+    def held(self) -> int:
+        """Events accepted and not yet settled, and places promised."""
+        return self.accepted - self._settled + self._promised
+
+    @property
+    def crowded(self) -> bool:
+        """Do so many events wait that the dispatcher should have a turn?"""
+        return self.queued >= _BURST
+
+    def seal(self) -> None:
+        """No event joins the open burst any more: something changed that the next one must see."""
+        burst = self.open
+        if burst.events:
+            burst.admits, burst.joins = None, _NOBODY
+            self._sealed += len(burst.events)
+            self.open = _sealed_burst()
+
+    def enter(
+        self,
+        event: Event,
+        *,
+        table: Any,
+        hops: int,
+        shares: bool,
+        joins: AbstractSet[type[Event]] = _NOBODY,
+        is_plain: bool,
+        is_urgent: bool,
+    ) -> Receipt:
+        """Accept. With `shares`, what the same publisher publishes next may join this burst: the same class, and those of `joins`."""
+        self.seal()
+        context = copy_context()
+        if not self._last_comparable or not same_context(context, self._last_context):
+            self._last_context = context
+            self._last_comparable = is_comparable(context)
+            self._last_base = without_decimal(context)
+        burst = Burst(
+            event,
+            base=self._last_base,
+            hops=hops,
+            accepted_ns=self._clock.monotonic_ns(),
+            table=table,
+            is_plain=is_plain,
+            is_urgent=is_urgent,
+        )
+        if shares and self._last_comparable:
+            burst.admits = type(event)
+            burst.joins = joins
+            burst.context = self._last_context
+            burst.room = min(_BURST, self.size - self.held)
+            burst.thread = threading.get_ident()
+        self.open = burst
+        self.lane.put_nowait(burst)
+        if not shares:
+            self.seal()
+        receipt = Receipt()
+        receipt.burst, receipt.index = burst, 0
+        return receipt
+
+    def outside(self, event: Event) -> Burst:
+        """A burst for an event that did not come in by the door: it holds no place."""
+        base = without_decimal(copy_context())
+        burst = Burst(
+            event,
+            base=base,
+            hops=0,
+            accepted_ns=self._clock.monotonic_ns(),
+            table=None,
+            is_plain=False,
+            is_urgent=False,
+        )
+        burst.is_closed = True
+        return burst
+
+    def has_room(self, *, inside: bool, is_urgent: bool) -> bool:
+        """May an event enter now? Raises `WouldDeadlock` for a handler beyond the reserve: it must not wait for itself."""
+        held = self.held
+        if held < self.size and (inside or not self._waiting):
+            return True
+        if inside:
+            if held >= self.size + self.reserve:
+                raise WouldDeadlock(held)
+            self.reserve_used += 1
+            return True
+        return is_urgent and held < self.size + _CONTROL_RESERVE
+
+    def refuse_full(self) -> QueueFull:
+        return QueueFull(self.held)
+
+    async def room(self, timeout: float | None) -> None:
+        """Wait for a place, in order of arrival. Raises `PublishTimeout`, or `BusStopped` when the door is shut meanwhile."""
+        loop = asyncio.get_running_loop()
+        place = loop.create_future()
+        self._waiting.append(place)
+        timer = None if timeout is None else loop.call_later(timeout, _give_up, place, timeout)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._promised -= 1
+                self._let_in()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not place.done() or place.cancelled() or place.exception() is not None:
+                self._forget(place)
+        self._promised -= 1
+
+    async def next_burst(self) -> Burst:
+        """Wait for the next burst; CONTROL comes first."""
+        burst = await self.lane.get()
+        if burst is self.open:
+            self.seal()
+        self._taken += len(burst.events)
+        return burst
+
+    def nudge(self) -> None:
+        """Let the dispatcher look up although no event came."""
+        self.lane.put_nowait(_sealed_burst())
+
+    def settle(self, events: int) -> None:
+        """So many events are settled by every lossless subscription."""
+        self._settled += events
+        if self._waiting:
+            self._let_in()
+
+    def shut(self) -> None:
+        """Outside publishers are refused from now on; those who wait get `BusStopped`."""
+        self.is_shut = True
+        self.seal()
+        for place in self._waiting:
+            if not place.done():
+                place.set_exception(BusStopped())
+        self._waiting.clear()
+
+    def _let_in(self) -> None:
+        while self._waiting and self.held < self.size:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._promised += 1
+                place.set_result(None)
+
+    def _forget(self, place: asyncio.Future[None]) -> None:
+        if place in self._waiting:
+            self._waiting.remove(place)
+
+
+def _give_up(place: asyncio.Future[None], timeout: float) -> None:
+    if not place.done():
+        place.set_exception(PublishTimeout(timeout))
+
+
+def _sealed_burst() -> Burst:
+    """Stands where no burst is open: it admits nothing and holds nothing."""
+    burst: Burst = Burst.__new__(Burst)
+    burst.events = []
+    burst.admits, burst.joins = None, _NOBODY
+    burst.room = 0
+    burst.is_urgent = False
+    return burst

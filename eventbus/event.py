@@ -1,0 +1,275 @@
+"""Event: the frozen fact that travels, its header, its kind, and the registry of event types.
+
+Everybody holds one of these in hand; it knows nobody. A typed event is a pydantic model with a dotted wire name; an ad-hoc
+event carries its type and payload as data and needs no class.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from functools import partial
+from typing import Annotated, Any, ClassVar, Self
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import uuid_utils
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from eventbus.errors import DuplicateEventType, InvalidEventType
+from eventbus.frozen import Freeze, FrozenDict, freeze, plain
+
+_WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_AD_HOC = "ad-hoc"  # stands where a class has its wire name; the type of such an event is data
+_SCALARS = (str, int, float, bool, bytes, type(None), Decimal, datetime, date, time, timedelta, UUID, Enum)
+
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
+
+
+def new_event_id() -> str:
+    """A UUIDv7 as text: unique, and increasing within this process."""
+    return str(uuid_utils.uuid7())
+
+
+class Kind(StrEnum):
+    """The delivery class of an event: one word that sets lane, overflow, order, durability and retry."""
+
+    EVENT = "event"  # an ordinary fact: lossless, in order per subscription
+    QUOTE = "quote"  # a value that the next one replaces: newest per key when a subscription is behind
+    SIGNAL = "signal"  # a decision that goes stale: lossless until its max_age, then expired
+    EXECUTION = "execution"  # money moved: never dropped, in order by key, durable first, refused while halted
+    CONTROL = "control"  # policy, health, kill switch: its own lane, overtakes, never dropped
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """What a class says about its events, apart from their fields. Read it as `MyEvent.__event__`."""
+
+    type: str
+    version: int = 1
+    kind: Kind = Kind.EVENT
+    key: str | None = None  # the field that orders and conflates
+    retain: bool = False  # keep the last event per key
+    max_age: float | None = None  # seconds until an undelivered event expires
+    fields: tuple[str, ...] = ()  # domain fields, in order
+
+
+def _correlate(header: dict[str, Any]) -> str:
+    return typing.cast(str, header["event_id"])
+
+
+def _now_if_none(value: Any) -> Any:
+    return utc_now() if value is None else value
+
+
+def _wire_name(name: object) -> str:
+    if isinstance(name, str) and _WIRE_NAME.fullmatch(name):
+        return name
+    raise InvalidEventType(name)
+
+
+def _name_from_class(name: str) -> str:
+    """`TradeExecutedEvent` is `trade.executed`."""
+    stem = name.removesuffix("Event") or name
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", ".", stem.lstrip("_")).lower()
+
+
+def _is_scalar(annotation: Any) -> bool:
+    """Can a value of this annotation be changed in place? Scalars cannot, and need no freezing."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _is_scalar(typing.get_args(annotation)[0])
+    if origin is typing.Literal:
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return all(_is_scalar(arm) for arm in typing.get_args(annotation))
+    return isinstance(annotation, type) and issubclass(annotation, _SCALARS)
+
+
+class Event(BaseModel):
+    """A fact. Subclass it with a wire name, or make an ad-hoc one: `Event("desk.opened", payload={"desk": 3})`.
+
+    Class arguments: `type` (dotted wire name; from the class name if left out), `version`, `kind`, `key` (field that orders
+    and conflates), `retain` (the bus keeps the last per key), `max_age` (seconds). Raises `DuplicateEventType` when another
+    class has the type, `InvalidEventType` when the name is none, `pydantic.ValidationError` for unknown or wrong fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+    __event__: ClassVar[EventSpec] = EventSpec(type="")
+    type: ClassVar[str]
+
+    event_id: str = Field(default_factory=new_event_id)
+    timestamp: Annotated[datetime, BeforeValidator(_now_if_none)] = Field(default_factory=utc_now)
+    source: str = ""
+    correlation_id: str = Field(
+        default_factory=_correlate
+    )  # of a root: its own event_id; shared by its whole causal chain
+    causation_id: str | None = None  # the event whose handler published this one; None at the root
+    metadata: Annotated[Mapping[str, Any], Freeze()] = FrozenDict()
+
+    def __new__(cls, *_args: Any, **_fields: Any) -> Self:
+        made: type[Any] = AdHocEvent if cls is Event else cls
+        return typing.cast(Self, object.__new__(made))
+
+    if typing.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            type: str = "",
+            timestamp: datetime | None = None,
+            payload: Mapping[str, Any] | None = None,
+            **fields: Any,
+        ) -> None: ...
+
+    def __init_subclass__(
+        cls,
+        *,
+        type: str | None = None,
+        version: int = 1,
+        kind: Kind | None = None,
+        key: str | None = None,
+        retain: bool | None = None,
+        max_age: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = cls.__event__
+        cls.__event__ = EventSpec(
+            type=_wire_name(type if type is not None else _name_from_class(cls.__name__)),
+            version=version,
+            kind=inherited.kind if kind is None else Kind(kind),
+            key=inherited.key if key is None else key,
+            retain=inherited.retain if retain is None else retain,
+            max_age=inherited.max_age if max_age is None else max_age,
+        )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        spec = cls.__event__
+        domain = tuple(name for name in cls.model_fields if name not in Event.model_fields)
+        if spec.key is not None and spec.key not in domain and spec.key not in Event.model_fields:
+            raise TypeError(
+                f"{cls.__name__}: key={spec.key!r} is not a field; choose one of {', '.join(domain) or 'its fields'}"
+            )
+        cls.__event__ = replace(spec, fields=domain)
+        if spec.type != _AD_HOC:
+            if not {"type", "payload"}.isdisjoint(domain):
+                raise TypeError(f"{cls.__name__}: 'type' and 'payload' are names of the event itself; rename the field")
+            cls.type = spec.type
+            _register(cls)
+        thawed = [name for name in domain if not _is_scalar(cls.model_fields[name].annotation)]
+        if thawed:
+            for name in thawed:
+                cls.model_fields[name].metadata.append(Freeze())
+            cls.model_rebuild(force=True, raise_errors=False)
+
+    @classmethod
+    def create(cls, *args: Any, **fields: Any) -> Self:
+        """The same as calling the class."""
+        return cls(*args, **fields)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The domain part as a fresh plain dict, enum members as their values: changing it changes nothing for anybody else."""
+        values = self.__dict__
+        return {name: plain(values[name]) for name in self.__event__.fields}
+
+    def __getitem__(self, name: str) -> Any:
+        """The payload's value of that name. Raises `KeyError`."""
+        if name in self.__event__.fields:
+            return self.__dict__[name]
+        raise KeyError(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The payload's value of that name, or `default`."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __hash__(self) -> int:
+        return hash(self.event_id)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"
+
+
+class AdHocEvent(Event, type=_AD_HOC):
+    """An event without a class of its own: what `Event(type, payload=...)` makes. Reads like a mapping."""
+
+    type: str  # type: ignore[misc] # the one class whose type is data
+    data: Annotated[Mapping[str, Any], Freeze()] = FrozenDict()
+
+    def __init__(
+        self,
+        type: str = "",
+        timestamp: datetime | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **header: Any,
+    ) -> None:
+        if timestamp is not None:
+            header["timestamp"] = timestamp
+        BaseModel.__init__(self, type=_wire_name(type), data=FrozenDict() if payload is None else payload, **header)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload as a fresh plain dict."""
+        return typing.cast(dict[str, Any], plain(self.data))
+
+    def __getitem__(self, name: str) -> Any:
+        return self.data[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.data
+
+
+def stamp(event: Event, *, cause: Event) -> None:
+    """Fill in what an event published by a handler still lacks: its cause, and the correlation it shares with it."""
+    given = event.model_fields_set
+    header = event.__dict__  # the one place that writes into a frozen event: before anybody else has seen it
+    if "causation_id" not in given and event is not cause:
+        header["causation_id"] = cause.event_id
+        if "correlation_id" not in given:
+            header["correlation_id"] = cause.correlation_id
+        given |= {"causation_id", "correlation_id"}
+
+
+def event_key(event: Event, name: str | None) -> Any:
+    """The value of the field that orders and conflates; None when the event has no such field."""
+    return None if name is None else event.get(name)
+
+
+# --- the registry --------------------------------------------------------------------------------------------------
+
+_registry: WeakValueDictionary[str, type[Event]] = WeakValueDictionary()
+
+
+def event_class(type_name: str) -> type[Event] | None:
+    """The class registered for a wire name, or None."""
+    return _registry.get(type_name)
+
+
+def event_types() -> Iterator[type[Event]]:
+    """Every registered class, by wire name."""
+    for _name, cls in sorted(_registry.items()):
+        yield cls
+
+
+def _register(cls: type[Event]) -> None:
+    existing = _registry.get(cls.type)
+    # The same definition run again (a reloaded module, a class inside a function) replaces what it defined before.
+    if existing is not None and (existing.__module__, existing.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise DuplicateEventType(cls.type, _title(existing), _title(cls))
+    _registry[cls.type] = cls
+
+
+def _title(cls: type[Event]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

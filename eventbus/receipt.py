@@ -1,0 +1,122 @@
+"""Receipt: proof of acceptance, and the way to learn how it ended. The arrow that points back to the publisher.
+
+A `Flight` follows one event through its deliveries; it exists only where somebody can ask: a receipt that was thrown away
+costs nothing. Knows no mailbox and no worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from eventbus.event import Event
+
+
+class Status(StrEnum):
+    """How a delivery ended: exactly one of these."""
+
+    SUCCEEDED = "succeeded"
+    DEAD_LETTERED = "dead_lettered"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one delivery ended. `queued_s` is the wait from acceptance to the first attempt, `ran_s` the time of the last attempt."""
+
+    subscription: str
+    status: Status
+    result: Any = None
+    error: BaseException | None = None
+    attempts: int = 0
+    queued_s: float = 0.0
+    ran_s: float = 0.0
+
+
+class Flight:
+    """One event on its way: how many deliveries are open, what the closed ones came to, who waits."""
+
+    __slots__ = ("_landed", "_waiters", "event", "holding", "is_counted", "is_routed", "is_watched", "open", "outcomes")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.is_watched = False  # somebody may ask for the outcomes
+        self.is_routed = False  # every delivery it will have has been opened
+        self.is_counted = False  # the door holds its place until the last lossless delivery ends
+        self.open = 0  # deliveries without an outcome
+        self.holding = 0  # of these, the lossless ones: they keep the event's place at the door
+        self.outcomes: list[Outcome] = []
+        self._landed = False
+        self._waiters: list[Callable[[], None]] = []
+
+    def landed(self) -> None:
+        """The last delivery has its outcome."""
+        self._landed = True
+        waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+
+    def when_landed(self, call: Callable[[], None]) -> None:
+        """Call this once every delivery has its outcome; at once if that is so."""
+        if self._landed:
+            call()
+        else:
+            self._waiters.append(call)
+
+    async def settled(self) -> tuple[Outcome, ...]:
+        """Wait for the last outcome."""
+        if not self._landed:
+            future = asyncio.get_running_loop().create_future()
+            self._waiters.append(lambda: future.done() or future.set_result(None))
+            await future
+        return tuple(self.outcomes)
+
+
+class Following(Protocol):
+    """What a receipt points into: the burst of events that were accepted together."""
+
+    events: list[Event]
+    offset: int | None
+    durability: str
+
+    def flight(self, index: int) -> Flight: ...
+
+
+class Receipt:
+    """The event was accepted. `await receipt` waits until it is settled and gives one `Outcome` per subscription."""
+
+    __slots__ = ("burst", "index")
+
+    # No __init__: publish fills both in, a call saved on the hottest line of the package.
+    burst: Following
+    index: int
+
+    @property
+    def event(self) -> Event:
+        return self.burst.events[self.index]
+
+    @property
+    def event_id(self) -> str:
+        return self.event.event_id
+
+    @property
+    def offset(self) -> int | None:
+        """Its place in the journal; None in memory."""
+        first = self.burst.offset
+        return None if first is None else first + self.index
+
+    @property
+    def durability(self) -> str:
+        """The level really reached: memory, process_crash, power_loss or broker_defined."""
+        return self.burst.durability
+
+    def __await__(self) -> Generator[Any, None, tuple[Outcome, ...]]:
+        return self.burst.flight(self.index).settled().__await__()
+
+    def __repr__(self) -> str:
+        return f"Receipt(event_id={self.event_id!r}, offset={self.offset}, durability={self.durability!r})"

@@ -1,0 +1,98 @@
+"""Runtime: what the stations of one bus share: its clock, its tasks, its threads, and the count of what is still open.
+
+Knows no route and no policy. Every task of the bus is started here and ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from eventbus.clock import Clock
+from eventbus.dead_letter import DeadLetters
+from eventbus.door import Burst, Door
+from eventbus.pool import ThreadPool
+from eventbus.stats import Histogram
+
+if TYPE_CHECKING:
+    from eventbus.worker import Worker
+
+log = logging.getLogger("eventbus")
+
+
+class Runtime:
+    """Shared by the dispatcher and the workers of one bus."""
+
+    def __init__(self, *, door: Door, pool: ThreadPool, clock: Clock, rng: random.Random, grace: float) -> None:
+        self.door = door
+        self.pool = pool
+        self.clock = clock
+        self.rng = rng
+        self.grace = grace
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.dead_letters: DeadLetters
+        self.halt: Callable[[str], Any]
+        self.is_running = False  # attempts may start
+        self.is_ending = False  # the bus cancels what still runs
+        self.is_ended = False
+        self.is_sweeping = False  # the dispatcher is between taking a burst and being done with it
+        self.open_deliveries = 0
+        self.ready: deque[Worker] = deque()  # workers whose mailbox the leader empties itself
+        self.dispatch = Histogram()  # acceptance to first attempt
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.abandoned: set[asyncio.Task[Any]] = set()
+        self.wake_leader: Callable[[], None] = lambda: None
+        self.burst_returned: Callable[[Burst], None] = lambda _burst: None
+        self.leader: asyncio.Task[None] | None = None
+        self._interrupts: list[object] = []
+        self._idle_waiters: list[asyncio.Future[None]] = []
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
+        """A task of the bus. It is referenced here until it ends: a task known to nobody may be collected while it waits."""
+        assert self.loop is not None
+        task = self.loop.create_task(coroutine, context=context)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def interrupt(self) -> None:
+        """Something must take effect before the next attempt.
+
+        A sweep compares the reference count of its task after each event, to notice a handler that kept the task; one more
+        reference therefore stops it, and the loop needs no second test per event.
+        """
+        if self.leader is not None:
+            self._interrupts.append(self.leader)
+
+    def clear_interrupts(self) -> None:
+        self._interrupts.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.open_deliveries and not self.is_sweeping and not self.door.queued
+
+    def closed(self, deliveries: int = 1) -> None:
+        """So many deliveries have their outcome."""
+        self.open_deliveries -= deliveries
+        if not self.open_deliveries and self._idle_waiters:
+            self.check_idle()
+
+    def check_idle(self) -> None:
+        """Wake those who wait for the end of everything pending, if this is it."""
+        if self._idle_waiters and self.is_idle:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def idle(self) -> None:
+        """Wait until nothing is pending, cascades included."""
+        while not self.is_idle:
+            waiter = asyncio.get_running_loop().create_future()
+            self._idle_waiters.append(waiter)
+            await waiter

@@ -1,0 +1,112 @@
+"""Selector: what a subscription listens to, and the table that answers which subscriptions an event goes to.
+
+A selector is an event class (its subclasses too), a dotted type, or a wildcard. A `RouteTable` is a snapshot: it never changes
+once made, so an event accepted under it is delivered to those who listened then; routes are worked out once per type.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
+
+from eventbus.errors import InvalidSelector
+from eventbus.event import AdHocEvent, Event, event_class
+
+_WILD = frozenset("*?[")
+_PATTERN = re.compile(r"[A-Za-z0-9_.:*?\[\]!-]{1,128}")
+
+
+class Selector:
+    """A class, a dotted type, or a wildcard (fnmatch with case; a star crosses dots and colons). Raises `InvalidSelector`."""
+
+    __slots__ = ("_match", "what")
+
+    def __init__(self, what: type[Event] | str) -> None:
+        self.what: type[Event] | str = what
+        self._match: Callable[[str], Any] | None = None
+        if isinstance(what, type):
+            if not issubclass(what, Event):
+                raise InvalidSelector(what, "is a class but no Event")
+        elif not isinstance(what, str):
+            raise InvalidSelector(what, "is neither a class nor a string")
+        elif not _PATTERN.fullmatch(what):
+            raise InvalidSelector(what, "has characters no event type has, or is empty or too long")
+        elif not _WILD.isdisjoint(what):
+            if _unbalanced(what):
+                raise InvalidSelector(what, "has an unfinished [...]")
+            self._match = re.compile(fnmatch.translate(what)).match
+        elif "]" in what or "!" in what:
+            raise InvalidSelector(what, "has an unfinished [...]")
+
+    @property
+    def key(self) -> Hashable:
+        """What two equal selectors share: a class and its dotted type are two ways to listen, but one type."""
+        return self.what
+
+    @property
+    def title(self) -> str:
+        """How it is written in statistics and logs."""
+        return self.what if isinstance(self.what, str) else getattr(self.what, "type", "*")
+
+    def matches(self, cls: type[Event], type_name: str) -> bool:
+        """Does an event of this class and wire name go to this selector?"""
+        if isinstance(self.what, str):
+            return self.what == type_name if self._match is None else self._match(type_name) is not None
+        return issubclass(cls, self.what)
+
+    def classes(self) -> Iterable[type[Event]]:
+        """The one class that is sure to be selected: none for a wildcard."""
+        if isinstance(self.what, type):
+            yield self.what
+        elif self._match is None and (cls := event_class(self.what)) is not None:
+            yield cls
+
+
+def _unbalanced(pattern: str) -> bool:
+    rest = re.sub(r"\[!?[^\[\]]+\]", "", pattern)
+    return "[" in rest or "]" in rest
+
+
+class Selecting(Protocol):
+    """What a table is made of."""
+
+    @property
+    def selector(self) -> Selector: ...
+
+    @property
+    def is_gate(self) -> bool:
+        """Do publishers have to wait for its queue?"""
+        ...
+
+
+S = TypeVar("S", bound=Selecting)
+
+
+class RouteTable(Generic[S]):
+    """Which of `members` an event goes to. A snapshot: adding a member makes another table."""
+
+    __slots__ = ("_routes", "gates", "members")
+
+    def __init__(self, members: tuple[S, ...] = ()) -> None:
+        self.members = members
+        self.gates = tuple(member for member in members if member.is_gate)
+        self._routes: dict[type[Event] | str, tuple[S, ...]] = {}
+
+    def route(self, event: Event) -> tuple[S, ...]:
+        """The members that the event goes to, in order of subscription."""
+        cls = type(event)
+        key: type[Event] | str = event.type if cls is AdHocEvent else cls
+        known = self._routes.get(key)
+        return self._find(key, cls, event.type) if known is None else known
+
+    def _find(self, key: type[Event] | str, cls: type[Event], type_name: str) -> tuple[S, ...]:
+        found = self._routes[key] = tuple(member for member in self.members if member.selector.matches(cls, type_name))
+        return found
+
+    def with_member(self, member: S) -> RouteTable[S]:
+        return RouteTable((*self.members, member))
+
+    def without(self, member: S) -> RouteTable[S]:
+        return RouteTable(tuple(other for other in self.members if other is not member))

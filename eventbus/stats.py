@@ -1,0 +1,152 @@
+"""Stats: counters, latency histograms, and the frozen snapshots that are read from them.
+
+Counting is plain integer arithmetic on the loop thread, flushed per batch; nothing is pushed anywhere, readers take a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_STEPS = 4  # buckets per doubling: quantiles are within 25 %
+_BUCKETS = 64 * _STEPS
+
+
+class Histogram:
+    """Durations in logarithmic buckets: constant memory, one addition per entry, quantiles within a bucket."""
+
+    __slots__ = ("count", "counts", "total_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * _BUCKETS
+        self.count = 0
+        self.total_ns = 0
+
+    def add(self, duration_ns: int, times: int = 1) -> None:
+        """Enter `times` durations of `duration_ns` each."""
+        octave = duration_ns.bit_length()
+        self.counts[octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns] += times
+        self.count += times
+        self.total_ns += duration_ns * times
+
+    @property
+    def mean_ns(self) -> float:
+        return self.total_ns / self.count if self.count else 0.0
+
+    def quantile(self, q: float) -> float:
+        """The duration that a share `q` of the entries stays below, in seconds (upper edge of its bucket); 0.0 when empty."""
+        if not self.count:
+            return 0.0
+        wanted = q * self.count
+        seen = 0
+        for bucket, count in enumerate(self.counts):
+            seen += count
+            if count and seen >= wanted:
+                return _upper_edge_ns(bucket) / 1e9
+        raise AssertionError("the buckets add up to count")
+
+    def buckets(self) -> list[tuple[float, int]]:
+        """Upper edges in seconds with cumulative counts, for the buckets up to the last one used."""
+        edges: list[tuple[float, int]] = []
+        seen = 0
+        for bucket, count in enumerate(self.counts):
+            if count:
+                seen += count
+                edges.append((_upper_edge_ns(bucket) / 1e9, seen))
+        return edges
+
+
+def _upper_edge_ns(bucket: int) -> int:
+    octave, step = divmod(bucket, _STEPS)
+    return bucket if octave < 3 else (_STEPS + step + 1) << octave - 3
+
+
+@dataclass(slots=True)
+class Tally:
+    """The running counts of one subscription. Terminal outcomes add up: what is accepted and not among them is pending."""
+
+    accepted: int = 0
+    succeeded: int = 0
+    dead_lettered: int = 0
+    dropped: int = 0
+    conflated: int = 0  # of the dropped: replaced by a newer value of the key
+    gaps: int = 0  # stretches of conflation
+    expired: int = 0
+    cancelled: int = 0
+    retried: int = 0
+    errors: int = 0
+    abandoned: int = 0
+    ran: Histogram = field(default_factory=Histogram)
+
+    def add(self, other: Tally) -> None:
+        """Take over the counts of a subscription that is gone, but not its run times."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def pending(self) -> int:
+        return self.accepted - (self.succeeded + self.dead_lettered + self.dropped + self.expired + self.cancelled)
+
+
+_COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name != "ran")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionStats:
+    """One subscription at one moment. `accepted = succeeded + dead_lettered + dropped + expired + cancelled + pending` and
+    `pending = queued + in_flight + retry_wait`; `p50_ms` and `p99_ms` are handler run times."""
+
+    name: str
+    selector: str
+    accepted: int
+    succeeded: int
+    dead_lettered: int
+    dropped: int
+    conflated: int
+    expired: int
+    cancelled: int
+    pending: int
+    queued: int
+    in_flight: int
+    retry_wait: int
+    retried: int
+    errors: int
+    gaps: int
+    abandoned: int
+    p50_ms: float
+    p99_ms: float
+    oldest_age_s: float
+    ran: Histogram = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStats:
+    """One event type: how many of its events have been routed."""
+
+    dispatched: int
+
+
+@dataclass(frozen=True, slots=True)
+class BusStats:
+    """The whole bus at one moment. Counters never go down."""
+
+    published: int
+    dispatched: int
+    errors: int
+    queue_size: int
+    pending: int
+    in_flight: int
+    retried: int
+    dead_lettered: int
+    dropped: int
+    expired: int
+    cancelled: int
+    succeeded: int
+    reserve_used: int  # events that handlers published although the door was full
+    replaced_threads: int
+    uptime_s: float
+    dispatch_p50_ms: float
+    dispatch_p99_ms: float
+    types: Mapping[str, TypeStats]
+    subscriptions: tuple[SubscriptionStats, ...]
+    dispatch: Histogram = field(repr=False, compare=False)

@@ -1,0 +1,283 @@
+"""Threads: how sync handlers get to run: in the pool, whole batches per hop, at most `concurrency` threads per subscription.
+
+A batch crosses into a thread once and its results come back together; a slow one reports as it goes. Its first results are
+followed one by one; a handler that proves quick gets whole bursts, whose events are settled together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextvars import copy_context
+from typing import Any, Literal
+
+from eventbus.context import CURRENT, Cell, same_context
+from eventbus.delivery import Delivery
+from eventbus.door import Burst
+from eventbus.errors import HandlerTimeout
+from eventbus.event import Event
+from eventbus.worker import Worker
+
+_BATCH = 256
+_SHARED_BATCH = 16  # with several threads, so that none hoards what another could run
+_QUICK_NS = 100_000  # mean run time up to which a burst is settled as a whole
+_REPORT_NS = 1_000_000
+_STUCK_S = 1.0  # a job that waited so long for a thread gets a spare one
+
+
+class ThreadHand:
+    """The pool runs them."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._is_proven = False  # returned plain values so far
+        self._batches: set[_Batch] = set()
+        self._wholes: list[tuple[Burst, Sequence[Event]]] = []
+
+    @property
+    def sweeps(self) -> Literal["thread", "no"]:
+        worker = self._worker
+        quick = self._is_proven and worker.tally.ran.mean_ns < _QUICK_NS
+        return "thread" if quick and worker.is_simple and worker.is_clear else "no"
+
+    @property
+    def held(self) -> tuple[int, int]:
+        running = sum(batch.left for batch in self._batches if isinstance(batch, _WholeBatch))
+        return sum(len(events) for _burst, events in self._wholes), running
+
+    def take_whole(self, burst: Burst, events: Sequence[Event]) -> None:
+        """A burst that is settled as a whole."""
+        burst.out += 1
+        self._worker.took_batch(len(events))
+        self._wholes.append((burst, events))
+        self.pump()
+
+    def pump(self) -> None:
+        worker, policy = self._worker, self._worker.policy
+        while len(self._batches) < policy.concurrency:
+            batch: _Batch
+            if self._wholes:
+                batch = _WholeBatch(self, worker, self._wholes)
+                self._wholes = []
+            else:
+                limit = 1 if policy.timeout is not None else _BATCH if policy.concurrency == 1 else _SHARED_BATCH
+                deliveries: list[Delivery] = []
+                while len(deliveries) < limit and (delivery := worker.next()) is not None:
+                    deliveries.append(delivery)
+                if not deliveries:
+                    return
+                batch = _DeliveryBatch(self, worker, deliveries)
+            self._batches.add(batch)
+            batch.submit()
+
+    def recall(self) -> None:
+        for batch in self._batches:
+            batch.is_recalled = True
+        wholes, self._wholes = self._wholes, []
+        for burst, events in wholes:
+            self.give_back(burst, events)
+
+    def give_back(self, burst: Burst, events: Sequence[Event]) -> None:
+        """Events of a whole batch that did not start are followed one by one from here on."""
+        worker = self._worker
+        worker.return_unstarted(burst, events)
+        worker.runtime.burst_returned(burst)
+
+    def returned(self, batch: _Batch) -> None:
+        """A thread came back."""
+        self._batches.discard(batch)
+        self._worker.pump()
+        self._worker.check_quiet()
+
+    def proved(self, plain: bool) -> None:
+        self._is_proven = plain
+
+
+class _Batch:
+    """One hop into a thread."""
+
+    def __init__(self, hand: ThreadHand, worker: Worker) -> None:
+        self._hand = hand
+        self._worker = worker
+        self._clock = worker.runtime.clock.monotonic_ns
+        self.is_recalled = False
+        self.has_started = False
+        self.is_abandoned = False
+
+    def submit(self) -> None:
+        runtime = self._worker.runtime
+        assert runtime.loop is not None
+        runtime.pool.submit(self._work)
+        runtime.loop.call_later(_STUCK_S, self._check_stuck)
+
+    def _check_stuck(self) -> None:
+        """All threads hang in handlers of others: this subscription must not starve for it."""
+        if not self.has_started:
+            self._worker.runtime.pool.replace_stuck()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    def _post(self, call: Any, *arguments: Any) -> None:
+        """Back on the loop, if it still lives."""
+        loop = self._worker.runtime.loop
+        assert loop is not None
+        try:
+            loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            return  # the loop is closed: the bus ended without waiting for this handler, and said so in its report
+
+
+_Result = tuple[Delivery, BaseException | None, Any, int]
+
+
+class _DeliveryBatch(_Batch):
+    """Deliveries that are followed one by one."""
+
+    def __init__(self, hand: ThreadHand, worker: Worker, deliveries: list[Delivery]) -> None:
+        super().__init__(hand, worker)
+        self._deliveries = deliveries
+        self._attempt = deliveries[0].attempt + 1
+
+    def submit(self) -> None:
+        super().submit()
+        timeout = self._worker.policy.timeout
+        if timeout is not None:
+            assert self._worker.runtime.loop is not None
+            self._worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout)
+
+    def _deadline_passed(self, timeout: float) -> None:
+        worker, delivery = self._worker, self._deliveries[0]
+        assert worker.runtime.loop is not None
+        if not self.has_started:  # the clock starts with the handler
+            worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout)
+        elif delivery in worker.in_flight and delivery.attempt == self._attempt:
+            self.is_abandoned = True
+            worker.tally.abandoned += 1
+            worker.runtime.pool.replace_stuck()
+            worker.conclude(delivery, HandlerTimeout(worker.name, timeout), None, int(timeout * 1e9))
+            self._hand.returned(self)
+
+    def _work(self) -> None:
+        self.has_started = True
+        clock, results, reported = self._clock, [], self._clock()
+        unstarted: list[Delivery] = []
+        for position, delivery in enumerate(self._deliveries):
+            if self.is_recalled:
+                unstarted = self._deliveries[position:]
+                break
+            results.append(self._attempt_one(delivery))
+            if clock() - reported > _REPORT_NS:
+                self._post(self._report, results)
+                results, reported = [], clock()
+        self._post(self._end, results, unstarted)
+
+    def _attempt_one(self, delivery: Delivery) -> _Result:
+        worker = self._worker
+        context, cell = worker.begin(delivery)
+        arguments = (delivery.event, delivery) if worker.takes_delivery else (delivery.event,)
+        result: Any = None
+        error: BaseException | None = None
+        started = self._clock()
+        try:
+            result = context.run(worker.handler, *arguments)
+        except BaseException as failure:  # noqa: BLE001 - inside the thread: StopIteration could not cross into a future
+            error = failure
+        if not inspect.isawaitable(result):
+            cell.live = False
+        return delivery, error, result, self._clock() - started
+
+    def _report(self, results: list[_Result]) -> None:
+        worker = self._worker
+        for delivery, error, result, ran_ns in results:
+            if self.is_abandoned:
+                return
+            if error is None and inspect.isawaitable(result):
+                self._hand.proved(plain=False)
+                worker.runtime.start(_await_result(worker, delivery, result, ran_ns), delivery.context.copy())
+            else:
+                self._hand.proved(plain=True)
+                worker.conclude(delivery, error, result, ran_ns)
+
+    def _end(self, results: list[_Result], unstarted: list[Delivery]) -> None:
+        if self.is_abandoned:
+            return
+        self._report(results)
+        for delivery in reversed(unstarted):
+            self._worker.not_started(delivery)
+        self._hand.returned(self)
+
+
+async def _await_result(worker: Worker, delivery: Delivery, result: Any, ran_ns: int) -> None:
+    """A sync handler returned an awaitable: it is part of the attempt."""
+    cell = Cell(delivery.event, delivery.hops, worker.name)
+    CURRENT.set(cell)
+    clock = worker.runtime.clock.monotonic_ns
+    started, error, value = clock(), None, None
+    try:
+        value = await result
+    except GeneratorExit:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+        error = failure
+    cell.live = False
+    worker.conclude(delivery, error, value, ran_ns + clock() - started)
+    worker.pump()
+
+
+class _WholeBatch(_Batch):
+    """Bursts whose events are settled together; only what raised, or returned something to await, is followed by itself."""
+
+    def __init__(self, hand: ThreadHand, worker: Worker, wholes: list[tuple[Burst, Sequence[Event]]]) -> None:
+        super().__init__(hand, worker)
+        self._wholes = wholes
+        self.left = sum(len(events) for _burst, events in wholes)
+
+    def _work(self) -> None:
+        self.has_started = True
+        for burst, events in self._wholes:
+            started = self._clock()
+            odd: list[tuple[Event, BaseException | None, Any]] = []
+            rest = iter(events)
+            while not self.is_recalled and rest.__length_hint__():
+                context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
+                context.run(CURRENT.set, cell)
+                context.run(self._sweep, rest, cell, odd)
+                cell.live, cell.event = False, None
+            self._post(self._settle, burst, odd, list(rest), len(events), self._clock() - started)
+        self._post(self._hand.returned, self)
+
+    def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[tuple[Event, BaseException | None, Any]]) -> None:
+        """Run events until one leaves something behind in the context: the next must not see it."""
+        handler, clean = self._worker.handler, copy_context()
+        for event in rest:
+            cell.event = event
+            try:
+                result = handler(event)
+            except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+                odd.append((event, failure, None))
+            else:
+                if result is not None and inspect.isawaitable(result):
+                    odd.append((event, None, result))
+            if self.is_recalled or not same_context(copy_context(), clean):
+                return
+
+    def _settle(
+        self,
+        burst: Burst,
+        odd: list[tuple[Event, BaseException | None, Any]],
+        unstarted: list[Event],
+        total: int,
+        ran_ns: int,
+    ) -> None:
+        worker, ran = self._worker, total - len(unstarted)
+        self.left -= total
+        worker.succeeded_in_batch(ran, len(odd), ran_ns)
+        for event, error, result in odd:
+            delivery = worker.follow(burst, event)
+            if error is None:
+                self._hand.proved(plain=False)
+                worker.runtime.start(_await_result(worker, delivery, result, 0), delivery.context.copy())
+            else:
+                worker.conclude(delivery, error, None, ran_ns // max(1, ran))
+        self._hand.give_back(burst, unstarted)

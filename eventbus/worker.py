@@ -1,0 +1,460 @@
+"""Worker: empties the mailbox of one subscription and records how each delivery ended: exactly one outcome, whatever happens.
+
+What an attempt came to, whether there is another, what becomes of those that failed: all of it is decided here. Who runs the
+attempt is the business of its `Hand`. Knows no route and no other subscription.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, Literal, Protocol
+
+from eventbus.context import CURRENT, Cell, InContext
+from eventbus.dead_letter import describe
+from eventbus.delivery import Delivery
+from eventbus.door import Burst
+from eventbus.errors import HandlerCancelled, PublishTimeout
+from eventbus.event import Event
+from eventbus.mailbox import Mailbox
+from eventbus.policy import GiveUp, OnFailure, Overflow, Policy, RetryIn
+from eventbus.receipt import Outcome, Status
+from eventbus.runtime import Runtime, log
+from eventbus.stats import SubscriptionStats, Tally
+
+
+class Hand(Protocol):
+    """Who runs the attempts of a worker."""
+
+    def pump(self) -> None:
+        """Start what may be started now."""
+        ...
+
+    def recall(self) -> None:
+        """Start no other attempt of what was taken already."""
+        ...
+
+    @property
+    def sweeps(self) -> Literal["leader", "thread", "no"]:
+        """Who may be handed whole batches of events, without a record of each."""
+        ...
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Events of whole batches in hand: those that wait, those that run."""
+        ...
+
+
+class Worker:
+    """The movement of one subscription. `Subscription` is the handle on it."""
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        *,
+        name: str,
+        listens_to: str,
+        policy: Policy,
+        runtime: Runtime,
+        takes_delivery: bool,
+    ) -> None:
+        self.name = name
+        self.listens_to = listens_to
+        self.handler = handler
+        self.policy = policy
+        self.runtime = runtime
+        self.takes_delivery = takes_delivery
+        self.mailbox = Mailbox(policy.queue_size)
+        self.tally = Tally()
+        self.in_flight: set[Delivery] = set()
+        self.retrying: dict[Delivery, asyncio.TimerHandle] = {}
+        self.is_paused = False
+        self.is_cancelled = False
+        self.expected = 0  # let in at the door for a queue of its own, and not offered yet
+        self._vacancies: list[asyncio.Future[None]] = []
+        self.hand: Hand  # set by the one who builds it, changed when the handler turns out to need another
+        self.is_simple = not takes_delivery and policy == Policy(on_failure=policy.on_failure)
+        self._wants_key = policy.key is not None or policy.concurrency > 1 or policy.retry is not None
+        self._quiet: list[asyncio.Future[None]] = []
+
+    # --- arrival -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_clear(self) -> bool:
+        """Nothing waits and nothing is held back: what arrives now may run at once."""
+        return not (self.mailbox or self.retrying or self.is_paused or self.is_cancelled)
+
+    @property
+    def has_room(self) -> bool:
+        """Is there a place in the queue of its own? True without one."""
+        size = self.policy.queue_size
+        return size is None or self.tally.pending + self.expected < size
+
+    async def vacancy(self, timeout: float | None) -> None:
+        """Wait until there may be a place. Raises `PublishTimeout`."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._vacancies.append(waiter)
+        done, _pending = await asyncio.wait([waiter], timeout=timeout)
+        if not done:
+            self._vacancies.remove(waiter)
+            raise PublishTimeout(timeout or 0.0)
+
+    def offer(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Events of a burst arrive. A predicate that raises makes a dead letter of its event."""
+        policy, spec_seen = self.policy, None
+        if policy.is_gate:
+            self.expected -= len(events)
+        for event, index in zip(events, indices, strict=True):
+            spec = event.__event__
+            if spec is not spec_seen:
+                spec_seen = spec
+                overflow, max_age = policy.overflow_for(spec), policy.max_age_for(spec)
+            refused: BaseException | None = None
+            if policy.where is not None:
+                try:
+                    if not policy.where(event):
+                        continue
+                except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
+                    refused = error
+            delivery = self.adopt(burst, event, index, is_lossless=not overflow.is_lossy, max_age=max_age)
+            if refused is not None:
+                self._give_up(delivery, refused, "where= raised")
+            elif self.is_cancelled:
+                self._finish(delivery, Status.CANCELLED)
+            else:
+                self.enqueue(delivery, overflow)
+        self.pump()
+
+    def adopt(
+        self, burst: Burst, event: Event, index: int, *, is_lossless: bool = True, max_age: float | None = None
+    ) -> Delivery:
+        """A delivery of its own for one event of a burst: counted, and followed if it keeps a place at the door."""
+        watched = burst.flights.get(index)
+        flight = burst.flight(index) if is_lossless else watched
+        if flight is not None:
+            flight.open += 1
+            flight.holding += is_lossless
+        wants_key = self._wants_key or not is_lossless
+        self.tally.accepted += 1
+        self.runtime.open_deliveries += 1
+        return Delivery(
+            event,
+            subscription=self.name,
+            context=burst.base,
+            hops=burst.hops,
+            accepted_ns=burst.accepted_ns,
+            flight=flight,
+            is_lossless=is_lossless,
+            is_urgent=burst.is_urgent,
+            key=self.policy.key_of(event) if wants_key else None,
+            max_age=max_age,
+            offset=None if burst.offset is None else burst.offset + index,
+        )
+
+    def enqueue(self, delivery: Delivery, overflow: Overflow = Overflow.BLOCK) -> None:
+        """Into the mailbox; what had to go for it is dropped and counted."""
+        mailbox, tally = self.mailbox, self.tally
+        displaced = mailbox.offer(delivery, overflow)
+        if displaced is not None:
+            tally.conflated, tally.gaps = mailbox.conflated, mailbox.gaps
+            self._finish(displaced, Status.DROPPED)
+
+    def pump(self) -> None:
+        """Start what may be started now."""
+        if not self.is_paused and self.runtime.is_running:
+            self.hand.pump()
+
+    def next(self) -> Delivery | None:
+        """The next delivery that may run; what is too old expires on the way."""
+        while not self.is_paused and self.runtime.is_running:
+            delivery = self.mailbox.take()
+            if delivery is None:
+                return None
+            now = self.runtime.clock.monotonic_ns()
+            delivery.queued_ns = now - delivery.accepted_ns
+            if delivery.max_age is not None and delivery.queued_ns > delivery.max_age * 1e9:
+                self.mailbox.release(delivery.key)
+                self._finish(delivery, Status.EXPIRED)
+                continue
+            if delivery.attempt == 0:
+                self.runtime.dispatch.add(max(0, delivery.queued_ns))
+            self.in_flight.add(delivery)
+            return delivery
+        return None
+
+    # --- one attempt ---------------------------------------------------------------------------------------------
+
+    def begin(self, delivery: Delivery) -> tuple[Context, Cell]:
+        """A context for the next attempt, marked as the inside of this delivery."""
+        delivery.attempt += 1
+        cell = Cell(delivery.event, delivery.hops, self.name)
+        context = delivery.context.copy()
+        context.run(CURRENT.set, cell)
+        return context, cell
+
+    async def invoke(self, delivery: Delivery) -> Any:
+        """Call the handler; whatever awaitable it returns is awaited."""
+        result = self.handler(delivery.event, delivery) if self.takes_delivery else self.handler(delivery.event)
+        if inspect.isawaitable(result):
+            result = await result
+        return result
+
+    async def attempt(self, delivery: Delivery, on_suspend: Callable[[], None] | None = None) -> None:
+        """Run one attempt in the calling task and conclude it. Never raises what the handler raised."""
+        context, cell = self.begin(delivery)
+        clock = self.runtime.clock.monotonic_ns
+        started = clock()
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = await InContext(self.invoke(delivery), context, on_suspend)
+        except GeneratorExit:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+            error = failure
+        cell.live = False
+        self.conclude(delivery, error, result, clock() - started)
+
+    def conclude(self, delivery: Delivery, error: BaseException | None, result: Any, ran_ns: int) -> None:
+        """An attempt ended: settle the delivery, or schedule its next attempt."""
+        self.in_flight.discard(delivery)
+        self.tally.ran.add(ran_ns)
+        if error is None:
+            self.mailbox.release(delivery.key)
+            self._finish(
+                delivery, Status.SUCCEEDED, result if result is not None else delivery.reply_value, ran_ns=ran_ns
+            )
+            return
+        if isinstance(error, asyncio.CancelledError):
+            if self.runtime.is_ending:  # the bus itself cancelled what was still running: not a failure of the handler
+                self.mailbox.release(delivery.key)
+                self._finish(delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+                return
+            error = because(HandlerCancelled(self.name), error)
+        self.tally.errors += 1
+        decision = self.policy.after(error, attempt=delivery.attempt, rng=self.runtime.rng)
+        if delivery.first_failed is None:
+            delivery.first_failed = self.runtime.clock.now()
+        match decision:
+            case RetryIn(seconds) if not self.is_cancelled:
+                self._retry_in(delivery, seconds, error)
+            case RetryIn():
+                self.mailbox.release(delivery.key)
+                self._finish(delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+            case GiveUp(reason):
+                self.mailbox.release(delivery.key)
+                self._give_up(delivery, error, reason, ran_ns)
+
+    # --- events of whole batches, which have no delivery of their own ----------------------------------------------
+
+    def took_batch(self, events: int) -> None:
+        """So many events are about to run, or to wait, as a batch."""
+        self.tally.accepted += events
+        self.runtime.open_deliveries += events
+
+    def succeeded_in_batch(self, ran: int, odd: int, ran_ns: int) -> None:
+        """`ran` attempts took `ran_ns` together; all but `odd` of them succeeded."""
+        if ran:
+            self.tally.ran.add(ran_ns // ran, ran)
+            self.tally.succeeded += ran - odd
+            self.runtime.closed(ran - odd)
+
+    def follow(self, burst: Burst, event: Event) -> Delivery:
+        """An attempt of a batch came out otherwise: from here on the event has a delivery of its own, in flight."""
+        delivery = self._leave_batch(burst, event)
+        delivery.attempt = 1
+        self.in_flight.add(delivery)
+        return delivery
+
+    def return_unstarted(self, burst: Burst, events: Sequence[Event]) -> None:
+        """What a batch did not start goes into the mailbox, or is cancelled."""
+        for event in events:
+            delivery = self._leave_batch(burst, event)
+            if self.is_cancelled:
+                self._finish(delivery, Status.CANCELLED)
+            else:
+                self.enqueue(delivery)
+
+    def _leave_batch(self, burst: Burst, event: Event) -> Delivery:
+        self.tally.accepted -= 1  # counted with the batch, and again by adopting it
+        self.runtime.open_deliveries -= 1
+        return self.adopt(burst, event, burst.index_of(event))
+
+    def not_started(self, delivery: Delivery) -> None:
+        """A delivery that was taken and recalled before its attempt began."""
+        self.in_flight.discard(delivery)
+        if self.is_cancelled:
+            self.mailbox.release(delivery.key)
+            self._finish(delivery, Status.CANCELLED)
+        else:
+            self.mailbox.put_back(delivery)
+
+    def _retry_in(self, delivery: Delivery, seconds: float, error: BaseException) -> None:
+        self.tally.retried += 1
+        log.info(
+            "delivery retried",
+            extra={
+                "type": delivery.event.type,
+                "subscription": self.name,
+                "attempt": delivery.attempt,
+                "delay_s": seconds,
+            },
+        )
+        delivery.error = describe(error)
+        keeps_key = self.policy.retry is None or not self.policy.retry.out_of_order
+        if not keeps_key:
+            self.mailbox.release(delivery.key)
+        assert self.runtime.loop is not None
+        self.retrying[delivery] = self.runtime.loop.call_later(seconds, self._retry_due, delivery, keeps_key)
+
+    def _retry_due(self, delivery: Delivery, keeps_key: bool) -> None:
+        del self.retrying[delivery]
+        self.mailbox.put_back(delivery, keeps_key=keeps_key)
+        self.pump()
+
+    def _give_up(self, delivery: Delivery, error: BaseException, reason: str, ran_ns: int = 0) -> None:
+        """No further attempt: keep it as a dead letter, or drop it, as the policy says."""
+        if self.policy.on_failure is OnFailure.DROP:
+            self._finish(delivery, Status.DROPPED, error=error, ran_ns=ran_ns)
+            log.warning(
+                "delivery dropped", extra={"subscription": self.name, "type": delivery.event.type, "reason": reason}
+            )
+            return
+        now = self.runtime.clock.now()
+        self.runtime.dead_letters.add(
+            delivery.event,
+            subscription=self.name,
+            reason=reason,
+            error=describe(error),
+            attempts=delivery.attempt,
+            first_failed=delivery.first_failed or now,
+            last_failed=now,
+        )
+        if self.tally.dead_lettered == 0 or log.isEnabledFor(10):
+            # One line per subscription: the rest is counted and kept, a log line each would cost more than the delivery.
+            log.warning(
+                "delivery dead-lettered",
+                extra={
+                    "subscription": self.name,
+                    "type": delivery.event.type,
+                    "reason": reason,
+                    "error": describe(error),
+                },
+            )
+        self._finish(delivery, Status.DEAD_LETTERED, error=error, ran_ns=ran_ns)
+        if self.policy.on_failure is OnFailure.HALT:
+            self.runtime.halt(f"{self.name} could not handle {delivery.event}: {reason}")
+
+    def _finish(
+        self,
+        delivery: Delivery,
+        status: Status,
+        result: Any = None,
+        error: BaseException | None = None,
+        ran_ns: int = 0,
+    ) -> None:
+        """The one place where a delivery gets its terminal outcome."""
+        tally = self.tally
+        match status:
+            case Status.SUCCEEDED:
+                tally.succeeded += 1
+            case Status.DEAD_LETTERED:
+                tally.dead_lettered += 1
+            case Status.DROPPED:
+                tally.dropped += 1
+            case Status.EXPIRED:
+                tally.expired += 1
+            case Status.CANCELLED:
+                tally.cancelled += 1
+        flight = delivery.flight
+        if flight is not None:
+            if flight.is_watched:
+                flight.outcomes.append(
+                    Outcome(self.name, status, result, error, delivery.attempt, delivery.queued_ns / 1e9, ran_ns / 1e9)
+                )
+            flight.open -= 1
+            if delivery.is_lossless:
+                flight.holding -= 1
+                if not flight.holding and flight.is_counted:
+                    flight.is_counted = False
+                    self.runtime.door.settle(1)
+            if not flight.open and flight.is_routed:
+                flight.landed()
+        self.runtime.closed()
+        if self._quiet:
+            self.check_quiet()
+        if self._vacancies and self.has_room:
+            vacancies, self._vacancies = self._vacancies, []
+            for waiter in vacancies:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+
+    def stats(self) -> SubscriptionStats:
+        """The counts at this moment."""
+        tally, oldest = self.tally, self.mailbox.oldest()
+        waiting, running = self.hand.held
+        age_ns = 0 if oldest is None else self.runtime.clock.monotonic_ns() - oldest.accepted_ns
+        return SubscriptionStats(
+            name=self.name,
+            selector=self.listens_to,
+            accepted=tally.accepted,
+            succeeded=tally.succeeded,
+            dead_lettered=tally.dead_lettered,
+            dropped=tally.dropped,
+            conflated=tally.conflated,
+            expired=tally.expired,
+            cancelled=tally.cancelled,
+            pending=tally.pending,
+            queued=len(self.mailbox) + waiting,
+            in_flight=len(self.in_flight) + running,
+            retry_wait=len(self.retrying),
+            retried=tally.retried,
+            errors=tally.errors,
+            gaps=tally.gaps,
+            abandoned=tally.abandoned,
+            p50_ms=tally.ran.quantile(0.5) * 1e3,
+            p99_ms=tally.ran.quantile(0.99) * 1e3,
+            oldest_age_s=age_ns / 1e9,
+            ran=tally.ran,
+        )
+
+    def cancel(self) -> None:
+        """No attempt starts any more; what waits is settled as cancelled."""
+        if self.is_cancelled:
+            return
+        self.is_cancelled = True
+        self.runtime.interrupt()
+        self.hand.recall()
+        for timer in self.retrying.values():
+            timer.cancel()
+        waiting = [*self.mailbox.clear(), *self.retrying]
+        self.retrying.clear()
+        for delivery in waiting:
+            self._finish(delivery, Status.CANCELLED)
+
+    async def quiet(self, grace: float) -> tuple[Delivery, ...]:
+        """Wait up to `grace` seconds until no attempt runs; returns those that still do."""
+        if self.in_flight:
+            waiter = asyncio.get_running_loop().create_future()
+            self._quiet.append(waiter)
+            await asyncio.wait([waiter], timeout=grace)
+        return tuple(self.in_flight)
+
+    def check_quiet(self) -> None:
+        """Wake those who wait for the last attempt, if it has ended."""
+        if self.in_flight or any(self.hand.held):
+            return
+        waiters, self._quiet = self._quiet, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def because(error: BaseException, cause: BaseException | None) -> BaseException:
+    """`error`, with its cause attached."""
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,108 @@
+"""Model: the words the trading system is spoken in. Values only; knows no event, no component.
+
+Prices and statistics are floats (back-adjusted, account currency); money is `Decimal`, quantised to 1e-6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import StrEnum
+from typing import Final
+
+MICRO: Final = Decimal("0.000001")
+
+# Money never relies on the ambient decimal context: a handler may have changed it.
+MONEY: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
+
+
+def money(value: Decimal | int | float | str) -> Decimal:
+    """`value` as an amount of money: a `Decimal` with six places, rounded half to even.
+
+    A float is taken by its shortest decimal text, so `money(0.1)` is 0.100000. Raises `decimal.InvalidOperation` when the
+    value is not finite or has more than 22 digits before the point.
+    """
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    return exact.quantize(MICRO, context=MONEY)
+
+
+class Side(StrEnum):
+    BUY = "BUY"
+    SELL = "SELL"
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self is Side.BUY else -1
+
+
+class OrderKind(StrEnum):
+    ENTRY = "ENTRY"
+    EXIT = "EXIT"
+    TRIM = "TRIM"
+
+
+class Trigger(StrEnum):
+    """What made a fill happen."""
+
+    OPEN = "OPEN"
+    STOP = "STOP"
+    DELISTED = "DELISTED"
+
+
+class RiskMode(StrEnum):
+    DEFENSIVE = "DEFENSIVE"
+    NORMAL = "NORMAL"
+    AGGRESSIVE = "AGGRESSIVE"
+
+
+class StrategyLifecycle(StrEnum):
+    BACKTEST = "BACKTEST"
+    SHADOW = "SHADOW"
+    LIVE = "LIVE"
+    RETIRED = "RETIRED"
+
+
+class HealthStatus(StrEnum):
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    CRITICAL = "CRITICAL"
+
+
+class KillMode(StrEnum):
+    OFF = "OFF"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    HALT = "HALT"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One session of one symbol, back-adjusted to the symbol's last bar. Prices in account currency, volume in adjusted shares."""
+
+    symbol: str
+    session: int  # 0-based over the union calendar of the universe
+    ts: datetime  # aware UTC
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    adj_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An intent with a size. `reference` is the close it was decided on; `stop` is the protective stop of an entry."""
+
+    order_id: str
+    intent_id: str
+    strategy_id: str
+    symbol: str
+    side: Side
+    kind: OrderKind
+    qty: int  # shares
+    reference: float
+    stop: float | None = None
+    confidence: float = 0.0
+    session: int = 0  # the session it was decided in
