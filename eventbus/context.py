@@ -36,7 +36,7 @@ def _decimal_variable() -> ContextVar[Any]:
 
 
 _DECIMAL = _decimal_variable()
-_IMMUTABLE = (str, int, float, bool, bytes, type(None))
+_IMMUTABLE: tuple[type, ...] = (str, int, float, bool, bytes, type(None))
 
 
 def without_decimal(context: Context) -> Context:
@@ -56,7 +56,12 @@ def without_decimal(context: Context) -> Context:
 
 def is_comparable(context: Context) -> bool:
     """May equality stand for identity in this context? Only where no value could equal another object and yet differ."""
-    return all(type(value) in _IMMUTABLE or type(value).__eq__ is object.__eq__ for value in context.values())
+    return all(type(value) in _IMMUTABLE or _compares_by_identity(type(value)) for value in context.values())
+
+
+def _compares_by_identity(cls: type) -> bool:
+    equality: object = cls.__eq__
+    return equality is object.__eq__
 
 
 def same_context(one: Context, other: Context) -> bool:

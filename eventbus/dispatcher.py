@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
 
+from eventbus.burst import Burst
 from eventbus.context import InContext
-from eventbus.door import Burst
 from eventbus.event import Event
 from eventbus.hands import LeaderHand, RunnerHand
 from eventbus.runtime import Runtime, log
@@ -202,10 +202,10 @@ class Dispatcher:
         task.is_stepping = True
         while not sweep.is_done:
             await InContext(sweep.run(), sweep.context(), lambda: self._suspended(sweep, task))
-            if sweep.delivery is not None:
+            if sweep.left_with is not None:
                 sweep.cell.live = False
-                worker = sweep.delivery_worker
-                worker.conclude(sweep.delivery, sweep.error, None, 0)
+                worker, delivery = sweep.left_with
+                worker.conclude(delivery, sweep.error, None, 0)
                 worker.pump()
                 return True
             if sweep.is_done:
@@ -222,7 +222,7 @@ class Dispatcher:
     def _suspended(self, sweep: Sweep, task: LeaderTask) -> None:
         """A handler gives up the task in the middle of a sweep: this delivery keeps it, the others go on without it."""
         worker, event = sweep.suspended()
-        sweep.delivery, sweep.delivery_worker = worker.follow(sweep.burst, event), worker
+        sweep.left_with = worker, worker.follow(sweep.burst, event)
         worker.hand = RunnerHand(worker)
         self._leave(sweep)
         self._burst_returned(sweep.burst)

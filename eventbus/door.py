@@ -13,81 +13,15 @@ from collections.abc import Set as AbstractSet
 from contextvars import Context, copy_context
 from typing import Any
 
+from eventbus.burst import NOBODY, Burst, sealed_burst
 from eventbus.clock import Clock
 from eventbus.context import is_comparable, same_context, without_decimal
 from eventbus.errors import BusStopped, PublishTimeout, QueueFull, WouldDeadlock
-from eventbus.event import AdHocEvent, Event
-from eventbus.receipt import Flight, Receipt
+from eventbus.event import Event
+from eventbus.receipt import Receipt
 
 _BURST = 512  # events; publishers that never pause let the dispatcher in after as many
 _CONTROL_RESERVE = 1_024
-_NEVER: Any = object()  # equals no context
-_NOBODY: frozenset[type[Event]] = frozenset()
-
-
-class Burst:
-    """Events accepted one after another from one context: they share their time, their cause and their routes.
-
-    While it is open, `publish` appends to it directly: `admits` is the class of its last event, `joins` the others it takes;
-    both are empty once it is sealed.
-    """
-
-    __slots__ = (
-        "accepted_ns",
-        "admits",
-        "base",
-        "context",
-        "durability",
-        "events",
-        "flights",
-        "hops",
-        "is_closed",
-        "is_mixed",
-        "is_plain",
-        "is_urgent",
-        "joins",
-        "offset",
-        "out",
-        "room",
-        "table",
-        "thread",
-    )
-
-    def __init__(
-        self, event: Event, *, base: Context, hops: int, accepted_ns: int, table: Any, is_plain: bool, is_urgent: bool
-    ) -> None:
-        self.events = [event]
-        self.base = base  # what handlers get a copy of
-        self.hops = hops
-        self.accepted_ns = accepted_ns
-        self.table = table  # the routes as they were at acceptance
-        self.is_urgent = is_urgent
-        self.is_plain = is_plain  # lossless, and nothing expires
-        self.is_mixed = type(event) is AdHocEvent  # of several types, perhaps
-        self.joins: AbstractSet[type[Event]] = _NOBODY
-        self.flights: dict[int, Flight] = {}
-        self.is_closed = False
-        self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
-        self.offset: int | None = None
-        self.durability = "memory"
-        self.admits: type[Event] | None = None
-        self.context: Any = _NEVER
-        self.room = 0
-        self.thread = 0
-
-    def flight(self, index: int) -> Flight:
-        """The flight of one of its events, made on demand."""
-        flight = self.flights.get(index)
-        if flight is None:
-            flight = self.flights[index] = Flight(self.events[index])
-            if self.is_closed:
-                flight.landed()
-        return flight
-
-    def index_of(self, event: Event) -> int:
-        """The place of an event that is in it, by identity; of the same object accepted twice, one not followed yet."""
-        places = [index for index, other in enumerate(self.events) if other is event]
-        return next((index for index in places if index not in self.flights), places[-1])
 
 
 class Lane(asyncio.Queue[Burst]):
@@ -136,7 +70,7 @@ class Door:
         self._last_context: Context = Context()
         self._last_base: Context = Context()
         self._last_comparable = True
-        self.open = _sealed_burst()
+        self.open = sealed_burst()
 
     @property
     def accepted(self) -> int:
@@ -162,9 +96,9 @@ class Door:
         """No event joins the open burst any more: something changed that the next one must see."""
         burst = self.open
         if burst.events:
-            burst.admits, burst.joins = None, _NOBODY
+            burst.admits, burst.joins = None, NOBODY
             self._sealed += len(burst.events)
-            self.open = _sealed_burst()
+            self.open = sealed_burst()
 
     def enter(
         self,
@@ -173,7 +107,7 @@ class Door:
         table: Any,
         hops: int,
         shares: bool,
-        joins: AbstractSet[type[Event]] = _NOBODY,
+        joins: AbstractSet[type[Event]] = NOBODY,
         is_plain: bool,
         is_urgent: bool,
     ) -> Receipt:
@@ -267,7 +201,7 @@ class Door:
 
     def nudge(self) -> None:
         """Let the dispatcher look up although no event came."""
-        self.lane.put_nowait(_sealed_burst())
+        self.lane.put_nowait(sealed_burst())
 
     def settle(self, events: int) -> None:
         """So many events are settled by every lossless subscription."""
@@ -299,13 +233,3 @@ class Door:
 def _give_up(place: asyncio.Future[None], timeout: float) -> None:
     if not place.done():
         place.set_exception(PublishTimeout(timeout))
-
-
-def _sealed_burst() -> Burst:
-    """Stands where no burst is open: it admits nothing and holds nothing."""
-    burst: Burst = Burst.__new__(Burst)
-    burst.events = []
-    burst.admits, burst.joins = None, _NOBODY
-    burst.room = 0
-    burst.is_urgent = False
-    return burst

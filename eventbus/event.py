@@ -23,7 +23,7 @@ import uuid_utils
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from eventbus.errors import DuplicateEventType, InvalidEventType
-from eventbus.frozen import Freeze, FrozenDict, freeze, plain
+from eventbus.frozen import Freeze, FrozenDict, plain
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _AD_HOC = "ad-hoc"  # stands where a class has its wire name; the type of such an event is data

@@ -36,7 +36,7 @@ class FrozenDict(dict[Any, Any]):
     def _refuse(self, *_args: object, **_kwargs: object) -> Never:
         raise TypeError("events are immutable: copy the mapping with dict(...) and change the copy")
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment] # refusing narrows the signatures on purpose
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
     def __copy__(self) -> FrozenDict:
         return self

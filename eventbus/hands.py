@@ -134,9 +134,10 @@ class TaskHand:
         worker.conclude(delivery, error, result, clock() - started)
         worker.pump()
 
-    def _deadline_passed(self, delivery: Delivery, task: asyncio.Task[Any]) -> None:
+    def _deadline_passed(self, delivery: Delivery, task: asyncio.Task[Any] | None) -> None:
         runtime = self._worker.runtime
         assert runtime.loop is not None
+        assert task is not None
         self._overdue.add(delivery)
         task.cancel()
         runtime.loop.call_later(runtime.grace, self._abandon, delivery, delivery.attempt, task)

@@ -72,7 +72,7 @@ class Flight:
         """Wait for the last outcome."""
         if not self._landed:
             future = asyncio.get_running_loop().create_future()
-            self._waiters.append(lambda: future.done() or future.set_result(None))
+            self._waiters.append(lambda: None if future.done() else future.set_result(None))
             await future
         return tuple(self.outcomes)
 

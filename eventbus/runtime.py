@@ -11,16 +11,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from eventbus.burst import Burst
 from eventbus.clock import Clock
 from eventbus.dead_letter import DeadLetters
-from eventbus.door import Burst, Door
+from eventbus.door import Door
 from eventbus.pool import ThreadPool
 from eventbus.stats import Histogram
-
-if TYPE_CHECKING:
-    from eventbus.worker import Worker
 
 log = logging.getLogger("eventbus")
 
@@ -37,12 +35,12 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.dead_letters: DeadLetters
         self.halt: Callable[[str], Any]
-        self.is_running = False  # attempts may start
+        self._runs = False
         self.is_ending = False  # the bus cancels what still runs
         self.is_ended = False
         self.is_sweeping = False  # the dispatcher is between taking a burst and being done with it
         self.open_deliveries = 0
-        self.ready: deque[Worker] = deque()  # workers whose mailbox the leader empties itself
+        self.ready: deque[Any] = deque()  # workers, which are built above, whose mailbox the leader empties itself
         self.dispatch = Histogram()  # acceptance to first attempt
         self.tasks: set[asyncio.Task[Any]] = set()
         self.abandoned: set[asyncio.Task[Any]] = set()
@@ -51,6 +49,15 @@ class Runtime:
         self.leader: asyncio.Task[None] | None = None
         self._interrupts: list[object] = []
         self._idle_waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def is_running(self) -> bool:
+        """May attempts start? A handler may change that while it is called."""
+        return self._runs
+
+    @is_running.setter
+    def is_running(self, runs: bool) -> None:
+        self._runs = runs
 
     def start(self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None) -> asyncio.Task[Any]:
         """A task of the bus. It is referenced here until it ends: a task known to nobody may be collected while it waits."""

@@ -97,8 +97,8 @@ class Subscription:
         return self.worker.stats()
 
     def __await__(self) -> Generator[Any, None, Subscription]:
+        yield from ()  # ready at once
         return self
-        yield  # an awaitable that is ready
 
     def __repr__(self) -> str:
         return f"<Subscription {self.name!r} to {self.selector.title!r}>"
@@ -123,7 +123,7 @@ class Cancellation:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Is it sure to return an awaitable? Partials, bound methods and callable objects included."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(type(handler), "__call__", None))
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def takes_delivery(handler: Callable[..., Any]) -> bool:

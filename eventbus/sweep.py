@@ -14,9 +14,9 @@ from itertools import islice
 from operator import length_hint
 from sys import getrefcount
 
+from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell
 from eventbus.delivery import Delivery
-from eventbus.door import Burst
 from eventbus.event import Event
 from eventbus.worker import Worker
 
@@ -35,8 +35,7 @@ class Sweep:
         self.event: Event | None = None  # the one whose handler suspended
         self.cell = Cell(None, burst.hops, "")
         self.error: BaseException | None = None
-        self.delivery: Delivery | None = None  # of that event, from then on
-        self.delivery_worker: Worker
+        self.left_with: tuple[Worker, Delivery] | None = None  # of that event, from then on
         self.is_done = False
         self._started = 0
         self._odd = 0  # of the events since: those that did not simply succeed
@@ -114,7 +113,8 @@ class Sweep:
     def suspended(self) -> tuple[Worker, Event]:
         """The handler of this event gives up the task: count those before it, and let the rest go its own way."""
         worker, event = self.worker, self.cell.event
-        assert worker is not None and event is not None
+        assert worker is not None
+        assert event is not None
         self.event = event
         self._odd += 1
         self._flush(worker)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
+from operator import length_hint
 from typing import Any, Literal
 
+from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell, same_context
 from eventbus.delivery import Delivery
-from eventbus.door import Burst
 from eventbus.errors import HandlerTimeout
 from eventbus.event import Event
 from eventbus.worker import Worker
@@ -239,7 +240,7 @@ class _WholeBatch(_Batch):
             started = self._clock()
             odd: list[tuple[Event, BaseException | None, Any]] = []
             rest = iter(events)
-            while not self.is_recalled and rest.__length_hint__():
+            while not self.is_recalled and length_hint(rest):
                 context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
                 context.run(CURRENT.set, cell)
                 context.run(self._sweep, rest, cell, odd)

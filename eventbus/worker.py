@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
+from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell, InContext
 from eventbus.dead_letter import describe
 from eventbus.delivery import Delivery
-from eventbus.door import Burst
 from eventbus.errors import HandlerCancelled, PublishTimeout
 from eventbus.event import Event
 from eventbus.mailbox import Mailbox
@@ -103,20 +103,18 @@ class Worker:
 
     def offer(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Events of a burst arrive. A predicate that raises makes a dead letter of its event."""
-        policy, spec_seen = self.policy, None
+        policy = self.policy
         if policy.is_gate:
             self.expected -= len(events)
         for event, index in zip(events, indices, strict=True):
             spec = event.__event__
-            if spec is not spec_seen:
-                spec_seen = spec
-                overflow, max_age = policy.overflow_for(spec), policy.max_age_for(spec)
+            overflow, max_age = policy.overflow_for(spec), policy.max_age_for(spec)
             refused: BaseException | None = None
             if policy.where is not None:
                 try:
                     if not policy.where(event):
                         continue
-                except Exception as error:  # noqa: BLE001 - a user's predicate may raise anything
+                except Exception as error:
                     refused = error
             delivery = self.adopt(burst, event, index, is_lossless=not overflow.is_lossy, max_age=max_age)
             if refused is not None:
@@ -212,7 +210,7 @@ class Worker:
             result = await InContext(self.invoke(delivery), context, on_suspend)
         except GeneratorExit:
             raise
-        except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+        except BaseException as failure:
             error = failure
         cell.live = False
         self.conclude(delivery, error, result, clock() - started)
