@@ -127,6 +127,15 @@ def test_overselling_is_booked_and_named() -> None:
     assert not statement.invariants_ok
 
 
+def test_buying_back_what_was_oversold_balances_the_books_again() -> None:
+    books = accounts()
+    books.book(fill(Side.BUY, 10, "100"))
+    books.book(fill(Side.SELL, 15, "110"))
+    assert books.book(fill(Side.BUY, 5, "120", n=2)) == Decimal(-100)
+    assert (books.realised, books.quantities()) == (Decimal(50), {})
+    assert books.close_session(1).breaches == ()
+
+
 def test_overdrawing_is_booked_and_named() -> None:
     books = accounts(100)
     books.book(fill(Side.BUY, 10, "100"))

@@ -78,11 +78,11 @@ def test_order_fills_at_the_next_open_never_on_its_own_bar() -> None:
 
 def test_older_orders_fill_first_then_by_id() -> None:
     v = venue()
-    orders = [order(strategy="z", session=0), order(strategy="b", session=1), order(strategy="a", session=1)]
+    orders = [order(strategy="z", session=9), order(strategy="a", session=10), order(strategy="b", session=10)]
     for each in reversed(orders):
         v.submit(each)
-    filled = [fill.strategy_id for fill in v.on_bar(bar(2)) if isinstance(fill, Fill)]
-    assert filled == ["z", "a", "b"]
+    filled = [fill.order_id for fill in v.on_bar(bar(11)) if isinstance(fill, Fill)]
+    assert filled == [each.order_id for each in orders]
 
 
 def test_remainder_works_on_and_expires_with_its_fills_kept() -> None:
