@@ -128,7 +128,7 @@ class Dispatcher:
                 if burst.events and await self._dispatch(burst, task):
                     return
                 del burst
-            while runtime.ready and runtime.is_running and not lane.has_control:
+            while runtime.ready and not lane.has_control:
                 if await self._serve(runtime.ready.popleft(), task):
                     return
             runtime.clear_interrupts()
@@ -200,7 +200,7 @@ class Dispatcher:
         runtime = self._runtime
         clean = getrefcount(task)
         task.is_stepping = True
-        while not sweep.is_done:
+        while True:
             await InContext(sweep.run(), sweep.context(), lambda: self._suspended(sweep, task))
             if sweep.left_with is not None:
                 sweep.cell.live = False

@@ -1,0 +1,125 @@
+"""Codec: event to bytes and back. The same event gives the same bytes, and what was readable once stays readable.
+
+An ad-hoc event is readable for ever; a typed one whose class is gone comes back as an ad-hoc event. Bytes that cannot be read,
+or come from a newer version than the class, raise `CodecError` and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from eventbus.errors import CodecError
+from eventbus.event import AdHocEvent, Event, event_class
+
+MAX_BYTES = 64 * 1024 * 1024
+_DEPTH = 64
+
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
+_upcasts: dict[tuple[str, int], Upcast] = {}
+
+
+def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
+    """Register how the fields of an event of `from_version` become those of the next version.
+
+        @upcast("trade.executed", 1)
+        def with_venue(fields): return fields | {"venue": "paper"}
+    """
+
+    def register(function: Upcast) -> Upcast:
+        if (type_name, from_version) in _upcasts:
+            raise CodecError(f"an upcast of {type_name} from version {from_version} is registered already")
+        _upcasts[type_name, from_version] = function
+        return function
+
+    return register
+
+
+def encode(event: Event) -> bytes:
+    """The event as JSON bytes. Raises `CodecError`, naming the field, for what JSON cannot hold: NaN, cycles, unknown objects."""
+    spec = event.__event__
+    if type(event) is AdHocEvent:
+        _check(event.data, "payload", 0)
+    _check(event.metadata, "metadata", 0)
+    try:
+        body = event.__pydantic_serializer__.to_json(event)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise CodecError(f"{event.type} cannot be written as JSON: {error}") from error
+    if len(body) > MAX_BYTES:
+        raise CodecError(f"{event.type} takes {len(body)} bytes, more than {MAX_BYTES}")
+    return b'{"type":%s,"version":%d,"event":%s}' % (to_json(event.type), spec.version, body)
+
+
+def decode(raw: bytes) -> Event:
+    """The event that `encode` made these bytes from. Raises `CodecError`."""
+    head, found, tail = raw.partition(b',"event":')
+    try:
+        label = from_json(head + b"}", allow_inf_nan=False)
+        type_name, version = str(label["type"]), int(label["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CodecError("not an event: the bytes do not start with its type and version") from error
+    if not found or not tail.endswith(b"}"):
+        raise CodecError("not an event: the bytes end early")
+    cls = event_class(type_name)
+    body = tail[:-1]
+    try:
+        if cls is None:
+            return _as_ad_hoc(type_name, body)
+        if version == cls.__event__.version:
+            return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return] # the validator is untyped
+        return _upgrade(cls, version, body)
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, CodecError):
+            raise
+        raise CodecError(f"{type_name} version {version} cannot be read: {error}") from error
+
+
+def _as_ad_hoc(type_name: str, body: bytes) -> Event:
+    """An event without a class here: its header as it was, everything else its payload."""
+    fields = _fields(body)
+    header = {name: fields.pop(name) for name in Event.model_fields if name in fields}
+    if fields.get("type") == type_name and fields.keys() == {"type", "data"}:
+        payload = fields["data"]
+    else:
+        payload = fields
+    return Event(type_name, payload=payload, **header)
+
+
+def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:
+    known = cls.__event__.version
+    if version > known:
+        raise CodecError(f"{cls.type} version {version} is newer than version {known}, the one known here")
+    fields = _fields(body)
+    for step in range(version, known):
+        function = _upcasts.get((cls.type, step))
+        if function is not None:  # without one, new fields have defaults
+            fields = function(fields)
+    return cls(**fields)
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    fields = from_json(body, allow_inf_nan=False)
+    if not isinstance(fields, dict):
+        raise CodecError("not an event: its fields are no object")
+    return fields
+
+
+def _check(value: Any, where: str, depth: int) -> None:
+    """Refuse what JSON would change silently. Raises `CodecError` naming the place."""
+    if depth > _DEPTH:
+        raise CodecError(f"nested deeper than {_DEPTH}", where)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise CodecError(f"{value} is no JSON number", where)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise CodecError(f"key {name!r} is no string", where)
+            _check(item, f"{where}.{name}", depth + 1)
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        for index, item in enumerate(value):
+            _check(item, f"{where}[{index}]", depth + 1)
