@@ -89,6 +89,7 @@ class InMemoryEventBus:
         history: int = 10_000,
         grace: float = 1.0,
         clock: Clock | None = None,
+        pool: ThreadPool | None = None,
         seed: int | None = None,
         name: str = "eventbus",
     ) -> None:
@@ -98,7 +99,7 @@ class InMemoryEventBus:
         self.name = name
         self._clock: Clock = clock or SystemClock()
         self._door = Door(max_queue_size, max_queue_size if reserve is None else reserve, self._clock)
-        self._pool = ThreadPool(max_workers, name)
+        self._pool = pool or ThreadPool(max_workers, name)
         self._runtime = Runtime(
             door=self._door, pool=self._pool, clock=self._clock, rng=random.Random(seed), grace=grace
         )

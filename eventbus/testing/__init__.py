@@ -1,0 +1,18 @@
+"""Testing: what a test of code on the bus needs: a started bus, a recorder, virtual time, handlers that misbehave.
+
+The pytest plugin is loaded by itself; see `eventbus.testing.plugin` for its fixtures and markers.
+"""
+
+from eventbus.testing.recorder import Recorder
+from eventbus.testing.virtual import Gate, VirtualClock, VirtualLoop, VirtualPool, VirtualTimeStuck, errors_of, settle
+
+__all__ = [
+    "Gate",
+    "Recorder",
+    "VirtualClock",
+    "VirtualLoop",
+    "VirtualPool",
+    "VirtualTimeStuck",
+    "errors_of",
+    "settle",
+]

@@ -1,0 +1,258 @@
+"""Virtual time: an event loop whose clock jumps to the next timer instead of sleeping, and the clock that a bus shares with it.
+
+A test of an hour takes a millisecond, and takes the same turns every time. Sync handlers still run in real threads: time stands
+still while one of them works, unless it waits on a `Gate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import selectors
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any
+
+from eventbus.pool import ThreadPool
+
+_EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
+_PATIENCE_S = 10.0  # of real time, for a thread to come back
+
+
+class VirtualTimeStuck(RuntimeError):
+    """Nothing is scheduled and nothing comes from outside: the test would wait for ever. Look for what was never set or published."""
+
+
+class VirtualClock:
+    """A clock that moves only when told to, or when a `VirtualLoop` runs out of other things to do.
+
+    `monotonic_ns` never goes back. The wall clock follows it, and may be set elsewhere or stopped to see that nobody minds.
+    """
+
+    def __init__(self, start: datetime = _EPOCH) -> None:
+        self._ns = 0
+        self._wall = start
+        self._wall_set_at = 0
+        self._wall_runs = True
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        gone = self._ns - self._wall_set_at if self._wall_runs else 0
+        return self._wall + timedelta(microseconds=gone // 1_000)
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since the clock was made."""
+        return self._ns
+
+    def time(self) -> float:
+        """Seconds since the clock was made: the time of the loop."""
+        return self._ns / 1e9
+
+    def move(self, seconds: float) -> None:
+        """Let time pass without running anything. Raises `ValueError` for a step back."""
+        if seconds < 0:
+            raise ValueError(f"monotonic time never goes back: {seconds} s")
+        self._ns += ceil(seconds * 1e9)
+
+    def set_wall(self, moment: datetime) -> None:
+        """Somebody sets the wall clock; monotonic time goes on as before."""
+        self._wall, self._wall_set_at = moment, self._ns
+
+    def jump_wall(self, seconds: float) -> None:
+        """The wall clock jumps, forward or back."""
+        self.set_wall(self.now() + timedelta(seconds=seconds))
+
+    def stop_wall(self) -> None:
+        """The wall clock stands still from now on."""
+        self.set_wall(self.now())
+        self._wall_runs = False
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass on the running virtual loop: everything that falls due on the way has run when this returns."""
+        await asyncio.sleep(seconds)
+        await settle()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time. Sockets work but are not waited for; threads of its `pool()` are."""
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self.clock = clock or VirtualClock()
+        self._selector_of_time = _JumpingSelector(self)
+        self._pools: list[VirtualPool] = []
+        self._settling: list[asyncio.Future[None]] = []
+        super().__init__(self._selector_of_time)
+
+    def time(self) -> float:
+        return self.clock.time()
+
+    def pool(self, max_workers: int = 4) -> VirtualPool:
+        """Threads for the sync handlers of a bus on this loop."""
+        pool = VirtualPool(self, max_workers)
+        self._pools.append(pool)
+        return pool
+
+    async def settled(self) -> None:
+        """Wait until nothing can go on before time does."""
+        waiter = self.create_future()
+        self._settling.append(waiter)
+        await waiter
+
+    @property
+    def is_waiting_for_threads(self) -> bool:
+        """Does a thread work whose result is still to come?"""
+        return any(pool.is_working for pool in self._pools)
+
+    def nothing_ready(self) -> bool:
+        """Wake those who wait for this moment; False when there are none."""
+        settling, self._settling = self._settling, []
+        for waiter in settling:
+            if not waiter.done():
+                waiter.set_result(None)
+        return bool(settling)
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Where other loops sleep, this one moves the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if not self._loop.is_waiting_for_threads:
+            if self._loop.nothing_ready():
+                return []
+            if timeout is not None:
+                self._loop.clock.move(timeout)
+                return []
+        ready = super().select(_PATIENCE_S)
+        if not ready:
+            raise VirtualTimeStuck(f"nothing is scheduled and nothing happened for {_PATIENCE_S:g} s of real time")
+        return ready
+
+
+class VirtualPool(ThreadPool):
+    """Daemon threads that virtual time waits for."""
+
+    def __init__(self, loop: VirtualLoop, max_workers: int = 4) -> None:
+        super().__init__(max_workers, "virtual")
+        self._loop = loop
+        self._size = max_workers
+        self._census = threading.Lock()
+        self._unfinished = 0
+        self._parked = 0
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run the job in a thread; time stands still until it is done, or waits on a gate."""
+        with self._census:
+            self._unfinished += 1
+        super().submit(lambda: self._work_off(job))
+
+    def _work_off(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        finally:
+            with self._census:
+                self._unfinished -= 1
+            self.wake_loop()
+
+    @property
+    def is_working(self) -> bool:
+        """Is there a job in a thread, or about to be, that does not wait on a gate?"""
+        with self._census:
+            return min(self._unfinished, self._size + self.replaced) > self._parked
+
+    def gate(self) -> Gate:
+        """Something for a sync handler to wait on."""
+        return Gate(self)
+
+    def sleep(self, seconds: float) -> None:
+        """In a sync handler: wait for so much virtual time."""
+        gate = self.gate()
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, gate.open)
+        gate.wait()
+
+    def park(self, threads: int) -> None:
+        """So many more threads wait on gates; negative: go on."""
+        with self._census:
+            self._parked += threads
+
+    def wake_loop(self) -> None:
+        """Let the loop look again who still works."""
+        with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_look)
+
+
+class Gate:
+    """A sync handler waits at it in its thread, and does not stop time by it: as a handler that hangs, or works for long.
+
+    Open it when the test ends, so that the thread does too; as a context manager it does so by itself.
+    """
+
+    def __init__(self, pool: VirtualPool) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._opened = threading.Event()
+        self._waiting = 0
+
+    def wait(self) -> None:
+        """Block this thread until the gate is open."""
+        with self._lock:
+            if self._opened.is_set():
+                return
+            self._waiting += 1
+            self._pool.park(1)
+        self._pool.wake_loop()
+        self._opened.wait()
+
+    def open(self) -> None:
+        """Let everybody through, from now on."""
+        with self._lock:
+            self._pool.park(-self._waiting)
+            self._waiting = 0
+            self._opened.set()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.open()
+
+
+_TURNS = 50
+
+
+async def settle() -> None:
+    """Let everything run that can run before time goes on.
+
+    Exact on a `VirtualLoop`, threads of its pool included. On any other loop it gives way a number of times, which is enough
+    for handlers that wait for nothing but each other.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, VirtualLoop):
+        await loop.settled()
+        return
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def errors_of(loop: asyncio.AbstractEventLoop) -> Iterator[list[dict[str, Any]]]:
+    """What reaches the loop's exception handler meanwhile: errors nobody awaited."""
+    found: list[dict[str, Any]] = []
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, context: found.append(context))
+    try:
+        yield found
+    finally:
+        loop.set_exception_handler(before)
+
+
+def _look() -> None:
+    """Nothing to do: being called is the point."""
