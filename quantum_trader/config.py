@@ -1,0 +1,430 @@
+"""Config: every number a person may change, typed, documented where it lives, and refused when misspelt.
+
+Read from `config/*.toml`, one file per section, then a profile over them, then the environment
+(`QT_<SECTION>__<KEY>=value`). Without any file the defaults here apply: they are those of the shipped files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from quantum_trader.model import RiskMode
+
+ENV_PREFIX: Final = "QT_"
+ENV_DIRECTORY: Final = "QT_CONFIG"
+_BESIDE_PACKAGE: Final = Path(__file__).parent.parent / "config"
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(Exception):
+    """A setting cannot be used. The message names the file, the key, what is wrong and what would do."""
+
+    def __init__(self, place: str, key: str, problem: str, *, remedy: str) -> None:
+        super().__init__(f"{place}: {key}: {problem}; {remedy}" if key else f"{place}: {problem}; {remedy}")
+        self.place = place
+        self.key = key
+        self.problem = problem
+        self.remedy = remedy
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AppConfig(Section):
+    """The run itself."""
+
+    seed: int = 7
+    cash: Annotated[Decimal, Field(gt=0)] = Decimal(1_000_000)  # account currency
+    data_directory: str = "data"  # where imported data sets live
+    run_directory: str = "runs"  # where reports and plots go
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
+
+
+class UniverseConfig(Section):
+    """What is traded, and when. Empty `symbols` is all of the data set; dates are ISO, both inclusive, empty is open."""
+
+    dataset: str = "demo"
+    symbols: tuple[str, ...] = ()
+    start: str = ""
+    end: str = ""
+    currency: str = "USD"
+
+
+class ExecutionConfig(Section):
+    """What trading costs at the paper venue."""
+
+    fee_rate: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal("0.001")  # of the traded value
+    min_fee: Annotated[Decimal, Field(ge=0)] = Decimal(0)  # account currency
+    half_spread_bp: Annotated[float, Field(ge=0)] = 2.0
+    impact_bp: Annotated[float, Field(ge=0)] = 10.0  # for an order as large as the bar's volume
+    participation: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the bar's volume
+    time_to_live: Positive = 3  # sessions
+    delist_after: Positive = 5  # sessions without a bar
+
+
+class ModeConfig(Section):
+    """What a risk mode allows; fractions of equity."""
+
+    global_min_confidence: Fraction
+    max_risk_per_trade: Fraction
+    max_positions: Annotated[int, Field(ge=0)]
+    gross_limit: Fraction
+    top_n: Annotated[int, Field(ge=0)]
+
+
+class ThresholdsConfig(Section):
+    """Where modes change: drawdowns as positive fractions, ratios of forecast to usual volatility."""
+
+    defensive_drawdown: float = 0.10
+    defensive_ratio: float = 1.50
+    normal_enter_drawdown: float = 0.07
+    normal_enter_ratio: float = 1.25
+    aggressive_enter_drawdown: float = 0.04
+    aggressive_enter_ratio: float = 0.95
+    aggressive_leave_drawdown: float = 0.06
+    aggressive_leave_ratio: float = 1.10
+    dwell: int = 5  # sessions
+
+
+class PolicyConfig(Section):
+    """The modes and the way between them. `fixed_mode` keeps one mode for ever (experiments)."""
+
+    fixed_mode: RiskMode | None = None
+    override_sessions: Positive = 21
+    drawdown_window: Positive = 252  # sessions
+    volatility_window: Positive = 252  # sessions
+    thresholds: ThresholdsConfig = ThresholdsConfig()
+    defensive: ModeConfig = ModeConfig(
+        global_min_confidence=0.80, max_risk_per_trade=0.005, max_positions=2, gross_limit=0.40, top_n=2
+    )
+    normal: ModeConfig = ModeConfig(
+        global_min_confidence=0.65, max_risk_per_trade=0.010, max_positions=4, gross_limit=0.80, top_n=4
+    )
+    aggressive: ModeConfig = ModeConfig(
+        global_min_confidence=0.55, max_risk_per_trade=0.015, max_positions=5, gross_limit=1.00, top_n=5
+    )
+
+
+class RiskConfig(Section):
+    """Limits of the pre-trade checks. Fractions are of equity unless said otherwise, ages are sessions."""
+
+    policy_max_age: int = 5
+    price_max_age: int = 3
+    price_collar: float = 0.25  # of the previous close
+    max_order_qty: Positive = 1_000_000  # shares
+    max_orders_per_session: int = 10
+    max_orders_per_symbol: int = 2
+    max_exits_per_session: int = 50
+    max_order_notional: float = 0.25
+    risk_tolerance: float = 1.02  # of the policy's risk per trade
+    max_symbol_weight: float = 0.30
+    cash_reserve: float = 0.01  # of the order's cost
+    max_participation: float = 0.05  # of the average daily volume
+    max_daily_loss: float = 0.03
+    max_drawdown: float = 0.20
+    cooldown: int = 5
+    burst_stops: int = 3
+    burst_window: int = 10
+    burst_pause: int = 5
+    jump_quarantine: int = 5
+
+
+class SizingConfig(Section):
+    """How the balancer sizes. `fixed_qty` (shares by symbol) replaces it: reference runs only."""
+
+    sigma_target: Annotated[float, Field(gt=0)] = 0.018  # daily volatility at which a position has its plain size
+    max_order_weight: Fraction = 0.24  # of equity in one order; below the guard's limit
+    max_symbol_weight: Fraction = 0.28  # of equity in one symbol; below the guard's limit
+    min_weight: Fraction = 0.01  # of equity; smaller orders are dropped
+    fixed_qty: Mapping[str, Positive] = Field(default_factory=dict)
+
+
+class SeedConfig(Section):
+    family: str
+    params: tuple[int, ...]
+
+
+def _seed(family: str, *params: int) -> SeedConfig:
+    return SeedConfig(family=family, params=params)
+
+
+class GatesConfig(Section):
+    """What a strategy must show to change its stage."""
+
+    gate: Literal["psr", "dsr"] = "psr"
+    backtest_sessions: Positive = 504
+    backtest_trades: int = 20
+    backtest_profit_factor: float = 1.3
+    backtest_drawdown: float = 0.20
+    backtest_psr: Fraction = 0.95
+    backtest_dsr: Fraction = 0.80
+    shadow_sessions: int = 126
+    shadow_trades: int = 10
+    shadow_profit_factor: float = 1.2
+    shadow_sharpe: float = 0.5
+    shadow_drawdown: float = 0.15
+    shadow_patience: int = 252
+    live_sessions: int = 252
+    live_trades: int = 8
+    live_profit_factor: float = 0.9
+    live_drawdown: float = 0.15
+    retired_sessions: int = 504
+
+
+class StrategiesConfig(Section):
+    """The seed population and its life. `all_live` starts every seed LIVE, without evaluation: experiments only."""
+
+    all_live: bool = False
+    settle_bars: Annotated[int, Field(ge=0)] = 0  # bars after warm-up before a strategy may speak
+    stop_atr: Annotated[float, Field(ge=0)] = 3.0  # protective stop below the close, in ATR(20); 0 is none
+    retry_after: Positive = 5  # sessions until a denied entry that is still wanted is signalled again
+    weight_per_symbol: Fraction = 0.20  # of a virtual account
+    confidence_window: Positive = 252  # sessions
+    review_every: Positive = 21  # sessions
+    breed_every: Positive = 126  # sessions
+    breed_most: Annotated[int, Field(ge=0)] = 4
+    population: Positive = 24  # not retired
+    gates: GatesConfig = GatesConfig()
+    seeds: tuple[SeedConfig, ...] = (
+        _seed("trend", 10, 50),
+        _seed("trend", 20, 50),
+        _seed("trend", 20, 100),
+        _seed("trend", 50, 200),
+        _seed("breakout", 20, 10),
+        _seed("breakout", 55, 20),
+        _seed("momentum", 126),
+        _seed("momentum", 252),
+        _seed("reversion", 2, 10, 200, 60),
+        _seed("reversion", 2, 5, 200, 70),
+        _seed("reversion", 3, 15, 100, 60),
+        _seed("reversion", 5, 30, 200, 55),
+    )
+
+
+class ModelsConfig(Section):
+    """Volatility models: when a challenger is trained, how it is judged."""
+
+    train_every: Positive = 63  # sessions
+    retrain_after_alarm: Positive = 20  # sessions after a rule-1 violation
+    half_life: Annotated[float, Field(gt=0)] = 60.0  # sessions
+    gate_sessions: Positive = 126
+    gate_p: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    gate_mse_ratio: Annotated[float, Field(gt=0)] = 0.99
+    gate_quiet_sessions: int = 20
+    gate_patience: Positive = 252
+    rollback_sessions: Positive = 63
+
+
+class RankerConfig(Section):
+    """Weights of the five ranked quantities and what excludes a symbol. `enabled = false` lets every symbol in."""
+
+    enabled: bool = True
+    every: Positive = 5  # sessions
+    trend: Fraction = 0.30
+    momentum: Fraction = 0.25
+    liquidity: Fraction = 0.20
+    quality: Fraction = 0.15
+    cost: Fraction = 0.10
+    lead: Fraction = 0.05  # by which a challenger must beat a held member of the top
+    warmup: Positive = 130  # bars
+    min_dollar_volume: Annotated[float, Field(ge=0)] = 5_000_000.0  # a day
+
+
+class ChartConfig(Section):
+    """One control chart."""
+
+    type: Literal["imr", "xbar_r", "p"]
+    baseline: Positive
+    rebase: Positive | None = None
+    rules: tuple[int, ...]
+    subgroup: Positive = 1
+
+
+class SpcConfig(Section):
+    """The control charts of the product."""
+
+    charts: Mapping[str, ChartConfig] = Field(
+        default_factory=lambda: {
+            "pred.log_range": ChartConfig(type="imr", baseline=250, rebase=250, rules=(1, 2, 5, 6)),
+            "exec.shortfall": ChartConfig(type="imr", baseline=50, rebase=100, rules=(1, 2)),
+            "port.return": ChartConfig(type="imr", baseline=250, rebase=250, rules=(1, 2)),
+            "risk.denials": ChartConfig(type="p", baseline=20, rebase=None, rules=(1,), subgroup=20),
+        }
+    )
+
+
+class HealthConfig(Section):
+    """When a component counts as degraded or critical."""
+
+    window: Positive = 10  # sessions that a violation counts
+    degraded_drawdown: Fraction = 0.5  # of the maximal drawdown
+    critical_drawdown: Fraction = 0.8  # of the maximal drawdown
+    warnings: Positive = 3  # in the window, for DEGRADED
+    critical_charts: Positive = 2  # with a rule-1 violation in the window
+    heartbeat_sessions: Positive = 3
+
+
+class NotifyConfig(Section):
+    """What is told to people. The webhook's address comes from the environment alone: QT_DISCORD_WEBHOOK."""
+
+    enabled: bool = True
+    coalesce_s: Annotated[float, Field(ge=0)] = 2.0
+    queue_size: Positive = 100
+    attempts: Positive = 4
+    timeout_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+class Config(Section):
+    """The effective configuration of a run."""
+
+    app: AppConfig = AppConfig()
+    universe: UniverseConfig = UniverseConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    policy: PolicyConfig = PolicyConfig()
+    risk: RiskConfig = RiskConfig()
+    sizing: SizingConfig = SizingConfig()
+    strategies: StrategiesConfig = StrategiesConfig()
+    models: ModelsConfig = ModelsConfig()
+    ranker: RankerConfig = RankerConfig()
+    spc: SpcConfig = SpcConfig()
+    health: HealthConfig = HealthConfig()
+    notify: NotifyConfig = NotifyConfig()
+
+    def sha256(self) -> str:
+        """The digest that `run.started` carries: equal configurations have equal ones."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def config_directory(directory: str | Path | None = None) -> Path | None:
+    """Where the files are: the argument, `QT_CONFIG`, `./config`, or beside the package; None when nowhere."""
+    given = directory or os.environ.get(ENV_DIRECTORY)
+    if given:
+        path = Path(given)
+        if not path.is_dir():
+            raise ConfigError(str(path), "", "no such directory", remedy=f"check the path or {ENV_DIRECTORY}")
+        return path
+    return next((path for path in (Path("config"), _BESIDE_PACKAGE) if (path / "app.toml").is_file()), None)
+
+
+def profiles(directory: str | Path | None = None) -> tuple[str, ...]:
+    """The names of the profiles there are, sorted."""
+    where = config_directory(directory)
+    return () if where is None else tuple(sorted(path.stem for path in (where / "profiles").glob("*.toml")))
+
+
+def load_config(
+    directory: str | Path | None = None,
+    profile: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """The configuration: files, then profile, then environment, then `overrides` (section -> key -> value).
+
+    Raises `ConfigError` naming the place and the key.
+    """
+    where = config_directory(directory)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}  # dotted key -> where its value came from
+    if where is not None:
+        for path in sorted(where.glob("*.toml")):
+            if path.stem not in Config.model_fields:
+                raise ConfigError(
+                    str(path), "", "no section of that name", remedy=f"known are {', '.join(Config.model_fields)}"
+                )
+            _merge(values, {path.stem: _read(path)}, str(path), places)
+    if profile is not None:
+        _merge(values, _read(_profile_path(where, profile)), f"profile {profile}", places)
+    _merge(values, _from_environment(os.environ if environ is None else environ), "environment", places)
+    _merge(values, {name: dict(section) for name, section in (overrides or {}).items()}, "command line", places)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as cause:
+        raise _readable(cause, places) from cause
+
+
+def _profile_path(where: Path | None, profile: str) -> Path:
+    path = None if where is None else where / "profiles" / f"{profile}.toml"
+    if path is None or not path.is_file() or path.parent.name != "profiles":
+        known = profiles(where)
+        raise ConfigError(
+            f"profile {profile}",
+            "",
+            "no such profile",
+            remedy=f"known are {', '.join(known)}" if known else "there is none",
+        )
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as cause:
+        raise ConfigError(str(path), "", f"not TOML ({cause})", remedy="correct the line") from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ConfigError(str(path), "", f"cannot be read ({cause})", remedy="check the file") from cause
+
+
+def _merge(values: dict[str, Any], more: Mapping[str, Any], place: str, places: dict[str, str], at: str = "") -> None:
+    for key, value in more.items():
+        dotted = f"{at}{key}"
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+            _merge(values[key], value, place, places, f"{dotted}.")
+        else:
+            values[key] = dict(value) if isinstance(value, Mapping) else value
+            places[dotted] = place
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`QT_EXECUTION__FEE_RATE=0.002`, deeper tables by more double underscores; values are TOML, else plain text."""
+    found: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or "__" not in name:
+            continue
+        *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
+        inner = found
+        for table in tables:
+            inner = inner.setdefault(table, {})
+        inner[key] = _toml_value(environ[name])
+    return found
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _readable(cause: ValidationError, places: Mapping[str, str]) -> ConfigError:
+    """The first fault, in words of the files: a section is a file, the rest of the path is the key."""
+    fault = cause.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    dotted = ".".join(path)
+    place = next(
+        (places[".".join(path[:n])] for n in range(len(path), 0, -1) if ".".join(path[:n]) in places), "configuration"
+    )
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        return ConfigError(place, dotted, "unknown key", remedy=f"known are {', '.join(known)}")
+    return ConfigError(place, dotted, f"{fault['msg']} (got {fault['input']!r})", remedy="correct the value")
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: Any = Config
+    for name in path:
+        field = model.model_fields.get(name) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        model = None if field is None else field.annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
