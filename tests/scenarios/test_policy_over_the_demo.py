@@ -1,13 +1,14 @@
 """Thirteen years of the demo bars: the seed strategies always on, and the risk mode that would have followed.
 
-The design's figure, then ours. Accounts here hold 20 % of their equity in each symbol, fill at the next open and pay
-0.1 %.
+The design's figure, then ours. Accounts here hold 20 % of their equity in each symbol, fill at the next open,
+pay 0.1 %.
 
     Sharpe ratio 2003-2013   all twelve seeds 1.06 (1.03), holding 20 % of each symbol 1.01 (0.99)
 
-    Risk modes, health aside; equity of trend-20-100, EWMA forecasts; 3,018 sessions (2,998: forecasts need 22 bars
-    first) changes of mode          with hysteresis 47 (48), without 199 (184) share of time            DEFENSIVE 36 %
-    (34), NORMAL 26 % (29), AGGRESSIVE 38 % (37) ... from an all-time peak DEFENSIVE 56 % (56)
+    Risk modes, health aside: equity of trend-20-100, EWMA forecasts, 3,018 sessions (2,998: a forecast needs 22 bars)
+    changes of mode            with hysteresis 47 (48), without 199 (184)
+    share of time              DEFENSIVE 36 % (34), NORMAL 26 % (29), AGGRESSIVE 38 % (37)
+    from an all-time peak      DEFENSIVE 56 % (56)
 
 The design does not name the equity behind its figures. The trend strategies alone give 40 to 60 changes each; all
 twelve seeds together fall less: 38 with and 148 without hysteresis, and DEFENSIVE 14 % of the time.
