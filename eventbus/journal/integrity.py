@@ -38,10 +38,11 @@ class Seal(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A batch made ready: flat parameters for an INSERT of many rows, and the digest after it."""
+    """A batch made ready: flat parameters for an INSERT of many rows, the digest after it, its size in bytes."""
 
     parameters: list[Column]
     digest: bytes
+    size: int
 
 
 def pack(batch: Iterable[Append], first: int, digest: bytes) -> Packed:
@@ -55,7 +56,8 @@ def pack(batch: Iterable[Append], first: int, digest: bytes) -> Packed:
         parameters += (offset, event_id, type_, version, kind, key, time_ns, correlation, causation, crc, body)
         chained += (head, body)
         offset += 1
-    return Packed(parameters, hashlib.sha256(b"".join(chained)).digest())
+    content = b"".join(chained)
+    return Packed(parameters, hashlib.sha256(content).digest(), len(content))
 
 
 class Chain:

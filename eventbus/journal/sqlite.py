@@ -71,7 +71,8 @@ class SqliteJournal:
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
-        self._closing: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._closing = False
         self._last = 0
         self._waiters: dict[asyncio.Future[bool], int] = {}
 
@@ -106,34 +107,33 @@ class SqliteJournal:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not self._closing:
             return
         self._loop = loop = asyncio.get_running_loop()
-        self._writer = writer = Writer(self._settings, loop, self._deliver)
         opened: asyncio.Future[None] = loop.create_future()
-        writer.start(opened)
+        self._closed = loop.create_future()
+        self._closing = False
+        self._writer = Writer(self._settings, loop, self._deliver)
+        self._writer.start(opened, self._closed)
         try:
             await opened
         except asyncio.CancelledError:
             await self.close()
             raise
-        except JournalError:
+        except BaseException:
             self._writer = None
             raise
-        assert writer.head is not None
-        self._last = writer.head.last
 
     async def close(self) -> None:
-        if self._writer is None:
+        if self._writer is None or self._closed is None:
             return
         self._check_caller("close")
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_future()
+        if not self._closing:
+            self._closing = True
             for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(False)
-            self._writer.end(self._closing)
-        await asyncio.shield(self._closing)
+                _give_up(waiter)
+            self._writer.end()
+        await asyncio.shield(self._closed)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -166,7 +166,7 @@ class SqliteJournal:
     async def wait(self, after: int, timeout: float | None = None) -> bool:
         if self._last > after:
             return True
-        if self._closing is not None:
+        if self._closing:
             return False
         loop = self._check_caller("wait")
         waiter: asyncio.Future[bool] = loop.create_future()
@@ -287,7 +287,7 @@ class SqliteJournal:
     def _ask(self, call: Callable[_P, _T], *arguments: Any) -> asyncio.Future[_T]:
         """Queue a job. Its future may be abandoned by a cancelled caller; the job is done all the same."""
         loop = self._check_caller("the journal")
-        if self._writer is None or self._closing is not None:
+        if self._writer is None or self._closing:
             raise JournalUnavailable(str(self._path), "it is not open")
         future: asyncio.Future[_T] = loop.create_future()
         self._writer.submit((future, call, arguments))

@@ -76,8 +76,9 @@ class Guard:
         os.pwrite(self._fd, slot + _CRC.pack(crc32(slot)), _SECTOR * (seal.commits % 2))
 
     def sync(self) -> None:
-        """Bring the mark to the disk."""
-        os.fsync(self._fd)
+        """Bring the mark to the disk, if it is held."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
 
     def watch(self) -> None:
         """Remember which file the journal is from now on."""

@@ -138,6 +138,8 @@ def _build(path: Path, connect: Connect, start: Seal, records: Iterator[Append],
             store.flush()
         if store.write():
             store.commit_written()
+        else:
+            store.abandon()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         db.close()

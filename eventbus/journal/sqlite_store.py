@@ -40,6 +40,7 @@ class Counters:
     """What happened since the journal was opened. The loop reads it too: a number a moment old does no harm there."""
 
     appended: int = 0
+    bytes: int = 0
     duplicates: int = 0
     stale_acks: int = 0
     commits: int = 0
@@ -132,6 +133,7 @@ class Store(Reads):
             self._insert("records", 11, packed.parameters)
             self._last += len(batch)
             self._digest = packed.digest
+            self._counters.bytes += packed.size
             self._changed = True
             retained = {item.retain: item.body for item in batch if item.retain is not None}
             if retained:

@@ -46,6 +46,8 @@ MAX_RECORDS = 10_000
 """How much one commit takes together. More would only make the first wait for the last."""
 
 CHECKPOINT_PAGES = 2_000  # estimated pages in the log before they are moved into the file
+PAGES_PER_COMMIT = 4  # records, their index, seals, groups: a page of each is written anew
+BYTES_PER_PAGE = 2_500  # of records, as a page is seldom full
 LOG_CEILING_PAGES = 6_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
 LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
 
@@ -89,8 +91,7 @@ class Writer:
         self._known: Mark | None = None
         self._in_commit = False
         self._next_look = 0.0
-        self._tended: Seal | None = None
-        self._closed: Future[Any] | None = None
+        self._tended_pages = 0
         self.counters = Counters()
         self.head: Seal | None = None
         self.first = 1
@@ -99,27 +100,27 @@ class Writer:
 
     # --- from the loop ----------------------------------------------------------------------------------------------
 
-    def start(self, opened: Future[None]) -> None:
-        """Open the file in the thread; the future learns whether that went well."""
-        threading.Thread(target=self._run, args=(opened,), name=f"journal {self._path.name}", daemon=True).start()
+    def start(self, opened: Future[None], closed: Future[None]) -> None:
+        """Open the file in the thread. One future learns whether that went well, one when the file is free again."""
+        name = f"journal {self._path.name}"
+        threading.Thread(target=self._run, args=(opened, closed), name=name, daemon=True).start()
 
     def submit(self, job: Job) -> None:
         """Queue a job: a future, a function of `Store`, its arguments."""
         self._queue.put(job)
 
-    def end(self, closed: Future[None]) -> None:
-        """Finish what was queued so far, then close; the future learns when the file is free."""
-        self._closed = closed
+    def end(self) -> None:
+        """Finish what was queued so far, then close."""
         self._queue.put(None)
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
-    def _run(self, opened: Future[None]) -> None:
+    def _run(self, opened: Future[None], closed: Future[None]) -> None:
         try:
             self._open(self._guard.acquire(_process_name()))
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - whoever opens waits for an answer
             self._close()
-            self._answer([(opened, None, error)])
+            self._answer([(opened, None, error), (closed, None, None)])
             return
         self._answer([(opened, None, None)])
         going = True
@@ -132,8 +133,7 @@ class Writer:
                 self._lost = self.failure = JournalUnavailable(str(self._path), f"its writer failed ({error!r})")
                 self._answer([(future, None, self._lost) for future, _, _ in jobs])
         self._close()
-        if self._closed is not None:
-            self._answer([(self._closed, None, None)])
+        self._answer([(closed, None, None)])
 
     def _take(self) -> tuple[list[Job], bool]:
         """Wait for a job, then take what else is there. False after the last."""
@@ -184,6 +184,7 @@ class Writer:
         self._in_commit = False
         try:
             store = self._writable()
+            self._settings.probe("beginning")
             store.begin()
             try:
                 answers = [(future, call(store, *arguments), None) for future, call, arguments in jobs]
@@ -287,7 +288,7 @@ class Writer:
         self._guard.watch()
         if self.damage is not None:
             self._guard.note(store.head)  # the repaired file is the true one from now on
-        self._store, self.head, self._tended, self.first = store, store.head, store.head, store.first
+        self._store, self.head, self.first = store, store.head, store.first
         self._known = Mark(store.head.commits, store.head.last, store.head.digest)
         return store
 
@@ -333,10 +334,10 @@ class Writer:
             if self._lost is None and not self._guard.is_same_file():
                 with suppress(JournalUnavailable):
                     self._lose_file()
-        if self._store is None or self.head is None or self._tended is None or self._lost is not None:
+        if self._store is None or self._lost is not None:
             return
-        commits, records = self.head.commits - self._tended.commits, self.head.last - self._tended.last
-        if 4 * commits + records // 8 < CHECKPOINT_PAGES:
+        pages = PAGES_PER_COMMIT * self.counters.commits + self.counters.bytes // BYTES_PER_PAGE
+        if pages - self._tended_pages < CHECKPOINT_PAGES:
             return
         try:
             if self._checkpoint("PASSIVE") > LOG_CEILING_PAGES:
@@ -345,7 +346,7 @@ class Writer:
             self.failure = self._explain(error)
             if not is_passing(error):
                 self._drop_connection()
-        self._tended = self.head
+        self._tended_pages = pages
 
     def _checkpoint(self, mode: str) -> int:
         """Move the log into the file; gives the pages that were in the log. A reader in the way is left in peace."""

@@ -23,7 +23,7 @@ from eventbus.journal.sqlite import JournalReader, SqliteJournal
 from eventbus.journal.sqlite_check import check_file
 from eventbus.journal.sqlite_guard import read_mark, side_file
 from eventbus.journal.sqlite_schema import Synchronous, connect
-from tests.torture.crash_disk import CrashDisk
+from eventbus.testing.crash_disk import CrashDisk
 
 COMMITS = 40
 _numbers = count()
