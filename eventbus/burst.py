@@ -5,6 +5,7 @@ An event of its own object for time, cause, context and routes would cost more t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Set as AbstractSet
 from contextvars import Context
 from typing import Any
@@ -27,6 +28,8 @@ class Burst:
         "accepted_ns",
         "admits",
         "base",
+        "body",
+        "committed",
         "context",
         "durability",
         "events",
@@ -59,6 +62,8 @@ class Burst:
         self.flights: dict[int, Flight] = {}
         self.is_closed = False
         self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
+        self.body: bytes | None = None  # as the journal keeps it; None: it does not
+        self.committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
         self.offset: int | None = None
         self.durability = "memory"
         self.admits: type[Event] | None = None

@@ -684,7 +684,7 @@ class InMemoryEventBus:
         gone, dispatch = self._gone, runtime.dispatch
         uptime_ns = 0 if self._started_ns is None else self._clock.monotonic_ns() - self._started_ns
         return BusStats(
-            published=self._door.accepted,
+            published=self._door.published,
             dispatched=self._dispatcher.dispatched,
             errors=gone.errors + sum(row.errors for row in rows),
             queue_size=self._door.queued,

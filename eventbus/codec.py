@@ -26,8 +26,8 @@ _upcasts: dict[tuple[str, int], Upcast] = {}
 def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
     """Register how the fields of an event of `from_version` become those of the next version.
 
-        @upcast("trade.executed", 1)
-        def with_venue(fields): return fields | {"venue": "paper"}
+    @upcast("trade.executed", 1)
+    def with_venue(fields): return fields | {"venue": "paper"}
     """
 
     def register(function: Upcast) -> Upcast:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from eventbus.bus import InMemoryEventBus
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
+from eventbus.journaled import JournaledEventBus
 
 _ENTRY_POINTS = "eventbus.backends"
 
@@ -93,4 +94,20 @@ def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
         raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
 
 
+def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
+    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one."""
+    from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
+
+    chosen = {key: value for key, value in settings.items() if key not in ("url", "host")}
+    path = chosen.pop("path", None)
+    if not path:
+        raise PolicyConflict("path", "a sqlite bus needs a file: sqlite:///run.db")
+    for_journal = {key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "keep_outcomes") if key in chosen}
+    try:
+        return JournaledEventBus(SqliteJournal(path, **for_journal), **chosen)
+    except TypeError as error:
+        raise PolicyConflict("sqlite backend", str(error)) from error
+
+
 register_backend("memory", _memory)
+register_backend("sqlite", _sqlite)

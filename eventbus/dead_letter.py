@@ -6,6 +6,7 @@ gives it the function that delivers again.
 
 from __future__ import annotations
 
+import builtins
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class DeadLetters:
         self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
         self._last_id = 0
         self.evicted = 0
+        self.on_gone: Callable[[builtins.list[DeadLetter], bool], None] = lambda _letters, _redriven: None
 
     def add(
         self,
@@ -79,19 +81,20 @@ class DeadLetters:
 
     def redrive(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
         """Deliver again to the subscription that failed, those whose subscription still lives; returns how many."""
-        redriven = 0
-        for letter in self.list(where):
-            if self._redrive(letter):
-                self._letters.pop(letter.id, None)
-                redriven += 1
-        return redriven
+        redriven = [letter for letter in self.list(where) if self._redrive(letter)]
+        self._forget(redriven, redriven=True)
+        return len(redriven)
 
     def purge(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
         """Forget; returns how many."""
         gone = self.list(where)
-        for letter in gone:
-            self._letters.pop(letter.id, None)
+        self._forget(gone, redriven=False)
         return len(gone)
+
+    def _forget(self, letters: builtins.list[DeadLetter], *, redriven: bool) -> None:
+        for letter in letters:
+            self._letters.pop(letter.id, None)
+        self.on_gone(letters, redriven)
 
     def __len__(self) -> int:
         return len(self._letters)

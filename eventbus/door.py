@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextvars import Context, copy_context
 from typing import Any
@@ -71,11 +72,19 @@ class Door:
         self._last_base: Context = Context()
         self._last_comparable = True
         self.open = sealed_burst()
+        self.pass_on: Callable[[Burst], None] = self.lane.put_nowait  # a bus with a journal writes it down first
+        self.uncommitted = 0  # events on their way into the journal
+        self._withdrawn = 0
 
     @property
     def accepted(self) -> int:
-        """Events ever accepted."""
+        """Events that came in, ever."""
         return self._sealed + len(self.open.events)
+
+    @property
+    def published(self) -> int:
+        """Events accepted for good, ever."""
+        return self.accepted - self.uncommitted - self._withdrawn
 
     @property
     def queued(self) -> int:
@@ -134,7 +143,7 @@ class Door:
             burst.room = min(_BURST, self.size - self.held)
             burst.thread = threading.get_ident()
         self.open = burst
-        self.lane.put_nowait(burst)
+        self.pass_on(burst)
         if not shares:
             self.seal()
         receipt = Receipt()
@@ -198,6 +207,15 @@ class Door:
             self.seal()
         self._taken += len(burst.events)
         return burst
+
+    def withdraw(self, burst: Burst) -> None:
+        """The journal did not take these events, or had them already: they give their places back undispatched."""
+        if burst is self.open:
+            self.seal()
+        self.uncommitted -= len(burst.events)
+        self._withdrawn += len(burst.events)
+        self._taken += len(burst.events)
+        self.settle(len(burst.events))
 
     def nudge(self) -> None:
         """Let the dispatcher look up although no event came."""

@@ -41,7 +41,18 @@ class Outcome:
 class Flight:
     """One event on its way: how many deliveries are open, what the closed ones came to, who waits."""
 
-    __slots__ = ("_landed", "_waiters", "event", "holding", "is_counted", "is_routed", "is_watched", "open", "outcomes")
+    __slots__ = (
+        "_error",
+        "_landed",
+        "_waiters",
+        "event",
+        "holding",
+        "is_counted",
+        "is_routed",
+        "is_watched",
+        "open",
+        "outcomes",
+    )
 
     def __init__(self, event: Event) -> None:
         self.event = event
@@ -52,6 +63,7 @@ class Flight:
         self.holding = 0  # of these, the lossless ones: they keep the event's place at the door
         self.outcomes: list[Outcome] = []
         self._landed = False
+        self._error: BaseException | None = None
         self._waiters: list[Callable[[], None]] = []
 
     def landed(self) -> None:
@@ -60,6 +72,11 @@ class Flight:
         waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
+
+    def fail(self, error: BaseException) -> None:
+        """It was never accepted after all: whoever waits is told why."""
+        self._error = error
+        self.landed()
 
     def when_landed(self, call: Callable[[], None]) -> None:
         """Call this once every delivery has its outcome; at once if that is so."""
@@ -74,6 +91,8 @@ class Flight:
             future = asyncio.get_running_loop().create_future()
             self._waiters.append(lambda: None if future.done() else future.set_result(None))
             await future
+        if self._error is not None:
+            raise self._error
         return tuple(self.outcomes)
 
 
@@ -83,6 +102,7 @@ class Following(Protocol):
     events: list[Event]
     offset: int | None
     durability: str
+    committed: asyncio.Future[None] | None
 
     def flight(self, index: int) -> Flight: ...
 

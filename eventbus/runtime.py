@@ -47,6 +47,7 @@ class Runtime:
         self.wake_leader: Callable[[], None] = lambda: None
         self.burst_returned: Callable[[Burst], None] = lambda _burst: None
         self.leader: asyncio.Task[None] | None = None
+        self.is_behind: Callable[[], bool] = lambda: False  # does a journal hold deliveries that are not read yet?
         self._interrupts: list[object] = []
         self._idle_waiters: list[asyncio.Future[None]] = []
 
@@ -81,7 +82,7 @@ class Runtime:
 
     @property
     def is_idle(self) -> bool:
-        return not self.open_deliveries and not self.is_sweeping and not self.door.queued
+        return not (self.open_deliveries or self.is_sweeping or self.door.queued or self.is_behind())
 
     def closed(self, deliveries: int = 1) -> None:
         """So many deliveries have their outcome."""

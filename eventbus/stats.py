@@ -78,6 +78,10 @@ class Tally:
     abandoned: int = 0
     ran: Histogram = field(default_factory=Histogram)
 
+    def end(self, status: str) -> None:
+        """One more delivery with this terminal outcome."""
+        setattr(self, status, getattr(self, status) + 1)
+
     def add(self, other: Tally) -> None:
         """Take over the counts of a subscription that is gone, but not its run times."""
         for name in _COUNTS:

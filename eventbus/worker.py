@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
 from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell, InContext
-from eventbus.dead_letter import describe
+from eventbus.dead_letter import DeadLetter, describe
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerCancelled, PublishTimeout
 from eventbus.event import Event
@@ -72,14 +72,23 @@ class Worker:
         self.retrying: dict[Delivery, asyncio.TimerHandle] = {}
         self.is_paused = False
         self.is_cancelled = False
+        # What a bus with a journal hangs in: it learns of each outcome, and has a retry counted before it starts.
+        self.on_outcome: Callable[[Delivery, Outcome, DeadLetter | None], None] | None = None
+        self.feed: Callable[[Burst, Sequence[int]], None] | None = None  # set: it reads the journal, not the lane
+        self.before_retry: Callable[[Delivery], Awaitable[None]] | None = None
         self.expected = 0  # let in at the door for a queue of its own, and not offered yet
         self._vacancies: list[asyncio.Future[None]] = []
         self.hand: Hand  # set by the one who builds it, changed when the handler turns out to need another
-        self.is_simple = not takes_delivery and policy == Policy(on_failure=policy.on_failure)
+        self._is_simple = not takes_delivery and policy == Policy(on_failure=policy.on_failure)
         self._wants_key = policy.key is not None or policy.concurrency > 1 or policy.retry is not None
         self._quiet: list[asyncio.Future[None]] = []
 
     # --- arrival -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_simple(self) -> bool:
+        """May its events run in batches, without a record of each?"""
+        return self._is_simple and self.feed is None
 
     @property
     def is_clear(self) -> bool:
@@ -104,6 +113,9 @@ class Worker:
     def offer(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Events of a burst arrive. A predicate that raises makes a dead letter of its event."""
         policy = self.policy
+        if self.feed is not None:
+            self.feed(burst, indices)
+            return
         if policy.is_gate:
             self.expected -= len(events)
         for event, index in zip(events, indices, strict=True):
@@ -245,6 +257,10 @@ class Worker:
                 self.mailbox.release(delivery.key)
                 self._give_up(delivery, error, reason, ran_ns)
 
+    def give_up_unstarted(self, delivery: Delivery, reason: str) -> None:
+        """A delivery that gets no further attempt before it had one here: its attempts ended with the process."""
+        self._give_up(delivery, HandlerCancelled(self.name), reason)
+
     # --- events of whole batches, which have no delivery of their own ----------------------------------------------
 
     def took_batch(self, events: int) -> None:
@@ -308,6 +324,19 @@ class Worker:
         self.retrying[delivery] = self.runtime.loop.call_later(seconds, self._retry_due, delivery, keeps_key)
 
     def _retry_due(self, delivery: Delivery, keeps_key: bool) -> None:
+        if self.before_retry is not None:
+            self.runtime.start(self._retry_counted(self.before_retry, delivery, keeps_key))
+        else:
+            self._retry(delivery, keeps_key)
+
+    async def _retry_counted(
+        self, count: Callable[[Delivery], Awaitable[None]], delivery: Delivery, keeps_key: bool
+    ) -> None:
+        await count(delivery)
+        if delivery in self.retrying:  # not cancelled meanwhile
+            self._retry(delivery, keeps_key)
+
+    def _retry(self, delivery: Delivery, keeps_key: bool) -> None:
         del self.retrying[delivery]
         self.mailbox.put_back(delivery, keeps_key=keeps_key)
         self.pump()
@@ -321,7 +350,7 @@ class Worker:
             )
             return
         now = self.runtime.clock.now()
-        self.runtime.dead_letters.add(
+        letter = self.runtime.dead_letters.add(
             delivery.event,
             subscription=self.name,
             reason=reason,
@@ -341,7 +370,7 @@ class Worker:
                     "error": describe(error),
                 },
             )
-        self._finish(delivery, Status.DEAD_LETTERED, error=error, ran_ns=ran_ns)
+        self._finish(delivery, Status.DEAD_LETTERED, error=error, ran_ns=ran_ns, letter=letter)
         if self.policy.on_failure is OnFailure.HALT:
             self.runtime.halt(f"{self.name} could not handle {delivery.event}: {reason}")
 
@@ -352,26 +381,19 @@ class Worker:
         result: Any = None,
         error: BaseException | None = None,
         ran_ns: int = 0,
+        letter: DeadLetter | None = None,
     ) -> None:
         """The one place where a delivery gets its terminal outcome."""
-        tally = self.tally
-        match status:
-            case Status.SUCCEEDED:
-                tally.succeeded += 1
-            case Status.DEAD_LETTERED:
-                tally.dead_lettered += 1
-            case Status.DROPPED:
-                tally.dropped += 1
-            case Status.EXPIRED:
-                tally.expired += 1
-            case Status.CANCELLED:
-                tally.cancelled += 1
+        self.tally.end(status.value)
         flight = delivery.flight
+        if self.on_outcome is not None or (flight is not None and flight.is_watched):
+            queued_s, ran_s = delivery.queued_ns / 1e9, ran_ns / 1e9
+            outcome = Outcome(self.name, status, result, error, delivery.attempt, queued_s, ran_s)
+            if flight is not None and flight.is_watched:
+                flight.outcomes.append(outcome)
+            if self.on_outcome is not None:
+                self.on_outcome(delivery, outcome, letter)
         if flight is not None:
-            if flight.is_watched:
-                flight.outcomes.append(
-                    Outcome(self.name, status, result, error, delivery.attempt, delivery.queued_ns / 1e9, ran_ns / 1e9)
-                )
             flight.open -= 1
             if delivery.is_lossless:
                 flight.holding -= 1

@@ -27,6 +27,7 @@ FLOORS = (
     {"subscription", "dispatcher"},
     {"stream"},
     {"bus"},
+    {"committer", "durable"},
     {"journaled"},
     {"config"},
     {""},
