@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
-from eventbus.journal.base import Append, Record
+from eventbus.journal.base import Append
 
 GENESIS = hashlib.sha256(b"eventbus journal").digest()
 """The digest of a journal without records."""
@@ -50,56 +50,35 @@ def pack(batch: Iterable[Append], first: int, digest: bytes) -> Packed:
     parameters: list[Column] = []
     chained = [digest]
     offset = first
-    for event_id, type_, version, kind, key, time_ns, correlation, causation, body, _ in batch:
-        head = _head(offset, event_id, type_, version, kind, key, time_ns, correlation, causation)
+    for event_id, type_, version, kind, key, time_ns, cor, cau, body, _ in batch:
+        head = f"{offset}\0{event_id}\0{type_}\0{version}\0{kind}\0{key}\0{time_ns}\0{cor}\0{cau}".encode()
         crc = crc32(body, crc32(head))
-        parameters += (offset, event_id, type_, version, kind, key, time_ns, correlation, causation, crc, body)
+        parameters += (offset, event_id, type_, version, kind, key, time_ns, cor, cau, body, crc)
         chained += (head, body)
         offset += 1
     content = b"".join(chained)
     return Packed(parameters, hashlib.sha256(content).digest(), len(content))
 
 
-class Chain:
-    """Follows stored records and tells whether they are what was written."""
-
-    def __init__(self, digest: bytes) -> None:
-        self._parts = [digest]
-
-    def add(self, record: Record, crc: int) -> bool:
-        """Take the next record; False if it is not the one that was written."""
-        self._parts += (_head(*record[:9]), record.body)
-        return is_sound(record, crc)
-
-    def digest(self) -> bytes:
-        """The digest up to here; the next record continues from it."""
-        digest = hashlib.sha256(b"".join(self._parts)).digest()
-        self._parts = [digest]
-        return digest
-
-
-def is_sound(record: Record, crc: int) -> bool:
-    """Whether a record that was read is the one that was written."""
+def sound_parts(rows: Iterable[Sequence[Any]]) -> list[bytes]:
+    """What `pack()` chained for these rows, two parts for each; it ends before the first that is not as it was written."""
+    parts: list[bytes] = []
     try:
-        return crc32(record.body, crc32(_head(*record[:9]))) == crc
+        for offset, event_id, type_, version, kind, key, time_ns, cor, cau, body, crc in rows:
+            head = f"{offset}\0{event_id}\0{type_}\0{version}\0{kind}\0{key}\0{time_ns}\0{cor}\0{cau}".encode()
+            if crc32(body, crc32(head)) != crc:
+                break
+            parts += (head, body)
     except TypeError:  # damage turned the body into a value of another type
-        return False
+        pass
+    return parts
+
+
+def chain(digest: bytes, parts: Iterable[bytes]) -> bytes:
+    """The digest after more parts."""
+    return hashlib.sha256(b"".join((digest, *parts))).digest()
 
 
 def row_crc(table: str, columns: Sequence[Column]) -> int:
     """The checksum of a row of a small table. The type of each column counts, so 1, '1' and b'1' differ."""
     return crc32(repr((table, *columns)).encode("utf-8", "surrogatepass"))
-
-
-def _head(
-    offset: int,
-    event_id: str,
-    type_: str,
-    version: int,
-    kind: str,
-    key: str | None,
-    time_ns: int,
-    correlation: str | None,
-    causation: str | None,
-) -> bytes:
-    return f"{offset}\0{event_id}\0{type_}\0{version}\0{kind}\0{key}\0{time_ns}\0{correlation}\0{causation}".encode()

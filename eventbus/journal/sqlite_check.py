@@ -9,13 +9,14 @@ import sqlite3
 from pathlib import Path
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal.base import Record, Verified
-from eventbus.journal.integrity import GENESIS, Chain, Seal, is_sound, row_crc
+from eventbus.journal.base import Verified
+from eventbus.journal.integrity import GENESIS, Seal, chain, row_crc, sound_parts
 from eventbus.journal.sqlite_guard import Mark
-from eventbus.journal.sqlite_reads import RECORD_COLUMNS, Reads
+from eventbus.journal.sqlite_reads import RECORD_COLUMNS, Reads, contiguous
 from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, is_damage, version_of
 
 _CHUNK = 5_000  # records held at a time
+_SEALS = "SELECT last, digest FROM seals"
 
 
 def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
@@ -85,26 +86,27 @@ class Check(Reads):
             raise self.damaged("its records are not those of its mark", first_bad=None, last_good=0, expected=mark.last)
 
     def _check_records(self, head: Seal) -> Verified:
-        base, digest = self._one("SELECT last, digest FROM seals ORDER BY last LIMIT 1")
+        base, digest = self._one(f"{_SEALS} ORDER BY last LIMIT 1")
         if base == 0 and digest != GENESIS:
             raise self.damaged("the first seal is altered", first_bad=1, last_good=0, expected=head.last)
-        at, sealed_at, chain = base, base, Chain(digest)
+        at = sealed_at = base
+        unsealed: list[bytes] = []  # what came since the last seal
         while at < head.last:
-            top = min(at + _CHUNK, head.last)
-            span = (at, top)
-            seals = dict(self._all("SELECT last, digest FROM seals WHERE last > ? AND last <= ?", span))
-            for row in self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE offset > ? AND offset <= ?", span):
-                record = Record(*row[:-1])
-                if record.offset != at + 1 or not chain.add(record, row[-1]):
-                    raise self.bad_record(at, head)
-                at = record.offset
-                if at in seals:
-                    digest = chain.digest()
-                    if digest != seals[at]:
-                        raise self.bad_record(sealed_at, head)
-                    sealed_at = at
-            if at != top:
-                raise self.bad_record(at, head)
+            span = at, min(at + _CHUNK, head.last)
+            rows = self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE offset > ? AND offset <= ?", span)
+            parts = sound_parts(rows)
+            sound = min(contiguous(rows, at), len(parts) // 2)
+            if at + sound < span[1]:
+                raise self.bad_record(at + sound, head)
+            taken = 0
+            for seal, expected in self._all(f"{_SEALS} WHERE last > ? AND last <= ? ORDER BY last", span):
+                upto = 2 * (seal - at)
+                digest = chain(digest, unsealed + parts[taken:upto])
+                if digest != expected:
+                    raise self.bad_record(sealed_at, head)
+                sealed_at, taken, unsealed = seal, upto, []
+            unsealed += parts[taken:]
+            at = span[1]
         if digest != head.digest or sealed_at != head.last:
             raise self.bad_record(sealed_at, head)
         if self._one("SELECT 1 FROM records WHERE offset > ? OR offset <= ?", (head.last, base)):
@@ -134,7 +136,7 @@ class Check(Reads):
         try:
             good = self.base()
             while rows := self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE offset = ?", (good + 1,)):
-                if not is_sound(Record(*rows[0][:-1]), rows[0][-1]):
+                if not sound_parts(rows):
                     break
                 good += 1
         except sqlite3.Error:

@@ -17,7 +17,7 @@ from typing import Any
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.base import Append, Record
-from eventbus.journal.integrity import GENESIS, Seal, is_sound, row_crc
+from eventbus.journal.integrity import GENESIS, Seal, row_crc, sound_parts
 from eventbus.journal.sqlite_guard import Mark, side_file
 from eventbus.journal.sqlite_reads import RECORD_COLUMNS
 from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
@@ -70,11 +70,11 @@ def _sound_records(db: Database, newest: int) -> Iterator[Record]:
     while True:
         try:
             rows = _query(db, "offset > ? ORDER BY offset LIMIT ?", at, _CHUNK)
-            top = max((row[0] for row in rows), default=None)
+            top = rows[-1][0] if rows else None
         except sqlite3.Error:
             rows = [row for offset in range(at + 1, at + _CHUNK + 1) for row in _single(db, offset)]
             top = at + _CHUNK if at + _CHUNK < newest else None
-        yield from (Record(*row[:-1]) for row in rows if is_sound(Record(*row[:-1]), row[-1]))
+        yield from (Record._make(row[:-1]) for row in rows if sound_parts([row]))
         if top is None:
             return
         at = top

@@ -32,8 +32,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             time_ns INTEGER NOT NULL,
             correlation_id TEXT,
             causation_id TEXT,
-            crc INTEGER NOT NULL,
-            body BLOB NOT NULL
+            body BLOB NOT NULL,
+            crc INTEGER NOT NULL
         ) STRICT""",
         """CREATE TABLE seals (
             last INTEGER PRIMARY KEY,
