@@ -1,0 +1,23 @@
+"""Observability: windows on a running bus: metrics, logs, a watchdog of its loop. Spans are in `observability.tracing`.
+
+They read what the bus counts anyway; nothing in here runs per event unless it was asked for.
+"""
+
+from eventbus.observability.prometheus import (
+    MetricsCollector,
+    MetricsPortUnavailable,
+    MetricsServer,
+    metrics_text,
+    serve_metrics,
+)
+from eventbus.observability.watchdog import Block, LoopWatchdog
+
+__all__ = [
+    "Block",
+    "LoopWatchdog",
+    "MetricsCollector",
+    "MetricsPortUnavailable",
+    "MetricsServer",
+    "metrics_text",
+    "serve_metrics",
+]

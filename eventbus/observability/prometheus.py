@@ -1,0 +1,291 @@
+"""Prometheus: a page of metrics of one bus, read when it is asked for, and a small HTTP server for it.
+
+Nothing is pushed: a scrape takes one reading on the loop thread of the bus. A loop that does not answer in time is shown by its
+last reading and the age of that. Labels are type, kind, subscription and outcome, never ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.registry import Collector
+
+from eventbus.clock import Clock, SystemClock
+from eventbus.errors import UsageError
+from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading
+from eventbus.observability.watchdog import LoopWatchdog
+
+_ANSWER_S = 0.5  # how long a scrape waits for the loop
+_POLL_S = 0.05  # how soon `close()` is noticed
+
+_BY_SUBSCRIPTION = (
+    ("accepted", "eventbus_accepted_deliveries", "Deliveries opened."),
+    ("conflated", "eventbus_conflated_deliveries", "Dropped deliveries that a newer value of their key replaced."),
+    ("gaps", "eventbus_conflation_gaps", "Stretches of conflation."),
+    ("errors", "eventbus_failed_attempts", "Attempts that raised."),
+    ("retried", "eventbus_retried_attempts", "Attempts that were scheduled again."),
+    ("abandoned", "eventbus_abandoned_attempts", "Attempts left to themselves at their deadline."),
+)
+_LEVELS_BY_SUBSCRIPTION = (
+    (
+        "pending",
+        "eventbus_pending_deliveries",
+        "Deliveries without an outcome: queued, in flight or waiting to be retried.",
+    ),
+    ("queued", "eventbus_queued_deliveries", "Deliveries that wait in a mailbox."),
+    ("in_flight", "eventbus_in_flight_deliveries", "Deliveries whose handler runs."),
+    ("retry_wait", "eventbus_retrying_deliveries", "Deliveries that wait for their next attempt."),
+)
+
+
+class MetricsPortUnavailable(UsageError):
+    """The metrics page cannot be served there. Choose another port, or 0 for any free one, or stop the process that has it."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"metrics port {port} on {host}: {reason}; choose another port, or 0 for any free one, or stop what uses it"
+        )
+        self.host = host
+        self.port = port
+        self.reason = reason
+
+
+class MetricsCollector(Collector):
+    """The metrics of one bus, for a Prometheus registry of the caller's or as text. Safe to use from any thread.
+
+    Keep it for as long as pages are served: it remembers what keeps the counters of ended subscriptions on the page. Where the
+    bus is not running yet, call it in the loop that will run the bus, or before there is one.
+    """
+
+    def __init__(self, bus: Observed, *, watchdog: LoopWatchdog | None = None, clock: Clock | None = None) -> None:
+        self._bus = bus
+        self._watchdog = watchdog
+        self._clock = clock or SystemClock()
+        self._reader = Reader(bus)
+        self._lock = threading.Lock()
+        self._home = _running_loop()
+        self._read_now()
+
+    def collect(self) -> Iterator[Metric]:
+        """One page. Never raises for a loop that is blocked or gone: the last reading stands in, with its age."""
+        self._refresh()
+        reading, age_s = self._reading, (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        yield from _families(reading)
+        yield GaugeMetricFamily(
+            "eventbus_reading_age_seconds", "How old these numbers are; high: the loop is blocked.", age_s
+        )
+        if self._watchdog is not None:
+            yield CounterMetricFamily(
+                "eventbus_loop_blocks", "Times the loop was blocked past the threshold.", self._watchdog.count
+            )
+            yield CounterMetricFamily(
+                "eventbus_loop_blocked_seconds", "Time the loop was blocked so.", self._watchdog.blocked_s
+            )
+
+    def describe(self) -> Iterable[Metric]:
+        """Names are not announced: registering takes no reading."""
+        return ()
+
+    def text(self) -> str:
+        """The page in the Prometheus text format."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry).decode()
+
+    def _read_now(self) -> None:
+        self._reading = self._reader.read()
+        self._read_ns = self._clock.monotonic_ns()
+
+    def _refresh(self) -> None:
+        loop = self._loop()
+        if loop is not None and loop.is_running() and loop is not _running_loop():
+            self._read_on(loop)
+            return
+        with self._lock:
+            try:
+                self._read_now()
+            except RuntimeError:  # somebody subscribes in another thread just now; the next scrape sees it
+                return
+
+    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        try:
+            loop.call_soon_threadsafe(_run_for, done, self._read_now)
+        except RuntimeError:
+            return  # the loop closed meanwhile
+        try:
+            done.result(_ANSWER_S)
+        except TimeoutError:
+            done.cancel()
+
+    def _loop(self) -> asyncio.AbstractEventLoop | None:
+        loop: asyncio.AbstractEventLoop | None = getattr(self._bus, "loop", None)
+        return loop or self._home
+
+
+class _ServerV6(ThreadingWSGIServer):
+    address_family = socket.AF_INET6
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10.0  # seconds for a request to arrive: who only connects holds no thread for ever
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape is no news."""
+
+
+class MetricsServer:
+    """Serves the page at `url` from a daemon thread until `close()`. Made by `serve_metrics`."""
+
+    def __init__(self, collector: MetricsCollector, port: int, host: str) -> None:
+        self.collector = collector
+        registry = CollectorRegistry()
+        registry.register(collector)
+        try:
+            self._server = make_server(
+                host,
+                port,
+                make_wsgi_app(registry),
+                _ServerV6 if ":" in host else ThreadingWSGIServer,
+                handler_class=_QuietHandler,
+            )
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise MetricsPortUnavailable(host, port, reason.lower()) from error
+        self.host = host
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="eventbus-metrics", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/metrics"
+
+    def close(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def serve_metrics(
+    bus: Observed, port: int, host: str = "127.0.0.1", *, watchdog: LoopWatchdog | None = None
+) -> MetricsServer:
+    """Serve the metrics of `bus` over HTTP from a daemon thread; port 0 takes any free one (see `.port`).
+
+    Raises `MetricsPortUnavailable` for a busy or forbidden port and for a host that is not of this machine.
+    """
+    return MetricsServer(MetricsCollector(bus, watchdog=watchdog), port, host)
+
+
+def metrics_text(bus: Observed, *, watchdog: LoopWatchdog | None = None) -> str:
+    """One page of metrics as text. Who serves pages again and again keeps a `MetricsCollector` and asks that for its text."""
+    return MetricsCollector(bus, watchdog=watchdog).text()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _run_for(done: concurrent.futures.Future[None], call: Callable[[], None]) -> None:
+    """Run it, unless whoever waits has given up."""
+    if not done.set_running_or_notify_cancel():
+        return
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - it belongs to the thread that asked
+        done.set_exception(error)
+    else:
+        done.set_result(None)
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+
+def _families(reading: Reading) -> Iterator[Metric]:
+    stats = reading.stats
+    yield CounterMetricFamily("eventbus_published_events", "Events accepted.", stats.published)
+    dispatched = CounterMetricFamily("eventbus_dispatched_events", "Events routed.", labels=("type", "kind"))
+    for labels, count in reading.dispatched.items():
+        dispatched.add_metric(labels, count)
+    yield dispatched
+    yield GaugeMetricFamily("eventbus_queued_events", "Events accepted and not yet routed.", stats.queue_size)
+    yield CounterMetricFamily(
+        "eventbus_reserve_events", "Events that handlers published although the door was full.", stats.reserve_used
+    )
+    yield from _by_subscription(reading)
+    yield _histogram(
+        "eventbus_dispatch_latency_seconds", "From acceptance to the first attempt.", {(): reading.dispatch}
+    )
+    yield GaugeMetricFamily("eventbus_kept_dead_letters", "Dead letters that are kept.", reading.dead_letters)
+    yield CounterMetricFamily(
+        "eventbus_replaced_threads", "Threads started in place of hung ones.", stats.replaced_threads
+    )
+    yield GaugeMetricFamily("eventbus_halted_buses", "1 while EXECUTION events are refused.", int(reading.is_halted))
+    yield GaugeMetricFamily("eventbus_running_dispatchers", "1 while the dispatcher runs.", int(reading.is_running))
+    yield GaugeMetricFamily("eventbus_uptime_seconds", "Time since the bus was first started.", stats.uptime_s)
+
+
+def _by_subscription(reading: Reading) -> Iterator[Metric]:
+    rows = reading.rows
+    settled = CounterMetricFamily(
+        "eventbus_settled_deliveries", "Deliveries that ended, by how.", labels=("subscription", "outcome")
+    )
+    for name, row in rows.items():
+        for outcome in OUTCOMES:
+            settled.add_metric((name, outcome), row.counts[outcome])
+    yield settled
+    for field, metric, text in _BY_SUBSCRIPTION:
+        counter = CounterMetricFamily(metric, text, labels=("subscription",))
+        for name, row in rows.items():
+            counter.add_metric((name,), row.counts[field])
+        yield counter
+    for field, metric, text in _LEVELS_BY_SUBSCRIPTION:
+        gauge = GaugeMetricFamily(metric, text, labels=("subscription",))
+        for name, row in rows.items():
+            gauge.add_metric((name,), row.levels[field])
+        yield gauge
+    oldest = GaugeMetricFamily(
+        "eventbus_oldest_delivery_seconds", "How long the oldest has waited in a mailbox.", labels=("subscription",)
+    )
+    for name, row in rows.items():
+        oldest.add_metric((name,), row.oldest_age_s)
+    yield oldest
+    ran: dict[tuple[str, ...], Durations] = {(name,): row.ran for name, row in rows.items()}
+    yield _histogram("eventbus_handler_run_seconds", "How long attempts ran.", ran, ("subscription",))
+
+
+def _histogram(
+    name: str,
+    text: str,
+    rows: Mapping[tuple[str, ...], Durations],
+    labels: tuple[str, ...] = (),
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, durations in rows.items():
+        buckets: list[Any] = [(repr(edge), float(below)) for edge, below in zip(EDGES, durations.below, strict=True)]
+        family.add_metric(values, [*buckets, ("+Inf", float(durations.count))], durations.total_s)
+    return family

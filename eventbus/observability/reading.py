@@ -1,0 +1,185 @@
+"""Reading: the numbers of a bus at one moment, under label values that are safe to publish.
+
+A metrics page promises more than a snapshot: its counters never go down although subscriptions come and go, and its labels are
+bounded although types and names are data. Both are kept here. Knows no metrics format; runs on the loop thread of the bus.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from eventbus.dead_letter import DeadLetters
+from eventbus.event import Kind, event_class
+from eventbus.stats import BusStats, Histogram, SubscriptionStats
+from eventbus.subscription import Subscription
+
+OTHER = "other"
+OUTCOMES = ("succeeded", "dead_lettered", "dropped", "expired", "cancelled")
+COUNTS = ("accepted", *OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned")
+LEVELS = ("pending", "queued", "in_flight", "retry_wait")
+EDGES = tuple(2**power / 1e9 for power in range(10, 35))  # seconds: 1 us to 17 s, edges that `Histogram` has too
+_LABEL_CAP = 1_000  # distinct values of one label; what comes later is `other`
+
+
+class Observed(Protocol):
+    """What is read of a bus."""
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def is_halted(self) -> bool: ...
+
+    @property
+    def is_running(self) -> bool: ...
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]: ...
+
+    def stats(self) -> BusStats: ...
+
+
+@dataclass(slots=True)
+class Durations:
+    """A histogram with the fixed `EDGES`: how many entries lie at or below each, how many there are, their sum in seconds."""
+
+    below: list[int] = field(default_factory=lambda: [0] * len(EDGES))
+    count: int = 0
+    total_s: float = 0.0
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Durations:
+        """A copy: the histogram itself goes on counting."""
+        durations = cls(count=histogram.count, total_s=histogram.total_ns / 1e9)
+        buckets = histogram.buckets()
+        uppers = [upper for upper, _cumulative in buckets]
+        for place, edge in enumerate(EDGES):
+            fitting = bisect.bisect_right(uppers, edge)
+            durations.below[place] = buckets[fitting - 1][1] if fitting else 0
+        return durations
+
+    def add(self, other: Durations) -> None:
+        self.below = [mine + more for mine, more in zip(self.below, other.below, strict=True)]
+        self.count += other.count
+        self.total_s += other.total_s
+
+
+@dataclass(slots=True)
+class Row:
+    """The numbers under one value of the label `subscription`."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    levels: Counter[str] = field(default_factory=Counter)
+    oldest_age_s: float = 0.0
+    ran: Durations = field(default_factory=Durations)
+
+    @classmethod
+    def of(cls, stats: SubscriptionStats) -> Row:
+        return cls(
+            Counter({name: getattr(stats, name) for name in COUNTS}),
+            Counter({name: getattr(stats, name) for name in LEVELS}),
+            stats.oldest_age_s,
+            Durations.of(stats.ran),
+        )
+
+    def add(self, other: Row) -> None:
+        self.counts.update(other.counts)
+        self.levels.update(other.levels)
+        self.oldest_age_s = max(self.oldest_age_s, other.oldest_age_s)
+        self.ran.add(other.ran)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one metrics page shows of the bus."""
+
+    stats: BusStats
+    rows: dict[str, Row]  # by subscription
+    dispatched: Counter[tuple[str, str]]  # by type and kind
+    dispatch: Durations
+    dead_letters: int
+    is_halted: bool
+    is_running: bool
+
+
+class Reader:
+    """Takes readings of one bus, and remembers from one to the next what keeps counters from going down."""
+
+    def __init__(self, bus: Observed) -> None:
+        self._bus = bus
+        self._labels: dict[str, tuple[str, str]] = {}  # type -> its labels, for good from the first reading on
+        self._names: set[str] = set()
+        self._followed: dict[Subscription, str] = {}
+        self._ended: dict[str, Row] = {}
+
+    def read(self) -> Reading:
+        """The numbers now. To be called where nothing else runs the bus: on its loop thread, or while it has none."""
+        bus = self._bus
+        stats = bus.stats()
+        return Reading(
+            stats=stats,
+            rows=self._rows(stats, bus.subscriptions),
+            dispatched=self._dispatched(stats, bus.subscriptions),
+            dispatch=Durations.of(stats.dispatch),
+            dead_letters=bus.dead_letters.count(),
+            is_halted=bus.is_halted,
+            is_running=bus.is_running,
+        )
+
+    def _rows(self, stats: BusStats, live: Iterable[Subscription]) -> dict[str, Row]:
+        """Rows that add up to the totals. A cancelled subscription is followed to its end, and its counts stay with its name."""
+        for subscription in live:
+            if subscription not in self._followed:
+                self._followed[subscription] = self._name_label(subscription.name)
+        rows: dict[str, Row] = {}
+        for name, ended in self._ended.items():
+            rows.setdefault(name, Row()).add(ended)
+        for subscription, name in list(self._followed.items()):
+            row = Row.of(subscription.stats())
+            rows.setdefault(name, Row()).add(row)
+            if not subscription.is_active and not row.levels["pending"]:
+                del self._followed[subscription]
+                self._ended.setdefault(name, Row()).add(row)
+        rows.setdefault(OTHER, Row()).add(_unseen(stats, rows.values()))
+        return rows
+
+    def _name_label(self, name: str) -> str:
+        if name not in self._names and len(self._names) >= _LABEL_CAP:
+            return OTHER
+        self._names.add(name)
+        return name
+
+    def _dispatched(self, stats: BusStats, live: Iterable[Subscription]) -> Counter[tuple[str, str]]:
+        """Events by type and kind. A type is shown if a class or a subscription names it: others are data, and may be anything."""
+        named = {subscription.selector.title for subscription in live}
+        shown: Counter[tuple[str, str]] = Counter()
+        for name, row in stats.types.items():
+            labels = self._labels.get(name)
+            if labels is None:
+                labels = self._labels[name] = self._type_labels(name, named)
+            shown[labels] += row.dispatched
+        # The bus counts only so many types by name.
+        shown[OTHER, OTHER] += stats.dispatched - shown.total()
+        return shown
+
+    def _type_labels(self, name: str, named: set[str]) -> tuple[str, str]:
+        cls = event_class(name)
+        if (cls is None and name not in named) or len(self._labels) >= _LABEL_CAP:
+            return OTHER, OTHER
+        return name, str(Kind.EVENT if cls is None else cls.__event__.kind)
+
+
+def _unseen(stats: BusStats, rows: Iterable[Row]) -> Row:
+    """What the bus counted under no row: subscriptions that came and went between two readings."""
+    unseen = Row()
+    for name in (*OUTCOMES, "errors", "retried"):
+        unseen.counts[name] = getattr(stats, name) - sum(row.counts[name] for row in rows)
+    unseen.levels["in_flight"] = stats.in_flight - sum(row.levels["in_flight"] for row in rows)
+    unseen.levels["pending"] = stats.pending - stats.queue_size - sum(row.levels["pending"] for row in rows)
+    unseen.levels["queued"] = unseen.levels["pending"] - unseen.levels["in_flight"]
+    unseen.counts["accepted"] = unseen.levels["pending"] + sum(unseen.counts[name] for name in OUTCOMES)
+    return unseen

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import threading
+from typing import Any
+
+import pytest
+
+from eventbus import BusNotRunning, Event, InMemoryEventBus, PolicyConflict
+from eventbus.observability import Block, LoopWatchdog, metrics_text
+from eventbus.observability.watchdog import _Sign
+
+THRESHOLD = 0.05
+PATIENCE = 30.0
+
+
+class Blocked(Event, type="watchdog.blocked"):
+    """A handler is about to block the loop."""
+
+
+class Witness:
+    """Blocks the loop until the watchdog has noticed."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self._noticed = threading.Event()
+
+    def note(self, block: Block) -> None:
+        self.blocks.append(block)
+        self._noticed.set()
+
+    async def hold_the_loop(self, _event: Event) -> None:
+        assert self._noticed.wait(PATIENCE), "nobody noticed"
+        self._noticed.clear()
+
+
+@pytest.fixture
+def witness() -> Witness:
+    return Witness()
+
+
+async def block_once(witness: Witness, bus: InMemoryEventBus, **policy: Any) -> Block:
+    bus.subscribe(Blocked, witness.hold_the_loop, name="ledger", **policy)
+    with LoopWatchdog(bus, THRESHOLD, on_block=witness.note):
+        async with bus:
+            await bus.publish(Blocked())
+            await bus.drain()
+    (block,) = witness.blocks
+    return block
+
+
+@pytest.mark.parametrize("policy", [{}, {"isolation": "task"}, {"timeout": 60.0}])
+async def test_handler_that_blocks_the_loop_is_named(witness: Witness, policy: dict[str, Any]) -> None:
+    block = await block_once(witness, InMemoryEventBus(), **policy)
+    assert (block.subscription, block.type) == ("ledger", "watchdog.blocked")
+    assert "hold_the_loop" in block.stack
+    assert re.search(r"wait.*threading\.py:\d+", block.where)
+    assert block.is_over
+    assert block.blocked_s >= THRESHOLD * 0.9
+
+
+async def test_handler_in_the_middle_of_a_batch_is_named(witness: Witness) -> None:
+    async def on_counted(event: Event) -> None:
+        if event["n"] == 30:
+            await witness.hold_the_loop(event)
+
+    bus = InMemoryEventBus()
+    bus.subscribe("counted", on_counted, name="counter")
+    with LoopWatchdog(bus, THRESHOLD, on_block=witness.note):
+        async with bus:
+            for n in range(100):
+                await bus.publish("counted", {"n": n})
+            await bus.drain()
+    assert [block.subscription for block in witness.blocks] == ["counter"]
+
+
+async def test_block_outside_a_delivery_shows_its_stack(witness: Witness) -> None:
+    with LoopWatchdog(asyncio.get_running_loop(), THRESHOLD, on_block=witness.note):
+        await witness.hold_the_loop(Blocked())
+    assert witness.blocks[0].subscription == ""
+    assert "hold_the_loop" in witness.blocks[0].stack
+
+
+async def test_each_block_is_logged_and_counted_once(witness: Witness, caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    with caplog.at_level(logging.ERROR, "eventbus"), LoopWatchdog(loop, THRESHOLD, on_block=witness.note) as watchdog:
+        for _ in range(2):
+            await witness.hold_the_loop(Blocked())
+            await sign_of_life(watchdog)
+    assert watchdog.count == len(watchdog.blocks) == len(witness.blocks) == 2
+    assert [record.getMessage() for record in caplog.records] == ["event loop blocked"] * 2
+    assert watchdog.blocked_s == pytest.approx(sum(block.blocked_s for block in witness.blocks))
+
+
+async def test_block_is_reported_although_a_signal_arrives_meanwhile(witness: Witness) -> None:
+    asked_to_end = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, asked_to_end.set)
+    try:
+        with LoopWatchdog(loop, THRESHOLD, on_block=witness.note):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await witness.hold_the_loop(Blocked())
+            await asked_to_end.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+    assert len(witness.blocks) == 1
+
+
+async def test_blocks_stand_on_the_metrics_page(witness: Witness) -> None:
+    bus = InMemoryEventBus()
+    with LoopWatchdog(asyncio.get_running_loop(), THRESHOLD, on_block=witness.note) as watchdog:
+        await witness.hold_the_loop(Blocked())
+        await sign_of_life(watchdog)
+        page = metrics_text(bus, watchdog=watchdog)
+    assert "eventbus_loop_blocks_total 1.0" in page
+    assert re.search(r"eventbus_loop_blocked_seconds_total 0\.\d+", page)
+
+
+class Delayed(_Sign):
+    """A sign of life at a set moment, as seen by a watchdog that is late itself."""
+
+    def __init__(self, after_s: float, *, given: bool) -> None:
+        super().__init__()
+        self._after_s = after_s
+        if given:
+            self._came.set()
+
+    def comes(self, timeout: float) -> bool:
+        return self._came.is_set()
+
+    @property
+    def after_s(self) -> float:
+        return self._after_s
+
+
+@pytest.mark.parametrize(
+    ("after_s", "given", "cpu_s", "blocked"),
+    [
+        (0.001, True, 0.0, False),  # in time
+        (5.0, True, 0.0, False),  # the process was stopped, and went on
+        (5.0, True, 4.9, True),  # a computation held the GIL
+        (0.26, False, 0.0, True),  # still waiting for something
+        (0.26, False, 0.25, True),  # still computing
+        (5.0, False, 0.0, True),  # late to look, and it still blocks
+    ],
+)
+async def test_only_the_loop_is_blamed_for_its_silence(
+    monkeypatch: pytest.MonkeyPatch, *, after_s: float, given: bool, cpu_s: float, blocked: bool
+) -> None:
+    readings = iter([0.0, cpu_s])
+    monkeypatch.setattr("eventbus.observability.watchdog._cpu_s", lambda _ident: next(readings))
+    watchdog = LoopWatchdog(asyncio.get_running_loop(), 0.25)
+    assert watchdog._is_blocked(Delayed(after_s, given=given)) is blocked
+
+
+def test_watchdog_needs_a_loop() -> None:
+    with pytest.raises(BusNotRunning, match="LoopWatchdog"):
+        LoopWatchdog(InMemoryEventBus()).start()
+
+
+def test_threshold_must_be_positive() -> None:
+    with pytest.raises(PolicyConflict, match="threshold"):
+        LoopWatchdog(None, 0)
+
+
+def test_nothing_is_left_after_the_loop_closed() -> None:
+    async def watch() -> LoopWatchdog:
+        return LoopWatchdog(asyncio.get_running_loop(), THRESHOLD).start()
+
+    asyncio.run(watch()).stop()
+    assert "eventbus-watchdog" not in [thread.name for thread in threading.enumerate()]
+
+
+async def sign_of_life(watchdog: LoopWatchdog) -> None:
+    """Let the loop turn until the watchdog has seen the end of the block."""
+    while not watchdog.blocks[-1].is_over:  # noqa: ASYNC110 - a thread says so, it cannot set an asyncio.Event
+        await asyncio.sleep(0)
