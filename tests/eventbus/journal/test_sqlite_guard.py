@@ -57,18 +57,15 @@ def test_a_short_file_is_a_weak_witness_never_a_false_one(path: Path, size: int)
 
 
 def test_the_owner_is_named_to_the_next(path: Path) -> None:
-    guard = Guard(path)
+    guard, other = Guard(path), Guard(path)
     guard.acquire("process 7 on here")
     with pytest.raises(JournalInUse) as refusal:
-        next_ = Guard(path)
-    next_.acquire("me")
-    next_.release()
+        other.acquire("me")
     assert refusal.value.owner == "process 7 on here"
     guard.release()
     guard.release()
-    next_ = Guard(path)
-    next_.acquire("me")
-    next_.release()
+    other.acquire("me")
+    other.release()
 
 
 def test_another_file_under_the_name_is_not_the_same(path: Path) -> None:
