@@ -3,6 +3,7 @@
 They read what the bus counts anyway; nothing in here runs per event unless it was asked for.
 """
 
+from eventbus.observability.logging import LogSink, bind_delivery, configure_logging
 from eventbus.observability.prometheus import (
     MetricsCollector,
     MetricsPortUnavailable,
@@ -14,10 +15,13 @@ from eventbus.observability.watchdog import Block, LoopWatchdog
 
 __all__ = [
     "Block",
+    "LogSink",
     "LoopWatchdog",
     "MetricsCollector",
     "MetricsPortUnavailable",
     "MetricsServer",
+    "bind_delivery",
+    "configure_logging",
     "metrics_text",
     "serve_metrics",
 ]
