@@ -155,9 +155,12 @@ class InMemoryEventBus:
                 return receipt
         except Exception:  # noqa: BLE001 - a context value that cannot be compared: then this context is another one
             pass
+        del burst, events  # held on to while this waits, it would look as if somebody had a receipt of it
         return await self._publish(self._coerce(event, payload), timeout)
 
     async def _publish(self, event: Event, timeout: float | None) -> Receipt:
+        if self._door.crowded and not inside_delivery():
+            await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
         receipt = self._admit(event)
         while receipt is None:
             gate = self._full_gate(event)
@@ -166,8 +169,6 @@ class InMemoryEventBus:
             else:
                 await gate.worker.vacancy(timeout)
             receipt = self._admit(event, has_place=gate is None)
-        if self._door.crowded and not inside_delivery():
-            await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
         return receipt
 
     def publish_nowait(self, event: Event | str, payload: Mapping[str, Any] | None = None) -> Receipt:

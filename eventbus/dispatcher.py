@@ -116,6 +116,8 @@ class Dispatcher:
             return  # it stayed with a delivery that suspended; another leads
         runtime.leader = None
         runtime.is_sweeping = False
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("dispatcher failed", exc_info=error)
         if runtime.is_running:
             # A handler kept hold of the task, or cancelled it: whatever it has in mind must not hit the next delivery.
             self.replaced += 1
@@ -131,7 +133,11 @@ class Dispatcher:
         clean = getrefcount(task)
         budget = _BUDGET
         while runtime.is_running:
-            if not runtime.ready or not lane.empty():
+            if runtime.ready and not lane.has_control:
+                # Mailboxes first: a worker that has caught up gets its next burst whole.
+                if await self._serve(runtime.ready.popleft(), task):
+                    return
+            else:
                 if lane.empty():
                     runtime.is_sweeping = False
                     runtime.check_idle()
@@ -142,9 +148,6 @@ class Dispatcher:
                 if burst.events and await self._dispatch(burst, task):
                     return
                 del burst
-            while runtime.ready and not lane.has_control:
-                if await self._serve(runtime.ready.popleft(), task):
-                    return
             runtime.clear_interrupts()
             if task.is_self_cancelled or task.cancelling() or getrefcount(task) != clean:
                 return
