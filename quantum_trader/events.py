@@ -223,12 +223,17 @@ class KillSwitchChangedEvent(Decision, Event, type="killswitch.changed", kind=Ki
 
 
 class KillSwitchRequestedEvent(Decision, Event, type="command.killswitch", kind=Kind.CONTROL):
-    """Somebody asks for another mode of the kill switch. `force` is what clears a latched one."""
+    """Somebody asks for another mode of the kill switch.
+
+    `latch` makes the mode stay until a request with `force` clears it; a stricter mode needs no force.
+    """
 
     mode: KillMode
     reason: str
     actor: str
+    latch: bool = False
     force: bool = False
+    session: int = 0
 
 
 class PolicyOverrideRequestedEvent(Decision, Event, type="command.policy", kind=Kind.CONTROL):

@@ -1,0 +1,115 @@
+"""Opportunity ranker: keeps each symbol's history and says which symbols deserve capital next.
+
+Bars in, `opportunities.updated` out: every few sessions, and whenever an exclusion or the wanted number changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from eventbus import InMemoryEventBus
+from quantum_trader.alpha.ranking import WEIGHTS, Components, Ranking, SymbolHistory, rank
+from quantum_trader.events import (
+    MarketBarEvent,
+    OpportunitiesUpdatedEvent,
+    PolicyUpdatedEvent,
+    RunStartedEvent,
+    SessionClosedEvent,
+)
+
+SOURCE = "opportunity_ranker"
+
+
+class OpportunityRanker:
+    """Wires the ranking to the bus. `every`: sessions between two rankings; `top_n`: members until a policy says."""
+
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        *,
+        every: int = 5,
+        top_n: int = 5,
+        weights: Components = WEIGHTS,
+        lead: float = 0.05,
+        min_dollar_volume: float = 5e6,
+    ) -> None:
+        self._bus = bus
+        self._every = every
+        self._weights = weights
+        self._lead = lead
+        self._min_dollar_volume = min_dollar_volume
+        self._histories: dict[str, SymbolHistory] = {}
+        self._top_n = top_n
+        self._wanted = [(-1, top_n)]  # session told in, number: a number told in a session counts from the next
+        self._last: Ranking | None = None
+        bus.subscribe(MarketBarEvent, self.on_bar, name="ranker.bar")
+        bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="ranker.policy")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="ranker.closed")
+
+    async def on_bar(self, event: MarketBarEvent) -> None:
+        history = self._histories.get(event.symbol)
+        if history is None:
+            history = self._histories[event.symbol] = SymbolHistory()
+        history.update(event.bar)
+
+    async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
+        self._wanted.append((event.session, event.top_n))
+
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        if not self._is_due(event.session):
+            return
+        ranking = self._last = rank(
+            self._histories,
+            event.session,
+            top_n=self._top_n,
+            incumbents=() if self._last is None else self._last.top,
+            weights=self._weights,
+            lead=self._lead,
+            min_dollar_volume=self._min_dollar_volume,
+        )
+        await self._bus.publish(
+            OpportunitiesUpdatedEvent(
+                top_symbols=ranking.top,
+                scores={symbol: round(score, 9) for symbol, score in ranking.scores.items()},
+                criteria={"weights": asdict(self._weights), "lead": self._lead, "top_n": self._top_n},
+                excluded_count=len(ranking.excluded),
+                session=event.session,
+                effective_session=event.session,
+                components={symbol: asdict(ranks) for symbol, ranks in ranking.ranks.items()},
+                excluded={symbol: reason.value for symbol, reason in ranking.excluded.items()},
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )
+
+    def _is_due(self, session: int) -> bool:
+        top_n = max((told, number) for told, number in self._wanted if told < session)[1]
+        self._wanted = [(told, number) for told, number in self._wanted if told >= session] + [(-1, top_n)]
+        changed, self._top_n = top_n != self._top_n, top_n
+        if self._last is None or changed or session % self._every == 0:
+            return True
+        least = self._min_dollar_volume
+        excluded = {
+            symbol: reason
+            for symbol, history in self._histories.items()
+            if (reason := history.exclusion(session, min_dollar_volume=least)) is not None
+        }
+        return excluded != self._last.excluded
+
+
+class OpenRanker:
+    """Lets every symbol in, with equal scores: for runs that study something else than ranking."""
+
+    def __init__(self, bus: InMemoryEventBus) -> None:
+        self._bus = bus
+        bus.subscribe(RunStartedEvent, self.on_run_started, name="ranker.run")
+
+    async def on_run_started(self, event: RunStartedEvent) -> None:
+        await self._bus.publish(
+            OpportunitiesUpdatedEvent(
+                top_symbols=event.universe,
+                scores=dict.fromkeys(event.universe, 0.5),
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )

@@ -1,0 +1,61 @@
+"""Virtual account: what a strategy would have earned alone, whatever the portfolio made of its signals.
+
+Each strategy has one, in every stage: a fixed share of its equity per symbol, filled at the next open, with fees and half
+spread. Its returns are where confidence comes from. Floats: nothing is booked here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from quantum_trader.learning.statistics import probabilistic_sharpe
+
+
+class VirtualAccount:
+    """Starts with 1. `weight` is the fraction of equity per symbol, `cost` the fraction of value lost per trade."""
+
+    def __init__(self, *, weight: float, cost: float, window: int) -> None:
+        self._weight = weight
+        self._cost = cost
+        self._cash = 1.0
+        self._equity = 1.0
+        self._shares: dict[str, float] = {}
+        self._closes: dict[str, float] = {}
+        self._returns: deque[float] = deque(maxlen=window)
+        self._confidence: float | None = None
+
+    def open(self, symbol: str, price: float, target: int) -> None:
+        """Bring the position to `target` (1 long, 0 flat) at the open `price`."""
+        held = self._shares.get(symbol, 0.0)
+        if target and not held:
+            value = self._weight * self._equity
+            self._shares[symbol] = value / price
+            self._cash -= value * (1.0 + self._cost)
+        elif held and not target:
+            del self._shares[symbol]
+            self._cash += held * price * (1.0 - self._cost)
+
+    def mark(self, symbol: str, close: float) -> None:
+        self._closes[symbol] = close
+
+    def close_session(self) -> float:
+        """Value the account; the return of the session."""
+        equity = self._cash
+        for symbol, shares in self._shares.items():
+            equity += shares * self._closes[symbol]
+        change = equity / self._equity - 1.0
+        self._equity = equity
+        self._returns.append(change)
+        self._confidence = None
+        return change
+
+    @property
+    def equity(self) -> float:
+        return self._equity
+
+    @property
+    def confidence(self) -> float:
+        """PSR(0) of the returns in the window: the probability that the true Sharpe ratio is positive."""
+        if self._confidence is None:
+            self._confidence = probabilistic_sharpe(list(self._returns))
+        return self._confidence

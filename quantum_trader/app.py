@@ -1,0 +1,304 @@
+"""App: the only place that builds components; each gets the bus, and what else it needs, through its constructor.
+
+Builds, and does not decide: every number comes from the configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from eventbus import InMemoryEventBus
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
+from quantum_trader.alpha.ranking import Components
+from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
+from quantum_trader.config import Config, ConfigError, ModeConfig
+from quantum_trader.control.balancer import PortfolioBalancer
+from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.control.kill_switch import KillSwitch
+from quantum_trader.control.orchestrator import Orchestrator
+from quantum_trader.control.policy_rules import PolicyValues, Thresholds
+from quantum_trader.control.policy_store import NoPolicyStore, PolicyStore
+from quantum_trader.control.risk_guard import RiskGuard
+from quantum_trader.control.risk_state import RiskLimits, RiskState
+from quantum_trader.control.sizing import SizingRules
+from quantum_trader.events import RunCompletedEvent, RunStartedEvent
+from quantum_trader.execution.accounts import Accounts
+from quantum_trader.execution.executor import Executor
+from quantum_trader.execution.fills import Costs
+from quantum_trader.execution.ledger import PortfolioLedger
+from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.learning.ensemble import EnsembleManager, Member
+from quantum_trader.learning.forecast import MovingAverage
+from quantum_trader.learning.generator import Candidate, SeedPlanter
+from quantum_trader.learning.lifecycle import ModelStage
+from quantum_trader.market.calendar import Feed
+from quantum_trader.market.dataset import Dataset, load_dataset
+from quantum_trader.market.library import find
+from quantum_trader.market.replayer import MarketReplayer
+from quantum_trader.model import HealthStatus, RiskMode
+from quantum_trader.monitoring.digest import ReplayDigest
+from quantum_trader.monitoring.record import RunRecord
+from quantum_trader.session import SessionClock
+
+QUEUE_SIZE = 100_000
+
+
+def code_version() -> str:
+    """The installed version of this package."""
+    try:
+        return version("quantum-trader")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def load_feed(config: Config) -> Dataset:
+    """The bars that the configuration asks for. Raises `DataError`, `ConfigError` for a date that is none."""
+    universe = config.universe
+    path = find(universe.dataset, Path(config.app.data_directory))
+    return load_dataset(
+        path,
+        symbols=universe.symbols or None,
+        start=_date("start", universe.start),
+        end=_date("end", universe.end),
+    )
+
+
+def _date(key: str, text: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as cause:
+        raise ConfigError(
+            "configuration", f"universe.{key}", f"{text!r} is no date", remedy="write it as 2008-09-15"
+        ) from cause
+
+
+@dataclass(slots=True)
+class TradingSystem:
+    """A whole system on a bus, ready to run. Components are reachable for those who look, not for those who act."""
+
+    bus: InMemoryEventBus
+    config: Config
+    feed: Feed
+    record: RunRecord
+    digest: ReplayDigest
+    controller: MetaStrategyController
+    orchestrator: Orchestrator
+    balancer: PortfolioBalancer
+    guard: RiskGuard
+    runtime: StrategyRuntimeEngine
+    kill_switch: KillSwitch
+    data_sha256: dict[str, str] = field(default_factory=dict)
+    run_id: str = ""
+
+    async def run(self, *, speed: float = 0.0, keep_going: Callable[[], bool] | None = None) -> RunCompletedEvent:
+        """Replay the whole feed on the bus, which must be running; returns the event that ends the run."""
+        clock = SessionClock(
+            self.bus,
+            MarketReplayer(self.feed),
+            speed=speed,
+            keep_going=keep_going,
+            on_barrier=self.digest.barrier,
+        )
+        await self.bus.publish(self._started())
+        await self.bus.drain()
+        self.digest.barrier()
+        sessions = await clock.run()
+        completed = RunCompletedEvent(
+            run_id=self.run_id,
+            sessions=sessions,
+            det_events=self.digest.events,
+            digest=self.digest.hexdigest(),
+            source="session_clock",
+        )
+        await self.bus.publish(completed)
+        await self.bus.drain()
+        return completed
+
+    def _started(self) -> RunStartedEvent:
+        first = next(iter(self.feed), None)
+        return RunStartedEvent(
+            run_id=self.run_id,
+            seed=self.config.app.seed,
+            config_sha256=self.config.sha256(),
+            code_version=code_version(),
+            universe=self.feed.symbols,
+            data_sha256=self.data_sha256,
+            sessions=len(self.feed),
+            timestamp=datetime.fromtimestamp(0, UTC) if first is None else first.ts,
+            source="session_clock",
+        )
+
+
+def build(
+    bus: InMemoryEventBus,
+    config: Config,
+    feed: Feed,
+    *,
+    policy_store: PolicyStore | None = None,
+) -> TradingSystem:
+    """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`."""
+    costs = costs_of(config)
+    limits = RiskLimits(**config.risk.model_dump())
+    cash = config.app.cash
+    kill_switch = KillSwitch(bus)
+    runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
+    SeedPlanter(bus, seeds(config), all_live=config.strategies.all_live)
+    _build_ranker(bus, config)
+    EnsembleManager(bus, _members(), half_life=config.models.half_life)
+    controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
+    orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
+    balancer = PortfolioBalancer(bus, sizing_rules(config))
+    guard = RiskGuard(
+        bus,
+        RiskState(
+            session=-1,
+            health=HealthStatus.HEALTHY,
+            equity=cash,
+            cash=cash,
+            universe=frozenset(feed.symbols),
+            limits=limits,
+            costs=costs,
+        ),
+    )
+    execution = config.execution
+    Executor(
+        bus,
+        PaperVenue(costs, cash=cash, time_to_live=execution.time_to_live, delist_after=execution.delist_after),
+    )
+    PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
+    record = RunRecord(cash=cash, universe_size=len(feed.symbols))
+    record.attach(bus)
+    return TradingSystem(
+        bus=bus,
+        config=config,
+        feed=feed,
+        record=record,
+        digest=ReplayDigest(bus),
+        controller=controller,
+        orchestrator=orchestrator,
+        balancer=balancer,
+        guard=guard,
+        runtime=runtime,
+        kill_switch=kill_switch,
+        data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
+        run_id=f"run-{config.sha256()[:12]}-{config.app.seed}",
+    )
+
+
+def _build_ranker(bus: InMemoryEventBus, config: Config) -> None:
+    ranker = config.ranker
+    if not ranker.enabled:
+        OpenRanker(bus)
+        return
+    OpportunityRanker(
+        bus,
+        every=ranker.every,
+        weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
+        lead=ranker.lead,
+        min_dollar_volume=ranker.min_dollar_volume,
+    )
+
+
+def _members() -> dict[str, Member]:
+    first = MovingAverage()
+    return {first.name: Member(first, stage=ModelStage.LIVE)}
+
+
+def costs_of(config: Config) -> Costs:
+    """What trading costs. Raises `ConfigError` for costs that no venue could charge."""
+    execution = config.execution
+    try:
+        return Costs(
+            half_spread_bp=execution.half_spread_bp,
+            impact_bp=execution.impact_bp,
+            participation=execution.participation,
+            fee_rate=execution.fee_rate,
+            min_fee=execution.min_fee,
+        )
+    except ValueError as cause:
+        raise ConfigError("execution.toml", "execution", str(cause), remedy="correct the values") from cause
+
+
+def seeds(config: Config) -> list[Candidate]:
+    """The seed population. Raises `ConfigError` for a family or parameter that cannot be used."""
+    found = []
+    for number, seed in enumerate(config.strategies.seeds):
+        try:
+            spec = StrategySpec(seed.family, tuple(seed.params))
+        except ValueError as cause:
+            raise ConfigError(
+                "strategies.toml", f"strategies.seeds.{number}", str(cause), remedy="correct the seed"
+            ) from cause
+        found.append(Candidate(spec.strategy_id, spec.family, spec.named))
+    return found
+
+
+def runtime_settings(config: Config) -> RuntimeSettings:
+    """How strategies speak, and what a virtual trade costs: fee and half spread."""
+    strategies, execution = config.strategies, config.execution
+    return RuntimeSettings(
+        settle_bars=strategies.settle_bars,
+        stop_atr=strategies.stop_atr,
+        retry_after=strategies.retry_after,
+        weight_per_symbol=strategies.weight_per_symbol,
+        confidence_window=strategies.confidence_window,
+        cost=float(execution.fee_rate) + execution.half_spread_bp / 1e4,
+    )
+
+
+def sizing_rules(config: Config) -> SizingRules:
+    """How entries are sized; the cost set aside is fee, half spread and the impact of an order at its largest."""
+    sizing, execution = config.sizing, config.execution
+    impact_bp = execution.impact_bp * execution.participation**0.5
+    return SizingRules(
+        sigma_target=sizing.sigma_target,
+        max_order_weight=sizing.max_order_weight,
+        max_symbol_weight=sizing.max_symbol_weight,
+        min_weight=sizing.min_weight,
+        participation=config.risk.max_participation,
+        cost=float(execution.fee_rate) + (execution.half_spread_bp + impact_bp) / 1e4,
+        fixed_qty=dict(sizing.fixed_qty),
+    )
+
+
+def controller_settings(config: Config) -> ControllerSettings:
+    """The policy tables."""
+    policy = config.policy
+    return ControllerSettings(
+        values={
+            RiskMode.DEFENSIVE: _values(policy.defensive),
+            RiskMode.NORMAL: _values(policy.normal),
+            RiskMode.AGGRESSIVE: _values(policy.aggressive),
+        },
+        thresholds=Thresholds(**policy.thresholds.model_dump()),
+        volatility_window=policy.volatility_window,
+        fixed_mode=policy.fixed_mode,
+        confirm_every=config.risk.policy_max_age,
+        override_sessions=policy.override_sessions,
+    )
+
+
+def _values(mode: ModeConfig) -> PolicyValues:
+    return PolicyValues(**mode.model_dump())
+
+
+async def replay(config: Config, feed: Feed, *, speed: float = 0.0) -> tuple[TradingSystem, RunCompletedEvent]:
+    """Build a system on a bus of its own, run it to the end, close the bus."""
+    bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
+    system = build(bus, config, feed)
+    async with bus:
+        completed = await system.run(speed=speed)
+    return system, completed
+
+
+def run_replay(config: Config, feed: Feed) -> tuple[TradingSystem, RunCompletedEvent]:
+    """`replay` for callers without a loop."""
+    return asyncio.run(replay(config, feed))

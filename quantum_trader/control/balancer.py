@@ -1,0 +1,222 @@
+"""Portfolio balancer: gives proposals their size, and trims what has grown beyond the policy.
+
+Proposals in, `orders.sized` out, once per session. Remembers what working entries will still cost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+
+from eventbus import InMemoryEventBus
+from quantum_trader.control.sizing import Allowance, SizingRules, Snapshot, size_entry, trims
+from quantum_trader.events import (
+    DroppedIntent,
+    MarketBarEvent,
+    OrderApprovedEvent,
+    OrderCancelledEvent,
+    OrderExpiredEvent,
+    OrderIntent,
+    OrderRejectedEvent,
+    OrdersProposedEvent,
+    OrdersSizedEvent,
+    PolicyUpdatedEvent,
+    PortfolioUpdatedEvent,
+    PredictionMadeEvent,
+    SizedOrder,
+    TradeExecutedEvent,
+)
+from quantum_trader.execution.fills import notional
+from quantum_trader.model import OrderKind, Side, money
+
+SOURCE = "portfolio_balancer"
+_ADV_BARS = 20
+
+
+class PortfolioBalancer:
+    """Wires sizing to the bus."""
+
+    def __init__(self, bus: InMemoryEventBus, rules: SizingRules) -> None:
+        self._bus = bus
+        self._rules = rules
+        self._policy: PolicyUpdatedEvent | None = None
+        self._portfolio: PortfolioUpdatedEvent | None = None
+        self._sigma: dict[str, float] = {}
+        self._closes: dict[str, float] = {}
+        self._volumes: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_ADV_BARS))
+        self._working: dict[str, OrderApprovedEvent] = {}
+        self._leaves: dict[str, int] = {}
+        bus.subscribe(MarketBarEvent, self.on_bar, name="balancer.bar")
+        bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="balancer.policy")
+        bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="balancer.portfolio")
+        bus.subscribe(PredictionMadeEvent, self.on_prediction_made, name="balancer.prediction")
+        bus.subscribe(OrdersProposedEvent, self.on_orders_proposed, name="balancer.proposed")
+        bus.subscribe(OrderApprovedEvent, self.on_order_approved, name="balancer.approved")
+        bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="balancer.trade")
+        for ended in (OrderRejectedEvent, OrderCancelledEvent, OrderExpiredEvent):
+            bus.subscribe(ended, self.on_order_ended, name=f"balancer.{ended.type}")
+
+    @property
+    def policy(self) -> PolicyUpdatedEvent | None:
+        """The policy it goes by."""
+        return self._policy
+
+    async def on_bar(self, event: MarketBarEvent) -> None:
+        self._closes[event.symbol] = event.close
+        self._volumes[event.symbol].append(event.volume)
+
+    async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
+        self._policy = event
+
+    async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
+        self._portfolio = event
+
+    async def on_prediction_made(self, event: PredictionMadeEvent) -> None:
+        self._sigma = {item.symbol: item.sigma_1d for item in event.items}
+
+    async def on_order_approved(self, event: OrderApprovedEvent) -> None:
+        self._working[event.order_id] = event
+        self._leaves[event.order_id] = event.qty
+
+    async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
+        if event.order_id in self._working:
+            self._leaves[event.order_id] = event.leaves_qty
+            if not event.leaves_qty:
+                self._forget(event.order_id)
+
+    async def on_order_ended(self, event: OrderRejectedEvent | OrderCancelledEvent | OrderExpiredEvent) -> None:
+        self._forget(event.order_id)
+
+    async def on_orders_proposed(self, event: OrdersProposedEvent) -> None:
+        items, dropped = self._size(event)
+        await self._bus.publish(
+            OrdersSizedEvent(
+                session=event.session,
+                policy_version=event.policy_version,
+                items=tuple(items),
+                dropped=tuple(dropped),
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )
+
+    def _forget(self, order_id: str) -> None:
+        self._working.pop(order_id, None)
+        self._leaves.pop(order_id, None)
+
+    def _size(self, event: OrdersProposedEvent) -> tuple[list[SizedOrder], list[DroppedIntent]]:
+        portfolio, policy = self._portfolio, self._policy
+        if portfolio is None:
+            return [], [_dropped(intent, "NO_PORTFOLIO") for intent in event.items]
+        positions = {(line.strategy_id, line.symbol): line.qty for line in portfolio.positions}
+        items, dropped = self._exits(event, positions)
+        entries = [intent for intent in event.items if intent.kind is OrderKind.ENTRY]
+        if policy is None:
+            return items, dropped + [_dropped(intent, "NO_POLICY") for intent in entries]
+        if not self._rules.fixed_qty:
+            items += self._trims(event.session, positions, items, policy, float(portfolio.equity))
+        allowance = Allowance(policy.max_risk_per_trade, policy.max_positions, policy.gross_limit)
+        account = self._snapshot(portfolio)
+        for intent in entries:
+            size = size_entry(
+                intent.symbol,
+                intent.reference_px,
+                intent.stop_px,
+                account=account,
+                allowance=allowance,
+                rules=self._rules,
+                sigma=self._sigma.get(intent.symbol),
+                adv20=self._adv20(intent.symbol),
+            )
+            if not size.qty:
+                dropped.append(_dropped(intent, size.limited_by))
+                continue
+            account.reserve(intent.symbol, size.qty * intent.reference_px, self._rules.cost)
+            items.append(_sized(event.session, intent, size.qty, size.limited_by))
+        return items, dropped
+
+    def _exits(
+        self, event: OrdersProposedEvent, positions: dict[tuple[str, str], int]
+    ) -> tuple[list[SizedOrder], list[DroppedIntent]]:
+        items, dropped = [], []
+        for intent in event.items:
+            if intent.kind is OrderKind.ENTRY:
+                continue
+            held = positions.get((intent.strategy_id, intent.symbol), 0)
+            if held > 0:
+                items.append(_sized(event.session, intent, held, "POSITION"))
+            else:
+                dropped.append(_dropped(intent, "NO_POSITION"))
+        return items, dropped
+
+    def _trims(
+        self,
+        session: int,
+        positions: dict[tuple[str, str], int],
+        exits: list[SizedOrder],
+        policy: PolicyUpdatedEvent,
+        equity: float,
+    ) -> list[SizedOrder]:
+        """Sales that bring gross exposure back; a position already on its way out is left alone, and left out."""
+        leaving = {(order.strategy_id, order.symbol) for order in exits}
+        leaving |= {
+            (order.strategy_id, order.symbol) for order in self._working.values() if order.kind is not OrderKind.ENTRY
+        }
+        staying = {pair: qty for pair, qty in positions.items() if pair not in leaving}
+        sales = trims(staying, self._closes, equity=equity, gross_limit=policy.gross_limit)
+        return [
+            _sized(
+                session,
+                OrderIntent(
+                    intent_id=f"{session}-{strategy_id}-{symbol}-trim",
+                    strategy_id=strategy_id,
+                    symbol=symbol,
+                    side=Side.SELL,
+                    kind=OrderKind.TRIM,
+                    reference_px=self._closes[symbol],
+                ),
+                qty,
+                "GROSS",
+            )
+            for (strategy_id, symbol), qty in sales.items()
+        ]
+
+    def _snapshot(self, portfolio: PortfolioUpdatedEvent) -> Snapshot:
+        exposure: dict[str, float] = {}
+        for line in portfolio.positions:
+            exposure[line.symbol] = exposure.get(line.symbol, 0.0) + line.qty * self._closes[line.symbol]
+        account = Snapshot(float(portfolio.equity), float(portfolio.cash), exposure)
+        for order_id, order in sorted(self._working.items()):
+            if order.kind is OrderKind.ENTRY:
+                account.reserve(order.symbol, self._leaves[order_id] * order.reference_px, self._rules.cost)
+        return account
+
+    def _adv20(self, symbol: str) -> float:
+        volumes = self._volumes[symbol]
+        return sum(volumes) / len(volumes) if volumes else 0.0
+
+
+def _dropped(intent: OrderIntent, reason: str) -> DroppedIntent:
+    return DroppedIntent(
+        intent_id=intent.intent_id, strategy_id=intent.strategy_id, symbol=intent.symbol, reason=reason
+    )
+
+
+def _sized(session: int, intent: OrderIntent, qty: int, limited_by: str) -> SizedOrder:
+    price = money(intent.reference_px)
+    at_risk = price if intent.stop_px is None else money(intent.reference_px - intent.stop_px)
+    entry = intent.kind is OrderKind.ENTRY
+    return SizedOrder(
+        order_id=f"{session}-{intent.strategy_id}-{intent.symbol}-{intent.side}-{1 if intent.kind is not OrderKind.TRIM else 2}",
+        intent_id=intent.intent_id,
+        strategy_id=intent.strategy_id,
+        symbol=intent.symbol,
+        side=intent.side,
+        kind=intent.kind,
+        qty=qty,
+        reference_px=intent.reference_px,
+        stop_px=intent.stop_px,
+        confidence=intent.confidence,
+        notional=notional(qty, price),
+        risk=notional(qty, at_risk) if entry else money(0),
+        limited_by=limited_by,
+    )

@@ -1,0 +1,141 @@
+"""Executor: puts approved orders to the paper venue and tells what became of them.
+
+Approvals and bars in, order events and trades out. It trusts no approval that does not descend from a sized order
+through the risk guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from eventbus import Event, InMemoryEventBus
+from quantum_trader.events import (
+    KillSwitchChangedEvent,
+    MarketBarEvent,
+    OrderAcceptedEvent,
+    OrderApprovedEvent,
+    OrderCancelledEvent,
+    OrderExpiredEvent,
+    OrderRejectedEvent,
+    OrdersSizedEvent,
+    SessionClosedEvent,
+    TradeExecutedEvent,
+)
+from quantum_trader.execution.fills import Fill
+from quantum_trader.execution.reports import Accepted, Cancelled, Expired, Rejected, Report
+from quantum_trader.execution.venue import PaperVenue
+
+SOURCE = "executor"
+GUARD = "risk_guard"
+
+
+class Unapproved(Exception):
+    """An approval did not come from the risk guard for a sized order. It is dead-lettered; nothing was sent to the venue."""
+
+    def __init__(self, order_id: str, reason: str) -> None:
+        super().__init__(f"order {order_id}: {reason}; let the risk guard judge it")
+        self.order_id = order_id
+
+
+class Executor:
+    """Wires a `PaperVenue` to the bus."""
+
+    def __init__(self, bus: InMemoryEventBus, venue: PaperVenue) -> None:
+        self._bus = bus
+        self._venue = venue
+        self._session = 0
+        self._sized: set[str] = set()  # ids of the sizing events of this session
+        bus.subscribe(MarketBarEvent, self.on_bar, name="executor.bar")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="executor.closed")
+        bus.subscribe(OrdersSizedEvent, self.on_orders_sized, name="executor.sized")
+        bus.subscribe(OrderApprovedEvent, self.on_order_approved, name="executor.approved")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="executor.killswitch")
+
+    async def on_bar(self, event: MarketBarEvent) -> None:
+        reports = self._venue.on_bar(event.bar)
+        if reports:
+            await self._tell(reports, event.session, event.timestamp)
+
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        self._session = event.session
+        self._sized.clear()
+        await self._tell(self._venue.end_session(event.session), event.session, event.timestamp)
+
+    async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
+        self._sized.add(event.event_id)
+
+    async def on_order_approved(self, event: OrderApprovedEvent) -> None:
+        if event.source != GUARD:
+            raise Unapproved(event.order_id, f"approved by {event.source or 'nobody'}")
+        if event.causation_id not in self._sized:
+            raise Unapproved(event.order_id, "its approval descends from no sized order of this session")
+        await self._tell(self._venue.submit(event.order()), event.session, event.timestamp)
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        await self._tell(self._venue.set_mode(event.mode), self._session, event.timestamp)
+
+    async def _tell(self, reports: Iterable[Report], session: int, ts: datetime) -> None:
+        for report in reports:
+            await self._bus.publish(_event(report, session, ts))
+
+
+def _event(report: Report, session: int, ts: datetime) -> Event:
+    if isinstance(report, Fill):
+        return TradeExecutedEvent(
+            order_id=report.order_id,
+            symbol=report.symbol,
+            side=report.side,
+            size=Decimal(report.qty),
+            price=report.price,
+            strategy_id=report.strategy_id,
+            fill_id=report.fill_id,
+            fee=report.fee,
+            slippage_bp=report.slippage_bp,
+            shortfall_bp=report.shortfall_bp,
+            trigger=report.trigger,
+            leaves_qty=report.leaves_qty,
+            stop_px=report.stop,
+            session=report.session,
+            timestamp=ts,
+            source=SOURCE,
+        )
+    order = report.order
+    match report:
+        case Accepted():
+            return OrderAcceptedEvent(
+                order_id=order.order_id,
+                strategy_id=order.strategy_id,
+                symbol=order.symbol,
+                kind=order.kind,
+                qty=order.qty,
+                session=session,
+                expires_session=report.expires_session,
+                timestamp=ts,
+                source=SOURCE,
+            )
+        case Rejected():
+            return OrderRejectedEvent(
+                order_id=order.order_id,
+                strategy_id=order.strategy_id,
+                symbol=order.symbol,
+                kind=order.kind,
+                code=report.code.value,
+                session=session,
+                timestamp=ts,
+                source=SOURCE,
+            )
+        case Cancelled() | Expired():
+            ended = OrderCancelledEvent if isinstance(report, Cancelled) else OrderExpiredEvent
+            return ended(
+                order_id=order.order_id,
+                strategy_id=order.strategy_id,
+                symbol=order.symbol,
+                kind=order.kind,
+                remaining_qty=report.remaining_qty,
+                reason=report.reason.value if isinstance(report, Cancelled) else "TIME_TO_LIVE",
+                session=session,
+                timestamp=ts,
+                source=SOURCE,
+            )

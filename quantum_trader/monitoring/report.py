@@ -1,0 +1,127 @@
+"""Report: a finished run in figures, as text or JSON, and its equity as an SVG picture.
+
+Pure functions of a run record. Drawdowns are positive fractions; nothing here is a promise of profit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+from quantum_trader.monitoring.record import RunRecord, closed_trades
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of a run. Money in account currency; returns, drawdowns and shares of time are fractions."""
+
+    first: str
+    last: str
+    sessions: int
+    bars: int
+    cash: Decimal
+    equity: Decimal
+    total_return: float
+    annual_return: float
+    annual_sharpe: float
+    max_drawdown: float
+    benchmark_equity: float
+    benchmark_return: float
+    benchmark_drawdown: float
+    fills: int
+    closed_trades: int
+    winning_trades: int
+    net_profit_closed: Decimal
+    fees: Decimal
+    turnover: float  # traded value over start cash
+    exposure: float  # mean share of equity invested
+    time_in_mode: dict[str, float]
+    policies: int
+    denials: dict[str, int]
+    promotions: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; money as text."""
+        return {key: str(value) if isinstance(value, Decimal) else value for key, value in asdict(self).items()}
+
+
+def make_report(record: RunRecord) -> Report:
+    """The figures of a run with at least one session. Raises ValueError without one."""
+    points = record.points
+    if not points or record.last is None:
+        raise ValueError("the run has no sessions: nothing to report")
+    equity = [float(point.equity) for point in points]
+    benchmark = [point.benchmark for point in points]
+    start = float(record.cash)
+    results = closed_trades(record.trades)
+    modes = Counter(point.mode.value for point in points if point.mode is not None)
+    traded = sum((trade.price * trade.size for trade in record.trades), Decimal(0))
+    return Report(
+        first=points[0].ts.date().isoformat(),
+        last=points[-1].ts.date().isoformat(),
+        sessions=len(points),
+        bars=record.bars,
+        cash=record.cash,
+        equity=points[-1].equity,
+        total_return=equity[-1] / start - 1.0,
+        annual_return=(equity[-1] / start) ** (252 / len(points)) - 1.0 if equity[-1] > 0 else -1.0,
+        annual_sharpe=_annual_sharpe([start, *equity]),
+        max_drawdown=_deepest([start, *equity]),
+        benchmark_equity=benchmark[-1],
+        benchmark_return=benchmark[-1] / start - 1.0,
+        benchmark_drawdown=_deepest([start, *benchmark]),
+        fills=len(record.trades),
+        closed_trades=len(results),
+        winning_trades=sum(result > 0 for result in results),
+        net_profit_closed=sum(results, Decimal(0)),
+        fees=record.last.fees,
+        turnover=float(traded) / start,
+        exposure=record.exposure_sum / len(points),
+        time_in_mode={mode: count / len(points) for mode, count in sorted(modes.items())},
+        policies=len(record.policies),
+        denials=dict(sorted(record.denials.items())),
+        promotions=len(record.promotions),
+    )
+
+
+def as_lines(report: Report) -> list[tuple[str, str]]:
+    """The report as labelled lines for people."""
+    wins = f"{report.winning_trades} of {report.closed_trades} closed" if report.closed_trades else "none closed"
+    modes = ", ".join(f"{mode} {share:.0%}" for mode, share in report.time_in_mode.items()) or "no policy"
+    denials = ", ".join(f"{code} {count}" for code, count in report.denials.items()) or "none"
+    return [
+        ("Period", f"{report.first} .. {report.last}, {report.sessions:,} sessions, {report.bars:,} bars"),
+        ("Equity", f"{report.equity:,.2f} from {report.cash:,.2f} ({report.total_return:+.1%})"),
+        ("Buy and hold", f"{report.benchmark_equity:,.2f} ({report.benchmark_return:+.1%})"),
+        ("Max drawdown", f"{report.max_drawdown:.1%} (buy and hold {report.benchmark_drawdown:.1%})"),
+        ("Sharpe, annual", f"{report.annual_sharpe:.2f}"),
+        ("Trades", f"{report.fills} fills, {wins} with profit"),
+        ("Net profit closed", f"{report.net_profit_closed:,.2f}"),
+        ("Fees", f"{report.fees:,.2f}"),
+        ("Turnover", f"{report.turnover:.1f} times the start cash, {report.exposure:.0%} invested on average"),
+        ("Risk modes", f"{modes}; {report.policies} policies"),
+        ("Denials", denials),
+        ("Promotions", str(report.promotions)),
+    ]
+
+
+def _annual_sharpe(equity: Sequence[float]) -> float:
+    returns = [b / a - 1.0 for a, b in pairwise(equity) if a > 0]
+    if len(returns) < 2:
+        return 0.0
+    mean = math.fsum(returns) / len(returns)
+    variance = math.fsum((value - mean) ** 2 for value in returns) / (len(returns) - 1)
+    return mean / math.sqrt(variance) * math.sqrt(252) if variance > 0 else 0.0
+
+
+def _deepest(equity: Sequence[float]) -> float:
+    peak, deepest = equity[0], 0.0
+    for value in equity:
+        peak = max(peak, value)
+        deepest = max(deepest, 1.0 - value / peak)
+    return deepest

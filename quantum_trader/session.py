@@ -1,0 +1,79 @@
+"""Session clock: leads a run through its sessions, three drained barriers each, so that no handler races another.
+
+A: the bars; what was decided earlier fills. B: the session is closed; everybody values, scores, ranks, judges.
+C: decide; what is decided now meets the bars of the next session at the earliest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from eventbus import InMemoryEventBus
+from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
+from quantum_trader.market.replayer import MarketReplayer, ReplaySession
+
+SOURCE = "session_clock"
+
+
+class SessionClock:
+    """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are.
+
+    `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
+    when nothing is pending.
+    """
+
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        replayer: MarketReplayer,
+        *,
+        speed: float = 0.0,
+        keep_going: Callable[[], bool] | None = None,
+        on_barrier: Callable[[], None] | None = None,
+    ) -> None:
+        if speed < 0:
+            raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
+        self._bus = bus
+        self._replayer = replayer
+        self._keep_going = keep_going
+        self._on_barrier = on_barrier
+        self.speed = speed
+        self.sessions = 0  # completed
+        self.bars = 0  # delivered
+
+    async def run(self) -> int:
+        """Replay to the end; returns the number of sessions completed. The bus must be running."""
+        for group in self._replayer:
+            if self._keep_going is not None and not self._keep_going():
+                break
+            await self._play(group)
+            self.sessions += 1
+            self.bars += len(group.bars)
+            if self.speed:
+                await asyncio.sleep(1.0 / self.speed)
+        return self.sessions
+
+    async def _play(self, group: ReplaySession) -> None:
+        bus = self._bus
+        await bus.publish_many(group.bars)
+        if group.anomalies:
+            await bus.publish_many(group.anomalies)
+        await self._barrier()
+        await bus.publish(
+            SessionClosedEvent(
+                session=group.session,
+                present=group.present,
+                missing=group.missing,
+                timestamp=group.ts,
+                source=SOURCE,
+            )
+        )
+        await self._barrier()
+        await bus.publish(SessionDecideEvent(session=group.session, timestamp=group.ts, source=SOURCE))
+        await self._barrier()
+
+    async def _barrier(self) -> None:
+        await self._bus.drain()
+        if self._on_barrier is not None:
+            self._on_barrier()
