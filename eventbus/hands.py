@@ -40,6 +40,10 @@ class LeaderHand:
     def recall(self) -> None:
         """Nothing is taken ahead."""
 
+    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Batches are run by the dispatcher itself."""
+        raise AssertionError("this hand takes no batches")
+
     @property
     def sweeps(self) -> Literal["leader", "no"]:
         worker = self._worker
@@ -66,6 +70,10 @@ class RunnerHand:
 
     def recall(self) -> None:
         """Nothing is taken ahead."""
+
+    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Batches are run by the dispatcher itself."""
+        raise AssertionError("this hand takes no batches")
 
     async def _run(self) -> None:
         worker, budget = self._worker, _BUDGET
@@ -106,6 +114,10 @@ class TaskHand:
     def recall(self) -> None:
         """Nothing is taken ahead."""
 
+    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Batches are run by the dispatcher itself."""
+        raise AssertionError("this hand takes no batches")
+
     async def _run(self, delivery: Delivery, cell: Cell) -> None:
         worker, loop, attempt = self._worker, asyncio.get_running_loop(), delivery.attempt
         clock, timeout = worker.runtime.clock.monotonic_ns, worker.policy.timeout
@@ -120,9 +132,9 @@ class TaskHand:
         error: BaseException | None = None
         try:
             result = await worker.invoke(delivery)
-        except GeneratorExit:
-            raise
         except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+            if worker.runtime.is_closing(failure):
+                raise
             error = failure
         if cancel_timer is not None:
             cancel_timer()

@@ -80,6 +80,10 @@ class Runtime:
     def clear_interrupts(self) -> None:
         self._interrupts.clear()
 
+    def is_closing(self, error: BaseException) -> bool:
+        """Is this the end of a coroutine whose loop is gone? While the loop runs, a handler raised it like any other."""
+        return isinstance(error, GeneratorExit) and (self.loop is None or not self.loop.is_running())
+
     @property
     def is_idle(self) -> bool:
         return not (self.open_deliveries or self.is_sweeping or self.door.queued or self.is_behind())

@@ -13,7 +13,7 @@ from operator import length_hint
 from typing import Any, Literal
 
 from eventbus.burst import Burst
-from eventbus.context import CURRENT, Cell, same_context
+from eventbus.context import CURRENT, Cell
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerTimeout
 from eventbus.event import Event
@@ -26,6 +26,10 @@ _REPORT_NS = 1_000_000
 _STUCK_S = 1.0  # a job that waited so long for a thread gets a spare one
 
 
+Part = tuple[Burst, Sequence[Event], Sequence[int]]  # events, and their places in their burst
+_Odd = tuple[int, BaseException | None, Any]  # how many events came after it, what it raised, or returned
+
+
 class ThreadHand:
     """The pool runs them."""
 
@@ -33,7 +37,7 @@ class ThreadHand:
         self._worker = worker
         self._is_proven = False  # returned plain values so far
         self._batches: set[_Batch] = set()
-        self._wholes: list[tuple[Burst, Sequence[Event]]] = []
+        self._wholes: list[Part] = []
 
     @property
     def sweeps(self) -> Literal["thread", "no"]:
@@ -44,13 +48,14 @@ class ThreadHand:
     @property
     def held(self) -> tuple[int, int]:
         running = sum(batch.left for batch in self._batches if isinstance(batch, _WholeBatch))
-        return sum(len(events) for _burst, events in self._wholes), running
+        return sum(len(events) for _burst, events, _indices in self._wholes), running
 
-    def take_whole(self, burst: Burst, events: Sequence[Event]) -> None:
-        """A burst that is settled as a whole."""
+    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """A burst whose events are settled together."""
         burst.out += 1
-        self._worker.took_batch(len(events))
-        self._wholes.append((burst, events))
+        self._worker.tally.accepted += len(events)
+        self._worker.runtime.open_deliveries += len(events)
+        self._wholes.append((burst, events, indices))
         self.pump()
 
     def pump(self) -> None:
@@ -75,14 +80,15 @@ class ThreadHand:
         for batch in self._batches:
             batch.is_recalled = True
         wholes, self._wholes = self._wholes, []
-        for burst, events in wholes:
-            self.give_back(burst, events)
+        for burst, events, indices in wholes:
+            self.done_with(burst, events, indices, len(events))
 
-    def give_back(self, burst: Burst, events: Sequence[Event]) -> None:
-        """Events of a whole batch that did not start are followed one by one from here on."""
+    def done_with(self, burst: Burst, unstarted: Sequence[Event], indices: Sequence[int], events: int) -> None:
+        """A batch of so many events is done; those that did not start are followed one by one from here on."""
         worker = self._worker
-        worker.return_unstarted(burst, events)
+        worker.return_unstarted(burst, unstarted, indices)
         worker.runtime.burst_returned(burst)
+        worker.runtime.closed(events)
 
     def returned(self, batch: _Batch) -> None:
         """A thread came back."""
@@ -217,9 +223,9 @@ async def _await_result(worker: Worker, delivery: Delivery, result: Any, ran_ns:
     started, error, value = clock(), None, None
     try:
         value = await result
-    except GeneratorExit:
-        raise
     except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+        if worker.runtime.is_closing(failure):
+            raise
         error = failure
     cell.live = False
     worker.conclude(delivery, error, value, ran_ns + clock() - started)
@@ -229,56 +235,56 @@ async def _await_result(worker: Worker, delivery: Delivery, result: Any, ran_ns:
 class _WholeBatch(_Batch):
     """Bursts whose events are settled together; only what raised, or returned something to await, is followed by itself."""
 
-    def __init__(self, hand: ThreadHand, worker: Worker, wholes: list[tuple[Burst, Sequence[Event]]]) -> None:
+    def __init__(self, hand: ThreadHand, worker: Worker, wholes: list[Part]) -> None:
         super().__init__(hand, worker)
         self._wholes = wholes
-        self.left = sum(len(events) for _burst, events in wholes)
+        self.left = sum(len(events) for _burst, events, _indices in wholes)
 
     def _work(self) -> None:
         self.has_started = True
-        for burst, events in self._wholes:
-            started = self._clock()
-            odd: list[tuple[Event, BaseException | None, Any]] = []
-            rest = iter(events)
+        for burst, events, indices in self._wholes:
+            started, odd, rest = self._clock(), list[_Odd](), iter(events)
             while not self.is_recalled and length_hint(rest):
                 context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
                 context.run(CURRENT.set, cell)
                 context.run(self._sweep, rest, cell, odd)
                 cell.live, cell.event = False, None
-            self._post(self._settle, burst, odd, list(rest), len(events), self._clock() - started)
+            self._post(self._settle, burst, odd, list(rest), events, indices, self._clock() - started)
         self._post(self._hand.returned, self)
 
-    def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[tuple[Event, BaseException | None, Any]]) -> None:
+    def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[_Odd]) -> None:
         """Run events until one leaves something behind in the context: the next must not see it."""
         handler, clean = self._worker.handler, copy_context()
         for event in rest:
             cell.event = event
             try:
                 result = handler(event)
-            except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
-                odd.append((event, failure, None))
-            else:
                 if result is not None and inspect.isawaitable(result):
-                    odd.append((event, None, result))
-            if self.is_recalled or not same_context(copy_context(), clean):
+                    odd.append((length_hint(rest), None, result))
+            except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+                odd.append((length_hint(rest), failure, None))
+            if self.is_recalled or copy_context() != clean:
                 return
 
     def _settle(
         self,
         burst: Burst,
-        odd: list[tuple[Event, BaseException | None, Any]],
+        odd: list[_Odd],
         unstarted: list[Event],
-        total: int,
+        events: Sequence[Event],
+        indices: Sequence[int],
         ran_ns: int,
     ) -> None:
-        worker, ran = self._worker, total - len(unstarted)
+        worker, total = self._worker, len(events)
+        ran = total - len(unstarted)
         self.left -= total
         worker.succeeded_in_batch(ran, len(odd), ran_ns)
-        for event, error, result in odd:
-            delivery = worker.follow(burst, event)
+        for followed_by, error, result in odd:
+            place = total - followed_by - 1
+            delivery = worker.follow(burst, events[place], indices[place])
             if error is None:
                 self._hand.proved(plain=False)
                 worker.runtime.start(_await_result(worker, delivery, result, 0), delivery.context.copy())
             else:
                 worker.conclude(delivery, error, None, ran_ns // max(1, ran))
-        self._hand.give_back(burst, unstarted)
+        self._hand.done_with(burst, unstarted, indices[ran:], total)

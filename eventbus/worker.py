@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
@@ -37,8 +37,12 @@ class Hand(Protocol):
         ...
 
     @property
-    def sweeps(self) -> Literal["leader", "thread", "no"]:
+    def sweeps(self) -> Literal["leader", "runner", "thread", "no"]:
         """Who may be handed whole batches of events, without a record of each."""
+        ...
+
+    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Take such a batch."""
         ...
 
     @property
@@ -146,6 +150,8 @@ class Worker:
         if flight is not None:
             flight.open += 1
             flight.holding += is_lossless
+            if burst.is_closed:  # its owner left it: this delivery alone keeps the place now
+                flight.is_routed = flight.is_counted = True
         wants_key = self._wants_key or not is_lossless
         self.tally.accepted += 1
         self.runtime.open_deliveries += 1
@@ -220,9 +226,9 @@ class Worker:
         error: BaseException | None = None
         try:
             result = await InContext(self.invoke(delivery), context, on_suspend)
-        except GeneratorExit:
-            raise
         except BaseException as failure:
+            if self.runtime.is_closing(failure):
+                raise
             error = failure
         cell.live = False
         self.conclude(delivery, error, result, clock() - started)
@@ -263,38 +269,29 @@ class Worker:
 
     # --- events of whole batches, which have no delivery of their own ----------------------------------------------
 
-    def took_batch(self, events: int) -> None:
-        """So many events are about to run, or to wait, as a batch."""
-        self.tally.accepted += events
-        self.runtime.open_deliveries += events
-
     def succeeded_in_batch(self, ran: int, odd: int, ran_ns: int) -> None:
         """`ran` attempts took `ran_ns` together; all but `odd` of them succeeded."""
         if ran:
             self.tally.ran.add(ran_ns // ran, ran)
             self.tally.succeeded += ran - odd
-            self.runtime.closed(ran - odd)
 
-    def follow(self, burst: Burst, event: Event) -> Delivery:
+    def follow(self, burst: Burst, event: Event, index: int) -> Delivery:
         """An attempt of a batch came out otherwise: from here on the event has a delivery of its own, in flight."""
-        delivery = self._leave_batch(burst, event)
+        self.tally.accepted -= 1  # counted with the batch, and again by adopting it
+        delivery = self.adopt(burst, event, index)
         delivery.attempt = 1
         self.in_flight.add(delivery)
         return delivery
 
-    def return_unstarted(self, burst: Burst, events: Sequence[Event]) -> None:
+    def return_unstarted(self, burst: Burst, events: Iterable[Event], indices: Iterable[int]) -> None:
         """What a batch did not start goes into the mailbox, or is cancelled."""
-        for event in events:
-            delivery = self._leave_batch(burst, event)
+        for event, index in zip(events, indices, strict=True):
+            self.tally.accepted -= 1
+            delivery = self.adopt(burst, event, index)
             if self.is_cancelled:
                 self._finish(delivery, Status.CANCELLED)
             else:
                 self.enqueue(delivery)
-
-    def _leave_batch(self, burst: Burst, event: Event) -> Delivery:
-        self.tally.accepted -= 1  # counted with the batch, and again by adopting it
-        self.runtime.open_deliveries -= 1
-        return self.adopt(burst, event, burst.index_of(event))
 
     def not_started(self, delivery: Delivery) -> None:
         """A delivery that was taken and recalled before its attempt began."""

@@ -15,7 +15,7 @@ Async tests and fixtures are run by pytest-asyncio (1.4 or newer).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +31,8 @@ else:
         from pytest_asyncio import fixture as async_fixture  # in its strict mode it runs no other fixture
     except ImportError:
         async_fixture = pytest.fixture
+
+Factories = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
 
 _HANDLERS_LEFT_S = 1.0  # what a handler that still runs at the end of a test is given
 
@@ -73,23 +75,19 @@ async def virtual_clock() -> VirtualClock:
     return loop.clock
 
 
-@pytest.hookimpl(optionalhook=True, tryfirst=True)
-def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Generator[None, Factories | None, Factories]:
+    ordinary = (yield) or {"asyncio": asyncio.new_event_loop}
+    marker = item.get_closest_marker("virtual_time")
+    if marker is not None and not marker.kwargs.get("only", True):
+        return {"virtual": VirtualLoop, **ordinary}
     wants_clock = "virtual_clock" in getattr(item, "fixturenames", ())
-    return {"virtual": VirtualLoop} if wants_clock or item.get_closest_marker("virtual_time") else None
-
-
-class _OrdinaryLoop:
-    """What everybody else gets: pytest-asyncio takes no "as usual" for an answer once one plugin has one."""
-
-    @pytest.hookimpl(optionalhook=True, trylast=True)
-    def pytest_asyncio_loop_factories(self) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-        return {"asyncio": asyncio.new_event_loop}
+    return ordinary if marker is None and not wants_clock else {"virtual": VirtualLoop}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "event_bus(**settings): settings of the event_bus fixture")
     config.addinivalue_line(
-        "markers", "virtual_time: run the async test on a loop whose clock jumps instead of sleeping"
+        "markers",
+        "virtual_time(only=True): run the async test on a loop whose clock jumps instead of sleeping; only=False: and as usual",
     )
-    config.pluginmanager.register(_OrdinaryLoop(), "eventbus-ordinary-loop")
