@@ -20,8 +20,8 @@ NOBODY: frozenset[type[Event]] = frozenset()
 class Burst:
     """Events accepted one after another from one context: they share their time, their cause and their routes.
 
-    While it is open, `publish` appends to it directly: `admits` is the class of its last event, `joins` the others it takes;
-    both are empty once it is sealed.
+    While it is open, `publish` appends to it directly: `admits` is the class of its last event, `joins` the others it takes,
+    `room` how many in all; 0 once it is sealed.
     """
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Burst:
         "hops",
         "is_closed",
         "is_mixed",
+        "is_owned",
         "is_plain",
         "is_urgent",
         "joins",
@@ -61,6 +62,7 @@ class Burst:
         self.joins: AbstractSet[type[Event]] = NOBODY
         self.flights: dict[int, Flight] = {}
         self.is_closed = False
+        self.is_owned = False  # one subscription took all of it, and settles its events one by one
         self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
         self.body: bytes | None = None  # as the journal keeps it; None: it does not
         self.committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
@@ -79,11 +81,6 @@ class Burst:
             if self.is_closed:
                 flight.landed()
         return flight
-
-    def index_of(self, event: Event) -> int:
-        """The place of an event that is in it, by identity; of the same object accepted twice, one not followed yet."""
-        places = [index for index, other in enumerate(self.events) if other is event]
-        return next((index for index in places if index not in self.flights), places[-1])
 
 
 def sealed_burst() -> Burst:

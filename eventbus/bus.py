@@ -138,21 +138,17 @@ class InMemoryEventBus:
         burst = self._door.open
         events = burst.events
         index = len(events)
-        cls = type(event)
         try:
-            if (
-                (cls is burst.admits or cls in burst.joins)
-                and index < burst.room
-                and get_ident() == burst.thread
-                and copy_context() == burst.context
-            ):
-                if cls is not burst.admits:
-                    burst.admits, burst.is_mixed = cls, True  # type: ignore[assignment] # joins holds event classes only
-                events.append(event)  # type: ignore[arg-type] # as does admits
-                receipt = Receipt()
-                receipt.burst = burst
-                receipt.index = index
-                return receipt
+            if index < burst.room and get_ident() == burst.thread and copy_context() == burst.context:
+                cls = type(event)
+                if cls is burst.admits or cls in burst.joins:
+                    if cls is not burst.admits:
+                        burst.admits, burst.is_mixed = cls, True  # type: ignore[assignment] # joins holds event classes
+                    events.append(event)  # type: ignore[arg-type] # as does admits
+                    receipt = Receipt()
+                    receipt.burst = burst
+                    receipt.index = index
+                    return receipt
         except Exception:  # noqa: BLE001 - a context value that cannot be compared: then this context is another one
             pass
         del burst, events  # held on to while this waits, it would look as if somebody had a receipt of it

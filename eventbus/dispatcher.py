@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from sys import getrefcount
 from typing import Any
 
 from eventbus.burst import Burst
 from eventbus.context import InContext
-from eventbus.event import Event
+from eventbus.event import AdHocEvent, Event
 from eventbus.hands import LeaderHand, RunnerHand
 from eventbus.runtime import Runtime, log
-from eventbus.sweep import Sweep
+from eventbus.sweep import Part, Sweep
 from eventbus.threads import ThreadHand
 from eventbus.worker import Worker
 
@@ -167,31 +167,49 @@ class Dispatcher:
         if is_watched:
             for index in range(len(burst.events)):
                 burst.flight(index).is_watched = True
-        sweeps: list[tuple[Worker, Sequence[Event]]] = []
-        for worker, events, indices in self._parts(burst):
+        sweeps: list[Part] = []
+        parts = self._parts(burst)
+        for part in parts:
+            worker, events, indices = part
             by = worker.hand.sweeps if burst.is_plain and not is_watched else "no"
             if by == "leader":
-                sweeps.append((worker, events))
-            elif by == "thread":
-                assert isinstance(worker.hand, ThreadHand)
-                worker.hand.take_whole(burst, events)
+                sweeps.append(part)
+            elif by == "thread" or (by == "runner" and len(parts) == 1):
+                assert isinstance(worker.hand, ThreadHand | RunnerHand)
+                worker.hand.take_whole(burst, events, indices)
             else:
                 worker.offer(burst, events, indices)
-        if sweeps and await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns), task):
-            return True
+        if sweeps:
+            now, deliveries = (
+                self._runtime.clock.monotonic_ns(),
+                sum(len(events) for _worker, events, _indices in sweeps),
+            )
+            self._runtime.dispatch.add(max(0, now - burst.accepted_ns), deliveries)
+            if await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns), task):
+                return True
         self._burst_returned(burst)
         return False
 
-    def _parts(self, burst: Burst) -> list[tuple[Worker, Sequence[Event], Sequence[int]]]:
+    def _parts(self, burst: Burst) -> list[Part]:
         """Who gets which events of a burst, each in order of acceptance."""
-        events, route = burst.events, burst.table.route
+        events, table = burst.events, burst.table
         if not burst.is_mixed:
             indices = range(len(events))
-            return [(member.worker, events, indices) for member in route(events[0])]
-        places: dict[Worker, list[int]] = {}
+            return [(member.worker, events, indices) for member in table.route(events[0])]
+        by_key: dict[type[Event] | str, list[int]] = {}
         for index, event in enumerate(events):
-            for member in route(event):
-                places.setdefault(member.worker, []).append(index)
+            cls = type(event)
+            key = event.type if cls is AdHocEvent else cls
+            if key in by_key:
+                by_key[key].append(index)
+            else:
+                by_key[key] = [index]
+        places: dict[Worker, list[int]] = {}
+        for found in by_key.values():
+            for member in table.route(events[found[0]]):
+                worker = member.worker
+                # A subscription to several of the types gets them in the order they came.
+                places[worker] = sorted(places[worker] + found) if worker in places else found
         return [(worker, [events[index] for index in indices], indices) for worker, indices in places.items()]
 
     def _burst_returned(self, burst: Burst) -> None:
@@ -208,7 +226,8 @@ class Dispatcher:
                 held += 1
             if not flight.open:
                 flight.landed()
-        self._door.settle(len(burst.events) - held)
+        if not burst.is_owned:
+            self._door.settle(len(burst.events) - held)
 
     # --- attempts by the leader ----------------------------------------------------------------------------------
 
@@ -238,8 +257,7 @@ class Dispatcher:
 
     def _suspended(self, sweep: Sweep, task: LeaderTask) -> None:
         """A handler gives up the task in the middle of a sweep: this delivery keeps it, the others go on without it."""
-        worker, event = sweep.suspended()
-        sweep.left_with = worker, worker.follow(sweep.burst, event)
+        worker, _delivery = sweep.suspended()
         worker.hand = RunnerHand(worker)
         self._leave(sweep)
         self._burst_returned(sweep.burst)
@@ -247,10 +265,7 @@ class Dispatcher:
 
     def _leave(self, sweep: Sweep) -> None:
         """What the sweep did not start waits in the mailboxes."""
-        for worker, events, is_counted in sweep.unstarted():
-            if not is_counted:
-                worker.took_batch(len(events))
-            worker.return_unstarted(sweep.burst, events)
+        for worker in sweep.return_unstarted():
             worker.pump()
 
     async def _serve(self, worker: Worker, task: LeaderTask) -> bool:

@@ -21,7 +21,7 @@ from eventbus.errors import BusStopped, PublishTimeout, QueueFull, WouldDeadlock
 from eventbus.event import Event
 from eventbus.receipt import Receipt
 
-_BURST = 512  # events; publishers that never pause let the dispatcher in after as many
+_BURST = 1024  # events; publishers that never pause let the dispatcher in after as many
 _CONTROL_RESERVE = 1_024
 
 
@@ -105,7 +105,7 @@ class Door:
         """No event joins the open burst any more: something changed that the next one must see."""
         burst = self.open
         if burst.events:
-            burst.admits, burst.joins = None, NOBODY
+            burst.room = 0
             self._sealed += len(burst.events)
             self.open = sealed_burst()
 

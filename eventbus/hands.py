@@ -8,18 +8,26 @@ see `threads`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
+from inspect import isawaitable
+from operator import length_hint
 from sys import getrefcount
 from typing import Any, Literal
 
-from eventbus.context import Cell
+from eventbus.burst import Burst
+from eventbus.context import CURRENT, Cell, InContext
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerTimeout
+from eventbus.event import Event
 from eventbus.runtime import log
 from eventbus.worker import Worker, because
 
 _BUDGET = 256  # attempts in a row without giving the loop a turn
 _ABANDONED_CAP = 64
+
+Whole = tuple[Burst, Sequence[Event], Sequence[int]]  # events, and their places in their burst
 
 
 class LeaderHand:
@@ -40,10 +48,6 @@ class LeaderHand:
     def recall(self) -> None:
         """Nothing is taken ahead."""
 
-    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
-        """Batches are run by the dispatcher itself."""
-        raise AssertionError("this hand takes no batches")
-
     @property
     def sweeps(self) -> Literal["leader", "no"]:
         worker = self._worker
@@ -53,36 +57,62 @@ class LeaderHand:
 class RunnerHand:
     """One task runs one delivery after another, for as long as no handler keeps hold of the task.
 
-    A handler may have cancelled it, or left a timer that will; the next delivery must not be hit, so it gets a new task.
+    A handler may have cancelled it, or left a timer that will; the next delivery must not be hit, so it gets a new task. A burst
+    that goes to this subscription alone is taken whole: its events need no delivery of their own.
     """
-
-    held = (0, 0)
-    sweeps: Literal["no"] = "no"
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._runs = False
+        self._is_recalled = False
+        self._wholes: deque[Whole] = deque()
+        self._left = 0  # events of the batch in hand that have not started
+        self._running: Event | None = None  # the one of them that has
 
-    def pump(self) -> None:
-        if self._worker.mailbox and not self._runs and not self._worker.in_flight:
-            self._runs = True
-            self._worker.runtime.start(self._run())
+    @property
+    def sweeps(self) -> Literal["runner", "no"]:
+        worker = self._worker
+        return "runner" if worker.is_simple and worker.is_clear and not worker.in_flight else "no"
 
-    def recall(self) -> None:
-        """Nothing is taken ahead."""
+    @property
+    def held(self) -> tuple[int, int]:
+        waiting = self._left + sum(len(events) for _burst, events, _indices in self._wholes)
+        return waiting, int(self._running is not None)
 
     def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
-        """Batches are run by the dispatcher itself."""
-        raise AssertionError("this hand takes no batches")
+        """A burst that goes to nobody else: it is settled event by event, as they end."""
+        burst.is_owned = True
+        worker = self._worker
+        worker.tally.accepted += len(events)
+        worker.runtime.open_deliveries += len(events)
+        self._wholes.append((burst, events, indices))
+        self.pump()
+
+    def pump(self) -> None:
+        worker = self._worker
+        if not self._runs and not worker.in_flight and (worker.mailbox or self._wholes):
+            self._runs = True
+            worker.runtime.start(self._run())
+
+    def recall(self) -> None:
+        self._is_recalled = True
+        if not self._runs:
+            self._return_wholes()
 
     async def _run(self) -> None:
         worker, budget = self._worker, _BUDGET
         task = asyncio.current_task()
         assert task is not None
         clean = getrefcount(task)
+        self._is_recalled = False
         try:
-            while (delivery := worker.next()) is not None:
-                await worker.attempt(delivery)
+            while True:
+                if self._wholes:  # they came before anything in the mailbox
+                    await self._run_whole(*self._wholes.popleft())
+                elif (delivery := worker.next()) is not None:
+                    await worker.attempt(delivery)
+                else:
+                    break
                 if task.cancelling() or getrefcount(task) != clean:
                     break
                 budget -= 1
@@ -91,7 +121,78 @@ class RunnerHand:
                     await asyncio.sleep(0)
         finally:
             self._runs = False
+            if self._is_recalled:
+                self._return_wholes()
             worker.pump()
+
+    async def _run_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Run a batch, in a new context whenever a handler left something behind in the last."""
+        rest = iter(events)
+        self._left = len(events)
+        while self._left and not self._is_recalled:
+            await InContext(self._sweep(burst, rest, indices), burst.base.copy())
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr] # this runs in a task
+                break
+        unstarted = list(rest)
+        self._left = 0
+        if unstarted:
+            if self._is_recalled:
+                self._give_back(burst, unstarted, indices[len(events) - len(unstarted) :])
+            else:
+                self._wholes.appendleft((burst, unstarted, indices[len(events) - len(unstarted) :]))
+
+    async def _sweep(self, burst: Burst, rest: Iterator[Event], indices: Sequence[int]) -> None:
+        worker, handler, hops = self._worker, self._worker.handler, burst.hops
+        tally, runtime, clock = worker.tally, worker.runtime, worker.runtime.clock.monotonic_ns
+        task = asyncio.current_task()
+        untouched, budget = getrefcount(task), _BUDGET
+        for event in rest:
+            self._left -= 1
+            self._running = event
+            cell = Cell(event, hops, worker.name)
+            CURRENT.set(cell)
+            clean = copy_context()
+            started = clock()
+            runtime.dispatch.add(max(0, started - burst.accepted_ns))
+            try:
+                result = await handler(event)
+                if result is not None and isawaitable(result):
+                    await result
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+                delivery = worker.follow(burst, event, indices[len(indices) - length_hint(rest) - 1])
+                worker.conclude(delivery, error, None, clock() - started)
+            else:
+                tally.ran.add(clock() - started)
+                tally.succeeded += 1
+                runtime.door.settle(1)
+            cell.live, self._running = False, None
+            runtime.closed()
+            budget -= 1
+            if (
+                self._is_recalled
+                or not budget
+                or worker.retrying
+                or copy_context() != clean
+                or getrefcount(task) != untouched
+            ):
+                break
+        if worker.retrying:
+            self._is_recalled = True  # what follows of the same key has to wait for it
+        elif not budget:
+            await asyncio.sleep(0)
+
+    def _return_wholes(self) -> None:
+        while self._wholes:
+            self._give_back(*self._wholes.popleft())
+        self._is_recalled = False
+        self._worker.check_quiet()
+
+    def _give_back(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+        """Events of a batch that do not run now are followed one by one from here on."""
+        self._worker.return_unstarted(burst, events, indices)
+        self._worker.runtime.closed(len(events))
 
 
 class TaskHand:
@@ -114,10 +215,6 @@ class TaskHand:
     def recall(self) -> None:
         """Nothing is taken ahead."""
 
-    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
-        """Batches are run by the dispatcher itself."""
-        raise AssertionError("this hand takes no batches")
-
     async def _run(self, delivery: Delivery, cell: Cell) -> None:
         worker, loop, attempt = self._worker, asyncio.get_running_loop(), delivery.attempt
         clock, timeout = worker.runtime.clock.monotonic_ns, worker.policy.timeout
@@ -132,7 +229,7 @@ class TaskHand:
         error: BaseException | None = None
         try:
             result = await worker.invoke(delivery)
-        except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+        except BaseException as failure:
             if worker.runtime.is_closing(failure):
                 raise
             error = failure

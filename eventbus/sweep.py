@@ -20,13 +20,16 @@ from eventbus.delivery import Delivery
 from eventbus.event import Event
 from eventbus.worker import Worker
 
-_TIMED_TOGETHER = 16  # events per clock reading: handlers this quick are timed by their mean
+_TIMED_TOGETHER = 64  # events per clock reading: handlers this quick are timed by their mean
+
+
+Part = tuple[Worker, Sequence[Event], Sequence[int]]  # who gets which events, and their places in the burst
 
 
 class Sweep:
     """One burst, and the workers that get all of it or a part."""
 
-    def __init__(self, burst: Burst, parts: list[tuple[Worker, Sequence[Event]]], clock: Callable[[], int]) -> None:
+    def __init__(self, burst: Burst, parts: list[Part], clock: Callable[[], int]) -> None:
         self.burst = burst
         self._clock = clock
         self._parts = iter(parts)
@@ -37,9 +40,10 @@ class Sweep:
         self.error: BaseException | None = None
         self.left_with: tuple[Worker, Delivery] | None = None  # of that event, from then on
         self.is_done = False
-        self._started = 0
+        self._indices: Sequence[int] = ()
+        self._started = clock()
         self._odd = 0  # of the events since: those that did not simply succeed
-        self._entered = 0  # events of the present part that were left when its clock was read
+        self._entered = 0  # events of the present part that were left when the clock was read last
 
     def context(self) -> Context:
         """A fresh context to go on in."""
@@ -63,7 +67,7 @@ class Sweep:
             handler, rest = worker.handler, self.rest
             cell.subscription = worker.name
             while self._entered:
-                # Sixteen at a time; the body is the hottest loop of the package.
+                # So many at a time; the body is the hottest loop of the package.
                 for event in islice(rest, _TIMED_TOGETHER):
                     cell.event = event
                     try:
@@ -85,23 +89,24 @@ class Sweep:
         part = next(self._parts, None)
         if part is None:
             return None
-        worker, events = part
-        worker.took_batch(len(events))
-        self.worker, self.rest, self._entered = worker, iter(events), len(events)
-        self._odd = 0
-        self._started = self._clock()
-        worker.runtime.dispatch.add(max(0, self._started - self.burst.accepted_ns), len(events))
-        return worker
+        self.worker, events, self._indices = part
+        self.rest, self._entered, self._odd = iter(events), len(events), 0
+        self.worker.tally.accepted += len(events)
+        return self.worker
 
     def _flush(self, worker: Worker) -> None:
-        """Count what ran since the clock was read last."""
+        """Count what ran since the clock was read last; its reading is where the next stretch begins."""
         left, now = length_hint(self.rest), self._clock()
         worker.succeeded_in_batch(self._entered - left, self._odd, now - self._started)
         self._entered, self._started, self._odd = left, now, 0
 
+    def _index(self) -> int:
+        """The place in the burst of the event that was taken last."""
+        return self._indices[len(self._indices) - length_hint(self.rest) - 1]
+
     def _failed(self, worker: Worker, event: Event, error: BaseException) -> None:
         self._odd += 1
-        worker.conclude(worker.follow(self.burst, event), error, None, 0)
+        worker.conclude(worker.follow(self.burst, event, self._index()), error, None, 0)
         if worker.retrying:
             worker.runtime.interrupt()  # what follows of the same key has to wait for it
 
@@ -110,19 +115,24 @@ class Sweep:
         """Is there nothing but a used-up context that stands in the way?"""
         return self.worker is None or self.worker.is_clear
 
-    def suspended(self) -> tuple[Worker, Event]:
-        """The handler of this event gives up the task: count those before it, and let the rest go its own way."""
+    def suspended(self) -> tuple[Worker, Delivery]:
+        """The handler of an event gives up the task: count those before it; this one is followed by itself."""
         worker, event = self.worker, self.cell.event
         assert worker is not None
         assert event is not None
         self.event = event
         self._odd += 1
+        self.left_with = worker, worker.follow(self.burst, event, self._index())
         self._flush(worker)
-        return worker, event
+        return self.left_with
 
-    def unstarted(self) -> Iterator[tuple[Worker, Sequence[Event], bool]]:
-        """What did not run, per worker; whether it was counted already."""
+    def return_unstarted(self) -> Iterator[Worker]:
+        """Give back what did not run, and say to whom."""
         if self.worker is not None:
-            yield self.worker, list(self.rest), True
-        for worker, events in self._parts:
-            yield worker, events, False
+            unstarted = list(self.rest)
+            self.worker.return_unstarted(self.burst, unstarted, self._indices[len(self._indices) - len(unstarted) :])
+            yield self.worker
+        for worker, events, indices in self._parts:
+            worker.tally.accepted += len(events)
+            worker.return_unstarted(self.burst, events, indices)
+            yield worker

@@ -223,7 +223,7 @@ async def _await_result(worker: Worker, delivery: Delivery, result: Any, ran_ns:
     started, error, value = clock(), None, None
     try:
         value = await result
-    except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+    except BaseException as failure:
         if worker.runtime.is_closing(failure):
             raise
         error = failure

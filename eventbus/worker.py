@@ -41,10 +41,6 @@ class Hand(Protocol):
         """Who may be handed whole batches of events, without a record of each."""
         ...
 
-    def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
-        """Take such a batch."""
-        ...
-
     @property
     def held(self) -> tuple[int, int]:
         """Events of whole batches in hand: those that wait, those that run."""
