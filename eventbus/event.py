@@ -23,7 +23,7 @@ import uuid_utils
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from eventbus.errors import DuplicateEventType, InvalidEventType
-from eventbus.frozen import Freeze, FrozenDict, plain
+from eventbus.frozen import EMPTY, Freeze, FrozenDict, plain
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _AD_HOC = "ad-hoc"  # stands where a class has its wire name; the type of such an event is data
@@ -62,6 +62,10 @@ class EventSpec:
 
 def _correlate(header: dict[str, Any]) -> str:
     return typing.cast(str, header["event_id"])
+
+
+def _nothing() -> FrozenDict:
+    return EMPTY  # shared: nobody can change it
 
 
 def _now_if_none(value: Any) -> Any:
@@ -112,7 +116,7 @@ class Event(BaseModel):
         default_factory=_correlate
     )  # of a root: its own event_id; shared by its whole causal chain
     causation_id: str | None = None  # the event whose handler published this one; None at the root
-    metadata: Annotated[Mapping[str, Any], Freeze()] = FrozenDict()
+    metadata: Annotated[Mapping[str, Any], Freeze()] = Field(default_factory=_nothing)
 
     def __new__(cls, *_args: Any, **_fields: Any) -> Self:
         made: type[Any] = AdHocEvent if cls is Event else cls
@@ -206,7 +210,7 @@ class AdHocEvent(Event, type=_AD_HOC):
     """An event without a class of its own: what `Event(type, payload=...)` makes. Reads like a mapping."""
 
     type: str  # type: ignore[misc] # the one class whose type is data
-    data: Annotated[Mapping[str, Any], Freeze()] = FrozenDict()
+    data: Annotated[Mapping[str, Any], Freeze()] = Field(default_factory=_nothing)
 
     def __init__(
         self,
@@ -217,7 +221,7 @@ class AdHocEvent(Event, type=_AD_HOC):
     ) -> None:
         if timestamp is not None:
             header["timestamp"] = timestamp
-        BaseModel.__init__(self, type=_wire_name(type), data=FrozenDict() if payload is None else payload, **header)
+        BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **header)
 
     @property
     def payload(self) -> dict[str, Any]:

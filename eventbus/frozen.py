@@ -48,6 +48,9 @@ class FrozenDict(dict[Any, Any]):
         return FrozenDict, (dict(self),)
 
 
+EMPTY = FrozenDict()
+
+
 def freeze(value: Any) -> Any:
     """`value` with every list, dict and set in it, at any depth, replaced by one that cannot be changed."""
     if type(value) in _SCALARS:
@@ -56,10 +59,12 @@ def freeze(value: Any) -> Any:
         if type(value) is FrozenDict:
             return value
         return FrozenDict((key, freeze(item)) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
+        return FrozenList([freeze(item) for item in value])
+    if isinstance(value, tuple):
         if type(value) is FrozenList or hasattr(value, "_fields"):  # a named tuple keeps its names
             return value
-        return FrozenList([freeze(item) for item in value])
+        return tuple([freeze(item) for item in value])
     if isinstance(value, AbstractSet):
         return frozenset(value)
     if isinstance(value, bytearray):
@@ -105,4 +110,6 @@ def _thaw(value: Any) -> Any:
         return {key: _thaw(item) for key, item in value.items()}
     if type(value) is FrozenList:
         return [_thaw(item) for item in value]
+    if type(value) is tuple:
+        return tuple([_thaw(item) for item in value])
     return value
