@@ -12,6 +12,7 @@ async with bus:
 from eventbus.bus import InMemoryEventBus, ShutdownReport
 from eventbus.causality import Explanation
 from eventbus.clock import Clock, SystemClock
+from eventbus.codec import upcast
 from eventbus.config import available_backends, create_event_bus, register_backend
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.delivery import Delivery
@@ -51,6 +52,7 @@ from eventbus.errors import (
     WrongLoop,
 )
 from eventbus.event import Event, EventSpec, Kind, event_class, event_types
+from eventbus.journaled import JournaledEventBus
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
 from eventbus.receipt import Outcome, Receipt, Status
 from eventbus.stats import BusStats, SubscriptionStats
@@ -86,6 +88,7 @@ __all__ = [
     "JournalError",
     "JournalInUse",
     "JournalUnavailable",
+    "JournaledEventBus",
     "Kind",
     "MissingDriver",
     "NoReply",
@@ -118,4 +121,5 @@ __all__ = [
     "event_class",
     "event_types",
     "register_backend",
+    "upcast",
 ]

@@ -28,7 +28,6 @@ class Burst:
         "accepted_ns",
         "admits",
         "base",
-        "body",
         "committed",
         "context",
         "durability",
@@ -43,6 +42,7 @@ class Burst:
         "joins",
         "offset",
         "out",
+        "records",
         "room",
         "table",
         "thread",
@@ -64,7 +64,7 @@ class Burst:
         self.is_closed = False
         self.is_owned = False  # one subscription took all of it, and settles its events one by one
         self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
-        self.body: bytes | None = None  # as the journal keeps it; None: it does not
+        self.records: list[Any] = []  # its events as a journal keeps them; empty: it does not
         self.committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
         self.offset: int | None = None
         self.durability = "memory"
@@ -81,6 +81,20 @@ class Burst:
             if self.is_closed:
                 flight.landed()
         return flight
+
+    def part(self, index: int) -> Burst:
+        """One of its events in a burst of its own."""
+        part = Burst(
+            self.events[index],
+            base=self.base,
+            hops=self.hops,
+            accepted_ns=self.accepted_ns,
+            table=self.table,
+            is_plain=self.is_plain,
+            is_urgent=self.is_urgent,
+        )
+        part.records = self.records[index : index + 1]
+        return part
 
 
 def sealed_burst() -> Burst:

@@ -273,8 +273,7 @@ class InMemoryEventBus:
             return None
         if cause is not None:
             stamp(event, cause=cause)
-        if spec.retain:
-            self._retained.setdefault(event.type, {})[event_key(event, spec.key)] = event
+        self._admitting(event)
         is_plain = spec.kind in _PLAIN and spec.max_age is None
         # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
         gates = [member for member in self._table.gates if member in self._table.route(event)]
@@ -291,6 +290,15 @@ class InMemoryEventBus:
         if is_urgent:
             self._runtime.interrupt()
         return receipt
+
+    def _admitting(self, event: Event) -> None:
+        """Nothing stands in its way any more. What is raised here still refuses it."""
+        self._retain(event)
+
+    def _retain(self, event: Event) -> None:
+        spec = event.__event__
+        if spec.retain:
+            self._retained.setdefault(event.type, {})[event_key(event, spec.key)] = event
 
     def _full_gate(self, event: Event) -> Subscription | None:
         """The first subscription with a full queue of its own that the event would go to."""

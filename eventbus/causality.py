@@ -1,35 +1,85 @@
-"""Causality: which event led to which, from what the bus remembers of the recent past."""
+"""Causality: which event led to which, how long each step took, and what was made of it."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from eventbus.event import Event
 
 
+class Handled(NamedTuple):
+    """What one subscription made of one event: how it ended, after how many attempts, seconds waited and seconds run."""
+
+    subscription: str
+    status: str
+    attempts: int
+    queued_s: float | None
+    ran_s: float | None
+
+    def __str__(self) -> str:
+        ran = "" if self.ran_s is None else f" in {_duration(self.ran_s)}"
+        tries = "" if self.attempts == 1 else f" after {self.attempts} attempts"
+        return f"{self.subscription} {self.status}{ran}{tries}"
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An event, its causes up to the root (nearest first), and its effects. Prints as a tree."""
+    """An event, its causes up to the root (nearest first), and its effects, in order. Prints as a tree.
+
+    `handled` says, by event id, what subscriptions made of each, as far as that was kept: durable ones keep it.
+    """
 
     event: Event
     ancestors: tuple[Event, ...]
     descendants: tuple[Event, ...]
+    handled: Mapping[str, tuple[Handled, ...]] = field(default_factory=dict)
 
-    def __str__(self) -> str:
+    @property
+    def root(self) -> Event:
+        """The first cause."""
+        return self.ancestors[-1] if self.ancestors else self.event
+
+    def after_cause_s(self, event: Event) -> float | None:
+        """Seconds from the cause of one of these events to the event itself; None at the root."""
+        for other in (self.event, *self.ancestors, *self.descendants):
+            if other.event_id == event.event_id:
+                continue
+            if other.event_id == event.causation_id:
+                return (event.timestamp - other.timestamp).total_seconds()
+        return None
+
+    def age_s(self, now: datetime) -> float:
+        """Seconds from the root to `now`: how old the whole affair is."""
+        return (now - self.root.timestamp).total_seconds()
+
+    def walk(self) -> list[tuple[int, Event]]:
+        """Every event of the tree with its depth, causes before effects, as it is printed."""
         children: dict[str | None, list[Event]] = {}
         for event in self.descendants:
             children.setdefault(event.causation_id, []).append(event)
-        lines = [
-            f"{'   ' * depth}{'└─ ' if depth else ''}{event}" for depth, event in enumerate(reversed(self.ancestors))
-        ]
-        stack = [(self.event, len(self.ancestors))]
+        lines = list(enumerate(reversed(self.ancestors)))
+        stack = [(len(self.ancestors), self.event)]
         while stack:
-            event, depth = stack.pop()
-            mark = " ◀" if event is self.event and (self.ancestors or self.descendants) else ""
-            lines.append(f"{'   ' * (depth - 1)}{'└─ ' if depth else ''}{event}{mark}" if depth else f"{event}{mark}")
-            stack.extend((child, depth + 1) for child in reversed(children.get(event.event_id, [])))
+            depth, event = stack.pop()
+            lines.append((depth, event))
+            stack.extend((depth + 1, child) for child in reversed(children.get(event.event_id, [])))
+        return lines
+
+    def __str__(self) -> str:
+        lines = []
+        for depth, event in self.walk():
+            after = self.after_cause_s(event)
+            words = [f"{'   ' * (depth - 1)}└─ {event}" if depth else f"{event}"]
+            if after is not None:
+                words.append(f"+{_duration(after)}")
+            words += [f"[{handled}]" for handled in self.handled.get(event.event_id, ())]
+            if event is self.event and (self.ancestors or self.descendants):
+                words.append("◀")
+            lines.append(" ".join(words))
         return "\n".join(lines)
 
 
@@ -47,7 +97,9 @@ class History:
         return explain(event_id, self._recent)
 
 
-def explain(event_id: str, events: Iterable[Event]) -> Explanation:
+def explain(
+    event_id: str, events: Iterable[Event], handled: Mapping[str, tuple[Handled, ...]] | None = None
+) -> Explanation:
     """The causal tree of one of `events`, which are in order of acceptance. Raises `LookupError`."""
     by_id = {event.event_id: event for event in events}
     if event_id not in by_id:
@@ -63,4 +115,12 @@ def explain(event_id: str, events: Iterable[Event]) -> Explanation:
         if candidate.causation_id in family and candidate.event_id not in family:
             family.add(candidate.event_id)
             descendants.append(candidate)
-    return Explanation(event, tuple(ancestors), tuple(descendants))
+    return Explanation(event, tuple(ancestors), tuple(descendants), handled or {})
+
+
+def _duration(seconds: float) -> str:
+    """A duration for people."""
+    for unit, size in (("d", 86_400.0), ("h", 3_600.0), ("s", 1.0), ("ms", 1e-3)):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

@@ -39,9 +39,13 @@ def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
     return register
 
 
+def version_of(event: Event) -> int:
+    """The version it is written as: that of its class; 0 for an ad-hoc event, which has none and needs none to be read."""
+    return 0 if type(event) is AdHocEvent else event.__event__.version
+
+
 def encode(event: Event) -> bytes:
     """The event as JSON bytes. Raises `CodecError`, naming the field, for what JSON cannot hold: NaN, cycles, unknown objects."""
-    spec = event.__event__
     if type(event) is AdHocEvent:
         _check(event.data, "payload", 0)
     _check(event.metadata, "metadata", 0)
@@ -51,7 +55,7 @@ def encode(event: Event) -> bytes:
         raise CodecError(f"{event.type} cannot be written as JSON: {error}") from error
     if len(body) > MAX_BYTES:
         raise CodecError(f"{event.type} takes {len(body)} bytes, more than {MAX_BYTES}")
-    return b'{"type":%s,"version":%d,"event":%s}' % (to_json(event.type), spec.version, body)
+    return b'{"type":%s,"version":%d,"event":%s}' % (to_json(event.type), version_of(event), body)
 
 
 def decode(raw: bytes) -> Event:
@@ -67,8 +71,8 @@ def decode(raw: bytes) -> Event:
     cls = event_class(type_name)
     body = tail[:-1]
     try:
-        if cls is None:
-            return _as_ad_hoc(type_name, body)
+        if cls is None or version == 0:
+            return _as_ad_hoc(type_name, version, body)
         if version == cls.__event__.version:
             return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return] # the validator is untyped
         return _upgrade(cls, version, body)
@@ -78,14 +82,13 @@ def decode(raw: bytes) -> Event:
         raise CodecError(f"{type_name} version {version} cannot be read: {error}") from error
 
 
-def _as_ad_hoc(type_name: str, body: bytes) -> Event:
+def _as_ad_hoc(type_name: str, version: int, body: bytes) -> Event:
     """An event without a class here: its header as it was, everything else its payload."""
     fields = _fields(body)
     header = {name: fields.pop(name) for name in Event.model_fields if name in fields}
-    if fields.get("type") == type_name and fields.keys() == {"type", "data"}:
-        payload = fields["data"]
-    else:
-        payload = fields
+    if version == 0 and (fields.get("type") != type_name or fields.keys() != {"type", "data"}):
+        raise CodecError("not an event: an ad-hoc event holds its type and its data")
+    payload = fields["data"] if version == 0 else fields
     return Event(type_name, payload=payload, **header)
 
 

@@ -7,25 +7,44 @@ Knows no subscription.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from eventbus.burst import Burst
-from eventbus.codec import encode
+from eventbus.codec import encode, version_of
 from eventbus.door import Door
-from eventbus.errors import CodecError, EventBusError, IdConflict
+from eventbus.errors import EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
 from eventbus.event import Event, event_key
 from eventbus.journal.base import Append, Appended, Journal
+from eventbus.receipt import Receipt
 from eventbus.runtime import log
 
 
 class Committer:
-    """Bursts on their way into the journal."""
+    """Bursts on their way into the journal.
 
-    def __init__(self, journal: Journal, door: Door) -> None:
+    `on_entered` is called with each burst that is durable, before it is dispatched; `on_refused` with each that will never be;
+    `on_idle` when nothing is on its way any more.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        door: Door,
+        *,
+        on_entered: Callable[[Burst], None],
+        on_refused: Callable[[Burst], None],
+        on_idle: Callable[[], None],
+    ) -> None:
         self._journal = journal
         self._door = door
+        self._on_entered = on_entered
+        self._on_refused = on_refused
+        self._on_idle = on_idle
         self._bursts: list[Burst] = []
         self._appends: set[asyncio.Future[list[Appended]]] = set()
+        self._receipts: dict[Burst, list[Receipt]] = {}  # of bursts with several events, should they have to part
+        self._unknown: set[str] = set()  # ids of events that the journal may have or not
         self.failures = 0
 
     def take(self, burst: Burst) -> None:
@@ -37,10 +56,15 @@ class Committer:
         self._door.uncommitted += len(burst.events)
         self._bursts.append(burst)
 
-    def take_back(self, burst: Burst) -> None:
-        """An event of this turn turned out to be none that can be written."""
-        self._bursts.remove(burst)
-        self._refuse(burst, CodecError("not accepted"))
+    def joinable(self, receipt: Receipt) -> Burst | None:
+        """The burst of a receipt, if events may still join it: it is the last one taken in this turn of the loop."""
+        burst = self._bursts[-1] if self._bursts else None
+        return burst if burst is receipt.burst and burst is self._door.open else None
+
+    def joined(self, burst: Burst, receipts: list[Receipt]) -> None:
+        """Events joined a burst that was taken in this turn of the loop; `receipts` are those of all its events."""
+        self._door.uncommitted += len(burst.events) - 1
+        self._receipts[burst] = receipts
 
     @property
     def is_busy(self) -> bool:
@@ -51,71 +75,141 @@ class Committer:
         while self.is_busy:
             if self._appends:
                 await asyncio.wait(self._appends)
-            else:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     def _flush(self) -> None:
         bursts, self._bursts = self._bursts, []
         self._append(bursts)
 
     def _append(self, bursts: Sequence[Burst]) -> None:
-        records = [as_record(burst.events[0], burst.body) for burst in bursts if burst.body is not None]
+        records = [record for burst in bursts for record in burst.records]
         if not records:
             for burst in bursts:
                 self._enter(burst)
             return
-        appending = asyncio.ensure_future(self._journal.append(records))
+        try:
+            appending = asyncio.ensure_future(self._journal.append(records))
+        except EventBusError as error:  # it is closed
+            self._refuse_all(bursts, error)
+            return
         self._appends.add(appending)
         appending.add_done_callback(lambda done: self._answered(bursts, done))
 
     def _answered(self, bursts: Sequence[Burst], done: asyncio.Future[list[Appended]]) -> None:
         self._appends.discard(done)
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, IdConflict) and len(bursts) > 1:
+        error = JournalUnavailable("of this bus", "it was cancelled") if done.cancelled() else done.exception()
+        if error is None:
+            places = done.result()
+            at = 0
+            for burst in bursts:
+                count = len(burst.records)
+                self._settle(burst, places[at : at + count])
+                at += count
+        elif isinstance(error, IdConflict) and sum(len(burst.records) for burst in bursts) > 1:
             # One event contradicts the journal; its neighbours have nothing to do with it.
             for burst in bursts:
-                self._append([burst])
+                for part in self._part(burst):
+                    self._append([part])
+        else:
+            self._refuse_all(bursts, error)
+        if not self.is_busy:
+            self._on_idle()
+
+    def _settle(self, burst: Burst, places: Sequence[Appended]) -> None:
+        """The journal has it all; what it had before is not dispatched again."""
+        if not places:
+            self._enter(burst)
             return
-        if error is not None or done.cancelled():
-            for burst in bursts:
-                self._refuse(burst, error or asyncio.CancelledError())
-            return
-        places = iter(done.result())
-        level = str(self._journal.durability)
-        for burst in bursts:
-            if burst.body is None:
-                self._enter(burst)
-                continue
-            place = next(places)
-            burst.offset, burst.durability = place.offset, level
-            if place.duplicate:
-                self._drop(burst)
-            else:
-                self._enter(burst)
+        if len(places) > 1:
+            if any(map(attrgetter("duplicate"), places)):
+                for part, place in zip(self._part(burst), places, strict=True):
+                    self._settle(part, (place,))
+                return
+            self._receipts.pop(burst, None)
+        burst.offset, burst.durability = places[0].offset, str(self._journal.durability)
+        if places[0].duplicate and burst.events[0].event_id not in self._unknown:
+            self._drop(burst)
+        else:
+            self._enter(burst)
+
+    def _part(self, burst: Burst) -> list[Burst]:
+        """One burst for each event; the receipts follow their events."""
+        if len(burst.events) == 1:
+            return [burst]
+        parts = []
+        for index, receipt in enumerate(self._receipts.pop(burst)):
+            part = burst.part(index)
+            part.committed = asyncio.get_running_loop().create_future()
+            receipt.burst, receipt.index = part, 0
+            parts.append(part)
+        _resolve(burst, None)
+        return parts
 
     def _enter(self, burst: Burst) -> None:
         """The burst is durable: on to the dispatcher."""
         self._door.uncommitted -= len(burst.events)
+        if self._unknown:
+            self._unknown.difference_update(event.event_id for event in burst.events)
+        self._on_entered(burst)
         self._door.lane.put_nowait(burst)
         _resolve(burst, None)
 
     def _drop(self, burst: Burst) -> None:
         """It was accepted before, under the same id: once is enough."""
         self._door.withdraw(burst)
+        self._on_refused(burst)
         burst.is_closed = True
         for flight in burst.flights.values():
             flight.landed()
         _resolve(burst, None)
 
-    def _refuse(self, burst: Burst, error: BaseException) -> None:
-        self.failures += 1
-        self._door.withdraw(burst)
-        burst.is_closed = True
+    def _refuse_all(self, bursts: Iterable[Burst], error: BaseException) -> None:
         if not isinstance(error, EventBusError):
             log.error("journal failed", extra={"error": repr(error)})
-        for flight in burst.flights.values():
-            flight.fail(error)
-        _resolve(burst, error)
+        for burst in bursts:
+            self._receipts.pop(burst, None)
+            self.failures += len(burst.events)
+            if isinstance(error, OutcomeUnknown):
+                self._unknown.update(event.event_id for event in burst.events)
+            self._door.withdraw(burst)
+            self._on_refused(burst)
+            for index in range(len(burst.events)):
+                burst.flight(index).fail(error)
+            burst.is_closed = True
+            _resolve(burst, error)
+
+
+async def durable(receipt: Receipt) -> None:
+    """Wait until the event of a receipt is in the journal. Raises what the journal answered."""
+    while True:
+        burst = receipt.burst
+        committed = burst.committed
+        assert committed is not None
+        if committed.done():
+            committed.result()
+        else:
+            await asyncio.shield(committed)
+        if receipt.burst is burst:  # else it parted from its neighbours, and has to wait by itself
+            return
+
+
+def as_record(event: Event) -> Append:
+    """How an event is kept in a journal. Raises `CodecError`."""
+    spec = event.__event__
+    key = None if spec.key is None else event_key(event, spec.key)
+    text = None if key is None else str(key)
+    return Append(
+        event.event_id,
+        event.type,
+        version_of(event),
+        spec.kind.value,
+        text,
+        int(event.timestamp.timestamp() * 1e9),
+        event.correlation_id,
+        event.causation_id,
+        encode(event),
+        f"{event.type} {text or ''}" if spec.retain else None,
+    )
 
 
 def _resolve(burst: Burst, error: BaseException | None) -> None:
@@ -127,22 +221,3 @@ def _resolve(burst: Burst, error: BaseException | None) -> None:
     else:
         committed.set_exception(error)
         committed.exception()  # seen: publish_nowait leaves nobody who waits, and the failure is counted
-
-
-def as_record(event: Event, body: bytes | None = None) -> Append:
-    """How an event is kept in a journal."""
-    spec = event.__event__
-    key = event_key(event, spec.key)
-    text = None if key is None else str(key)
-    return Append(
-        event_id=event.event_id,
-        type=event.type,
-        version=spec.version,
-        kind=spec.kind.value,
-        key=text,
-        time_ns=int(event.timestamp.timestamp() * 1e9),
-        correlation_id=event.correlation_id,
-        causation_id=event.causation_id,
-        body=encode(event) if body is None else body,
-        retain=f"{event.type} {text or ''}" if spec.retain else None,
-    )

@@ -9,221 +9,317 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextvars import Context
+from typing import Any, NamedTuple
 
 from eventbus.burst import Burst
-from eventbus.codec import decode, encode
+from eventbus.codec import decode
+from eventbus.context import without_decimal
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
-from eventbus.door import Door
-from eventbus.errors import CodecError, JournalError
-from eventbus.event import Event
+from eventbus.errors import CodecError, JournalError, OffsetGone
+from eventbus.event import Event, Kind
 from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Record, Settled, Start
+from eventbus.keeper import as_kept
+from eventbus.quarantine import Quarantine
 from eventbus.receipt import Flight, Outcome, Status
 from eventbus.runtime import Runtime, log
 from eventbus.subscription import Subscription
-from eventbus.worker import Worker
 
 _WINDOW = 256  # deliveries of one group that are read ahead
 _CRASHES = 5  # attempts that a delivery without a retry policy may have begun in processes that died
+_SPARED = 2  # attempts that any delivery gets: the first may have been counted without having started
 _RETRY_JOURNAL_S = 0.25
 
 
+class Passed(NamedTuple):
+    """An event that went through this process, and what its publisher left with it."""
+
+    event: Event
+    base: Context
+    hops: int
+    accepted_ns: int
+
+
 class Recent:
-    """Events that passed lately, by offset, so that a subscription that keeps up decodes nothing."""
+    """Events that passed lately, by offset, so that a subscription that keeps up decodes nothing and knows their context."""
 
     def __init__(self, size: int = 10_000) -> None:
-        self._events: OrderedDict[int, Event] = OrderedDict()
+        self._events: OrderedDict[int, Passed] = OrderedDict()
         self._size = size
+        self.newest = 0  # the newest offset that was dispatched, or was there when the journal was opened
 
-    def remember(self, offset: int, event: Event) -> None:
-        self._events[offset] = event
-        if len(self._events) > self._size:
-            self._events.popitem(last=False)
+    def remember(self, burst: Burst) -> None:
+        """The events of a burst, which is about to be dispatched."""
+        if burst.offset is None:
+            return
+        events, base, hops, accepted_ns = self._events, burst.base, burst.hops, burst.accepted_ns
+        for offset, event in enumerate(burst.events, burst.offset):
+            events[offset] = Passed(event, base, hops, accepted_ns)
+        self.newest = max(self.newest, burst.offset + len(burst.events) - 1)
+        while len(events) > self._size:
+            events.popitem(last=False)
 
-    def event(self, record: Record) -> Event:
-        """The event of a record. Raises `CodecError`."""
-        known = self._events.get(record.offset)
-        return decode(record.body) if known is None else known
+    def get(self, offset: int) -> Passed | None:
+        """The event at an offset, if it passed lately."""
+        return self._events.get(offset)
 
 
 class DurableReader:
     """Feeds one durable subscription from the journal, and commits what became of it."""
 
     def __init__(
-        self, group: str, subscription: Subscription, journal: Journal, runtime: Runtime, recent: Recent, start: Start
+        self,
+        group: str,
+        subscription: Subscription,
+        journal: Journal,
+        runtime: Runtime,
+        recent: Recent,
+        quarantine: Quarantine,
+        start: Start,
     ) -> None:
         self.group = group
         self.subscription = subscription
-        self._worker: Worker = subscription.worker
+        self.overtaken = 0  # records that retention removed before this group read them
+        self._worker = subscription.worker
         self._journal = journal
         self._runtime = runtime
-        self._door: Door = runtime.door
         self._recent = recent
+        self._quarantine = quarantine
         self._start = start
-        self._position: int | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._cursor: Cursor | None = None
-        self._flights: dict[int, Flight] = {}
+        self._position = 0  # read and delivered up to here
+        self._noted = 0  # read up to here: what nobody listens to is noted as such
+        self._watched: dict[int, Flight] = {}
+        self._early: dict[int, Outcome] = {}  # of events that the dispatcher has yet to offer
         self._settled: list[Settled] = []
         self._dead: list[NewDeadLetter] = []
         self._quarantined: list[NewQuarantined] = []
         self._skipped: list[tuple[int, int]] = []
         self._committing = False
-        self._progress: asyncio.Event = asyncio.Event()
-        self.quarantined = 0
+        self._progress = asyncio.Event()
+        self._on_other_outcome = self._worker.on_outcome
+        self._worker.feed = self._watch
         self._worker.on_outcome = self._settle
         self._worker.before_retry = self._count_again
 
     @property
+    def lag(self) -> int:
+        """Records of the journal that this subscription has not read yet."""
+        return 0 if self._cursor is None else max(0, self._journal.last - self._position)
+
+    @property
     def is_behind(self) -> bool:
         """Is there anything in the journal that this subscription has not finished, or not committed?"""
-        return (
-            self._position is None
-            or self._position < self._journal.last
-            or bool(self._worker.tally.pending or self._settled or self._skipped)
+        if self._cursor is None:
+            return self._runtime.is_running
+        return bool(
+            self.lag
+            or self._worker.tally.pending
+            or self._settled
+            or self._skipped
+            or self._quarantined
             or self._committing
         )
 
-    def watch(self, burst: Burst, indices: Sequence[int]) -> None:
-        """Somebody waits for the outcome of these events here too."""
-        if burst.offset is None:
-            return
-        for index in indices:
-            flight = burst.flights.get(index)
-            if flight is not None and flight.is_watched:
-                flight.open += 1
-                self._flights[burst.offset + index] = flight
+    async def open(self) -> None:
+        """Find the place to go on from; a new group begins now. Raises `ValueError` for a start that is none."""
+        cursor = await self._journal.open_group(self.group, self._start)
+        if self._cursor is None:
+            self._position = self._noted = cursor.floor
+            self._cursor = cursor
 
-    async def run(self) -> None:
-        """Read, deliver, commit, until the bus stops."""
+    def start(self) -> None:
+        """Read, deliver and commit from now on, until the bus stops."""
+        if self._task is None or self._task.done():
+            self._task = self._runtime.start(self._run())
+
+    async def _run(self) -> None:
         while self._runtime.is_running and not self._worker.is_cancelled:
             try:
                 if self._cursor is None:
-                    self._cursor = await self._journal.open_group(self.group, self._start)
-                    self._position = self._cursor.floor
+                    await self.open()
                 await self._step()
+            except OffsetGone as gone:
+                self._skip_gone(gone)
             except JournalError as error:
-                log.error(
-                    "durable subscription waits for its journal", extra={"group": self.group, "error": str(error)}
-                )
+                log.error("durable subscription waits for its journal", extra=self._about(error))
                 await asyncio.sleep(_RETRY_JOURNAL_S)
+            except ValueError as error:
+                log.error("durable subscription cannot start", extra=self._about(error))
+                self.subscription.cancel()
 
     async def _step(self) -> None:
-        assert self._position is not None
         records = await self._journal.read(self._position, _WINDOW)
         if not records:
             self._runtime.check_idle()
             await self._journal.wait(self._position, timeout=1.0)
             return
-        wanted = self._select(records)
-        alone = [delivery for delivery in wanted if delivery.attempt]
-        for delivery in alone:  # in flight when a process died: one of them may be what killed it
-            await self._begin([delivery])
-            await self._until(0)
-        others = [delivery for delivery in wanted if not delivery.attempt]
-        if others:
-            await self._begin(others)
+        assert self._cursor is not None
+        fresh: list[tuple[Record, Event]] = []
+        for record in records:
+            event = self._wanted(record)
+            if event is None:
+                continue
+            if record.offset in self._cursor.attempts:
+                # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
+                await self._begin([(record, event)])
+                await self._until(0)
+            else:
+                fresh.append((record, event))
+        await self._begin(fresh)
         self._position = records[-1].offset
         self._flush()
         await self._until(_WINDOW // 2)
 
-    def _select(self, records: Sequence[Record]) -> list[Delivery]:
-        """Deliveries for the records that this subscription listens to and has not finished."""
+    def _wanted(self, record: Record) -> Event | None:
+        """The event, if this subscription listens to it and has not finished it."""
         assert self._cursor is not None
-        wanted: list[Delivery] = []
-        for record in records:
-            offset = record.offset
-            if self._cursor.is_settled(offset):
-                self._position = offset
-                continue
+        offset, is_new = record.offset, record.offset > self._noted
+        self._noted = max(self._noted, offset)
+        if self._cursor.is_settled(offset):
+            return None
+        try:
+            passed = self._recent.get(offset)
+            event = decode(record.body) if passed is None else passed.event
+        except CodecError as error:
+            if is_new:
+                item = self._quarantine.note(record, error)
+                self._quarantined += [] if item is None else [item]
+                self._settled.append(Settled(offset, Status.DROPPED.value, 0))
+            return None
+        if self.subscription.selector.matches(type(event), event.type):
+            where = self.subscription.policy.where
             try:
-                event = self._recent.event(record)
-            except CodecError as error:
-                self.quarantined += 1
-                self._quarantined.append(NewQuarantined(offset, str(error), record.time_ns, record.body))
-                self._skip(offset)
-                continue
-            selector, where = self.subscription.selector, self.subscription.policy.where
-            if not selector.matches(type(event), event.type) or (where is not None and not where(event)):
-                self._skip(offset)
-                continue
-            wanted.append(self._delivery(event, record))
-        return wanted
+                if where is None or where(event):
+                    return event
+            except Exception as error:  # noqa: BLE001 - the user's code: this event fails, and only this one
+                if is_new:
+                    self._worker.give_up_unstarted(self._deliver(event, record), "where= raised", error)
+                return None
+        if is_new:
+            self._skip(offset, offset)
+        return None
 
-    def _delivery(self, event: Event, record: Record) -> Delivery:
-        assert self._cursor is not None
-        burst = self._door.outside(event)
-        burst.offset = record.offset
-        burst.accepted_ns = self._accepted_ns(record)
+    def _deliver(self, event: Event, record: Record) -> Delivery:
+        """A delivery of this record, counted as one."""
+        passed = self._recent.get(record.offset)
+        burst = Burst(
+            event,
+            base=without_decimal(Context()) if passed is None else passed.base,
+            hops=0 if passed is None else passed.hops,
+            accepted_ns=self._accepted_ns(record) if passed is None else passed.accepted_ns,
+            table=None,
+            is_plain=False,
+            is_urgent=event.__event__.kind is Kind.CONTROL,
+        )
+        burst.offset, burst.is_closed = record.offset, True
         max_age = self.subscription.policy.max_age_for(event.__event__)
-        delivery = self._worker.adopt(burst, event, 0, is_lossless=False, max_age=max_age)
-        delivery.attempt = self._cursor.attempts.get(record.offset, 0)
-        return delivery
+        return self._worker.adopt(burst, event, 0, is_lossless=False, max_age=max_age)
 
     def _accepted_ns(self, record: Record) -> int:
-        """When it was accepted, by the clock that measures: the label of the wall clock tells how long ago."""
+        """When an earlier process accepted it, on the clock that measures: the label of the wall clock tells how long ago."""
         clock = self._runtime.clock
         age_ns = max(0, int(clock.now().timestamp() * 1e9) - record.time_ns)
         return clock.monotonic_ns() - age_ns
 
-    async def _begin(self, deliveries: Sequence[Delivery]) -> None:
+    async def _begin(self, wanted: Sequence[tuple[Record, Event]]) -> None:
         """Count an attempt for each, durably, and only then let them run."""
-        offsets = [delivery.offset for delivery in deliveries if delivery.offset is not None]
-        attempts = await self._journal.record_attempts(self.group, offsets)
+        if not wanted:
+            return
+        attempts = await self._journal.record_attempts(self.group, [record.offset for record, _ in wanted])
+        if self._worker.is_cancelled:
+            return
         retry = self.subscription.policy.retry
-        limit = max(_CRASHES, retry.attempts if retry else 0)
-        for delivery in deliveries:
-            assert delivery.offset is not None
-            delivery.attempt = attempts[delivery.offset] - 1
+        limit = max(_SPARED, retry.attempts) if retry else _CRASHES
+        for record, event in wanted:
+            delivery = self._deliver(event, record)
+            delivery.attempt = attempts[record.offset] - 1
             if delivery.attempt >= limit:
                 self._worker.give_up_unstarted(delivery, f"{delivery.attempt} attempts began and none ended")
             else:
                 self._worker.enqueue(delivery)
+        self._position = wanted[-1][0].offset
         self._worker.pump()
 
     async def _until(self, pending: int) -> None:
         """Wait until at most so many deliveries are open."""
-        while self._worker.tally.pending > pending and self._runtime.is_running and not self._worker.is_cancelled:
+        while self._worker.tally.pending > pending and not self._worker.is_cancelled:
             self._progress.clear()
             await self._progress.wait()
 
     async def _count_again(self, delivery: Delivery) -> None:
-        """A retry is an attempt too: counted before it starts."""
-        if delivery.offset is not None:
-            await self._journal.record_attempts(self.group, [delivery.offset])
+        """A retry is an attempt too: counted before it starts, however long the journal takes."""
+        while delivery.offset is not None and not self._worker.is_cancelled:
+            try:
+                await self._journal.record_attempts(self.group, [delivery.offset])
+            except JournalError as error:
+                log.error("retry waits for its journal", extra=self._about(error))
+                await asyncio.sleep(_RETRY_JOURNAL_S)
+            else:
+                return
+
+    def _skip_gone(self, gone: OffsetGone) -> None:
+        """Retention was forced past this group: say so, and go on with what is left."""
+        lost = gone.oldest - 1 - self._position
+        self.overtaken += lost
+        log.error("retention overtook a durable subscription", extra=self._about(gone) | {"records": lost})
+        self._skip(self._position + 1, gone.oldest - 1)
+        self._position = self._noted = gone.oldest - 1
+        self._flush()
+
+    def _about(self, error: Exception) -> dict[str, object]:
+        return {"group": self.group, "error": str(error)}
 
     # --- outcomes ------------------------------------------------------------------------------------------------
 
+    def _watch(self, burst: Burst, indices: Sequence[int]) -> None:
+        """The dispatcher offers events: whoever waits for their outcomes waits for those of this subscription too."""
+        if burst.offset is None:
+            return
+        where = self.subscription.policy.where
+        for index in indices:
+            offset = burst.offset + index
+            early = self._early.pop(offset, None)
+            flight = burst.flights.get(index)
+            if flight is None or not flight.is_watched:
+                continue
+            if early is not None:
+                flight.outcomes.append(early)
+            elif where is None or _holds(where, burst.events[index]):
+                flight.open += 1
+                self._watched[offset] = flight
+
     def _settle(self, delivery: Delivery, outcome: Outcome, letter: DeadLetter | None) -> None:
+        """A delivery of this subscription has its outcome."""
         offset = delivery.offset
-        if offset is None:
+        if offset is None:  # not out of the journal: a retained event, a dead letter again
+            if self._on_other_outcome is not None:
+                self._on_other_outcome(delivery, outcome, letter)
             return
+        flight = self._watched.pop(offset, None)
+        if flight is not None:
+            _land(flight, outcome)
+        elif offset > self._recent.newest:
+            self._early[offset] = outcome
+        self._progress.set()
         if outcome.status is Status.CANCELLED:
-            self._progress.set()  # the subscription ended, not the delivery: it stays pending for the group
-            return
-        self._settled.append(
-            Settled(
-                offset, outcome.status.value, outcome.attempts, int(outcome.queued_s * 1e9), int(outcome.ran_s * 1e9)
-            )
-        )
+            return  # the subscription ended, or the bus, not the delivery: it stays pending for the group
+        queued_ns, ran_ns = int(outcome.queued_s * 1e9), int(outcome.ran_s * 1e9)
+        self._settled.append(Settled(offset, outcome.status.value, outcome.attempts, queued_ns, ran_ns))
         if letter is not None:
             self._dead.append(as_kept(letter, offset))
-        flight = self._flights.pop(offset, None)
-        if flight is not None:
-            flight.outcomes.append(outcome)
-            flight.open -= 1
-            if not flight.open and flight.is_routed:
-                flight.landed()
-        self._progress.set()
         self._flush()
 
-    def _skip(self, offset: int) -> None:
-        if self._skipped and self._skipped[-1][1] == offset - 1:
-            self._skipped[-1] = (self._skipped[-1][0], offset)
+    def _skip(self, first: int, last: int) -> None:
+        if self._skipped and self._skipped[-1][1] == first - 1:
+            self._skipped[-1] = (self._skipped[-1][0], last)
         else:
-            self._skipped.append((offset, offset))
+            self._skipped.append((first, last))
 
     def _flush(self) -> None:
-        if not self._committing and (self._settled or self._skipped or self._quarantined):
+        if not self._committing and (self._settled or self._skipped):
             self._committing = True
             self._runtime.start(self.commit())
 
@@ -231,7 +327,7 @@ class DurableReader:
         """Write what became of the deliveries: whatever gathers while one commit runs goes into the next."""
         self._committing = True
         try:
-            while self._settled or self._skipped or self._quarantined:
+            while self._settled or self._skipped:
                 settled, self._settled = self._settled, []
                 skipped, self._skipped = self._skipped, []
                 dead, self._dead = self._dead, []
@@ -241,24 +337,31 @@ class DurableReader:
                 except JournalError as error:
                     self._settled, self._skipped = settled + self._settled, skipped + self._skipped
                     self._dead, self._quarantined = dead + self._dead, quarantined + self._quarantined
-                    log.error("cursor not committed", extra={"group": self.group, "error": str(error)})
-                    return  # the next outcome tries again; after a crash these deliveries repeat
+                    log.error("cursor not committed", extra=self._about(error))
+                    await asyncio.sleep(_RETRY_JOURNAL_S)
+                    if not self._runtime.is_running:
+                        return  # these deliveries repeat
         finally:
             self._committing = False
             self._runtime.check_idle()
 
+    def end(self) -> None:
+        """The subscription or the bus is gone: nobody waits for it any more. What is pending stays so in the journal."""
+        self._progress.set()
+        watched, self._watched = self._watched, {}
+        for flight in watched.values():
+            _land(flight, Outcome(self.subscription.name, Status.CANCELLED))
 
-def as_kept(letter: DeadLetter, offset: int | None) -> NewDeadLetter:
-    """A dead letter as a journal keeps it."""
-    return NewDeadLetter(
-        subscription=letter.subscription,
-        event_id=letter.event.event_id,
-        type=letter.event.type,
-        offset=offset,
-        reason=letter.reason,
-        error=letter.error,
-        attempts=letter.attempts,
-        first_failed_ns=int(letter.first_failed.timestamp() * 1e9),
-        last_failed_ns=int(letter.last_failed.timestamp() * 1e9),
-        body=encode(letter.event),
-    )
+
+def _land(flight: Flight, outcome: Outcome) -> None:
+    flight.outcomes.append(outcome)
+    flight.open -= 1
+    if not flight.open and flight.is_routed:
+        flight.landed()
+
+
+def _holds(where: Any, event: Event) -> bool:
+    try:
+        return bool(where(event))
+    except Exception:  # noqa: BLE001 - the reader meets the same error and makes a dead letter of the event
+        return True

@@ -6,33 +6,28 @@ Adds durable subscriptions, replay, and everything that survives a restart: dead
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from inspect import isawaitable
 from typing import Any, Self
 
-from pydantic_core import from_json, to_json
-
 from eventbus.burst import Burst
 from eventbus.bus import Handler, InMemoryEventBus, Selects, ShutdownReport
-from eventbus.causality import Explanation, explain
-from eventbus.codec import decode, encode
-from eventbus.committer import Committer
+from eventbus.causality import Explanation
+from eventbus.codec import decode
+from eventbus.committer import Committer, as_record, durable
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
-from eventbus.durable import DurableReader, Recent, as_kept
-from eventbus.errors import BusNotRunning, CodecError, JournalError, PolicyConflict
+from eventbus.durable import DurableReader, Recent
+from eventbus.errors import BusNotRunning, CodecError, PolicyConflict
 from eventbus.event import Event, Kind, event_key
-from eventbus.journal.base import RETAINED, Journal, NewQuarantined, Record, Start
+from eventbus.journal.base import RETAINED, Append, Journal, Start
+from eventbus.keeper import Keeper
+from eventbus.playback import Place, replay, trace
+from eventbus.quarantine import Quarantine
 from eventbus.receipt import Outcome, Receipt
 from eventbus.runtime import log
 from eventbus.selector import Selector
 from eventbus.subscription import Subscription
-
-_LATCH = "latch"
-_PAGE = 1_000
-
-Since = int | datetime | None
 
 
 class JournaledEventBus(InMemoryEventBus):
@@ -48,17 +43,32 @@ class JournaledEventBus(InMemoryEventBus):
         self.journal = journal
         self.capabilities = InMemoryEventBus.capabilities | {"durable", "replay"} | journal.capabilities
         self._journal_quotes = journal_quotes
-        self._committer = Committer(journal, self._door)
-        self._door.pass_on = self._committer.take
+        self._records: list[Append] = []  # of the event that is being admitted
+        self._quarantine = Quarantine(journal)
+        self._keeper = Keeper(journal)
+        self._committer = Committer(
+            journal,
+            self._door,
+            on_entered=self._entered,
+            on_refused=self._refused,
+            on_idle=self._runtime.check_idle,
+        )
+        self._door.pass_on = self._take
         self._readers: dict[str, DurableReader] = {}
         self._recent = Recent()
         self._opening: asyncio.Task[None] | None = None
-        self._letter_ids: dict[int, int] = {}  # of dead letters: here -> in the journal
-        self.quarantined = 0
+        self._is_open = False
+        self._wait_for_retained: list[Subscription] = []
+        self._redriving: dict[Delivery, DeadLetter] = {}
         self._runtime.is_behind = lambda: (
             self._committer.is_busy or any(reader.is_behind for reader in self._readers.values())
         )
         self._runtime.dead_letters.on_gone = self._letters_gone
+
+    @property
+    def quarantined(self) -> int:
+        """Records that could not be read and were set aside since the bus was built."""
+        return self._quarantine.count
 
     # --- publish -------------------------------------------------------------------------------------------------
 
@@ -75,37 +85,76 @@ class JournaledEventBus(InMemoryEventBus):
     async def publish_many(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Receipt]:
         """Publish one after the other, in as few commits as the journal makes of them; returns when all are durable."""
         await self._open()
-        receipts = [await super(JournaledEventBus, self)._publish(event, timeout) for event in events]
+        receipts: list[Receipt] = []
+        left = iter(events)
+        for event in left:
+            first = await super()._publish(event, timeout)
+            receipts.append(first)
+            receipts += await self._join(first, left, timeout)
         for receipt in receipts:
-            await _durable(receipt)
+            await durable(receipt)
         return receipts
 
+    async def _join(self, first: Receipt, left: Iterator[Event], timeout: float | None) -> list[Receipt]:
+        """Let what comes next share the burst of the one before, and with that its way: as far as it may."""
+        burst = self._committer.joinable(first)
+        if burst is None:
+            return []
+        receipts = [first]
+        events, records, room = burst.events, burst.records, burst.room
+        stranger: Event | None = None
+        try:
+            for event in left:
+                cls = type(event)
+                if len(events) >= room or not (cls is burst.admits or cls in burst.joins):
+                    stranger = event
+                    break
+                if records:
+                    records.append(as_record(event))
+                burst.is_mixed |= cls is not burst.admits
+                receipt = Receipt()
+                receipt.burst, receipt.index = burst, len(events)
+                events.append(event)
+                receipts.append(receipt)
+        finally:
+            if len(receipts) > 1:
+                self._committer.joined(burst, receipts)
+        if stranger is not None:
+            receipts.append(await super()._publish(stranger, timeout))
+        return receipts[1:]
+
     async def _publish(self, event: Event, timeout: float | None) -> Receipt:
-        if self._opening is None or not self._opening.done():
+        if not self._is_open:
             await self._open()
         receipt = await super()._publish(event, timeout)
-        await _durable(receipt)
+        await durable(receipt)
         return receipt
 
     def publish_nowait(self, event: Event | str, payload: Mapping[str, Any] | None = None) -> Receipt:
         """Like `publish`, without waiting for the commit: dispatched after it; `await receipt` raises if it fails."""
-        if self._opening is None or not self._opening.done():
+        if not self._is_open:
             raise BusNotRunning("publish_nowait() on a bus with a journal")
         return super().publish_nowait(event, payload)
 
-    def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
-        receipt = super()._admit(event, has_place=has_place)
-        if receipt is not None:
-            burst = receipt.burst
-            assert isinstance(burst, Burst)
-            self._door.seal()
-            if self._journal_quotes or event.__event__.kind is not Kind.QUOTE:
-                try:
-                    burst.body = encode(event)
-                except CodecError:
-                    self._committer.take_back(burst)
-                    raise
-        return receipt
+    def _admitting(self, event: Event) -> None:
+        """An event that cannot be written is refused; one that is written is retained when it is durable."""
+        is_kept = self._journal_quotes or event.__event__.kind is not Kind.QUOTE
+        self._records = [as_record(event)] if is_kept else []
+
+    def _take(self, burst: Burst) -> None:
+        burst.records = self._records
+        self._committer.take(burst)
+
+    def _entered(self, burst: Burst) -> None:
+        """The events of a burst are durable, and about to be dispatched."""
+        self._recent.remember(burst)
+        for event in burst.events:
+            self._retain(event)
+
+    def _refused(self, burst: Burst) -> None:
+        """They never will be: what held a place in a queue for them holds it no longer."""
+        for member in burst.table.gates:
+            member.worker.expected -= sum(member in burst.table.route(event) for event in burst.events)
 
     # --- subscribe -----------------------------------------------------------------------------------------------
 
@@ -124,47 +173,95 @@ class JournaledEventBus(InMemoryEventBus):
         """As on the bus in memory. With `durable` or `group` the subscription has a cursor in the journal.
 
         What was pending goes on after a restart, in order, under the same group (default: the name). A new group starts at
-        the end unless `start="beginning"` or an offset. Raises `PolicyConflict` for a group that is open already.
+        the end unless `start="beginning"` or after an offset. Raises `PolicyConflict` for a group that is open already,
+        and for what a durable subscription cannot have: a queue of its own, retained events, quotes that are not journalled.
         """
         if not (durable or group):
-            return super().subscribe(selector, handler, name=name, replay_last=replay_last, **policy)
-        subscription = super().subscribe(selector, handler, name=name or group, replay_last=False, **policy)
-        reader_name = group or subscription.name
+            subscription = super().subscribe(selector, handler, name=name, **policy)
+            if replay_last and self._is_open:
+                self._replay_retained(subscription)
+            elif replay_last:
+                self._wait_for_retained.append(subscription)
+            self._redrive_asked()
+            return subscription
+        self._check_durable(selector, replay_last=replay_last, start=start, policy=policy)
+        reader_name = group or name
         if reader_name in self._readers:
-            subscription.cancel()
             raise PolicyConflict("group", f"{reader_name!r} is read by another subscription of this bus already")
-        reader = DurableReader(reader_name, subscription, self.journal, self._runtime, self._recent, start)
-        self._readers[reader_name] = reader
-        subscription.worker.feed = reader.watch
+        subscription = super().subscribe(selector, handler, name=name or group, **policy)
+        reader = DurableReader(
+            reader_name or subscription.name,
+            subscription,
+            self.journal,
+            self._runtime,
+            self._recent,
+            self._quarantine,
+            start,
+        )
+        self._readers[reader.group] = reader
+        if self._is_open:
+            self._keeper.write(reader.open, "durable subscription not opened")
         if self._runtime.is_running:
-            self._runtime.start(reader.run())
+            reader.start()
+        self._redrive_asked()
         return subscription
+
+    def _check_durable(self, selector: Selects, *, replay_last: bool, start: Start, policy: Mapping[str, Any]) -> None:
+        for argument in ("queue_size", "overflow"):
+            if policy.get(argument) is not None:
+                raise PolicyConflict(
+                    argument, "a durable subscription is never full, it reads the journal: leave it out"
+                )
+        if replay_last:
+            raise PolicyConflict("replay_last", 'is for subscriptions in memory: use start="beginning"')
+        if start not in ("beginning", "end") and (not isinstance(start, int) or start < 0):
+            raise PolicyConflict("start", f"{start!r} is none of 'beginning', 'end', or an offset")
+        if not self._journal_quotes and any(cls.__event__.kind is Kind.QUOTE for cls in Selector(selector).classes()):
+            raise PolicyConflict("durable", "quotes are not in this journal: set journal_quotes=True")
+
+    def _add(self, subscription: Subscription) -> None:
+        subscription.worker.on_outcome = self._ended_in_memory
+        super()._add(subscription)
 
     def _remove(self, subscription: Subscription) -> None:
         super()._remove(subscription)
-        self._readers = {
-            name: reader for name, reader in self._readers.items() if reader.subscription is not subscription
-        }
+        for name, reader in list(self._readers.items()):
+            if reader.subscription is subscription:
+                del self._readers[name]
+                reader.end()
 
-    def _add(self, subscription: Subscription) -> None:
-        subscription.worker.on_outcome = self._keep_letter
-        super()._add(subscription)
+    # --- dead letters --------------------------------------------------------------------------------------------
 
-    def _keep_letter(self, _delivery: Delivery, _outcome: Outcome, letter: DeadLetter | None) -> None:
+    def _ended_in_memory(self, delivery: Delivery, outcome: Outcome, letter: DeadLetter | None) -> None:
+        """A delivery without a place in the journal has its outcome: a dead letter of it is kept there all the same."""
         if letter is not None:
-            self._runtime.start(self._write_letter(letter))
+            self._keeper.keep(letter)
+        redriven = self._redriving.pop(delivery, None)
+        if redriven is not None and outcome.status != "cancelled":
+            self._keeper.gone([redriven], redriven=True)
 
-    async def _write_letter(self, letter: DeadLetter) -> None:
-        try:
-            (self._letter_ids[letter.id],) = await self.journal.add_dead_letters([as_kept(letter, None)])
-        except (JournalError, CodecError) as error:
-            log.error("dead letter not journalled", extra={"subscription": letter.subscription, "error": str(error)})
+    def _redrive(self, letter: DeadLetter) -> bool:
+        subscription = self._names.get(letter.subscription)
+        if subscription is None:
+            return False
+        worker = subscription.worker
+        delivery = worker.adopt(self._door.outside(letter.event), letter.event, 0, is_lossless=False)
+        self._redriving[delivery] = letter  # until it has an outcome it stays in the journal: the process may die
+        worker.enqueue(delivery)
+        worker.pump()
+        return True
 
     def _letters_gone(self, letters: list[DeadLetter], redriven: bool) -> None:
-        ids = [self._letter_ids.pop(letter.id) for letter in letters if letter.id in self._letter_ids]
-        if ids:
-            change = self.journal.mark_redriven(ids) if redriven else self.journal.purge_dead_letters(ids)
-            self._runtime.start(_logged(change, "dead letters not updated in the journal"))
+        if not redriven:
+            self._keeper.gone(letters, redriven=False)
+
+    def _redrive_asked(self) -> None:
+        """Deliver again what somebody asked for while no bus ran, where its subscription is there by now."""
+        asked = self._keeper.redrive_asked
+        if asked and self._runtime.is_running:
+            letters = {letter.id for letter in self.dead_letters.list(lambda letter: letter.id in asked)}
+            self.dead_letters.redrive(lambda letter: letter.id in letters)
+            asked -= letters - {letter.id for letter in self.dead_letters}
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -172,54 +269,69 @@ class JournaledEventBus(InMemoryEventBus):
         """The dispatcher; opens the journal first."""
         await self._open()
         for reader in self._readers.values():
-            asyncio.get_running_loop().call_soon(self._start_reader, reader)
+            await reader.open()
+        asyncio.get_running_loop().call_soon(self._started)
         await super().run_forever()
 
-    def _start_reader(self, reader: DurableReader) -> None:
+    def _started(self) -> None:
         if self._runtime.is_running:
-            self._runtime.start(reader.run())
+            for reader in self._readers.values():
+                reader.start()
+            self._redrive_asked()
 
     async def connect(self) -> Self:
         """Open the journal and start the dispatcher as a task of the bus."""
         await self._open()
+        for reader in self._readers.values():
+            await reader.open()
         return await super().connect()
 
     async def _open(self) -> None:
-        if self._opening is None:
+        if self._is_open:
+            return
+        if self._opening is None or self._opening.done():
             self._opening = asyncio.get_running_loop().create_task(self._recover())
         await asyncio.shield(self._opening)
 
     async def _recover(self) -> None:
-        """Take the journal, and with it what an earlier process left: halt, retained events, dead letters."""
+        """Take the journal, and with it what an earlier process left: halt, retained events, dead letters, groups."""
         await self.journal.open()
-        latch = (await self.journal.values(_LATCH)).get("halt")
-        if latch is not None:
-            kept = from_json(latch)
-            self._halt_reason, self._halt_token = kept["reason"], kept["token"]
-        for raw in (await self.journal.values(RETAINED)).values():
-            event = await self._readable(raw)
-            if event is not None:
+        try:
+            await self._quarantine.load()
+            latch = await self._keeper.latch()
+            if latch is not None and not self.is_halted:
+                self._halt_reason, self._halt_token = latch
+            for raw in (await self.journal.values(RETAINED)).values():
+                try:
+                    event = decode(raw)
+                except CodecError as error:
+                    log.error("retained event cannot be read", extra={"error": str(error)})
+                    continue
                 self._retained.setdefault(event.type, {})[event_key(event, event.__event__.key)] = event
-        for letter in await self.journal.dead_letters(limit=10_000):
-            event = await self._readable(letter.body)
-            if event is not None:
-                kept_letter = self._runtime.dead_letters.add(
-                    event,
-                    subscription=letter.subscription,
-                    reason=letter.reason,
-                    error=letter.error,
-                    attempts=letter.attempts,
-                    first_failed=_moment(letter.first_failed_ns),
-                    last_failed=_moment(letter.last_failed_ns),
-                )
-                self._letter_ids[kept_letter.id] = letter.id
+            await self._keeper.load(self.dead_letters)
+            self._recent.newest = self.journal.last
+            for reader in self._readers.values():
+                await reader.open()
+        except BaseException:
+            await self.journal.close()
+            raise
+        self._is_open = True
+        self._keeper.opened()
+        for subscription in self._wait_for_retained:
+            if subscription.is_active:
+                self._replay_retained(subscription)
+        self._wait_for_retained.clear()
 
     async def _end(self, timeout: float | None) -> ShutdownReport:
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
         report = await super()._end(timeout)
-        if self._opening is not None and self._opening.done() and not self._opening.exception():
+        if self._is_open:
             await self._committer.flushed()
             for reader in self._readers.values():
+                reader.end()
                 await reader.commit()
+            await self._keeper.flushed()
             await self.journal.close()
         return report
 
@@ -228,25 +340,20 @@ class JournaledEventBus(InMemoryEventBus):
     def halt(self, reason: str) -> str:
         """As on the bus in memory; the halt survives a restart."""
         token = super().halt(reason)
-        self._save_latch(to_json({"reason": self._halt_reason, "token": token}))
+        self._keeper.set_latch(self._halt_reason, token)
         return token
 
     def rearm(self, token: str) -> None:
         """As on the bus in memory; survives a restart too."""
         super().rearm(token)
-        self._save_latch(None)
-
-    def _save_latch(self, value: bytes | None) -> None:
-        if self._runtime.loop is not None:
-            change = self.journal.set_values(_LATCH, {"halt": value})
-            self._runtime.start(_logged(change, "halt not saved in the journal"))
+        self._keeper.set_latch(None, "")
 
     # --- read ----------------------------------------------------------------------------------------------------
 
     async def replay(
         self,
-        since: Since = None,
-        until: Since = None,
+        since: Place = None,
+        until: Place = None,
         types: str = "*",
         where: Callable[[Event], bool] | None = None,
     ) -> AsyncIterator[Event]:
@@ -255,23 +362,14 @@ class JournaledEventBus(InMemoryEventBus):
         `types` is a type or a wildcard. It never reaches live subscriptions. Raises `OffsetGone` below retention.
         """
         await self._open()
-        selector = Selector(types)
-        after = await self._offset_before(since, self.journal.first - 1)
-        last = self.journal.last if until is None else await self._last_offset(until)
-        while records := await self.journal.read(after, _PAGE, until=last):
-            for record in records:
-                event = await self._readable(record.body, record)
-                if event is None or not selector.matches(type(event), event.type):
-                    continue
-                if where is None or where(event):
-                    yield event
-            after = records[-1].offset
+        async for event in replay(self.journal, self._quarantine, since, until, types, where):
+            yield event
 
     async def replay_to(
         self,
         handler: Handler,
-        since: Since = None,
-        until: Since = None,
+        since: Place = None,
+        until: Place = None,
         types: str = "*",
         where: Callable[[Event], bool] | None = None,
         *,
@@ -293,60 +391,9 @@ class JournaledEventBus(InMemoryEventBus):
         return count
 
     async def trace(self, event_id: str) -> Explanation:
-        """The causal tree of any event in the journal, however old. Raises `LookupError` when it is not there."""
+        """The causal tree of any event in the journal, however old, with what its durable subscriptions made of each.
+
+        Raises `LookupError` when it is not there. `explain` answers from memory, for recent events.
+        """
         await self._open()
-        record = await self.journal.find(event_id)
-        if record is None:
-            raise LookupError(f"event {event_id} is not in the journal")
-        related = await self.journal.related(record.correlation_id or event_id)
-        events = [event for kept in related if (event := await self._readable(kept.body, kept)) is not None]
-        return explain(event_id, events)
-
-    async def _offset_before(self, since: Since, beginning: int) -> int:
-        match since:
-            case None:
-                return beginning
-            case int() as offset:
-                return offset - 1
-            case moment:
-                return await self.journal.seek(int(moment.timestamp() * 1e9))
-
-    async def _last_offset(self, until: int | datetime) -> int:
-        if isinstance(until, int):
-            return until
-        return await self.journal.seek(int(until.timestamp() * 1e9) + 1)
-
-    async def _readable(self, raw: bytes, record: Record | None = None) -> Event | None:
-        """The event, or None for bytes that go to quarantine."""
-        try:
-            return decode(raw)
-        except CodecError as error:
-            self.quarantined += 1
-            offset, time_ns = (record.offset, record.time_ns) if record else (None, 0)
-            await self.journal.add_quarantined([NewQuarantined(offset, str(error), time_ns, raw)])
-            return None
-
-    def _dispatching(self, burst: Burst) -> None:
-        if burst.offset is not None:
-            for index, event in enumerate(burst.events):
-                self._recent.remember(burst.offset + index, event)
-        super()._dispatching(burst)
-
-
-async def _durable(receipt: Receipt) -> None:
-    committed = receipt.burst.committed
-    if committed is not None and not committed.done():
-        await asyncio.shield(committed)
-    elif committed is not None:
-        committed.result()
-
-
-async def _logged(change: Any, failure: str) -> None:
-    try:
-        await change
-    except JournalError as error:
-        log.error(failure, extra={"error": str(error)})
-
-
-def _moment(time_ns: int) -> datetime:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC)
+        return await trace(self.journal, self._quarantine, event_id)

@@ -259,9 +259,9 @@ class Worker:
                 self.mailbox.release(delivery.key)
                 self._give_up(delivery, error, reason, ran_ns)
 
-    def give_up_unstarted(self, delivery: Delivery, reason: str) -> None:
-        """A delivery that gets no further attempt before it had one here: its attempts ended with the process."""
-        self._give_up(delivery, HandlerCancelled(self.name), reason)
+    def give_up_unstarted(self, delivery: Delivery, reason: str, error: BaseException | None = None) -> None:
+        """A delivery that gets no attempt here. Without an error its attempts ended with an earlier process."""
+        self._give_up(delivery, error or HandlerCancelled(self.name), reason)
 
     # --- events of whole batches, which have no delivery of their own ----------------------------------------------
 

@@ -1,0 +1,86 @@
+"""Playback: old events again, on purpose, and how one led to another; read from the journal, far from live subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from eventbus.causality import Explanation, Handled, explain
+from eventbus.errors import PolicyConflict
+from eventbus.event import Event
+from eventbus.journal.base import Journal, SettledDelivery
+from eventbus.quarantine import Quarantine
+from eventbus.selector import Selector
+
+_PAGE = 1_000
+
+Place = int | datetime | None
+"""Where in the journal: an offset, a time, or (None) its end on that side."""
+
+
+async def replay(
+    journal: Journal,
+    quarantine: Quarantine,
+    since: Place,
+    until: Place,
+    types: str,
+    where: Callable[[Event], bool] | None,
+) -> AsyncIterator[Event]:
+    """Events from `since` to `until`, both inclusive, oldest first. Raises `OffsetGone` below retention."""
+    selector = Selector(types)
+    after = await _offset_before(journal, since)
+    last = until if isinstance(until, int) else journal.last
+    earliest = since if isinstance(since, datetime) else None
+    latest = _aware("until", until) if isinstance(until, datetime) else None
+    while records := await journal.read(after, _PAGE, until=last):
+        for record in records:
+            event = await quarantine.read(record)
+            if event is None or not selector.matches(type(event), event.type):
+                continue
+            # Labels need not ascend: a time is asked of each event, not of its place.
+            if (earliest is not None and event.timestamp < earliest) or (
+                latest is not None and event.timestamp > latest
+            ):
+                continue
+            if where is None or where(event):
+                yield event
+        after = records[-1].offset
+
+
+async def trace(journal: Journal, quarantine: Quarantine, event_id: str) -> Explanation:
+    """The causal tree of an event, with what its durable subscriptions made of each. Raises `LookupError`."""
+    record = await journal.find(event_id)
+    if record is None:
+        raise LookupError(f"event {event_id} is not in the journal")
+    related = await journal.related(record.correlation_id or event_id)
+    events = [event for kept in related if (event := await quarantine.read(kept)) is not None]
+    ids = {kept.offset: kept.event_id for kept in related}
+    handled: dict[str, list[Handled]] = {}
+    for outcome in await journal.outcomes(list(ids)):
+        handled.setdefault(ids[outcome.offset], []).append(as_handled(outcome))
+    return explain(event_id, events, {key: tuple(values) for key, values in handled.items()})
+
+
+def as_handled(outcome: SettledDelivery) -> Handled:
+    """A settled delivery as an explanation shows it."""
+    return Handled(
+        outcome.group,
+        outcome.status,
+        outcome.attempts,
+        None if outcome.queued_ns is None else outcome.queued_ns / 1e9,
+        None if outcome.ran_ns is None else outcome.ran_ns / 1e9,
+    )
+
+
+async def _offset_before(journal: Journal, since: Place) -> int:
+    if since is None:
+        return journal.first - 1
+    if isinstance(since, int):
+        return since - 1
+    return await journal.seek(int(_aware("since", since).timestamp() * 1e9))
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise PolicyConflict(name, f"{moment} has no time zone: use an aware time")
+    return moment

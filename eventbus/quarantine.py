@@ -1,0 +1,51 @@
+"""Quarantine: bytes of a journal that nobody can read as an event are set aside, once, with the reason.
+
+Unknown versions, altered bodies, broken JSON: never a crash loop, never silence. Knows no subscription.
+"""
+
+from __future__ import annotations
+
+from eventbus.codec import decode
+from eventbus.errors import CodecError
+from eventbus.event import Event
+from eventbus.journal.base import Journal, NewQuarantined, Record
+from eventbus.runtime import log
+
+_PAGE = 1_000
+
+
+class Quarantine:
+    """Which records of one journal are known to be unreadable."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: set[int] = set()
+        self.count = 0  # met by this bus
+
+    async def load(self) -> None:
+        """Take in what earlier processes set aside."""
+        after = 0
+        while page := await self._journal.quarantined(after, _PAGE):
+            self._known.update(item.offset for item in page if item.offset is not None)
+            after = page[-1].id
+
+    def note(self, record: Record, error: CodecError) -> NewQuarantined | None:
+        """What is to be kept of an unreadable record; None when that was done before."""
+        if record.offset in self._known:
+            return None
+        self._known.add(record.offset)
+        self.count += 1
+        log.error(
+            "record quarantined", extra={"offset": record.offset, "type": record.type, "reason": str(error)[:500]}
+        )
+        return NewQuarantined(record.offset, str(error), record.time_ns, record.body)
+
+    async def read(self, record: Record) -> Event | None:
+        """The event of a record, or None for one that is now in quarantine."""
+        try:
+            return decode(record.body)
+        except CodecError as error:
+            item = self.note(record, error)
+            if item is not None:
+                await self._journal.add_quarantined([item])
+            return None
