@@ -270,7 +270,7 @@ class Journal(Protocol):
         ...
 
     async def open_group(self, group: str, start: Start = "end") -> Cursor:
-        """The cursor of this group, made at `start` if it is new."""
+        """The cursor of this group, made at `start` if it is new. Raises `OffsetGone` if that was removed."""
         ...
 
     async def committed(self, group: str) -> Cursor | None:
@@ -353,6 +353,7 @@ class Journal(Protocol):
     ) -> Trimmed:
         """Remove the oldest records: those labelled before a time, beyond a size, or below an offset.
 
+        Whole batches at a time, as they were committed, so a little more may be left than was asked for.
         Stops below the slowest group unless forced; groups that were overtaken get `OffsetGone` at their next read.
         """
         ...

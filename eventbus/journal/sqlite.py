@@ -250,7 +250,7 @@ class SqliteJournal:
     ) -> Trimmed:
         cut = await self._ask(Store.plan_trim, before_ns, max_bytes, before, force)
         removed = 0
-        while count := await self._ask(Store.trim_chunk, cut):
+        while count := await self._ask(Store.trim_chunk, cut, force):
             removed += count
         return Trimmed(removed, self.first, await self._ask(Store.overtaken))
 

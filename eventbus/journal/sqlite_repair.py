@@ -38,6 +38,7 @@ def repair(path: Path, connect: Connect, mark: Mark) -> Path:
     fresh = path.with_name(path.name + ".repairing")
     _remove(fresh)
     try:
+        path.touch()
         old = connect(path, True)  # never the copy: even a reader makes SQLite tidy up after a crash
         try:
             records = list(_sound_records(old, mark.last))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventbus.errors import IdConflict, JournalInUse
+from eventbus.errors import IdConflict, JournalInUse, OffsetGone
 from eventbus.journal.base import (
     RETAINED,
     TEXT_CAP,
@@ -204,17 +204,19 @@ class Store(Reads):
         if max_bytes is not None and self._last >= self.first:
             each = self.file_bytes() / (self._last - self.first + 1)
             cut = max(cut, self._last - int(max_bytes / each))
-        if not force:
-            cut = min([cut, *(progress.floor for progress in self.progress.values())])
-        return min(cut, self._last)
+        return self._free_to_trim(min(cut, self._last), force)
 
-    def trim_chunk(self, cut: int) -> int:
+    def _free_to_trim(self, cut: int, force: bool) -> int:
+        return cut if force else min([cut, *(progress.floor for progress in self.progress.values())])
+
+    def trim_chunk(self, cut: int, force: bool) -> int:
         """Remove the oldest records up to `cut`, one chunk of them. Gives how many.
 
         Seals are where the digest can be taken up again, so the removal ends at one of them: the newest within the
         chunk, or the first beyond it when a single transaction was larger than a chunk.
         """
         base = self.first - 1
+        cut = self._free_to_trim(cut, force)  # a group may have come since the cut was planned
         newest = self._one("SELECT max(last) FROM seals WHERE last <= ?", (min(cut, base + TRIM_CHUNK),))[0]
         if newest is None or newest <= base:
             newest = self._one("SELECT min(last) FROM seals WHERE last > ? AND last <= ?", (base, cut))[0]
@@ -240,7 +242,9 @@ class Store(Reads):
                     floor = self._last
                 case int():
                     self._expect_offsets(start, start)
-                    floor = max(start, self.first - 1)
+                    if start < self.first - 1:
+                        raise OffsetGone(start + 1, self.first)
+                    floor = start
                 case _:
                     raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
             self.progress[group] = GroupProgress(group, floor)

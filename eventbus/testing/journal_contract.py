@@ -237,6 +237,14 @@ class JournalContract:
             await journal.open_group("g", start)
         assert await journal.committed("g") is None
 
+    async def test_a_group_cannot_start_before_what_is_kept(self, journal: Journal) -> None:
+        await journal.append(items(1, 3))
+        await journal.append(items(4, 5))
+        await journal.trim(before=4)
+        with pytest.raises(OffsetGone):
+            await journal.open_group("g", 2)
+        assert (await journal.open_group("g", "beginning")).floor == 3
+
     async def test_the_floor_moves_over_contiguous_offsets_only(self, journal: Journal, make: Make) -> None:
         await journal.append(items(1, 6))
         await journal.open_group("g", "beginning")
