@@ -1,0 +1,41 @@
+"""Faults: what a user did or has that cannot work, as one line and an exit code. Anything else is a bug and shows itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from eventbus.observability import MetricsPortUnavailable
+from quantum_trader.config import ConfigError
+from quantum_trader.market.errors import DataError
+
+CHECK_FAILED: Final = 1
+USAGE: Final = 2
+DATA: Final = 3
+HALTED: Final = 4
+
+
+class Failed(Exception):
+    """A command that ends with a message and an exit code of its own."""
+
+    def __init__(self, message: str, code: int = CHECK_FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+EXPECTED: Final = (Failed, ConfigError, DataError, MetricsPortUnavailable)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of an expected fault."""
+    match error:
+        case Failed():
+            return error.code
+        case DataError():
+            return DATA
+        case _:
+            return USAGE
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,104 @@
+"""Live view: a run while it happens, in a terminal that can redraw, or as a few plain lines.
+
+Subscribes to what it shows and is never waited for by anybody.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from eventbus import Clock, InMemoryEventBus, SystemClock
+from quantum_trader.events import HealthStatusChangedEvent, KillSwitchChangedEvent, PortfolioUpdatedEvent
+from quantum_trader.monitoring.record import RunRecord
+
+REFRESH_S = 0.1
+PLAIN_LINES = 10
+
+
+class LiveView:
+    """A context manager around a run over `sessions` sessions."""
+
+    def __init__(
+        self, bus: InMemoryEventBus, record: RunRecord, sessions: int, console: Console, *, clock: Clock | None = None
+    ) -> None:
+        self._bus = bus
+        self._record = record
+        self._sessions = sessions
+        self._console = console
+        self._clock = clock or SystemClock()
+        self._started = self._shown = self._now()
+        self._progress = Progress(
+            TextColumn("replaying"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()
+        )
+        self._task = self._progress.add_task("replaying", total=sessions)
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._health = "HEALTHY"
+        self._switch = "OFF"
+        bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="live.portfolio")
+        bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="live.health")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="live.killswitch")
+
+    def __enter__(self) -> Self:
+        self._started = self._shown = self._now()
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    async def on_health_status_changed(self, event: HealthStatusChangedEvent) -> None:
+        self._health = event.overall.value
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        self._switch = event.mode.value
+
+    async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
+        done = event.session + 1
+        if self._live is not None:
+            now = self._now()
+            if now - self._shown >= REFRESH_S or done == self._sessions:
+                self._shown = now
+                self._progress.update(self._task, completed=done)
+                self._live.update(Group(self._progress, self._panel(event)), refresh=True)
+        elif done % max(1, self._sessions // PLAIN_LINES) == 0 or done == self._sessions:
+            date, equity = event.timestamp.date().isoformat(), float(event.equity)
+            self._console.print(
+                f"{date}  session {done:>5,}/{self._sessions:,}  equity {equity:>14,.2f}  {self._mode():<10}"
+                f"  {self.bars_per_second():>9,.0f} bars/s",
+                highlight=False,
+            )
+
+    def _now(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+    def bars_per_second(self) -> float:
+        """Bars replayed per second of wall time so far."""
+        elapsed = self._now() - self._started
+        return self._record.bars / elapsed if elapsed > 0 else 0.0
+
+    def _mode(self) -> str:
+        return self._record.policies[-1].risk_mode.value if self._record.policies else "-"
+
+    def _panel(self, event: PortfolioUpdatedEvent) -> Table:
+        table = Table.grid(padding=(0, 3))
+        stats = self._bus.get_stats()
+        rows = [
+            ("date", event.timestamp.date().isoformat(), "risk mode", self._mode()),
+            ("equity", f"{event.equity:,.2f}", "health", self._health),
+            ("drawdown", f"{event.drawdown:.1%}", "kill switch", self._switch),
+            ("positions", str(len(event.positions)), "fills", f"{len(self._record.trades):,}"),
+            ("bars/s", f"{self.bars_per_second():,.0f}", "events", f"{stats['published']:,}"),
+        ]
+        for row in rows:
+            table.add_row(*row)
+        return table
