@@ -6,6 +6,7 @@ file is closed, opened again and checked before anything else is accepted. Knows
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -41,6 +42,8 @@ from eventbus.journal.sqlite_schema import (
 )
 from eventbus.journal.sqlite_store import Counters, Store
 
+log = logging.getLogger("eventbus")
+
 MAX_JOBS = 1_024
 MAX_RECORDS = 10_000
 """How much one commit takes together. More would only make the first wait for the last."""
@@ -49,6 +52,8 @@ CHECKPOINT_PAGES = 2_000  # estimated pages in the log before they are moved int
 PAGES_PER_COMMIT = 4  # records, their index, seals, groups: a page of each is written anew
 BYTES_PER_PAGE = 2_500  # of records, as a page is seldom full
 LOG_CEILING_PAGES = 6_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
+# From which version to which two connections that write or checkpoint at once can damage a file; ours is only ever one.
+WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))
 LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
 
 Job: TypeAlias = "tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]"
@@ -122,6 +127,8 @@ class Writer:
             self._close()
             self._answer([(opened, None, error), (closed, None, None)])
             return
+        if WAL_RESET_BUG[0] <= sqlite3.sqlite_version_info < WAL_RESET_BUG[1]:
+            log.info("sqlite is safe with one writer only", extra={"version": sqlite3.sqlite_version})
         self._answer([(opened, None, None)])
         going = True
         while going:
@@ -266,23 +273,23 @@ class Writer:
             store.claim(_process_name())
         return store
 
-    def _open(self, mark: Mark) -> Store:
+    def _open(self, mark: Mark, *, again: bool = False) -> Store:
         """Check the file with a reader, so that a damaged one stays as it is; then take it."""
         settings = self._settings
         try:
             try:
                 check_file(self._path, settings.connect, mark)
             except JournalDamaged as damage:
-                if not settings.allow_damaged:
+                if again or not settings.allow_damaged:
                     raise
-                repair(self._path, settings.connect, mark)
+                kept = repair(self._path, settings.connect, mark)
                 self.damage = damage
+                log.error("damaged journal repaired", extra={"journal": str(self._path), "copy": str(kept)})
             self._db = db = settings.connect(self._path, False)
             prepare(db, settings.synchronous)
             migrate(db, self._path, settings.probe)
             store = Store(db, self._path, self._token, self.counters, keep_outcomes=settings.keep_outcomes)
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self._claim(store)
+            self._settle_in(db, store, again)
         except sqlite3.Error as error:
             raise self._explain(error) from error
         self._guard.watch()
@@ -292,13 +299,16 @@ class Writer:
         self._known = Mark(store.head.commits, store.head.last, store.head.digest)
         return store
 
-    def _claim(self, store: Store) -> None:
+    def _settle_in(self, db: Database, store: Store, again: bool) -> None:
+        """Bring the log into the file and to the disk, and sign the file."""
         try:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             store.claim(_process_name())
         except sqlite3.Error as error:
-            if is_full(error):  # what was accepted can still be delivered; the next change tries again
-                return
-            raise
+            # On a full disk what was accepted can still be delivered; the next change signs. After a failure, though,
+            # what the log holds counts only once it is known to be on the disk.
+            if again or not is_full(error):
+                raise
 
     def _reopen(self) -> Store:
         """Close, check everything against what was acknowledged, open again. Raises why that is not possible."""
@@ -307,7 +317,7 @@ class Writer:
         self._drop_connection()
         known = self._known
         assert known is not None
-        return self._open(known)
+        return self._open(known, again=True)
 
     def _drop_connection(self) -> None:
         if self._db is not None:
