@@ -32,11 +32,12 @@ from eventbus.journal.base import (
     Verified,
 )
 from eventbus.journal.sqlite_check import check_file
+from eventbus.journal.sqlite_file import JournalFile, Settings
 from eventbus.journal.sqlite_guard import read_mark
 from eventbus.journal.sqlite_reads import Reads
 from eventbus.journal.sqlite_schema import Connect, Probe, Synchronous, connect, no_probe, unavailable, version_of
 from eventbus.journal.sqlite_store import Store
-from eventbus.journal.sqlite_writer import Answer, Settings, Writer
+from eventbus.journal.sqlite_writer import Answer, Writer
 
 CAPABILITIES = frozenset(
     {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "values", "verify", "wait"}
@@ -70,6 +71,7 @@ class SqliteJournal:
         self._path = self._settings.path
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._file: JournalFile | None = None
         self._writer: Writer | None = None
         self._closed: asyncio.Future[None] | None = None
         self._closing = False
@@ -88,7 +90,7 @@ class SqliteJournal:
 
     @property
     def first(self) -> int:
-        return self._writer.first if self._writer else 1
+        return self._file.first if self._file else 1
 
     @property
     def last(self) -> int:
@@ -97,12 +99,12 @@ class SqliteJournal:
     @property
     def damage(self) -> JournalDamaged | None:
         """What was wrong with the file when it was opened with `allow_damaged`; None if nothing was."""
-        return self._writer.damage if self._writer else None
+        return self._file.damage if self._file else None
 
     @property
     def failure(self) -> JournalError | None:
         """Why the journal cannot be written now; None while it can. Known at most a second after the fact."""
-        return self._writer.failure if self._writer else None
+        return self._file.failure if self._file else None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -113,7 +115,8 @@ class SqliteJournal:
         opened: asyncio.Future[None] = loop.create_future()
         self._closed = loop.create_future()
         self._closing = False
-        self._writer = Writer(self._settings, loop, self._deliver)
+        self._file = JournalFile(self._settings)
+        self._writer = Writer(self._file, loop, self._deliver)
         self._writer.start(opened, self._closed)
         try:
             await opened
@@ -264,12 +267,12 @@ class SqliteJournal:
         return await self._ask(Store.compact)
 
     def stats(self) -> JournalStats:
-        writer = self._writer
-        if writer is None:
+        file = self._file
+        if file is None:
             raise JournalUnavailable(str(self._path), "it is not open")
-        counters = writer.counters
+        counters = file.counters
         return JournalStats(
-            first=writer.first,
+            first=file.first,
             last=self._last,
             appended=counters.appended,
             duplicates=counters.duplicates,
@@ -279,16 +282,16 @@ class SqliteJournal:
             stale_acks=counters.stale_acks,
             file_bytes=_size(self._path),
             log_bytes=_size(self._path.with_name(self._path.name + "-wal")),
-            failure=str(writer.failure) if writer.failure else None,
+            failure=str(file.failure) if file.failure else None,
         )
 
     # --- between the loop and the thread ----------------------------------------------------------------------------
 
     def _ask(self, call: Callable[_P, _T], *arguments: Any) -> asyncio.Future[_T]:
         """Queue a job. Its future may be abandoned by a cancelled caller; the job is done all the same."""
-        loop = self._check_caller("the journal")
         if self._writer is None or self._closing:
             raise JournalUnavailable(str(self._path), "it is not open")
+        loop = self._check_caller("the journal")
         future: asyncio.Future[_T] = loop.create_future()
         self._writer.submit((future, call, arguments))
         return future
@@ -303,9 +306,9 @@ class SqliteJournal:
 
     def _deliver(self, answers: list[Answer]) -> None:
         """On the loop, once per commit: answer everybody, then wake those who wait for more."""
-        writer = self._writer
-        if writer is not None and writer.head is not None:
-            self._last = writer.head.last
+        file = self._file
+        if file is not None and file.head is not None:
+            self._last = file.head.last
         for future, result, error in answers:
             if future.done():
                 continue

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from eventbus.journal import sqlite_writer
+from eventbus.journal import sqlite_file
 from eventbus.journal.base import Append, Cursor, NewDeadLetter, Settled, Status
 from eventbus.journal.sqlite import SqliteJournal
 
@@ -76,7 +76,7 @@ async def main(
             if left < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sqlite_writer.CHECKPOINT_PAGES = 60
+    sqlite_file.CHECKPOINT_PAGES = 60
     journal = SqliteJournal(Path(path), probe=probe)
     await journal.open()
     victim = Victim(journal, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), random.Random(seed))

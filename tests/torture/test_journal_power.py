@@ -17,7 +17,7 @@ from typing import Literal
 import pytest
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal import sqlite_writer
+from eventbus.journal import sqlite_file
 from eventbus.journal.base import Append, Settled
 from eventbus.journal.sqlite import JournalReader, SqliteJournal
 from eventbus.journal.sqlite_check import check_file
@@ -119,7 +119,7 @@ async def fates(tmp_path: Path, synchronous: Synchronous, images: int, witness: 
 
 @pytest.fixture(autouse=True)
 def _frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "CHECKPOINT_PAGES", 30)
+    monkeypatch.setattr(sqlite_file, "CHECKPOINT_PAGES", 30)
 
 
 async def test_full_loses_nothing_acknowledged(tmp_path: Path) -> None:

@@ -1,0 +1,291 @@
+"""The file under the writer: opened after a check, committed to, looked after, and taken up again when the disk failed.
+
+Owns the connection, the lock and the mark. Called by the writer thread only; knows nothing of jobs or loops.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sqlite3
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable
+from eventbus.journal.integrity import Seal
+from eventbus.journal.sqlite_check import check_file
+from eventbus.journal.sqlite_guard import Guard, Mark
+from eventbus.journal.sqlite_repair import repair
+from eventbus.journal.sqlite_schema import (
+    Connect,
+    Database,
+    Probe,
+    Synchronous,
+    is_damage,
+    is_full,
+    is_passing,
+    migrate,
+    prepare,
+    unavailable,
+)
+from eventbus.journal.sqlite_store import Counters, Store
+
+log = logging.getLogger("eventbus")
+
+CHECKPOINT_PAGES = 2_000  # estimated pages in the log before they are moved into the file
+PAGES_PER_COMMIT = 4  # records, their index, seals, groups: a page of each is written anew
+BYTES_PER_PAGE = 2_500  # of records, as a page is seldom full
+LOG_CEILING_PAGES = 6_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
+LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
+
+# From which version to which two connections that write or checkpoint at once can damage a file; ours is only ever one.
+WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a journal file is opened and kept."""
+
+    path: Path
+    synchronous: Synchronous
+    allow_damaged: bool
+    keep_outcomes: bool
+    connect: Connect
+    probe: Probe
+
+
+class Fate(Enum):
+    """What became of a transaction that failed."""
+
+    UNDONE = auto()
+    COMMITTED = auto()
+    UNKNOWN = auto()
+
+
+class JournalFile:
+    """One journal file, held for writing. `failure` says why it cannot be written now, None while it can."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.path = settings.path
+        self._guard = Guard(settings.path)
+        self._token = secrets.token_hex(8)
+        self._db: Database | None = None
+        self._store: Store | None = None  # None while the disk fails
+        self._lost: JournalError | None = None  # the file is not ours any more; only a new journal can mend that
+        self._in_commit = False
+        self._next_look = 0.0
+        self._tended_pages = 0
+        self.counters = Counters()
+        self.head: Seal | None = None  # the newest that was acknowledged
+        self.first = 1
+        self.failure: JournalError | None = None
+        self.damage: JournalDamaged | None = None
+
+    # --- opening and closing ----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take the file. Raises `JournalInUse`, `JournalDamaged`, `JournalUnavailable`."""
+        self._open(self._guard.acquire(_process_name()))
+        if WAL_RESET_BUG[0] <= sqlite3.sqlite_version_info < WAL_RESET_BUG[1]:
+            log.info("sqlite is safe with one writer only", extra={"version": sqlite3.sqlite_version})
+
+    def readable(self) -> Store:
+        """The store, opened again if the disk failed before. Raises why that is not possible."""
+        return self._store or self._reopen()
+
+    def writable(self) -> Store:
+        """The store, signed by this writer. Raises why nothing can be written."""
+        if self._lost is not None:
+            raise self._lost
+        store = self.readable()
+        if not store.is_claimed:
+            store.claim(_process_name())
+        return store
+
+    def close(self) -> None:
+        """Bring everything into the file and let go of it."""
+        if self._store is not None and self._lost is None:
+            with suppress(sqlite3.Error):
+                self._checkpoint("TRUNCATE")
+        self._drop_connection()
+        with suppress(OSError):
+            self._guard.sync()
+        self._guard.release()
+
+    def give_up(self, reason: JournalError) -> JournalError:
+        """Write nothing any more; gives the reason back."""
+        self._lost = self.failure = reason
+        return reason
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    def begin(self) -> Store:
+        """Begin a transaction."""
+        self._in_commit = False
+        try:
+            store = self.writable()
+        except JournalError as error:
+            self.failure = error
+            raise
+        self._settings.probe("beginning")
+        try:
+            store.begin()
+        except JournalInUse as error:
+            raise self.give_up(error) from error
+        return store
+
+    def commit(self, store: Store) -> None:
+        """Make the changes true and known to the mark. Raises `JournalUnavailable` if the file is gone by then."""
+        probe = self._settings.probe
+        probe("writing")
+        if not store.write():
+            store.abandon()
+            return
+        probe("committing")
+        self._in_commit = True
+        seal = store.commit_written()
+        probe("committed")
+        self._acknowledge(seal)
+        probe("marked")
+        if not self._guard.is_same_file():
+            raise self.give_up(self._gone())
+
+    def after_failure(self, error: sqlite3.Error) -> tuple[Fate, JournalError]:
+        """Take the file up again, so that it is known what became of the transaction; and why it failed."""
+        before = self.head
+        reason = self.failure = self.explain(error)
+        try:
+            store = self._recover(error)
+        except JournalError as trouble:
+            self.failure = trouble
+            return Fate.UNKNOWN if self._in_commit else Fate.UNDONE, reason
+        if before is not None and store.head.commits > before.commits:
+            self._acknowledge(store.head)
+            return Fate.COMMITTED, reason
+        return Fate.UNDONE, reason
+
+    def explain(self, error: sqlite3.Error) -> JournalError:
+        """The error of SQLite, said in our words."""
+        if not is_damage(error):
+            return unavailable(self.path, error)
+        last = self.head.last if self.head else 0
+        return JournalDamaged(str(self.path), first_bad=None, last_good=0, expected=last, reason=str(error))
+
+    def _acknowledge(self, seal: Seal) -> None:
+        self.head = seal
+        self.first = self._store.first if self._store else self.first
+        self.failure = None
+        try:
+            self._guard.note(seal)
+        except OSError as error:  # the commit stands; only the witness is missing, which has to be known
+            self.failure = JournalUnavailable(str(self.path), f"its side file cannot be written ({error})")
+
+    def _recover(self, error: sqlite3.Error) -> Store:
+        if is_passing(error) and self._store is not None:
+            try:
+                self._store.abandon()
+                self._store.reload()
+                return self._store
+            except sqlite3.Error:
+                pass
+        return self._reopen()
+
+    # --- the connection ---------------------------------------------------------------------------------------------
+
+    def _open(self, mark: Mark, *, again: bool = False) -> Store:
+        """Check the file with a reader, so that a damaged one stays as it is; then take it."""
+        settings = self._settings
+        try:
+            try:
+                check_file(self.path, settings.connect, mark)
+            except JournalDamaged as damage:
+                if again or not settings.allow_damaged:
+                    raise
+                kept = repair(self.path, settings.connect, mark)
+                self.damage = damage
+                log.error("damaged journal repaired", extra={"journal": str(self.path), "copy": str(kept)})
+            self._db = db = settings.connect(self.path, False)
+            prepare(db, settings.synchronous)
+            migrate(db, self.path, settings.probe)
+            store = Store(db, self.path, self._token, self.counters, keep_outcomes=settings.keep_outcomes)
+            self._settle_in(db, store, again)
+        except sqlite3.Error as error:
+            raise self.explain(error) from error
+        self._guard.watch()
+        if self.damage is not None and not again:
+            self._guard.note(store.head)  # the repaired file is the true one from now on
+        self._store, self.head, self.first = store, store.head, store.first
+        return store
+
+    def _settle_in(self, db: Database, store: Store, again: bool) -> None:
+        """Bring the log into the file and to the disk, and sign the file."""
+        try:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            store.claim(_process_name())
+        except sqlite3.Error as error:
+            # On a full disk what was accepted can still be delivered; the next change signs. After a failure, though,
+            # what the log holds counts only once it is known to be on the disk.
+            if again or not is_full(error):
+                raise
+
+    def _reopen(self) -> Store:
+        """Close, check everything against what was acknowledged, open again. Raises why that is not possible."""
+        if self._lost is not None:
+            raise self._lost
+        self._drop_connection()
+        head = self.head
+        assert head is not None  # nothing is reopened that was not open
+        return self._open(Mark(head.commits, head.last, head.digest), again=True)
+
+    def _drop_connection(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+        self._db = self._store = None
+
+    # --- upkeep -----------------------------------------------------------------------------------------------------
+
+    def tend(self) -> None:
+        """Look whether the file is still there, and move the log into it when it has grown."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL_S
+            if self._lost is None and not self._guard.is_same_file():
+                self.give_up(self._gone())
+        if self._store is None or self._lost is not None:
+            return
+        pages = PAGES_PER_COMMIT * self.counters.commits + self.counters.bytes // BYTES_PER_PAGE
+        if pages - self._tended_pages < CHECKPOINT_PAGES:
+            return
+        self._tended_pages = pages
+        try:
+            if self._checkpoint("PASSIVE") > LOG_CEILING_PAGES:
+                self._checkpoint("TRUNCATE")
+        except sqlite3.Error as error:
+            self.failure = self.explain(error)
+            if not is_passing(error):
+                self._drop_connection()
+
+    def _checkpoint(self, mode: str) -> int:
+        """Move the log into the file; gives the pages that were in the log. A reader in the way is left in peace."""
+        assert self._db is not None
+        self._settings.probe("checkpointing")
+        self._db.execute(f"PRAGMA busy_timeout = {50 if mode == 'TRUNCATE' else 1000}").fetchall()
+        row = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 1000").fetchall()
+        self._settings.probe("checkpointed")
+        self.counters.checkpoints += 1
+        return int(row[1])
+
+    def _gone(self) -> JournalUnavailable:
+        return JournalUnavailable(str(self.path), "its file was removed or replaced")
+
+
+def _process_name() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
