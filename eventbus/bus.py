@@ -51,7 +51,6 @@ from eventbus.subscription import Subscription, title_of
 
 HOP_LIMIT = 32
 _PLAIN = frozenset({Kind.EVENT, Kind.EXECUTION, Kind.CONTROL})  # lossless, nothing expires
-_TYPES_COUNTED = 10_000
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[..., Any]
@@ -113,7 +112,6 @@ class InMemoryEventBus:
         self._names: dict[str, Subscription] = {}
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
         self._retained: dict[str, dict[Any, Event]] = {}
-        self._types_dispatched: dict[str, int] = {}
         self._gone = Tally()  # counts of subscriptions that ended
         self._leaving: list[Subscription] = []  # cancelled, with an attempt still running
         self._halt_reason: str | None = None
@@ -706,22 +704,13 @@ class InMemoryEventBus:
             uptime_s=uptime_ns / 1e9,
             dispatch_p50_ms=dispatch.quantile(0.5) * 1e3,
             dispatch_p99_ms=dispatch.quantile(0.99) * 1e3,
-            types={name: TypeStats(count) for name, count in sorted(self._types_dispatched.items())},
+            types={name: TypeStats(count) for name, count in sorted(self._dispatcher.by_type.items())},
             subscriptions=rows,
             dispatch=dispatch,
         )
 
     def _dispatching(self, burst: Burst) -> None:
-        events, counts = burst.events, self._types_dispatched
-        self._history.remember(events)
-        if not burst.is_mixed:
-            name = events[0].type
-            counts[name] = counts.get(name, 0) + len(events)
-            return
-        for event in events:
-            name = event.type
-            if name in counts or len(counts) < _TYPES_COUNTED:
-                counts[name] = counts.get(name, 0) + 1
+        self._history.remember(burst.events)
 
 
 async def _unused(_event: Event) -> None:

@@ -21,6 +21,7 @@ from eventbus.sweep import Part, Sweep
 from eventbus.threads import ThreadHand
 from eventbus.worker import Worker
 
+_TYPES_COUNTED = 10_000
 _BUDGET = 64  # deliveries served in a row without giving the loop a turn
 
 
@@ -81,6 +82,7 @@ class Dispatcher:
         self._door = runtime.door
         self._is_waiting = False
         self.dispatched = 0
+        self.by_type: dict[str, int] = {}
         self.replaced = 0
         self.on_dispatch: Callable[[Burst], None] = lambda _burst: None
         self.on_end: Callable[[], None] = lambda: None
@@ -192,21 +194,23 @@ class Dispatcher:
 
     def _parts(self, burst: Burst) -> list[Part]:
         """Who gets which events of a burst, each in order of acceptance."""
-        events, table = burst.events, burst.table
+        events, table, counts = burst.events, burst.table, self.by_type
         if not burst.is_mixed:
             indices = range(len(events))
+            _count(counts, events[0].type, len(events))
             return [(member.worker, events, indices) for member in table.route(events[0])]
-        by_key: dict[type[Event] | str, list[int]] = {}
-        for index, event in enumerate(events):
-            cls = type(event)
-            key = event.type if cls is AdHocEvent else cls
-            if key in by_key:
-                by_key[key].append(index)
+        groups: dict[type[Event] | str, list[int]] = {}
+        for index, cls in enumerate(map(type, events)):
+            key = cls if cls is not AdHocEvent else events[index].type
+            if key in groups:
+                groups[key].append(index)
             else:
-                by_key[key] = [index]
+                groups[key] = [index]
         places: dict[Worker, list[int]] = {}
-        for found in by_key.values():
-            for member in table.route(events[found[0]]):
+        for found in groups.values():
+            first = events[found[0]]
+            _count(counts, first.type, len(found))
+            for member in table.route(first):
                 worker = member.worker
                 # A subscription to several of the types gets them in the order they came.
                 places[worker] = sorted(places[worker] + found) if worker in places else found
@@ -300,3 +304,10 @@ class Dispatcher:
         self._runtime.is_sweeping = False
         self.start()
         task.suspend()
+
+
+def _count(counts: dict[str, int], name: str, events: int) -> None:
+    """Ad-hoc types come from outside: beyond a bound, new ones are counted together."""
+    if name not in counts and len(counts) >= _TYPES_COUNTED:
+        name = "other"
+    counts[name] = counts.get(name, 0) + events

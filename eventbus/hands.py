@@ -145,14 +145,13 @@ class RunnerHand:
         worker, handler, hops = self._worker, self._worker.handler, burst.hops
         tally, runtime, clock = worker.tally, worker.runtime, worker.runtime.clock.monotonic_ns
         task = asyncio.current_task()
-        untouched, budget = getrefcount(task), _BUDGET
+        untouched, budget, started = getrefcount(task), _BUDGET, clock()
         for event in rest:
             self._left -= 1
             self._running = event
             cell = Cell(event, hops, worker.name)
             CURRENT.set(cell)
             clean = copy_context()
-            started = clock()
             runtime.dispatch.add(max(0, started - burst.accepted_ns))
             try:
                 result = await handler(event)
@@ -162,12 +161,14 @@ class RunnerHand:
                 raise
             except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
                 delivery = worker.follow(burst, event, indices[len(indices) - length_hint(rest) - 1])
-                worker.conclude(delivery, error, None, clock() - started)
+                ended = clock()
+                worker.conclude(delivery, error, None, ended - started)
             else:
-                tally.ran.add(clock() - started)
+                ended = clock()
+                tally.ran.add(ended - started)
                 tally.succeeded += 1
                 runtime.door.settle(1)
-            cell.live, self._running = False, None
+            cell.live, self._running, started = False, None, ended
             runtime.closed()
             budget -= 1
             if (
