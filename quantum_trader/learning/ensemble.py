@@ -1,154 +1,240 @@
-"""Ensemble manager: forecasts the next session's range of every symbol by all models, and scores the last forecasts.
+"""Ensemble manager: runs the members, judges each by every bar, and tells one forecast and one volatility per symbol.
 
-Bars in; `prediction.scored` for the session that closed and `prediction.made` for the next out. LIVE models are combined
-by their recent errors; shadow models are scored and never used.
+Bars in, `prediction.scored` and `prediction.made` out. Live members are combined by their recent errors; members in shadow
+and those just replaced are scored and nothing more. No confidence is ever touched here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from eventbus import InMemoryEventBus
+from eventbus import InMemoryEventBus, Reject
 from quantum_trader.events import (
     MarketBarEvent,
+    MetricRecordedEvent,
     ModelPromotedEvent,
+    ModelRejectedEvent,
+    ModelTrainedEvent,
     PredictionItem,
     PredictionMadeEvent,
     PredictionScoredEvent,
     ScoreItem,
     SessionClosedEvent,
 )
-from quantum_trader.learning.combination import ErrorWeights, SigmaCalibration, fill_missing
-from quantum_trader.learning.forecast import Forecaster, Observation, RangeHistory
+from quantum_trader.learning.catalogue import FIRST, MODELS, build
+from quantum_trader.learning.combination import HALF_LIFE, Combined, ErrorWeights, SigmaCalibration, fill_missing
+from quantum_trader.learning.forecast import Forecaster, Observation, RangeHistory, digest
 from quantum_trader.learning.lifecycle import ModelStage
+from quantum_trader.learning.registry import MODEL, CachingRegistry
 from quantum_trader.model import Bar
+from quantum_trader.monitoring.series import ENSEMBLE
 
-SOURCE = "ensemble_manager"
+SOURCE = "ensemble"
 
 
 @dataclass(slots=True)
 class Member:
-    """One model version of the ensemble and its forecasts for the coming session."""
+    """One version of a model, with what it said about the next bar of each symbol."""
 
+    model: str
+    version: int
     forecaster: Forecaster
-    version: int = 1
-    stage: ModelStage = ModelStage.SHADOW
-    expected: dict[str, float] = field(default_factory=dict)
+    stage: ModelStage
+    said: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.model}@{self.version}"
 
 
 class EnsembleManager:
-    """Wires forecasters to the bus. `members` are by name; at least one should be LIVE."""
+    """Holds the members. Parameters of a new version come from the registry and must have the digest announced."""
 
-    def __init__(self, bus: InMemoryEventBus, members: Mapping[str, Member], *, half_life: float = 60.0) -> None:
+    def __init__(self, bus: InMemoryEventBus, registry: CachingRegistry, *, half_life: float = HALF_LIFE) -> None:
         self._bus = bus
-        self._members = dict(sorted(members.items()))
-        self._weights = ErrorWeights(half_life)
-        self._calibration = SigmaCalibration(half_life)
+        self._registry = registry
         self._histories: dict[str, RangeHistory] = {}
-        self._today: dict[str, tuple[Bar, Observation]] = {}
-        self._combined: dict[str, float] = {}
-        self._promotions: list[ModelPromotedEvent] = []
+        self._weights = ErrorWeights(half_life)
+        self._sigma = SigmaCalibration(half_life)
+        self._said: dict[str, float] = {}  # the combined forecast for the next bar, by symbol
+        self._bars: list[Bar] = []
+        model, version, name = FIRST
+        first = Member(model, version, build(model, name), ModelStage.LIVE)
+        self._members: dict[tuple[str, int], Member] = {(model, version): first}
         bus.subscribe(MarketBarEvent, self.on_bar, name="ensemble.bar")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="ensemble.closed")
+        bus.subscribe(ModelTrainedEvent, self.on_model_trained, name="ensemble.trained")
         bus.subscribe(ModelPromotedEvent, self.on_model_promoted, name="ensemble.promoted")
+        bus.subscribe(ModelRejectedEvent, self.on_model_rejected, name="ensemble.rejected")
 
     def stages(self) -> dict[str, ModelStage]:
-        """The stage of each member, by name."""
-        return {name: member.stage for name, member in self._members.items()}
-
-    async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
-        self._promotions.append(event)
+        """The stage of each member, by model@version."""
+        return {member.key: member.stage for member in self._members.values()}
 
     async def on_bar(self, event: MarketBarEvent) -> None:
-        history = self._histories.get(event.symbol)
-        if history is None:
-            history = self._histories[event.symbol] = RangeHistory()
-        self._today[event.symbol] = (event.bar, history.observe(event.bar))
+        self._bars.append(event.bar)
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
-        self._change_stages(event.session)
-        today = {symbol: self._today[symbol] for symbol in sorted(self._today)}
-        self._today.clear()
-        scores = self._score(today)
-        await self._bus.publish(
-            PredictionScoredEvent(session=event.session, items=scores, timestamp=event.timestamp, source=SOURCE)
-        )
-        await self._predict(today, event.session, event.timestamp)
-
-    def _change_stages(self, session: int) -> None:
-        """A promotion told in one session holds from the next one on; the model it replaces retires."""
-        waiting = []
-        for event in self._promotions:
-            if event.session >= session:
-                waiting.append(event)
-                continue
-            old, new = self._members.get(str(event.old_version)), self._members.get(str(event.new_version))
-            if new is not None:
-                new.stage = ModelStage.LIVE
-            if old is not None and old is not new:
-                old.stage = ModelStage.RETIRED
-        self._promotions = waiting
-
-    def _score(self, today: Mapping[str, tuple[Bar, Observation]]) -> tuple[ScoreItem, ...]:
-        items = []
-        for name, member in self._members.items():
-            losses = []
-            for symbol, (_, seen) in today.items():
-                expected = member.expected.get(symbol)
-                if expected is None:
-                    continue
-                error = seen.y - expected
-                losses.append(error * error)
-                items.append(
-                    ScoreItem(
-                        symbol=symbol,
-                        model=name,
-                        version=member.version,
-                        stage=member.stage.value,
-                        predicted=expected,
-                        actual=seen.y,
-                        error=error,
-                    )
-                )
-            if losses:
-                self._weights.score(name, sum(losses) / len(losses))
-        for symbol, (bar, seen) in today.items():
-            combined = self._combined.get(symbol)
-            self._calibration.observe(bar, None if combined is None else seen.y - combined)
-        return tuple(items)
-
-    async def _predict(self, today: Mapping[str, tuple[Bar, Observation]], session: int, ts: datetime) -> None:
+        bars, self._bars = sorted(self._bars, key=lambda bar: bar.symbol), []
+        seen = {bar.symbol: self._history(bar.symbol).observe(bar) for bar in bars}
+        scores = tuple(self._score(seen))
+        for bar in bars:
+            said = self._said.get(bar.symbol)
+            self._sigma.observe(bar, None if said is None else seen[bar.symbol].y - said)
         for member in self._members.values():
-            for symbol, (_, seen) in today.items():
-                member.forecaster.update(symbol, seen)
-        symbols = sorted(self._histories)
-        live: dict[str, dict[str, float]] = {symbol: {} for symbol in symbols}
-        for name, member in self._members.items():
-            member.expected = {}
-            for symbol in symbols:
-                expected = member.forecaster.forecast(symbol)
-                if expected is not None:
-                    member.expected[symbol] = expected
-                    if member.stage is ModelStage.LIVE:
-                        live[symbol][name] = expected
-        self._combined = {}
-        versions: dict[str, dict[str, int]] = {}
-        for symbol in symbols:
-            combined = self._weights.combine(live[symbol])
-            if combined is not None:
-                self._combined[symbol] = combined.value
-                versions[symbol] = {name: self._members[name].version for name in combined.weights}
-        filled, missing = fill_missing({symbol: self._combined.get(symbol) for symbol in symbols})
+            for symbol, observation in seen.items():
+                member.forecaster.update(symbol, observation)
+                said = member.forecaster.forecast(symbol)
+                if said is not None:
+                    member.said[symbol] = said
+        if scores:
+            await self._bus.publish(
+                PredictionScoredEvent(session=event.session, items=scores, timestamp=event.timestamp, source=SOURCE)
+            )
+        await self._predict(event.session, event.timestamp)
+
+    async def on_model_trained(self, event: ModelTrainedEvent) -> None:
+        key = (event.model, event.version)
+        if event.model not in MODELS or key in self._members:
+            return
+        entry = self._registry.get(MODEL, event.model, event.version)
+        forecaster = build(event.model, entry.payload["name"])
+        forecaster.restore(entry.payload["state"])
+        if digest(forecaster) != event.params_sha256:
+            raise Reject(
+                f"{event.model} {event.version}: the registered parameters are not those announced; train again"
+            )
+        self._members[key] = Member(event.model, event.version, forecaster, ModelStage.SHADOW)
+        self._members = dict(sorted(self._members.items()))
+
+    async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
+        """Live from the next forecast on. What it replaces stays scored until its successor has proved itself."""
+        for member in self._members.values():
+            if member.model != event.model_name:
+                continue
+            if member.version == int(event.new_version):
+                member.stage = ModelStage.LIVE
+            elif member.stage is ModelStage.LIVE:
+                member.stage = ModelStage.RETIRED
+        self._drop(event.model_name, keep={int(event.new_version), int(event.old_version)})
+
+    async def on_model_rejected(self, event: ModelRejectedEvent) -> None:
+        member = self._members.get((event.model_name, int(event.version)))
+        if member is not None and member.stage is ModelStage.SHADOW:
+            self._forget(member)
+
+    def _drop(self, model: str, *, keep: set[int]) -> None:
+        for member in [one for one in self._members.values() if one.model == model and one.version not in keep]:
+            self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        del self._members[member.model, member.version]
+        self._weights.forget(member.key)
+
+    def _history(self, symbol: str) -> RangeHistory:
+        history = self._histories.get(symbol)
+        if history is None:
+            history = self._histories[symbol] = RangeHistory()
+            self._histories = dict(sorted(self._histories.items()))
+        return history
+
+    def _score(self, seen: Mapping[str, Observation]) -> Iterator[ScoreItem]:
+        for member in self._members.values():
+            items = list(_scored(member.model, member.version, member.stage.value, member.said, seen))
+            if items:
+                self._weights.score(member.key, math.fsum(item.error**2 for item in items) / len(items))
+            yield from items
+        yield from _scored(ENSEMBLE, 0, ModelStage.LIVE.value, self._said, seen)
+
+    async def _predict(self, session: int, at: datetime) -> None:
+        live = [member for member in self._members.values() if member.stage is ModelStage.LIVE]
+        combined: dict[str, Combined | None] = {}
+        for symbol in self._histories:
+            forecasts = {member.key: member.said[symbol] for member in live if symbol in member.said}
+            combined[symbol] = self._weights.combine(forecasts)
+        for key in sorted({key for one in combined.values() if one is not None for key in one.dropped}):
+            await self._report_dropped(key, session, at)
+        self._said = {symbol: one.value for symbol, one in combined.items() if one is not None}
+        values, filled = fill_missing({symbol: self._said.get(symbol) for symbol in self._histories})
+        versions = {member.model: member.version for member in live}
         items = tuple(
             PredictionItem(
                 symbol=symbol,
-                log_range=filled[symbol],
-                sigma_1d=self._calibration.sigma(symbol, filled[symbol]),
-                members=versions.get(symbol, {}),
-                filled=symbol in missing,
+                log_range=value,
+                sigma_1d=self._sigma.sigma(symbol, value),
+                members=versions,
+                filled=symbol in filled,
             )
-            for symbol in sorted(filled)
+            for symbol, value in sorted(values.items())
         )
-        await self._bus.publish(PredictionMadeEvent(session=session, items=items, timestamp=ts, source=SOURCE))
+        await self._bus.publish(PredictionMadeEvent(session=session, items=items, timestamp=at, source=SOURCE))
+
+    async def _report_dropped(self, key: str, session: int, at: datetime) -> None:
+        await self._bus.publish(
+            MetricRecordedEvent(
+                metric="ensemble.member_dropped",
+                value=1.0,
+                unit="members",
+                labels={"member": key},
+                session=session,
+                timestamp=at,
+                source=SOURCE,
+            )
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "histories": {symbol: history.state() for symbol, history in self._histories.items()},
+            "weights": self._weights.state(),
+            "sigma": self._sigma.state(),
+            "said": dict(self._said),
+            "members": [
+                {
+                    "model": member.model,
+                    "version": member.version,
+                    "name": member.forecaster.name,
+                    "state": member.forecaster.state(),
+                    "stage": member.stage.value,
+                    "said": dict(member.said),
+                }
+                for member in self._members.values()
+            ],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._histories = {}
+        for symbol, saved in state["histories"].items():
+            self._history(symbol).restore(saved)
+        self._weights.restore(state["weights"])
+        self._sigma.restore(state["sigma"])
+        self._said = dict(state["said"])
+        self._members = {}
+        for saved in state["members"]:
+            forecaster = build(saved["model"], saved["name"])
+            forecaster.restore(saved["state"])
+            self._members[saved["model"], saved["version"]] = Member(
+                saved["model"], saved["version"], forecaster, ModelStage(saved["stage"]), dict(saved["said"])
+            )
+
+
+def _scored(
+    model: str, version: int, stage: str, said: Mapping[str, float], seen: Mapping[str, Observation]
+) -> Iterator[ScoreItem]:
+    for symbol, observation in seen.items():
+        predicted = said.get(symbol)
+        if predicted is not None and math.isfinite(predicted):
+            yield ScoreItem(
+                symbol=symbol,
+                model=model,
+                version=version,
+                stage=stage,
+                predicted=predicted,
+                actual=observation.y,
+                error=observation.y - predicted,
+            )

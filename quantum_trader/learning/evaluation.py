@@ -1,0 +1,221 @@
+"""Evaluation: measures strategies and models on request, most urgent first, and answers each question once.
+
+Requests in, `evaluation.*` out; the measuring itself is in `subjects`. It runs on the loop, not in a thread: a review
+costs a few milliseconds, and where its answer stands among the events must not depend on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from eventbus import Event, InMemoryEventBus
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.events import (
+    Decision,
+    EvaluationCompletedEvent,
+    EvaluationFailedEvent,
+    EvaluationRequestedEvent,
+    EvaluationRetriedEvent,
+    EvaluationStartedEvent,
+    MarketBarEvent,
+    MetricRecordedEvent,
+    ModelPromotedEvent,
+    PredictionScoredEvent,
+    Purpose,
+    SessionClosedEvent,
+    StrategyCreatedEvent,
+)
+from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects, Subjects
+from quantum_trader.learning.task_queue import QueueHandler
+
+SOURCE = "evaluation"
+ATTEMPTS: Final = 3
+MODEL_LOSS: Final = "model.loss"  # a metric with labels model and version: the loss of what is no log-range forecast
+_ANSWERS_KEPT: Final = 10_000
+_NAMESPACE: Final = UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
+
+
+class EvaluationDueEvent(Decision, Event, type="evaluation.due"):
+    """One task may leave the queue. Published per request, so that all requests of a handler wait before the first runs."""
+
+    session: int
+
+
+def evaluation_id(subject_id: str, version: int, purpose: Purpose, last_session: int) -> str:
+    """The identity of a question: asked twice, it is answered once."""
+    return str(uuid5(_NAMESPACE, f"{subject_id}|{version}|{purpose.value}|{last_session}"))
+
+
+def request(
+    kind: str, subject_id: str, purpose: Purpose, first: int, last: int, *, version: int = 1, **header: Any
+) -> EvaluationRequestedEvent:
+    """A request with the identity that its content gives it. `kind` is STRATEGY or MODEL; `header` goes to the event."""
+    return EvaluationRequestedEvent.create(
+        evaluation_id=evaluation_id(subject_id, version, purpose, last),
+        subject_kind=kind,
+        subject_id=subject_id,
+        purpose=purpose,
+        first_session=max(0, first),
+        last_session=last,
+        version=version,
+        **header,
+    )
+
+
+class EvaluationHandler:
+    """Queues requests, measures, and tries a failed one again at the next session, three times in all."""
+
+    def __init__(
+        self, bus: InMemoryEventBus, queue: QueueHandler, strategies: StrategySubjects, models: ModelSubjects
+    ) -> None:
+        self._bus = bus
+        self._queue = queue
+        self._strategies = strategies
+        self._models = models
+        self._subjects: dict[str, Subjects] = {"STRATEGY": strategies, "MODEL": models}
+        self._answers: dict[str, EvaluationCompletedEvent] = {}
+        self._pending: set[str] = set()  # asked, not answered, not given up
+        self._retries: list[EvaluationRequestedEvent] = []
+        bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="evaluation.created")
+        bus.subscribe(MarketBarEvent, self.on_bar, name="evaluation.bar")
+        bus.subscribe(ModelPromotedEvent, self.on_model_promoted, name="evaluation.promoted")
+        bus.subscribe(PredictionScoredEvent, self.on_scored, name="evaluation.scored")
+        bus.subscribe(MetricRecordedEvent, self.on_metric, name="evaluation.metric")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="evaluation.closed")
+        bus.subscribe(EvaluationRequestedEvent, self.on_requested, name="evaluation.requested")
+        bus.subscribe(EvaluationDueEvent, self.on_due, name="evaluation.due")
+
+    async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
+        self._strategies.create(event.strategy_id, StrategySpec.named_params(event.family, event.params))
+
+    async def on_bar(self, event: MarketBarEvent) -> None:
+        self._strategies.bar(event.bar)
+
+    async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
+        self._models.promote(event.model_name, int(event.old_version), int(event.new_version))
+
+    async def on_scored(self, event: PredictionScoredEvent) -> None:
+        self._models.score(event.session, event.items)
+
+    async def on_metric(self, event: MetricRecordedEvent) -> None:
+        if event.metric == MODEL_LOSS:
+            self._models.loss(event.labels["model"], int(event.labels["version"]), event.session, event.value)
+
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        self._strategies.close(event.session)
+        retries, self._retries = self._retries, []
+        for task in retries:
+            await self._bus.publish(
+                EvaluationRetriedEvent(
+                    evaluation_id=task.evaluation_id,
+                    subject_id=task.subject_id,
+                    attempt=task.attempt,
+                    session=event.session,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )
+            await self._enqueue(task.model_copy(update={"timestamp": event.timestamp}), event.session)
+
+    async def on_requested(self, event: EvaluationRequestedEvent) -> None:
+        answer = self._answers.get(event.evaluation_id)
+        if answer is not None:
+            await self._bus.publish(_again(answer, event))
+        elif event.evaluation_id not in self._pending:
+            self._pending.add(event.evaluation_id)
+            await self._enqueue(event, event.last_session)
+
+    async def on_due(self, event: EvaluationDueEvent) -> None:
+        task = self._queue.take()
+        if task is not None:
+            await self._bus.publish(
+                EvaluationStartedEvent(
+                    evaluation_id=task.evaluation_id,
+                    subject_id=task.subject_id,
+                    purpose=task.purpose,
+                    attempt=task.attempt,
+                    session=event.session,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )
+            await self._queue.done(task, await self._evaluate(task, event))
+
+    async def _enqueue(self, task: EvaluationRequestedEvent, session: int) -> None:
+        await self._queue.add(task)
+        await self._bus.publish(EvaluationDueEvent(session=session, timestamp=task.timestamp, source=SOURCE))
+
+    async def _evaluate(self, task: EvaluationRequestedEvent, due: EvaluationDueEvent) -> str:
+        try:
+            measured = self._subjects[task.subject_kind].measure(task)
+        except Exception as error:  # noqa: BLE001 - a subject may raise anything; that is a fact to tell, not to die of
+            return await self._failed(task, due, error)
+        answer = EvaluationCompletedEvent(
+            evaluation_id=task.evaluation_id,
+            subject_kind=task.subject_kind,
+            subject_id=task.subject_id,
+            purpose=task.purpose,
+            verdict="PASS" if measured.verdict.passed else "FAIL",
+            metrics=measured.metrics,
+            reasons=measured.verdict.reasons,
+            session=due.session,
+            timestamp=due.timestamp,
+            source=SOURCE,
+        )
+        self._pending.discard(task.evaluation_id)
+        self._answers[task.evaluation_id] = answer
+        if len(self._answers) > _ANSWERS_KEPT:
+            del self._answers[next(iter(self._answers))]
+        await self._bus.publish(answer)
+        return answer.verdict
+
+    async def _failed(self, task: EvaluationRequestedEvent, due: EvaluationDueEvent, error: Exception) -> str:
+        will_retry = task.attempt < ATTEMPTS
+        if will_retry:
+            self._retries.append(task.model_copy(update={"attempt": task.attempt + 1}))
+        else:
+            self._pending.discard(task.evaluation_id)
+        await self._bus.publish(
+            EvaluationFailedEvent(
+                evaluation_id=task.evaluation_id,
+                subject_id=task.subject_id,
+                attempt=task.attempt,
+                error_kind=type(error).__name__,
+                message=str(error),
+                will_retry=will_retry,
+                session=due.session,
+                timestamp=due.timestamp,
+                source=SOURCE,
+            )
+        )
+        return "FAILED"
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "strategies": self._strategies.state(),
+            "models": self._models.state(),
+            "queue": self._queue.state(),
+            "answers": [answer.model_dump(mode="json") for answer in self._answers.values()],
+            "pending": sorted(self._pending),
+            "retries": [task.model_dump(mode="json") for task in self._retries],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._strategies.restore(state["strategies"])
+        self._models.restore(state["models"])
+        self._queue.restore(state["queue"])
+        answers = map(EvaluationCompletedEvent.model_validate, state["answers"])
+        self._answers = {answer.evaluation_id: answer for answer in answers}
+        self._pending = set(state["pending"])
+        self._retries = [EvaluationRequestedEvent.model_validate(task) for task in state["retries"]]
+
+
+def _again(answer: EvaluationCompletedEvent, asked: EvaluationRequestedEvent) -> EvaluationCompletedEvent:
+    """The same answer as a new event, caused by whoever asked again."""
+    header = {"event_id", "causation_id", "correlation_id", "timestamp"}
+    same = {name: getattr(answer, name) for name in type(answer).model_fields if name not in header}
+    return EvaluationCompletedEvent(**same, timestamp=asked.timestamp)

@@ -1,0 +1,236 @@
+"""Registry: every version of every strategy, model, policy and set of limits, append-only in SQLite.
+
+A write tells `registry.updated`, and caches drop what they hold. A version is never changed: what moves on is its stage,
+and that is kept as a history of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from eventbus import InMemoryEventBus
+from quantum_trader.events import (
+    ControlLimitsUpdatedEvent,
+    PolicyUpdatedEvent,
+    RegistryUpdatedEvent,
+    SessionClosedEvent,
+    StrategyCreatedEvent,
+    StrategyPromotedEvent,
+)
+from quantum_trader.model import StrategyLifecycle
+
+SOURCE = "registry"
+STRATEGY: Final = "STRATEGY"
+MODEL: Final = "MODEL"
+POLICY: Final = "POLICY"
+LIMITS: Final = "LIMITS"
+KINDS: Final = (STRATEGY, MODEL, POLICY, LIMITS)
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS versions (
+    kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, payload_json TEXT NOT NULL,
+    sha256 TEXT NOT NULL, created_session INTEGER NOT NULL, PRIMARY KEY (kind, id, version)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stages (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+    stage TEXT NOT NULL, session INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS stages_of ON stages (kind, id, version);
+"""
+_SELECT: Final = """
+SELECT v.version, v.payload_json, v.sha256, v.created_session,
+       (SELECT stage FROM stages s WHERE s.kind = v.kind AND s.id = v.id AND s.version = v.version
+        ORDER BY number DESC LIMIT 1)
+FROM versions v WHERE v.kind = ? AND v.id = ?
+"""
+
+
+class NotRegistered(LookupError):
+    """There is no such version. The message names kind, id and version; register it first."""
+
+    def __init__(self, kind: str, id_: str, version: int | None) -> None:
+        wanted = "any version" if version is None else f"version {version}"
+        super().__init__(f"{kind} {id_}: {wanted} is not registered; register it first")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version. `payload` is plain JSON, `sha256` its digest, `stage` the last one recorded, "" if none was."""
+
+    kind: str
+    id: str
+    version: int
+    payload: Mapping[str, Any]
+    sha256: str
+    created_session: int
+    stage: str
+
+
+class Registry:
+    """The store. `path` is a file, made when missing, or ":memory:"; one process at a time writes it."""
+
+    def __init__(self, bus: InMemoryEventBus, path: str | Path = ":memory:") -> None:
+        self._bus = bus
+        self._db = sqlite3.connect(path, isolation_level=None)
+        # The journal is the truth: what a power cut takes from here is written again when it is replayed.
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="registry.strategy_created")
+        bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="registry.strategy_promoted")
+        bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="registry.policy")
+        bus.subscribe(ControlLimitsUpdatedEvent, self.on_limits_updated, name="registry.limits")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing can be read or written after."""
+        self._db.close()
+
+    async def put(
+        self, kind: str, id_: str, payload: Mapping[str, Any], *, session: int, at: datetime, stage: str = ""
+    ) -> int:
+        """A new version holding `payload`; returns its number, counted from 1 for each id.
+
+        The same payload in the same session makes no new one: registering twice is registering once, as a replay does.
+        """
+        text = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        sha256 = hashlib.sha256(text.encode()).hexdigest()
+        same = self._db.execute(
+            "SELECT version FROM versions WHERE kind = ? AND id = ? AND sha256 = ? AND created_session = ?",
+            (kind, id_, sha256, session),
+        ).fetchone()
+        if same is not None:
+            return int(same[0])
+        version = self.latest_version(kind, id_) + 1
+        self._db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (kind, id_, version, text, sha256, session))
+        if stage:
+            self._add_stage(kind, id_, version, stage, session)
+        await self._tell(kind, id_, version, "PUT", at)
+        return version
+
+    async def set_stage(self, kind: str, id_: str, version: int, stage: str, *, session: int, at: datetime) -> None:
+        """Record that a version is in `stage` from `session` on. Raises NotRegistered."""
+        self._read(kind, id_, version)
+        if (version, stage, session) in self.stages(kind, id_):
+            return
+        self._add_stage(kind, id_, version, stage, session)
+        await self._tell(kind, id_, version, "STAGE", at)
+
+    def get(self, kind: str, id_: str, version: int | None = None) -> Entry:
+        """One version, the newest when none is named. Raises NotRegistered."""
+        wanted = version if version is not None else self.latest_version(kind, id_)
+        if not wanted:
+            raise NotRegistered(kind, id_, version)
+        return self._read(kind, id_, wanted)
+
+    def latest_version(self, kind: str, id_: str) -> int:
+        """Number of the newest version, 0 when there is none."""
+        found = self._db.execute("SELECT max(version) FROM versions WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
+        return int(found[0] or 0)
+
+    def ids(self, kind: str) -> tuple[str, ...]:
+        """Everything registered of a kind, sorted."""
+        rows = self._db.execute("SELECT DISTINCT id FROM versions WHERE kind = ? ORDER BY id", (kind,))
+        return tuple(row[0] for row in rows)
+
+    def stages(self, kind: str, id_: str) -> tuple[tuple[int, str, int], ...]:
+        """The history of an id's stages as (version, stage, session), oldest first."""
+        rows = self._db.execute(
+            "SELECT version, stage, session FROM stages WHERE kind = ? AND id = ? ORDER BY number", (kind, id_)
+        )
+        return tuple((row[0], row[1], row[2]) for row in rows)
+
+    async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
+        payload = {
+            "family": event.family,
+            "params": dict(event.params),
+            "parents": list(event.parents),
+            "trial_no": event.trial_no,
+        }
+        stage = StrategyLifecycle.BACKTEST.value
+        await self.put(STRATEGY, event.strategy_id, payload, session=0, at=event.timestamp, stage=stage)
+
+    async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
+        version = self.latest_version(STRATEGY, event.strategy_id)
+        stage = event.to_stage.value
+        await self.set_stage(STRATEGY, event.strategy_id, version, stage, session=event.session, at=event.timestamp)
+
+    async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
+        await self.put(POLICY, "policy", _plain(event), session=event.session, at=event.timestamp)
+
+    async def on_limits_updated(self, event: ControlLimitsUpdatedEvent) -> None:
+        await self.put(
+            LIMITS, event.chart or str(event.characteristic_id), _plain(event), session=0, at=event.timestamp
+        )
+
+    def _add_stage(self, kind: str, id_: str, version: int, stage: str, session: int) -> None:
+        self._db.execute(
+            "INSERT INTO stages (kind, id, version, stage, session) VALUES (?, ?, ?, ?, ?)",
+            (kind, id_, version, stage, session),
+        )
+
+    def _read(self, kind: str, id_: str, version: int) -> Entry:
+        row = self._db.execute(f"{_SELECT} AND v.version = ?", (kind, id_, version)).fetchone()
+        if row is None:
+            raise NotRegistered(kind, id_, version)
+        return Entry(kind, id_, row[0], json.loads(row[1]), row[2], row[3], row[4] or "")
+
+    async def _tell(self, kind: str, id_: str, version: int, op: str, at: datetime) -> None:
+        await self._bus.publish(
+            RegistryUpdatedEvent(kind=kind, id=id_, version=version, op=op, timestamp=at, source=SOURCE)
+        )
+
+
+class CachingRegistry:
+    """Reads through a cache. An entry is dropped when an update is announced, and once a session its version is checked
+    against the store, so that a missed announcement costs a stale read of one session at most."""
+
+    def __init__(self, bus: InMemoryEventBus, registry: Registry) -> None:
+        self._registry = registry
+        self._newest: dict[tuple[str, str], Entry] = {}
+        self._checked: set[tuple[str, str]] = set()  # against the store, in this session
+        self.reads = 0  # of the store
+        bus.subscribe(RegistryUpdatedEvent, self.on_updated, name="registry_cache.updated")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="registry_cache.closed")
+
+    def get(self, kind: str, id_: str, version: int | None = None) -> Entry:
+        """As `Registry.get`: never older than what was announced, never another version than the one named."""
+        key = (kind, id_)
+        held = self._newest.get(key)
+        if held is not None and version == held.version:
+            return held
+        if version is not None:
+            self.reads += 1
+            return self._registry.get(kind, id_, version)
+        if held is not None and (key in self._checked or self._registry.latest_version(kind, id_) == held.version):
+            self._checked.add(key)
+            return held
+        self.reads += 1
+        entry = self._newest[key] = self._registry.get(kind, id_)
+        self._checked.add(key)
+        return entry
+
+    async def on_updated(self, event: RegistryUpdatedEvent) -> None:
+        self._newest.pop((event.kind, event.id), None)
+
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        self._checked.clear()
+
+
+def _plain(event: PolicyUpdatedEvent | ControlLimitsUpdatedEvent) -> dict[str, Any]:
+    return event.model_dump(mode="json", include=set(type(event).__event__.fields))

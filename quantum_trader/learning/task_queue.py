@@ -1,0 +1,133 @@
+"""Task queue: what waits to be evaluated, the most urgent first, and how long it waited and ran.
+
+Order is a decision and depends on nothing but the tasks; times are told in `queue.*` for people and charts, never used.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from typing import Any, Final
+
+from eventbus import Clock, InMemoryEventBus, SystemClock
+from quantum_trader.events import (
+    EvaluationRequestedEvent,
+    MetricRecordedEvent,
+    Purpose,
+    QueueTaskAddedEvent,
+    QueueTaskProcessedEvent,
+)
+
+SOURCE = "queue"
+EVALUATIONS: Final = "evaluations"
+URGENCY: Final = {purpose: at for at, purpose in enumerate(Purpose)}  # the enum is written in this order
+
+
+class QueueHandler:
+    """Tasks by urgency of purpose, equals in the order they came. `clock` only measures."""
+
+    def __init__(self, bus: InMemoryEventBus, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
+        self._bus = bus
+        self._name = name
+        self._clock = clock or SystemClock()
+        self._heap: list[tuple[int, int, EvaluationRequestedEvent]] = []
+        self._count = 0
+        self._added_ns: dict[str, int] = {}
+        self._taken_ns: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    async def add(self, task: EvaluationRequestedEvent) -> None:
+        """Let a task wait for its turn."""
+        heapq.heappush(self._heap, (URGENCY[task.purpose], self._count, task))
+        self._count += 1
+        self._added_ns[task.evaluation_id] = self._clock.monotonic_ns()
+        await self._bus.publish(
+            QueueTaskAddedEvent(
+                queue=self._name,
+                task_id=task.evaluation_id,
+                depth=len(self._heap),
+                timestamp=task.timestamp,
+                source=SOURCE,
+            )
+        )
+
+    def take(self) -> EvaluationRequestedEvent | None:
+        """The most urgent task, None when nothing waits."""
+        if not self._heap:
+            return None
+        task = heapq.heappop(self._heap)[2]
+        self._taken_ns[task.evaluation_id] = self._clock.monotonic_ns()
+        return task
+
+    async def done(self, task: EvaluationRequestedEvent, outcome: str) -> None:
+        """Tell what became of a task taken before."""
+        now = self._clock.monotonic_ns()
+        taken = self._taken_ns.pop(task.evaluation_id, now)
+        added = self._added_ns.pop(task.evaluation_id, taken)
+        await self._bus.publish(
+            QueueTaskProcessedEvent(
+                queue=self._name,
+                task_id=task.evaluation_id,
+                outcome=outcome,
+                wait_ms=(taken - added) / 1e6,
+                run_ms=(now - taken) / 1e6,
+                timestamp=task.timestamp,
+                source=SOURCE,
+            )
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values; times start anew."""
+        return {
+            "waiting": [
+                [urgency, number, task.model_dump(mode="json")] for urgency, number, task in sorted(self._heap)
+            ],
+            "count": self._count,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._heap = [
+            (urgency, number, EvaluationRequestedEvent.model_validate(task))
+            for urgency, number, task in state["waiting"]
+        ]
+        self._count = state["count"]
+
+
+class MonitoringHandler:
+    """Turns what the queue tells into metrics by the wall clock, for the metrics logger and the charts of operations."""
+
+    def __init__(self, bus: InMemoryEventBus) -> None:
+        self._bus = bus
+        bus.subscribe(QueueTaskAddedEvent, self.on_added, name="monitoring.added")
+        bus.subscribe(QueueTaskProcessedEvent, self.on_processed, name="monitoring.processed")
+
+    async def on_added(self, event: QueueTaskAddedEvent) -> None:
+        await self._record(event, "queue.depth", float(event.depth), "tasks", {"queue": event.queue})
+
+    async def on_processed(self, event: QueueTaskProcessedEvent) -> None:
+        labels = {"queue": event.queue, "outcome": event.outcome}
+        await self._record(event, "queue.wait_ms", event.wait_ms, "ms", labels)
+        await self._record(event, "queue.run_ms", event.run_ms, "ms", labels)
+
+    async def _record(
+        self,
+        event: QueueTaskAddedEvent | QueueTaskProcessedEvent,
+        metric: str,
+        value: float,
+        unit: str,
+        labels: Mapping[str, str],
+    ) -> None:
+        await self._bus.publish(
+            MetricRecordedEvent(
+                metric=metric,
+                value=value,
+                unit=unit,
+                labels=labels,
+                clock="wall",
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )

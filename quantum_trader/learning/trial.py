@@ -1,0 +1,151 @@
+"""Trial: what a strategy would have earned on stored bars, with the executor's own fill code.
+
+An account of its own per strategy: a fixed share of its equity per symbol, decided at the close, filled at the next open
+at the venue's costs, no protective stops. It goes on bar by bar, so a review costs only the sessions since the one before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from quantum_trader.alpha.families import Machine, StrategySpec
+from quantum_trader.execution.fills import Costs, fill_at_open, notional
+from quantum_trader.learning.snapshot import reinstate, snapshot
+from quantum_trader.market.calendar import SessionBars
+from quantum_trader.model import Bar, Side
+
+START: Final = 1_000_000.0  # account currency; gates look at ratios only
+KEPT: Final = 800  # sessions of equity and trades; the longest window is 504
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTrade:
+    """A position from entry to exit; `profit` after fees, in account currency."""
+
+    opened: int  # session of the first fill
+    closed: int
+    profit: float
+
+
+@dataclass(slots=True)
+class _Cell:
+    machine: Machine
+    close: float = 0.0
+    target: int | None = None
+    qty: int = 0
+    paid: float = 0.0  # for the shares held, fees included, less what partial exits brought
+    opened: int = 0
+    order: int = 0  # shares to buy (above 0) or sell at the next open
+
+
+class Trial:
+    """One strategy on every symbol. Feed it every session once, in order."""
+
+    def __init__(self, spec: StrategySpec, costs: Costs, *, weight: float) -> None:
+        self.spec = spec
+        self._costs = costs
+        self._weight = weight
+        self._cash = START
+        self._cells: dict[str, _Cell] = {}  # in sorted order, for sums that do not depend on listing dates
+        self._equity: deque[tuple[int, float]] = deque(maxlen=KEPT)
+        self._trades: deque[ClosedTrade] = deque()
+        self.through = -1  # the last session taken
+
+    def take(self, group: SessionBars) -> None:
+        """Fill what was decided before, then decide on the closes of this session."""
+        for bar in group.bars:
+            cell = self._cells.get(bar.symbol)
+            if cell is None:
+                cell = _Cell(self.spec.machine())
+                self._cells = dict(sorted({**self._cells, bar.symbol: cell}.items()))
+            if cell.order:
+                self._fill(cell, bar)
+            cell.close = bar.close
+            cell.target = cell.machine.update(bar)
+        equity = self._cash
+        for cell in self._cells.values():
+            equity += cell.qty * cell.close
+        for cell in self._cells.values():
+            cell.order = self._wanted(cell, equity)
+        self._equity.append((group.session, equity))
+        self.through = group.session
+        while self._trades and self._trades[0].closed <= group.session - KEPT:
+            self._trades.popleft()
+
+    def returns(self, first: int, last: int) -> list[float]:
+        """Returns of the sessions `first`..`last`; that of the very first session is unknown and left out."""
+        found, before = [], None
+        for session, equity in self._equity:
+            if before is not None and first <= session <= last:
+                found.append(equity / before - 1)
+            before = equity
+        return found
+
+    def equity(self, first: int, last: int) -> list[float]:
+        """Equity at the closes of `first`..`last`, and before them that of the close before if it is known."""
+        return [equity for session, equity in self._equity if first - 1 <= session <= last]
+
+    def trades(self, first: int, last: int) -> list[ClosedTrade]:
+        """Trades opened and closed within `first`..`last`: what was earned before a window does not count in it."""
+        return [trade for trade in self._trades if first <= trade.opened and trade.closed <= last]
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values; spec and costs are given."""
+        return {
+            "cash": self._cash,
+            "cells": {
+                symbol: {
+                    "machine": snapshot(cell.machine),
+                    "rest": [cell.close, cell.target, cell.qty, cell.paid, cell.opened, cell.order],
+                }
+                for symbol, cell in self._cells.items()
+            },
+            "equity": [list(point) for point in self._equity],
+            "trades": [list(astuple(trade)) for trade in self._trades],
+            "through": self.through,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._cash = state["cash"]
+        self._cells = {}
+        for symbol, saved in state["cells"].items():
+            machine = self.spec.machine()
+            reinstate(machine, saved["machine"])
+            self._cells[symbol] = _Cell(machine, *saved["rest"])
+        self._equity = deque(((session, equity) for session, equity in state["equity"]), maxlen=KEPT)
+        self._trades = deque(ClosedTrade(*trade) for trade in state["trades"])
+        self.through = state["through"]
+
+    def _wanted(self, cell: _Cell, equity: float) -> int:
+        if cell.target and not cell.qty:
+            return max(0, int(self._weight * equity / cell.close))
+        return -cell.qty if not cell.target else 0
+
+    def _fill(self, cell: _Cell, bar: Bar) -> None:
+        buys = cell.order > 0
+        cash = Decimal(repr(round(self._cash, 6))) if buys else None
+        done = fill_at_open(bar, Side.BUY if buys else Side.SELL, abs(cell.order), self._costs, cash=cash)
+        if done is None:
+            return
+        value, fee = float(notional(done.qty, done.price)), float(done.fee)
+        if buys:
+            cell.qty, cell.paid, cell.opened = done.qty, value + fee, bar.session
+            self._cash -= value + fee
+            return
+        self._cash += value - fee
+        cell.qty -= done.qty
+        cell.paid -= value - fee
+        if not cell.qty:
+            self._trades.append(ClosedTrade(cell.opened, bar.session, -cell.paid))
+
+
+def run(trial: Trial, sessions: Iterable[SessionBars]) -> None:
+    """Take every session that `trial` has not seen yet."""
+    for group in sessions:
+        if group.session > trial.through:
+            trial.take(group)
