@@ -50,7 +50,7 @@ from eventbus.stream import Stream
 from eventbus.subscription import Subscription, title_of
 
 HOP_LIMIT = 32
-_PLAIN = frozenset({Kind.EVENT, Kind.EXECUTION, Kind.CONTROL})  # lossless, nothing expires
+_PLAIN = frozenset(set(Kind) - {Kind.QUOTE})  # lossless
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[..., Any]
