@@ -43,6 +43,7 @@ BYTES_PER_PAGE = 2_500  # of records, as a page is seldom full
 LOG_CEILING_PAGES = 6_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
 LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
 
+OLDEST_SQLITE = (3, 37, 0)  # strict tables; RETURNING is older
 # From which version to which two connections that write or checkpoint at once can damage a file; ours is only ever one.
 WAL_RESET_BUG = ((3, 7, 0), (3, 51, 3))
 
@@ -91,6 +92,9 @@ class JournalFile:
 
     def open(self) -> None:
         """Take the file. Raises `JournalInUse`, `JournalDamaged`, `JournalUnavailable`."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            oldest = ".".join(map(str, OLDEST_SQLITE))
+            raise JournalUnavailable(str(self.path), f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is needed")
         self._open(self._guard.acquire(_process_name()))
         if WAL_RESET_BUG[0] <= sqlite3.sqlite_version_info < WAL_RESET_BUG[1]:
             log.info("sqlite is safe with one writer only", extra={"version": sqlite3.sqlite_version})

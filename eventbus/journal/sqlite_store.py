@@ -1,18 +1,17 @@
-"""Changing a journal file: every INSERT and DELETE, in transactions that end in a new seal.
+"""Changing a journal file: records, cursors and retention, in transactions that end in a new seal.
 
 Plain synchronous code on one connection; the writer thread calls it. Knows nothing of threads, loops or locks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eventbus.errors import IdConflict, JournalInUse, OffsetGone
 from eventbus.journal.base import (
     RETAINED,
-    TEXT_CAP,
     Append,
     Appended,
     Cursor,
@@ -23,15 +22,13 @@ from eventbus.journal.base import (
     Status,
 )
 from eventbus.journal.cursor import GroupProgress
-from eventbus.journal.integrity import Column, Seal, pack, row_crc
-from eventbus.journal.sqlite_reads import Reads
+from eventbus.journal.integrity import Seal, pack
 from eventbus.journal.sqlite_schema import Database
+from eventbus.journal.sqlite_tables import SmallTables
 
 TRIM_CHUNK = 5_000  # records removed per transaction, so that nobody waits long behind it
 _ID_CHUNK = 500
 
-# Rows per INSERT: each statement gives up the interpreter lock once, and a busy loop takes its time to give it back.
-_ROW_COUNTS = (100, 10, 1)
 _STATUSES = frozenset(Status)
 
 
@@ -48,7 +45,7 @@ class Counters:
     checkpoints: int = 0
 
 
-class Store(Reads):
+class Store(SmallTables):
     """One open journal file: `begin()`, any changes, `write()`, then `commit_written()`; or `abandon()`."""
 
     def __init__(self, db: Database, path: Path, token: str, counters: Counters, *, keep_outcomes: bool = True) -> None:
@@ -72,6 +69,11 @@ class Store(Reads):
         self._changed = False
 
     # --- transactions -----------------------------------------------------------------------------------------------
+
+    def claim(self, process: str) -> None:
+        """Name this writer in the file. A second one, whatever became of the lock, is then noticed by `begin()`."""
+        self._db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?)", (self._token, process))
+        self.is_claimed = True
 
     def begin(self) -> None:
         """Begin a transaction. Raises `JournalInUse` if another writer took the file, whatever became of the lock."""
@@ -316,99 +318,3 @@ class Store(Reads):
     def _touch(self, group: str) -> None:
         self._touched.add(group)
         self._changed = True
-
-    # --- what is kept beside the records ----------------------------------------------------------------------------
-
-    def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> list[int]:
-        """See `Journal.add_dead_letters`. Reason and error are cut to `TEXT_CAP`."""
-        ids = self._new_ids("dead_letters", len(letters))
-        for id_, letter in zip(ids, letters, strict=True):
-            capped = letter._replace(reason=_capped(letter.reason), error=_capped(letter.error))
-            self._put("dead_letters", (id_, *capped, 0))
-        return ids
-
-    def mark_redriven(self, ids: Sequence[int]) -> int:
-        """See `Journal.mark_redriven`."""
-        marked = 0
-        for id_ in ids:
-            row = self._one("SELECT * FROM dead_letters WHERE id = ? AND redriven = 0", (id_,))
-            if row is not None:
-                self._put("dead_letters", (*row[:-2], 1), "id = ?", (id_,))
-                marked += 1
-        return marked
-
-    def purge_dead_letters(self, ids: Sequence[int] | None) -> int:
-        """See `Journal.purge_dead_letters`."""
-        if ids is None:
-            return self._remove("dead_letters", "TRUE", ())
-        return sum(self._remove("dead_letters", "id = ?", (id_,)) for id_ in ids)
-
-    def add_quarantined(self, items: Sequence[NewQuarantined]) -> list[int]:
-        """See `Journal.add_quarantined`."""
-        ids = self._new_ids("quarantine", len(items))
-        for id_, item in zip(ids, items, strict=True):
-            self._put("quarantine", (id_, *item._replace(reason=_capped(item.reason))))
-        return ids
-
-    def set_values(self, space: str, values: Mapping[str, bytes | None]) -> None:
-        """See `Journal.set_values`."""
-        for name, value in values.items():
-            if value is None:
-                self._remove("small_values", "space = ? AND name = ?", (space, name))
-            else:
-                self._put("small_values", (space, name, value), "space = ? AND name = ?", (space, name))
-
-    def adopt(self, table: str, columns: Sequence[Column]) -> None:
-        """Take over a row of a small table from another file."""
-        self._put(table, columns)
-
-    def claim(self, process: str) -> None:
-        """Name this writer in the file. A second one, whatever became of the lock, is then noticed by `begin()`."""
-        self._db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?, ?)", (self._token, process))
-        self.is_claimed = True
-
-    # --- helpers ----------------------------------------------------------------------------------------------------
-
-    def _new_ids(self, table: str, count: int) -> list[int]:
-        if not count:
-            return []
-        first = 1 + (self._one(f"SELECT max(id) FROM {table}")[0] or 0)
-        return list(range(first, first + count))
-
-    def _put(
-        self, table: str, columns: Iterable[Column], where: str | None = None, parameters: Sequence[Column] = ()
-    ) -> None:
-        """Write a row of a small table, in place of the one that `where` finds, and account for it in the ledger."""
-        if where is not None:
-            self._remove(table, where, parameters)
-        # An enum member is stored as plain text, and has to be checked as such.
-        row = [str(column) if isinstance(column, str) else column for column in columns]
-        crc = row_crc(table, row)
-        self._insert(table, len(row) + 1, [*row, crc])
-        self._ledger ^= crc
-        self._changed = True
-
-    def _remove(self, table: str, where: str, parameters: Sequence[Column]) -> int:
-        rows = self._all(f"DELETE FROM {table} WHERE {where} RETURNING crc", parameters)
-        for (crc,) in rows:
-            self._ledger ^= crc
-        self._changed |= bool(rows)
-        return len(rows)
-
-    def _insert(self, table: str, width: int, parameters: list[Column]) -> None:
-        """Insert rows given as one flat list, in as few statements as few shapes of statement allow."""
-        verb = "INSERT OR REPLACE" if table == "outcomes" else "INSERT"
-        place = f"({', '.join('?' * width)})"
-        at = 0
-        for rows in _ROW_COUNTS:
-            step = rows * width
-            if len(parameters) - at < step:
-                continue
-            statement = f"{verb} INTO {table} VALUES {', '.join([place] * rows)}"
-            for begin in range(at, len(parameters) - step + 1, step):
-                self._db.execute(statement, parameters[begin : begin + step])
-                at = begin + step
-
-
-def _capped(text: str) -> str:
-    return text.encode("utf-8", "replace")[:TEXT_CAP].decode("utf-8", "ignore")

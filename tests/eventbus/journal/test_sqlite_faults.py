@@ -97,6 +97,20 @@ async def test_a_full_disk_refuses_until_there_is_room(path: Path) -> None:
     await journal.close()
 
 
+async def test_what_was_accepted_can_be_read_on_a_full_disk(path: Path, disk: CrashDisk) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.append(items(1, 3))
+    disk.gate = Failing("write", "", apsw.SQLITE_FULL, times=10_000)
+    journal = SqliteJournal(path, connect=disk.connect)
+    await journal.open()
+    assert offsets(await journal.read(0)) == [1, 2, 3]
+    with pytest.raises(JournalUnavailable, match="the disk is full"):
+        await journal.append([item(4)])
+    disk.gate = Failing("none", "", apsw.SQLITE_FULL)
+    assert await journal.append([item(4)]) == [Appended(4)]
+    await journal.close()
+
+
 @pytest.mark.parametrize("spare", range(6))
 async def test_a_full_log_leaves_no_part_of_a_batch(journal: SqliteJournal, disk: CrashDisk, spare: int) -> None:
     disk.gate = Failing("write", "-wal", apsw.SQLITE_FULL, spare=spare)
