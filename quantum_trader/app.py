@@ -16,6 +16,7 @@ from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
+from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
 from quantum_trader.config import Config, ConfigError, ModeConfig
 from quantum_trader.control.balancer import PortfolioBalancer
@@ -33,17 +34,27 @@ from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
-from quantum_trader.learning.ensemble import EnsembleManager, Member
-from quantum_trader.learning.forecast import MovingAverage
-from quantum_trader.learning.generator import Candidate, SeedPlanter
-from quantum_trader.learning.lifecycle import ModelStage
+from quantum_trader.learning.ensemble import EnsembleManager
+from quantum_trader.learning.evaluation import EvaluationHandler
+from quantum_trader.learning.generator import StrategyGenerator
+from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
+from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.registry import CachingRegistry, Registry
+from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.model import HealthStatus, RiskMode
+from quantum_trader.monitoring.alerts import AlertManager
+from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic
+from quantum_trader.monitoring.control_limits import ControlLimitService
 from quantum_trader.monitoring.digest import ReplayDigest
+from quantum_trader.monitoring.health import SystemHealthMonitor
+from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
+from quantum_trader.monitoring.spc_engine import SpcEngine
 from quantum_trader.session import SessionClock
 
 QUEUE_SIZE = 100_000
@@ -95,6 +106,11 @@ class TradingSystem:
     guard: RiskGuard
     runtime: StrategyRuntimeEngine
     kill_switch: KillSwitch
+    spc: SpcEngine
+    health: SystemHealthMonitor
+    alerts: AlertManager
+    registry: Registry
+    generator: StrategyGenerator | None  # None when the roster is fixed
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
 
@@ -121,6 +137,10 @@ class TradingSystem:
         await self.bus.publish(completed)
         await self.bus.drain()
         return completed
+
+    def close(self) -> None:
+        """Close what the components hold open."""
+        self.registry.close()
 
     def _started(self) -> RunStartedEvent:
         first = next(iter(self.feed), None)
@@ -150,9 +170,11 @@ def build(
     cash = config.app.cash
     kill_switch = KillSwitch(bus)
     runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
-    SeedPlanter(bus, seeds(config), all_live=config.strategies.all_live)
     _build_ranker(bus, config)
-    EnsembleManager(bus, _members(), half_life=config.models.half_life)
+    registry = Registry(bus)
+    EnsembleManager(bus, CachingRegistry(bus, registry), half_life=config.models.half_life)
+    ContinuousLearningManager(bus, registry, config.models)
+    generator = _build_evaluation(bus, config, costs)
     controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
     balancer = PortfolioBalancer(bus, sizing_rules(config))
@@ -174,6 +196,8 @@ def build(
         PaperVenue(costs, cash=cash, time_to_live=execution.time_to_live, delist_after=execution.delist_after),
     )
     PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
+    spc = _build_charts(bus, config)
+    health = SystemHealthMonitor(bus, health_limits(config))
     record = RunRecord(cash=cash, universe_size=len(feed.symbols))
     record.attach(bus)
     return TradingSystem(
@@ -188,6 +212,11 @@ def build(
         guard=guard,
         runtime=runtime,
         kill_switch=kill_switch,
+        spc=spc,
+        health=health,
+        alerts=AlertManager(bus),
+        registry=registry,
+        generator=generator,
         data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
         run_id=f"run-{config.sha256()[:12]}-{config.app.seed}",
     )
@@ -207,9 +236,26 @@ def _build_ranker(bus: InMemoryEventBus, config: Config) -> None:
     )
 
 
-def _members() -> dict[str, Member]:
-    first = MovingAverage()
-    return {first.name: Member(first, stage=ModelStage.LIVE)}
+def _build_evaluation(bus: InMemoryEventBus, config: Config, costs: Costs) -> StrategyGenerator | None:
+    """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
+    models = config.models
+    gate = ModelGate(
+        sessions=models.gate_sessions,
+        p=models.gate_p,
+        mse_ratio=models.gate_mse_ratio,
+        quiet_sessions=models.gate_quiet_sessions,
+        patience=models.gate_patience,
+        rollback_sessions=models.rollback_sessions,
+    )
+    gates = StrategyGates(**config.strategies.gates.model_dump())
+    subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates)
+    EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
+    MonitoringHandler(bus)
+    specs = seeds(config)
+    if config.strategies.all_live:
+        FixedRoster(bus, specs)
+        return None
+    return StrategyGenerator(bus, config.strategies, seed=config.app.seed)
 
 
 def costs_of(config: Config) -> Costs:
@@ -227,17 +273,16 @@ def costs_of(config: Config) -> Costs:
         raise ConfigError("execution.toml", "execution", str(cause), remedy="correct the values") from cause
 
 
-def seeds(config: Config) -> list[Candidate]:
+def seeds(config: Config) -> list[StrategySpec]:
     """The seed population. Raises `ConfigError` for a family or parameter that cannot be used."""
     found = []
     for number, seed in enumerate(config.strategies.seeds):
         try:
-            spec = StrategySpec(seed.family, tuple(seed.params))
+            found.append(StrategySpec(seed.family, tuple(seed.params)))
         except ValueError as cause:
             raise ConfigError(
                 "strategies.toml", f"strategies.seeds.{number}", str(cause), remedy="correct the seed"
             ) from cause
-        found.append(Candidate(spec.strategy_id, spec.family, spec.named))
     return found
 
 
@@ -286,6 +331,31 @@ def controller_settings(config: Config) -> ControllerSettings:
     )
 
 
+def _build_charts(bus: InMemoryEventBus, config: Config) -> SpcEngine:
+    """The control charts. Raises `ConfigError` for one that cannot be drawn."""
+    charts = config.spc.charts if config.spc.enabled else {}
+    try:
+        Characteristics(bus, {name: chart.model_dump() for name, chart in charts.items()})
+    except UnusableCharacteristic as cause:
+        raise ConfigError("spc.toml", "spc.charts", str(cause), remedy="correct the chart") from cause
+    engine = SpcEngine(bus)
+    ControlLimitService(bus, engine)
+    return engine
+
+
+def health_limits(config: Config) -> HealthLimits:
+    """When components count as degraded; drawdowns as fractions of the maximal one become fractions of equity."""
+    health, most = config.health, config.risk.max_drawdown
+    return HealthLimits(
+        window=health.window,
+        degraded_drawdown=health.degraded_drawdown * most,
+        critical_drawdown=health.critical_drawdown * most,
+        warnings=health.warnings,
+        critical_charts=health.critical_charts,
+        heartbeat_sessions=health.heartbeat_sessions,
+    )
+
+
 def _values(mode: ModeConfig) -> PolicyValues:
     return PolicyValues(**mode.model_dump())
 
@@ -294,8 +364,11 @@ async def replay(config: Config, feed: Feed, *, speed: float = 0.0) -> tuple[Tra
     """Build a system on a bus of its own, run it to the end, close the bus."""
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
     system = build(bus, config, feed)
-    async with bus:
-        completed = await system.run(speed=speed)
+    try:
+        async with bus:
+            completed = await system.run(speed=speed)
+    finally:
+        system.close()
     return system, completed
 
 

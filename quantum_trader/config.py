@@ -253,8 +253,9 @@ class ChartConfig(Section):
 
 
 class SpcConfig(Section):
-    """The control charts of the product."""
+    """The control charts of the product, by name. `enabled = false` keeps none."""
 
+    enabled: bool = True
     charts: Mapping[str, ChartConfig] = Field(
         default_factory=lambda: {
             "pred.log_range": ChartConfig(type="imr", baseline=250, rebase=250, rules=(1, 2, 5, 6)),

@@ -10,7 +10,7 @@ digest is made of them. An `Operation` event tells how a run was carried out (wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -158,7 +158,7 @@ class SignalsGeneratedEvent(Decision, Event, type="signals.generated", kind=Kind
 class OpportunitiesUpdatedEvent(Decision, Event, type="opportunities.updated"):
     """The ranking of symbols, effective from `effective_session` on. Scores are 0..1, best first in `top_symbols`."""
 
-    top_symbols: tuple[str, ...]
+    top_symbols: Sequence[str]
     scores: Mapping[str, float]
     criteria: Mapping[str, Any] = Field(default_factory=dict)
     excluded_count: int = 0
@@ -199,7 +199,7 @@ class PolicyUpdatedEvent(Decision, Event, type="policy.updated", kind=Kind.CONTR
     """The meta strategy controller chose a new risk posture. Fractions are of equity."""
 
     risk_mode: RiskMode
-    allowed_strategies: tuple[str, ...]
+    allowed_strategies: Sequence[str]
     global_min_confidence: Fraction
     max_risk_per_trade: Fraction
     max_positions: Annotated[int, Field(ge=0)]  # symbols

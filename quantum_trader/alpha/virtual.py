@@ -6,7 +6,7 @@ spread. Its returns are where confidence comes from. Floats: nothing is booked h
 
 from __future__ import annotations
 
-from collections import deque
+import numpy as np
 
 from quantum_trader.learning.statistics import probabilistic_sharpe
 
@@ -21,7 +21,9 @@ class VirtualAccount:
         self._equity = 1.0
         self._shares: dict[str, float] = {}
         self._closes: dict[str, float] = {}
-        self._returns: deque[float] = deque(maxlen=window)
+        self._window = window
+        self._returns = np.zeros(2 * window)  # the newest are the last of the first `_count`: no copy to look at them
+        self._count = 0
         self._confidence: float | None = None
 
     def open(self, symbol: str, price: float, target: int) -> None:
@@ -45,8 +47,8 @@ class VirtualAccount:
             equity += shares * self._closes[symbol]
         change = equity / self._equity - 1.0
         self._equity = equity
-        self._returns.append(change)
         self._confidence = None
+        self._remember(change)
         return change
 
     @property
@@ -57,5 +59,13 @@ class VirtualAccount:
     def confidence(self) -> float:
         """PSR(0) of the returns in the window: the probability that the true Sharpe ratio is positive."""
         if self._confidence is None:
-            self._confidence = probabilistic_sharpe(list(self._returns))
+            newest = self._returns[max(0, self._count - self._window) : self._count]
+            self._confidence = probabilistic_sharpe(newest)
         return self._confidence
+
+    def _remember(self, change: float) -> None:
+        if self._count == len(self._returns):
+            self._returns[: self._window] = self._returns[self._window :]
+            self._count = self._window
+        self._returns[self._count] = change
+        self._count += 1

@@ -180,6 +180,7 @@ async def _run(
             highlight=False,
         )
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
+        stack.callback(system.close)
         async with bus:
             completed = await system.run(speed=speed)
     return system, completed

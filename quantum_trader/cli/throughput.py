@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from eventbus import InMemoryEventBus, SystemClock
 from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
 from quantum_trader.app import QUEUE_SIZE
 from quantum_trader.events import RunStartedEvent, SignalsGeneratedEvent
-from quantum_trader.learning.generator import Candidate, SeedPlanter
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.market.synthetic import SyntheticFeed
@@ -37,9 +37,8 @@ async def strategy_only(bars: int, feed: Feed | None = None) -> Throughput:
     """Replay `feed`, or `bars` synthetic bars of five symbols, through the runtime."""
     source: Feed = feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1)
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    spec = StrategySpec("trend", (20, 50))
     StrategyRuntimeEngine(bus, RuntimeSettings())
-    SeedPlanter(bus, [Candidate(spec.strategy_id, spec.family, spec.named)], all_live=True)
+    FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     signals = 0
 
     async def count(event: SignalsGeneratedEvent) -> None:

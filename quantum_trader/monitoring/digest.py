@@ -29,9 +29,7 @@ class ReplayDigest:
 
     async def on_event(self, event: Event) -> None:
         if is_decision(event):
-            # Frozen sequences come as lists where a tuple is declared: the same JSON, so no reason to warn.
-            text = event.model_dump_json(exclude=_HEADER, warnings=False)
-            self._pending.append(f"{event.type} {text}\n".encode())
+            self._pending.append(f"{event.type} {event.model_dump_json(exclude=_HEADER)}\n".encode())
             self.events += 1
 
     def barrier(self) -> None:

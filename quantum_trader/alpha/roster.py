@@ -1,0 +1,50 @@
+"""Fixed roster: strategies that are LIVE from the first bar on, without any evaluation, and stay so.
+
+For runs that study something else than selection: reference runs, benchmarks, examples. Each promotion says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from eventbus import InMemoryEventBus
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.events import RunStartedEvent, StrategyCreatedEvent, StrategyPromotedEvent
+from quantum_trader.model import StrategyLifecycle
+
+SOURCE = "fixed_roster"
+BEFORE_THE_RUN: Final = -1  # every session is later
+
+
+class FixedRoster:
+    """Creates and promotes `specs` when a run starts."""
+
+    def __init__(self, bus: InMemoryEventBus, specs: Sequence[StrategySpec]) -> None:
+        self._bus = bus
+        self._specs = tuple(specs)
+        bus.subscribe(RunStartedEvent, self.on_run_started, name="roster.run")
+
+    async def on_run_started(self, event: RunStartedEvent) -> None:
+        for trial_no, spec in enumerate(self._specs, start=1):
+            await self._bus.publish(
+                StrategyCreatedEvent(
+                    strategy_id=spec.strategy_id,
+                    family=spec.family,
+                    params=spec.named,
+                    trial_no=trial_no,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )
+            await self._bus.publish(
+                StrategyPromotedEvent(
+                    strategy_id=spec.strategy_id,
+                    from_stage=StrategyLifecycle.BACKTEST,
+                    to_stage=StrategyLifecycle.LIVE,
+                    reason="fixed roster: no evaluation was asked for",
+                    session=BEFORE_THE_RUN,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )

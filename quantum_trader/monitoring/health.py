@@ -1,0 +1,113 @@
+"""System health monitor: judges every component once a session and tells each change of status.
+
+It judges when the portfolio of a session is stated, by what was told before that session and the portfolio itself, so
+that the order of the others' messages decides nothing.
+"""
+
+from __future__ import annotations
+
+from eventbus import InMemoryEventBus
+from quantum_trader.events import (
+    EvaluationFailedEvent,
+    FeedAnomalyEvent,
+    HealthStatusChangedEvent,
+    PortfolioUpdatedEvent,
+    PredictionMadeEvent,
+    ViolationAcknowledgedEvent,
+    ViolationCreatedEvent,
+)
+from quantum_trader.model import HealthStatus
+from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+
+SOURCE = "health_monitor"
+_DEGRADING = frozenset({"STALE", "JUMP"})
+_MOVERS = ("executor.", "ledger.", "risk_guard.", "balancer.", "orchestrator.")
+
+
+class SystemHealthMonitor:
+    """Wires `HealthFacts` to the bus."""
+
+    def __init__(self, bus: InMemoryEventBus, limits: HealthLimits) -> None:
+        self._bus = bus
+        self._facts = HealthFacts(limits)
+        self._statuses = dict.fromkeys(Component, HealthStatus.HEALTHY)
+        self._waiting: list[ViolationCreatedEvent] = []
+        self._letters = 0
+        bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="health.violation")
+        bus.subscribe(ViolationAcknowledgedEvent, self.on_violation_acknowledged, name="health.acknowledged")
+        bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="health.anomaly")
+        bus.subscribe(EvaluationFailedEvent, self.on_evaluation_failed, name="health.evaluation")
+        bus.subscribe(PredictionMadeEvent, self.on_prediction_made, name="health.prediction")
+        bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="health.portfolio")
+
+    @property
+    def statuses(self) -> dict[Component, HealthStatus]:
+        return dict(self._statuses)
+
+    @property
+    def overall(self) -> HealthStatus:
+        """The worst of all components."""
+        return worst(*self._statuses.values())
+
+    async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
+        self._waiting.append(event)
+
+    async def on_violation_acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
+        self._facts.alarms.pop(str(event.violation_id), None)
+        self._waiting = [alarm for alarm in self._waiting if alarm.violation_id != event.violation_id]
+
+    async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
+        if event.kind in _DEGRADING:
+            self._facts.anomalies.append((event.session, event.symbol, event.kind))
+
+    async def on_evaluation_failed(self, event: EvaluationFailedEvent) -> None:
+        if not event.will_retry:
+            self._facts.failures.append((event.session, event.evaluation_id))
+
+    async def on_prediction_made(self, event: PredictionMadeEvent) -> None:
+        self._facts.heartbeats[Component.PREDICTION] = event.session
+
+    async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
+        facts = self._facts
+        facts.drawdown, facts.invariants_ok = event.drawdown, event.invariants_ok
+        for alarm in self._waiting:
+            if alarm.session < event.session:
+                facts.alarms[str(alarm.violation_id)] = Alarm(alarm.session, alarm.chart, alarm.rule_id)
+        self._waiting = [alarm for alarm in self._waiting if alarm.session >= event.session]
+        self._read_dead_letters(event.session)
+        await self._judge(event)
+
+    def _read_dead_letters(self, session: int) -> None:
+        """A dead letter at a component that moves money is money that nobody follows any more.
+
+        Those of mere onlookers are not: what a dashboard chokes on must change no decision.
+        """
+        letters = self._bus.dead_letters.list()
+        for letter in letters[min(self._letters, len(letters)) :]:
+            if letter.subscription.startswith(_MOVERS):
+                self._facts.dead_orders.append((session, f"{letter.event.type} at {letter.subscription}"))
+        self._letters = len(letters)
+
+    async def _judge(self, event: PortfolioUpdatedEvent) -> None:
+        findings = self._facts.judge(event.session)
+        for component, old in tuple(self._statuses.items()):
+            finding = findings.get(component)
+            new = HealthStatus.HEALTHY if finding is None else finding.status
+            if new is old:
+                continue
+            overall_old = self.overall
+            self._statuses[component] = new
+            await self._bus.publish(
+                HealthStatusChangedEvent(
+                    old_status=old,
+                    new_status=new,
+                    component=component.value,
+                    reason="quiet for the window" if finding is None else finding.reason,
+                    metrics={"drawdown": event.drawdown, "open_alarms": len(self._facts.alarms)},
+                    overall_old=overall_old,
+                    overall_new=self.overall,
+                    session=event.session,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )

@@ -1,0 +1,135 @@
+"""Health rules: what state each part of the system is in, from what happened in the last sessions.
+
+Pure bookkeeping: the monitor tells it what it heard and publishes what changed. Worst wins; what is acknowledged no
+longer counts, except what no acknowledgement can undo: a drawdown, a broken invariant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from quantum_trader.model import HealthStatus
+
+_ORDER = (HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.CRITICAL)
+_CRITICAL_RULE = 1
+
+
+class Component(StrEnum):
+    DATA = "DATA"
+    PREDICTION = "PREDICTION"
+    EXECUTION = "EXECUTION"
+    PORTFOLIO = "PORTFOLIO"
+    RISK = "RISK"
+    EVALUATION = "EVALUATION"
+
+
+# Which part of the system a chart speaks of.
+CHART_OF = {
+    "pred": Component.PREDICTION,
+    "exec": Component.EXECUTION,
+    "port": Component.PORTFOLIO,
+    "risk": Component.RISK,
+}
+
+
+def worst(*statuses: HealthStatus) -> HealthStatus:
+    """The worst of some statuses; HEALTHY of none."""
+    return max(statuses, key=_ORDER.index, default=HealthStatus.HEALTHY)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthLimits:
+    """Drawdowns as fractions of equity; `window` and `heartbeat_sessions` in sessions."""
+
+    window: int = 10
+    degraded_drawdown: float = 0.10
+    critical_drawdown: float = 0.16
+    warnings: int = 3
+    critical_charts: int = 2
+    heartbeat_sessions: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A violation on a control chart."""
+
+    session: int
+    chart: str
+    rule_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason for a status of one component."""
+
+    component: Component
+    status: HealthStatus
+    reason: str
+
+
+@dataclass(slots=True)
+class HealthFacts:
+    """Everything heard so far that may still matter."""
+
+    limits: HealthLimits
+    alarms: dict[str, Alarm] = field(default_factory=dict)  # not acknowledged, by violation id
+    anomalies: list[tuple[int, str, str]] = field(default_factory=list)  # session, symbol, kind
+    failures: list[tuple[int, str]] = field(default_factory=list)  # session, evaluation given up
+    dead_orders: list[tuple[int, str]] = field(default_factory=list)  # session, what was dead-lettered
+    heartbeats: dict[Component, int] = field(default_factory=dict)
+    drawdown: float = 0.0
+    invariants_ok: bool = True
+
+    def judge(self, session: int) -> dict[Component, Finding]:
+        """The worst finding of each component that has one, at the end of `session`."""
+        self._forget(session)
+        found: dict[Component, Finding] = {}
+        for finding in self._findings(session):
+            before = found.get(finding.component)
+            if before is None or _ORDER.index(finding.status) > _ORDER.index(before.status):
+                found[finding.component] = finding
+        return found
+
+    def _forget(self, session: int) -> None:
+        oldest = session - self.limits.window
+        self.alarms = {key: alarm for key, alarm in self.alarms.items() if alarm.session > oldest}
+        self.anomalies = [item for item in self.anomalies if item[0] > oldest]
+        self.failures = [item for item in self.failures if item[0] > oldest]
+        self.dead_orders = [item for item in self.dead_orders if item[0] > oldest]
+
+    def _findings(self, session: int) -> Iterator[Finding]:
+        limits = self.limits
+        critical, degraded = HealthStatus.CRITICAL, HealthStatus.DEGRADED
+        if not self.invariants_ok:
+            yield Finding(Component.PORTFOLIO, critical, "the books are broken")
+        if self.drawdown >= limits.critical_drawdown:
+            yield Finding(
+                Component.PORTFOLIO, critical, f"drawdown {self.drawdown:.4f} >= {limits.critical_drawdown:g}"
+            )
+        elif self.drawdown >= limits.degraded_drawdown:
+            yield Finding(
+                Component.PORTFOLIO, degraded, f"drawdown {self.drawdown:.4f} >= {limits.degraded_drawdown:g}"
+            )
+        for _, what in self.dead_orders:
+            yield Finding(Component.EXECUTION, critical, f"dead letter: {what}")
+        for component, last in sorted(self.heartbeats.items()):
+            if session - last >= limits.heartbeat_sessions:
+                yield Finding(component, critical, f"silent for {session - last} sessions")
+        yield from self._from_charts()
+        for _, symbol, kind in self.anomalies:
+            yield Finding(Component.DATA, degraded, f"{kind} in {symbol}")
+        for _, evaluation_id in self.failures:
+            yield Finding(Component.EVALUATION, degraded, f"evaluation {evaluation_id} was given up")
+
+    def _from_charts(self) -> Iterator[Finding]:
+        outliers = sorted({alarm.chart for alarm in self.alarms.values() if alarm.rule_id == _CRITICAL_RULE})
+        several = len(outliers) >= self.limits.critical_charts
+        for chart in outliers:
+            status = HealthStatus.CRITICAL if several else HealthStatus.DEGRADED
+            yield Finding(CHART_OF[chart.partition(".")[0]], status, f"rule 1 on {', '.join(outliers)}")
+        warnings = [alarm.chart for alarm in self.alarms.values() if alarm.rule_id != _CRITICAL_RULE]
+        if len(warnings) >= self.limits.warnings:
+            for chart in sorted(set(warnings)):
+                yield Finding(CHART_OF[chart.partition(".")[0]], HealthStatus.DEGRADED, f"{len(warnings)} warnings")
