@@ -45,6 +45,7 @@ class Member:
     forecaster: Forecaster
     stage: ModelStage
     said: dict[str, float] = field(default_factory=dict)
+    retired_for: int = 0  # sessions
 
     @property
     def key(self) -> str:
@@ -54,8 +55,16 @@ class Member:
 class EnsembleManager:
     """Holds the members. Parameters of a new version come from the registry and must have the digest announced."""
 
-    def __init__(self, bus: InMemoryEventBus, registry: CachingRegistry, *, half_life: float = HALF_LIFE) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        registry: CachingRegistry,
+        *,
+        half_life: float = HALF_LIFE,
+        rollback_sessions: int = 63,
+    ) -> None:
         self._bus = bus
+        self._keep_retired = 2 * rollback_sessions
         self._registry = registry
         self._histories: dict[str, RangeHistory] = {}
         self._weights = ErrorWeights(half_life)
@@ -95,6 +104,7 @@ class EnsembleManager:
             await self._bus.publish(
                 PredictionScoredEvent(session=event.session, items=scores, timestamp=event.timestamp, source=SOURCE)
             )
+        self._age()
         await self._predict(event.session, event.timestamp)
 
     async def on_model_trained(self, event: ModelTrainedEvent) -> None:
@@ -112,7 +122,10 @@ class EnsembleManager:
         self._members = dict(sorted(self._members.items()))
 
     async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
-        """Live from the next forecast on. What it replaces stays scored until its successor has proved itself."""
+        """Live from the next forecast on. What it replaces stays scored while its successor has to prove itself."""
+        key = (event.model_name, int(event.new_version))
+        if event.model_name in MODELS and key not in self._members:
+            self._load(key)
         for member in self._members.values():
             if member.model != event.model_name:
                 continue
@@ -126,6 +139,23 @@ class EnsembleManager:
         member = self._members.get((event.model_name, int(event.version)))
         if member is not None and member.stage is ModelStage.SHADOW:
             self._forget(member)
+
+    def _load(self, key: tuple[str, int], params_sha256: str | None = None) -> None:
+        """Take a registered version in, as a shadow."""
+        model, version = key
+        entry = self._registry.get(MODEL, model, version)
+        forecaster = build(model, entry.payload["name"])
+        forecaster.restore(entry.payload["state"])
+        if params_sha256 is not None and digest(forecaster) != params_sha256:
+            raise Reject(f"{model} {version}: the registered parameters are not those announced; train again")
+        self._members[key] = Member(model, version, forecaster, ModelStage.SHADOW)
+        self._members = dict(sorted(self._members.items()))
+
+    def _age(self) -> None:
+        for member in list(self._members.values()):
+            member.retired_for = member.retired_for + 1 if member.stage is ModelStage.RETIRED else 0
+            if member.retired_for > self._keep_retired:
+                self._forget(member)
 
     def _drop(self, model: str, *, keep: set[int]) -> None:
         for member in [one for one in self._members.values() if one.model == model and one.version not in keep]:
@@ -201,6 +231,7 @@ class EnsembleManager:
                     "state": member.forecaster.state(),
                     "stage": member.stage.value,
                     "said": dict(member.said),
+                    "retired_for": member.retired_for,
                 }
                 for member in self._members.values()
             ],
@@ -219,7 +250,12 @@ class EnsembleManager:
             forecaster = build(saved["model"], saved["name"])
             forecaster.restore(saved["state"])
             self._members[saved["model"], saved["version"]] = Member(
-                saved["model"], saved["version"], forecaster, ModelStage(saved["stage"]), dict(saved["said"])
+                saved["model"],
+                saved["version"],
+                forecaster,
+                ModelStage(saved["stage"]),
+                dict(saved["said"]),
+                saved["retired_for"],
             )
 
 

@@ -38,7 +38,7 @@ _NAMESPACE: Final = UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
 
 
 class EvaluationDueEvent(Decision, Event, type="evaluation.due"):
-    """One task may leave the queue. Published per request, so that all requests of a handler wait before the first runs."""
+    """The queue may be emptied: what was asked for together waits together, so that the most urgent comes first."""
 
     session: int
 
@@ -128,8 +128,7 @@ class EvaluationHandler:
             await self._enqueue(event, event.last_session)
 
     async def on_due(self, event: EvaluationDueEvent) -> None:
-        task = self._queue.take()
-        if task is not None:
+        while (task := self._queue.take()) is not None:
             await self._bus.publish(
                 EvaluationStartedEvent(
                     evaluation_id=task.evaluation_id,
@@ -144,8 +143,11 @@ class EvaluationHandler:
             await self._queue.done(task, await self._evaluate(task, event))
 
     async def _enqueue(self, task: EvaluationRequestedEvent, session: int) -> None:
+        first = not len(self._queue)
         await self._queue.add(task)
-        await self._bus.publish(EvaluationDueEvent(session=session, timestamp=task.timestamp, source=SOURCE))
+        # Whatever was published together with the first request is delivered before this.
+        if first:
+            await self._bus.publish(EvaluationDueEvent(session=session, timestamp=task.timestamp, source=SOURCE))
 
     async def _evaluate(self, task: EvaluationRequestedEvent, due: EvaluationDueEvent) -> str:
         try:

@@ -117,7 +117,7 @@ class ContinuousLearningManager:
     async def on_scored(self, event: PredictionScoredEvent) -> None:
         scored = {(item.model, item.version) for item in event.items}
         for model, place in self._places.items():
-            if (model, place.challenger) in scored or (place.before and (model, place.before) in scored):
+            if (model, place.challenger) in scored or (place.before and (model, place.live) in scored):
                 await self._count(model, event.session, event.timestamp)
 
     async def on_evaluation_completed(self, event: EvaluationCompletedEvent) -> None:

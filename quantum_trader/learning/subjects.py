@@ -105,7 +105,7 @@ class StrategySubjects:
         if request.purpose is Purpose.BACKTEST:
             self._sharpes[request.subject_id] = sharpe(returns)
         metrics = StrategyMetrics(
-            sessions=sum(1 for _ in trial.equity(first + 1, last)),
+            sessions=trial.sessions(first, last),
             trades=len(trades),
             profit_factor=profit_factor(trades),
             max_drawdown=max_drawdown(trial.equity(first, last)),

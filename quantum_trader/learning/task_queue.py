@@ -6,7 +6,8 @@ Order is a decision and depends on nothing but the tasks; times are told in `que
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from eventbus import Clock, InMemoryEventBus, SystemClock
@@ -16,6 +17,7 @@ from quantum_trader.events import (
     Purpose,
     QueueTaskAddedEvent,
     QueueTaskProcessedEvent,
+    SessionClosedEvent,
 )
 
 SOURCE = "queue"
@@ -97,37 +99,46 @@ class QueueHandler:
 
 
 class MonitoringHandler:
-    """Turns what the queue tells into metrics by the wall clock, for the metrics logger and the charts of operations."""
+    """Turns what the queues tell into metrics by the wall clock, one set per queue and session with tasks: the mean wait
+    and run, the greatest depth. For the metrics logger and the charts of operations."""
 
     def __init__(self, bus: InMemoryEventBus) -> None:
         self._bus = bus
+        self._seen: dict[str, list[QueueTaskProcessedEvent]] = {}
+        self._depth: dict[str, int] = {}
         bus.subscribe(QueueTaskAddedEvent, self.on_added, name="monitoring.added")
         bus.subscribe(QueueTaskProcessedEvent, self.on_processed, name="monitoring.processed")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="monitoring.closed")
 
     async def on_added(self, event: QueueTaskAddedEvent) -> None:
-        await self._record(event, "queue.depth", float(event.depth), "tasks", {"queue": event.queue})
+        self._depth[event.queue] = max(event.depth, self._depth.get(event.queue, 0))
 
     async def on_processed(self, event: QueueTaskProcessedEvent) -> None:
-        labels = {"queue": event.queue, "outcome": event.outcome}
-        await self._record(event, "queue.wait_ms", event.wait_ms, "ms", labels)
-        await self._record(event, "queue.run_ms", event.run_ms, "ms", labels)
+        self._seen.setdefault(event.queue, []).append(event)
 
-    async def _record(
-        self,
-        event: QueueTaskAddedEvent | QueueTaskProcessedEvent,
-        metric: str,
-        value: float,
-        unit: str,
-        labels: Mapping[str, str],
-    ) -> None:
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        """Tell of the tasks since the last session."""
+        seen, self._seen = self._seen, {}
+        depth, self._depth = self._depth, {}
+        for queue, tasks in sorted(seen.items()):
+            await self._record("queue.depth", float(depth.get(queue, 0)), "tasks", queue, event)
+            await self._record("queue.wait_ms", _mean([task.wait_ms for task in tasks]), "ms", queue, event)
+            await self._record("queue.run_ms", _mean([task.run_ms for task in tasks]), "ms", queue, event)
+
+    async def _record(self, metric: str, value: float, unit: str, queue: str, closed: SessionClosedEvent) -> None:
         await self._bus.publish(
             MetricRecordedEvent(
                 metric=metric,
                 value=value,
                 unit=unit,
-                labels=labels,
+                labels={"queue": queue},
                 clock="wall",
-                timestamp=event.timestamp,
+                session=closed.session,
+                timestamp=closed.timestamp,
                 source=SOURCE,
             )
         )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

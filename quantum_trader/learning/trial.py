@@ -6,20 +6,24 @@ at the venue's costs, no protective stops. It goes on bar by bar, so a review co
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+import numpy as np
+
 from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.execution.fills import Costs, fill_at_open, notional
 from quantum_trader.learning.snapshot import reinstate, snapshot
+from quantum_trader.learning.statistics import Floats
 from quantum_trader.market.calendar import SessionBars
 from quantum_trader.model import Bar, Side
 
 START: Final = 1_000_000.0  # account currency; gates look at ratios only
-KEPT: Final = 800  # sessions of equity and trades; the longest window is 504
+KEPT: Final = 800  # sessions of equity and trades at least; the longest window is 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Trial:
         self._weight = weight
         self._cash = START
         self._cells: dict[str, _Cell] = {}  # in sorted order, for sums that do not depend on listing dates
-        self._equity: deque[tuple[int, float]] = deque(maxlen=KEPT)
+        self._sessions: list[int] = []  # those that the equity belongs to
+        self._equity: list[float] = []
         self._trades: deque[ClosedTrade] = deque()
         self.through = -1  # the last session taken
 
@@ -71,23 +76,24 @@ class Trial:
             equity += cell.qty * cell.close
         for cell in self._cells.values():
             cell.order = self._wanted(cell, equity)
-        self._equity.append((group.session, equity))
+        self._sessions.append(group.session)
+        self._equity.append(equity)
         self.through = group.session
-        while self._trades and self._trades[0].closed <= group.session - KEPT:
-            self._trades.popleft()
+        if len(self._equity) > 2 * KEPT:
+            self._forget()
 
-    def returns(self, first: int, last: int) -> list[float]:
+    def returns(self, first: int, last: int) -> Floats:
         """Returns of the sessions `first`..`last`; that of the very first session is unknown and left out."""
-        found, before = [], None
-        for session, equity in self._equity:
-            if before is not None and first <= session <= last:
-                found.append(equity / before - 1)
-            before = equity
-        return found
+        equity = np.array(self.equity(first, last))
+        return equity[1:] / equity[:-1] - 1.0 if equity.size else equity
 
     def equity(self, first: int, last: int) -> list[float]:
         """Equity at the closes of `first`..`last`, and before them that of the close before if it is known."""
-        return [equity for session, equity in self._equity if first - 1 <= session <= last]
+        return self._equity[max(0, bisect_left(self._sessions, first) - 1) : bisect_right(self._sessions, last)]
+
+    def sessions(self, first: int, last: int) -> int:
+        """How many of the sessions `first`..`last` it has seen."""
+        return bisect_right(self._sessions, last) - bisect_left(self._sessions, first)
 
     def trades(self, first: int, last: int) -> list[ClosedTrade]:
         """Trades opened and closed within `first`..`last`: what was earned before a window does not count in it."""
@@ -104,7 +110,8 @@ class Trial:
                 }
                 for symbol, cell in self._cells.items()
             },
-            "equity": [list(point) for point in self._equity],
+            "sessions": list(self._sessions),
+            "equity": list(self._equity),
             "trades": [list(astuple(trade)) for trade in self._trades],
             "through": self.through,
         }
@@ -117,9 +124,14 @@ class Trial:
             machine = self.spec.machine()
             reinstate(machine, saved["machine"])
             self._cells[symbol] = _Cell(machine, *saved["rest"])
-        self._equity = deque(((session, equity) for session, equity in state["equity"]), maxlen=KEPT)
+        self._sessions, self._equity = list(state["sessions"]), list(state["equity"])
         self._trades = deque(ClosedTrade(*trade) for trade in state["trades"])
         self.through = state["through"]
+
+    def _forget(self) -> None:
+        del self._sessions[:-KEPT], self._equity[:-KEPT]
+        while self._trades and self._trades[0].closed < self._sessions[0]:
+            self._trades.popleft()
 
     def _wanted(self, cell: _Cell, equity: float) -> int:
         if cell.target and not cell.qty:
