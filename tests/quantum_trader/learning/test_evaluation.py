@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from eventbus import InMemoryEventBus
+from eventbus.testing.recorder import Recorder
+from quantum_trader.events import (
+    EvaluationCompletedEvent,
+    EvaluationFailedEvent,
+    EvaluationRequestedEvent,
+    EvaluationRetriedEvent,
+    EvaluationStartedEvent,
+    MarketBarEvent,
+    MetricRecordedEvent,
+    ModelPromotedEvent,
+    PredictionScoredEvent,
+    Purpose,
+    QueueTaskAddedEvent,
+    QueueTaskProcessedEvent,
+    ScoreItem,
+    SessionClosedEvent,
+    StrategyCreatedEvent,
+)
+from quantum_trader.execution.fills import Costs
+from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
+from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
+from quantum_trader.learning.subjects import Measured, ModelSubjects, StrategySubjects, comparison_of
+from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
+
+AT = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+class Broken(StrategySubjects):
+    """Raises for the first `failures` questions."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(Costs(), weight=0.2, gates=StrategyGates())
+        self.failures = failures
+
+    def measure(self, request: EvaluationRequestedEvent) -> Measured:
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError("no sessions")
+        return Measured({"psr": 0.5}, Verdict(True))
+
+
+def handler(bus: InMemoryEventBus, strategies: StrategySubjects | None = None) -> EvaluationHandler:
+    subjects = strategies or StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
+
+
+def ask(subject: str, purpose: Purpose = Purpose.BACKTEST, last: int = 50) -> EvaluationRequestedEvent:
+    return request("STRATEGY", subject, purpose, 0, last, timestamp=AT, source="test")
+
+
+async def close(bus: InMemoryEventBus, session: int) -> None:
+    await bus.publish(SessionClosedEvent(session=session, timestamp=AT))
+    await bus.drain()
+
+
+def test_the_same_question_has_the_same_identity() -> None:
+    assert ask("a").evaluation_id == evaluation_id("a", 1, Purpose.BACKTEST, 50) == ask("a").evaluation_id
+    assert len({ask("a").evaluation_id, ask("b").evaluation_id, ask("a", last=51).evaluation_id}) == 3
+
+
+async def test_what_is_asked_together_is_answered_by_urgency(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus, Broken(0))
+    purposes = [Purpose.BACKTEST, Purpose.SHADOW, Purpose.LIVE_REVIEW, Purpose.CHALLENGE, Purpose.BACKTEST]
+    questions = [ask(f"s{at}", purpose) for at, purpose in enumerate(purposes)]
+
+    async def together(event: SessionClosedEvent) -> None:
+        await event_bus.publish_many(questions)
+
+    event_bus.subscribe(SessionClosedEvent, together)
+    await close(event_bus, 50)
+    assert [one.subject_id for one in recorder.of(EvaluationStartedEvent)] == ["s2", "s3", "s1", "s0", "s4"]
+    assert [one.depth for one in recorder.of(QueueTaskAddedEvent)] == [1, 2, 3, 4, 5]
+    assert [one.outcome for one in recorder.of(QueueTaskProcessedEvent)] == ["PASS"] * 5
+
+
+async def test_a_question_is_measured_once_and_answered_as_often_as_asked(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus, Broken(0))
+    for _ in range(3):
+        await event_bus.publish(ask("a"))
+        await event_bus.drain()
+    assert len(recorder.of(EvaluationStartedEvent)) == 1
+    answers = recorder.of(EvaluationCompletedEvent)
+    assert len(answers) == 3
+    assert all(one.payload == answers[0].payload for one in answers)
+
+
+async def test_a_failure_is_tried_again_at_the_next_session_three_times_in_all(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus, Broken(3))
+    await event_bus.publish(ask("a"))
+    await event_bus.drain()
+    for session in (51, 52, 53):
+        await close(event_bus, session)
+    failed = recorder.of(EvaluationFailedEvent)
+    assert [(one.attempt, one.will_retry) for one in failed] == [(1, True), (2, True), (3, False)]
+    assert (failed[0].error_kind, failed[0].message) == ("ZeroDivisionError", "no sessions")
+    assert [(one.attempt, one.session) for one in recorder.of(EvaluationRetriedEvent)] == [(2, 51), (3, 52)]
+    assert not recorder.of(EvaluationCompletedEvent)
+
+
+async def test_a_success_on_the_second_attempt_is_an_answer(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus, Broken(1))
+    await event_bus.publish(ask("a"))
+    await event_bus.drain()
+    await close(event_bus, 51)
+    (answer,) = recorder.of(EvaluationCompletedEvent)
+    assert (answer.session, answer.verdict) == (51, "PASS")
+
+
+async def test_what_nobody_created_fails_and_harms_nobody(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus)
+    await event_bus.publish(ask("ghost"))
+    await event_bus.drain()
+    assert recorder.of(EvaluationFailedEvent)[0].message == "strategy ghost: nobody created it"
+    assert len(event_bus.dead_letters) == 0
+
+
+async def bars(bus: InMemoryEventBus, first: int, last: int) -> None:
+    for session in range(first, last + 1):
+        close_px = 100.0 + 10.0 * ((session // 7) % 2) + session * 0.1
+        await bus.publish(
+            MarketBarEvent(
+                symbol="A",
+                session=session,
+                open=close_px,
+                high=close_px + 1,
+                low=close_px - 1,
+                close=close_px,
+                volume=1_000_000,
+                timestamp=AT + timedelta(days=session),
+            )
+        )
+        await close(bus, session)
+
+
+def created(strategy_id: str, **params: int) -> StrategyCreatedEvent:
+    return StrategyCreatedEvent(
+        strategy_id=strategy_id, family=strategy_id.partition("-")[0], params=params, trial_no=1, timestamp=AT
+    )
+
+
+async def test_a_strategy_is_measured_on_the_bars_there_were(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 120)
+    await event_bus.publish(request("STRATEGY", "momentum-5", Purpose.BACKTEST, 21, 120, timestamp=AT, source="test"))
+    await event_bus.drain()
+    (answer,) = recorder.of(EvaluationCompletedEvent)
+    assert answer.metrics["sessions"] == 100
+    assert answer.metrics["trades"] > 5
+    assert answer.verdict == "FAIL"
+    assert any(reason.startswith("sessions 100 <") for reason in answer.reasons)
+
+
+async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    first = handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 60)
+    await event_bus.publish(ask("momentum-5", last=60))
+    await event_bus.drain()
+    state: dict[str, Any] = json.loads(json.dumps(first.state()))
+    async with InMemoryEventBus() as bus:
+        heard = Recorder()
+        bus.subscribe("*", heard)
+        handler(bus).restore(state)
+        for one in (event_bus, bus):
+            await bars(one, 61, 90)
+            await one.publish(ask("momentum-5", last=60))
+            await one.publish(ask("momentum-5", last=90))
+            await one.drain()
+        ours = [one.payload for one in recorder.of(EvaluationCompletedEvent)]
+        theirs = [one.payload for one in heard.of(EvaluationCompletedEvent)]
+    assert theirs == ours[1:]
+
+
+def scored(session: int, *errors: tuple[str, int, float]) -> PredictionScoredEvent:
+    items = tuple(
+        ScoreItem(symbol="A", model=model, version=version, stage="LIVE", predicted=0.0, actual=error, error=error)
+        for model, version, error in errors
+    )
+    return PredictionScoredEvent(session=session, items=items, timestamp=AT)
+
+
+def promoted(model: str, old: int, new: int) -> ModelPromotedEvent:
+    return ModelPromotedEvent(model_name=model, old_version=old, new_version=new, metrics={}, timestamp=AT)
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(True, "PASS"), (False, "FAIL")])
+async def test_a_challenger_is_compared_with_what_is_live(
+    event_bus: InMemoryEventBus, recorder: Recorder, better: bool, verdict: str
+) -> None:
+    handler(event_bus)
+    await event_bus.publish(promoted("average", 1, 2))
+    await event_bus.drain()
+    for session in range(130):
+        wobble = 0.4 * (-1) ** session * (1 + session % 3)
+        await event_bus.publish(
+            scored(session, ("average", 2, wobble), ("average", 3, wobble * (0.7 if better else 1.3)))
+        )
+    await event_bus.publish(
+        request("MODEL", "average", Purpose.CHALLENGE, 1, 129, version=3, timestamp=AT, source="test")
+    )
+    await event_bus.drain()
+    (answer,) = recorder.of(EvaluationCompletedEvent)
+    comparison, quiet = comparison_of(answer.metrics)
+    assert (answer.verdict, comparison.n, quiet) == (verdict, 129, None)
+    assert (comparison.ratio < 1) is better
+
+
+async def test_where_nothing_is_live_yet_the_combined_forecast_is_the_one_to_beat(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus)
+    for session in range(130):
+        wobble = 0.4 * (-1) ** session * (1 + session % 3)
+        await event_bus.publish(scored(session, ("ensemble", 0, wobble), ("regression", 1, wobble * 0.7)))
+    await event_bus.publish(request("MODEL", "regression", Purpose.CHALLENGE, 1, 129, timestamp=AT, source="test"))
+    await event_bus.drain()
+    assert recorder.of(EvaluationCompletedEvent)[0].verdict == "PASS"
+
+
+async def test_a_live_review_fails_when_the_version_before_would_have_been_better(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus)
+    await event_bus.publish(promoted("average", 1, 2))
+    await event_bus.drain()
+    for session in range(70):
+        wobble = 0.4 * (-1) ** session * (1 + session % 3)
+        await event_bus.publish(scored(session, ("average", 2, wobble), ("average", 1, wobble * 0.5)))
+    await event_bus.publish(
+        request("MODEL", "average", Purpose.LIVE_REVIEW, 1, 69, version=2, timestamp=AT, source="test")
+    )
+    await event_bus.drain()
+    assert recorder.of(EvaluationCompletedEvent)[0].verdict == "FAIL"
+
+
+async def test_queue_times_become_metrics_by_the_wall_clock(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    MonitoringHandler(event_bus)
+    handler(event_bus, Broken(0))
+    await event_bus.publish(ask("a"))
+    await event_bus.drain()
+    await close(event_bus, 51)
+    await close(event_bus, 52)
+    metrics = recorder.of(MetricRecordedEvent)
+    assert [one.metric for one in metrics] == ["queue.depth", "queue.wait_ms", "queue.run_ms"]
+    assert {one.clock for one in metrics} == {"wall"}

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from quantum_trader.alpha.families import SEEDS, StrategySpec
+from quantum_trader.execution.fills import Costs
+from quantum_trader.learning.snapshot import reinstate, snapshot
+from quantum_trader.learning.trial import START, Trial, run
+from quantum_trader.market.calendar import SessionBars
+from quantum_trader.market.dataset import Dataset, load_dataset
+from quantum_trader.model import Bar
+
+FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
+
+
+@pytest.fixture(scope="module")
+def demo() -> Dataset:
+    return load_dataset(end=datetime(2003, 1, 1, tzinfo=UTC))
+
+
+def sessions(*opens_closes: tuple[float, float], symbol: str = "A") -> list[SessionBars]:
+    made = []
+    for at, (opened, close) in enumerate(opens_closes):
+        ts = datetime(2001, 1, 1, tzinfo=UTC) + timedelta(days=at)
+        bar = Bar(symbol, at, ts, opened, max(opened, close), min(opened, close), close, 10_000_000)
+        made.append(SessionBars(at, ts, (bar,)))
+    return made
+
+
+def test_a_decision_at_the_close_fills_at_the_next_open() -> None:
+    trial = Trial(StrategySpec("momentum", (2,)), FREE, weight=0.5)
+    # Above the close two before at session 2, below it at session 4.
+    run(trial, sessions((10, 10), (10, 11), (11, 12), (20, 20), (20, 8), (5, 5), (5, 5)))
+    (trade,) = trial.trades(0, 9)
+    shares = int(0.5 * START / 12)
+    assert (trade.opened, trade.closed) == (3, 5)
+    assert trade.profit == pytest.approx(shares * (5 - 20))
+    assert trial.equity(6, 6)[-1] == pytest.approx(START + trade.profit)
+
+
+def test_costs_are_those_of_the_venue() -> None:
+    costs = Costs(half_spread_bp=10.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal("0.01"))
+    trial = Trial(StrategySpec("momentum", (2,)), costs, weight=0.5)
+    run(trial, sessions((10, 10), (10, 11), (11, 12), (10, 10), (10, 8), (10, 5), (5, 5)))
+    (trade,) = trial.trades(0, 9)
+    shares = int(0.5 * START / 12)
+    bought, sold = 10 * 1.001, 10 * 0.999
+    assert trade.profit == pytest.approx(shares * (sold * 0.99 - bought * 1.01), rel=1e-6)
+
+
+def test_a_window_counts_only_what_happened_within_it() -> None:
+    trial = Trial(StrategySpec("momentum", (2,)), FREE, weight=0.5)
+    run(trial, sessions((10, 10), (10, 11), (11, 12), (20, 20), (20, 8), (5, 5), (5, 5)))
+    assert len(trial.trades(3, 5)) == 1
+    assert not trial.trades(4, 5)
+    assert not trial.trades(3, 4)
+    assert trial.sessions(2, 5) == len(trial.returns(2, 5)) == 4
+    assert len(trial.returns(0, 5)) == 5  # the first session has no return
+
+
+@pytest.mark.parametrize("spec", SEEDS, ids=lambda spec: spec.strategy_id)
+def test_a_restored_trial_goes_on_exactly(demo: Dataset, spec: StrategySpec) -> None:
+    whole, first = Trial(spec, Costs(), weight=0.2), Trial(spec, Costs(), weight=0.2)
+    run(whole, demo.sessions)
+    run(first, demo.sessions[:400])
+    second = Trial(spec, Costs(), weight=0.2)
+    second.restore(json.loads(json.dumps(first.state())))
+    run(second, demo.sessions)
+    assert second.state() == whole.state()
+
+
+def test_the_future_changes_nothing_about_the_past(demo: Dataset) -> None:
+    spec = SEEDS[0]
+    short, long = Trial(spec, Costs(), weight=0.2), Trial(spec, Costs(), weight=0.2)
+    run(short, demo.sessions[:300])
+    run(long, demo.sessions)
+    assert short.equity(0, 299) == long.equity(0, 299)
+
+
+@pytest.mark.parametrize("spec", SEEDS, ids=lambda spec: spec.strategy_id)
+def test_a_snapshot_makes_a_machine_of_the_same_memory(demo: Dataset, spec: StrategySpec) -> None:
+    bars = [group.bars[0] for group in demo.sessions]
+    machine, other = spec.machine(), spec.machine()
+    for bar in bars[:350]:
+        machine.update(bar)
+    reinstate(other, json.loads(json.dumps(snapshot(machine))))
+    assert snapshot(other) == snapshot(machine)
+    assert [machine.update(bar) for bar in bars[350:]] == [other.update(bar) for bar in bars[350:]]
