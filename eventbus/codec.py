@@ -63,9 +63,11 @@ def decode(raw: bytes) -> Event:
     head, found, tail = raw.partition(b',"event":')
     try:
         label = from_json(head + b"}", allow_inf_nan=False)
-        type_name, version = str(label["type"]), int(label["version"])
+        type_name, version = label["type"], label["version"]
     except (ValueError, KeyError, TypeError) as error:
         raise CodecError("not an event: the bytes do not start with its type and version") from error
+    if not isinstance(type_name, str) or type(version) is not int or version < 0:
+        raise CodecError("not an event: type and version are a string and a number from 0")
     if not found or not tail.endswith(b"}"):
         raise CodecError("not an event: the bytes end early")
     cls = event_class(type_name)
@@ -89,6 +91,7 @@ def _as_ad_hoc(type_name: str, version: int, body: bytes) -> Event:
     if version == 0 and (fields.get("type") != type_name or fields.keys() != {"type", "data"}):
         raise CodecError("not an event: an ad-hoc event holds its type and its data")
     payload = fields["data"] if version == 0 else fields
+    _check(payload, "payload", 0)
     return Event(type_name, payload=payload, **header)
 
 
@@ -100,7 +103,10 @@ def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:
     for step in range(version, known):
         function = _upcasts.get((cls.type, step))
         if function is not None:  # without one, new fields have defaults
-            fields = function(fields)
+            try:
+                fields = function(fields)
+            except Exception as error:  # noqa: BLE001 - the user's code, met while reading what anybody may have written
+                raise CodecError(f"the upcast of {cls.type} from version {step} raised {error!r}") from error
     return cls(**fields)
 
 

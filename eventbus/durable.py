@@ -50,15 +50,19 @@ class Recent:
         self.newest = 0  # the newest offset that was dispatched, or was there when the journal was opened
 
     def remember(self, burst: Burst) -> None:
-        """The events of a burst, which is about to be dispatched."""
+        """The events of a burst that is durable and not yet dispatched."""
         if burst.offset is None:
             return
         events, base, hops, accepted_ns = self._events, burst.base, burst.hops, burst.accepted_ns
         for offset, event in enumerate(burst.events, burst.offset):
             events[offset] = Passed(event, base, hops, accepted_ns)
-        self.newest = max(self.newest, burst.offset + len(burst.events) - 1)
         while len(events) > self._size:
             events.popitem(last=False)
+
+    def dispatched(self, burst: Burst) -> None:
+        """The dispatcher offers the events of a burst."""
+        if burst.offset is not None:
+            self.newest = max(self.newest, burst.offset + len(burst.events) - 1)
 
     def get(self, offset: int) -> Passed | None:
         """The event at an offset, if it passed lately."""
@@ -125,8 +129,10 @@ class DurableReader:
 
     async def open(self) -> None:
         """Find the place to go on from; a new group begins now. Raises `ValueError` for a start that is none."""
+        if self._cursor is not None:
+            return
         cursor = await self._journal.open_group(self.group, self._start)
-        if self._cursor is None:
+        if self._cursor is None:  # not opened meanwhile
             self._position = self._noted = cursor.floor
             self._cursor = cursor
 
@@ -138,8 +144,7 @@ class DurableReader:
     async def _run(self) -> None:
         while self._runtime.is_running and not self._worker.is_cancelled:
             try:
-                if self._cursor is None:
-                    await self.open()
+                await self.open()
                 await self._step()
             except OffsetGone as gone:
                 self._skip_gone(gone)

@@ -151,6 +151,10 @@ class JournaledEventBus(InMemoryEventBus):
         for event in burst.events:
             self._retain(event)
 
+    def _dispatching(self, burst: Burst) -> None:
+        self._recent.dispatched(burst)
+        super()._dispatching(burst)
+
     def _refused(self, burst: Burst) -> None:
         """They never will be: what held a place in a queue for them holds it no longer."""
         for member in burst.table.gates:
