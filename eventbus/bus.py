@@ -244,10 +244,11 @@ class InMemoryEventBus:
 
     def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
         """Let an event in, or return None when it has to wait."""
-        self._must_own("publish()")
         spec, door = event.__event__, self._door
         cell = CURRENT.get()
         inside = cell is not None and cell.live
+        if not inside or get_ident() != self._thread:
+            self._must_own("publish()")
         if door.is_shut and not (inside and self._runtime.is_running):
             raise BusStopped
         if spec.kind is Kind.EXECUTION and self._halt_reason is not None:
@@ -536,6 +537,9 @@ class InMemoryEventBus:
         if runtime.is_idle:
             return True
         self._must_run("drain()")
+        if timeout is None:
+            await runtime.idle()
+            return True
         try:
             async with asyncio.timeout(timeout):
                 await runtime.idle()
