@@ -10,7 +10,7 @@ from typing import Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
-from quantum_trader.events import RunStartedEvent, StrategyCreatedEvent, StrategyPromotedEvent
+from quantum_trader.events import MarketBarEvent, RunStartedEvent, StrategyCreatedEvent, StrategyPromotedEvent
 from quantum_trader.model import StrategyLifecycle
 
 SOURCE = "fixed_roster"
@@ -18,14 +18,20 @@ BEFORE_THE_RUN: Final = -1  # every session is later
 
 
 class FixedRoster:
-    """Creates and promotes `specs` when a run starts."""
+    """Creates `specs` when a run starts, and promotes them with its first bar.
+
+    Not at once: a promotion is a CONTROL event, which would overtake the creation.
+    """
 
     def __init__(self, bus: InMemoryEventBus, specs: Sequence[StrategySpec]) -> None:
         self._bus = bus
         self._specs = tuple(specs)
+        self._waiting: tuple[StrategySpec, ...] = ()  # created, not yet promoted
         bus.subscribe(RunStartedEvent, self.on_run_started, name="roster.run")
+        bus.subscribe(MarketBarEvent, self.on_bar, name="roster.bar")
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
+        self._waiting = self._specs
         for trial_no, spec in enumerate(self._specs, start=1):
             await self._bus.publish(
                 StrategyCreatedEvent(
@@ -37,6 +43,10 @@ class FixedRoster:
                     source=SOURCE,
                 )
             )
+
+    async def on_bar(self, event: MarketBarEvent) -> None:
+        waiting, self._waiting = self._waiting, ()
+        for spec in waiting:
             await self._bus.publish(
                 StrategyPromotedEvent(
                     strategy_id=spec.strategy_id,

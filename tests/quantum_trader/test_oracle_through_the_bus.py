@@ -1,0 +1,88 @@
+"""The whole path (bars, signals, proposals, sizes, checks, venue, ledger) against the figures that engines agree on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from quantum_trader.app import TradingSystem
+from quantum_trader.cli.oracle import CASES, OracleCase, differences, run_case
+from quantum_trader.events import TradeExecutedEvent
+from quantum_trader.model import MICRO, Side
+from quantum_trader.monitoring.report import Report
+
+ORACLE = Path(__file__).parents[1] / "data" / "oracle"
+FILES = {"A": "A_goog_fee", "B": "B_goog_nofee", "C": "C_goog_fee_slip5bp", "E": "E_portfolio5_fee"}
+BY_NAME = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+Finished = tuple[TradingSystem, Report]
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Finished]:
+    return {case.name: run_case(case) for case in CASES}
+
+
+def rows(case: OracleCase, what: str) -> list[dict[str, str]]:
+    with (ORACLE / f"{FILES[case.name]}.{what}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def trades(system: TradingSystem) -> Iterator[tuple[TradeExecutedEvent, TradeExecutedEvent | None]]:
+    """Entry and exit, None as the exit of one that is open at the end."""
+    fills = system.record.trades
+    for number, entry in enumerate(fills):
+        if entry.side is Side.BUY:
+            later = (fill for fill in fills[number:] if fill.symbol == entry.symbol and fill.side is Side.SELL)
+            yield entry, next(later, None)
+
+
+@BY_NAME
+def test_every_trade_is_the_reference_trade(case: OracleCase, runs: dict[str, Finished]) -> None:
+    system, _ = runs[case.name]
+    have = sorted(
+        (
+            entry.symbol,
+            entry.timestamp.date().isoformat(),
+            "" if leave is None else leave.timestamp.date().isoformat(),
+            int(entry.size),
+            entry.price,
+            Decimal(0) if leave is None else leave.price,
+        )
+        for entry, leave in trades(system)
+    )
+    want = sorted(rows(case, "trades"), key=lambda row: (row["symbol"], row["entry_date"]))
+    assert len(have) == len(want)
+    for trade, row in zip(have, want, strict=True):
+        assert trade[:4] == (row["symbol"], row["entry_date"], row["exit_date"], int(row["qty"]))
+        assert abs(trade[4] - Decimal(row["entry_price"])) <= MICRO
+        assert abs(trade[5] - Decimal(row["exit_price"])) <= MICRO
+
+
+@BY_NAME
+def test_equity_at_every_session_is_within_a_cent(case: OracleCase, runs: dict[str, Finished]) -> None:
+    system, _ = runs[case.name]
+    points, want = system.record.points, rows(case, "equity")
+    assert [point.ts.date().isoformat() for point in points] == [row["date"] for row in want]
+    assert max(abs(p.equity - Decimal(r["equity"])) for p, r in zip(points, want, strict=True)) <= Decimal("0.01")
+
+
+@BY_NAME
+def test_sums_are_those_of_the_engines(case: OracleCase, runs: dict[str, Finished]) -> None:
+    system, report = runs[case.name]
+    assert list(differences(case, system, report)) == []
+    figures = json.loads((ORACLE / f"{FILES[case.name]}.reference.json").read_text())
+    assert report.winning_trades == figures["wins"]
+
+
+@BY_NAME
+def test_nothing_was_dead_lettered_and_the_books_held(case: OracleCase, runs: dict[str, Finished]) -> None:
+    system, _ = runs[case.name]
+    assert len(system.bus.dead_letters) == 0
+    assert system.record.last is not None
+    assert system.record.last.invariants_ok
