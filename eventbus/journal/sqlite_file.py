@@ -37,10 +37,10 @@ from eventbus.journal.sqlite_store import Counters, Store
 
 log = logging.getLogger("eventbus")
 
-CHECKPOINT_PAGES = 2_000  # estimated pages in the log before they are moved into the file
+CHECKPOINT_PAGES = 1_000  # estimated pages in the log before they are moved into the file
 PAGES_PER_COMMIT = 4  # records, their index, seals, groups: a page of each is written anew
-BYTES_PER_PAGE = 2_500  # of records, as a page is seldom full
-LOG_CEILING_PAGES = 6_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
+BYTES_PER_PAGE = 5_000  # of records, as a page is seldom full
+LOG_CEILING_PAGES = 3_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
 LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables; RETURNING is older
