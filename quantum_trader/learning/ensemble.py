@@ -183,10 +183,12 @@ class EnsembleManager:
     async def _predict(self, session: int, at: datetime) -> None:
         live = [member for member in self._members.values() if member.stage is ModelStage.LIVE]
         combined: dict[str, Combined | None] = {}
+        unusable: set[str] = set()
         for symbol in self._histories:
             forecasts = {member.key: member.said[symbol] for member in live if symbol in member.said}
             combined[symbol] = self._weights.combine(forecasts)
-        for key in sorted({key for one in combined.values() if one is not None for key in one.dropped}):
+            unusable.update(key for key, value in forecasts.items() if not math.isfinite(value))
+        for key in sorted(unusable):
             await self._report_dropped(key, session, at)
         self._said = {symbol: one.value for symbol, one in combined.items() if one is not None}
         values, filled = fill_missing({symbol: self._said.get(symbol) for symbol in self._histories})
