@@ -1,8 +1,12 @@
-"""Reading a journal back: all records, checked, with their JSON decoded, against a bare cursor and the same decoding."""
+"""Reading a journal back: every record whole, checked and decoded, against a bare cursor over the bodies and `json`.
+
+What a typed event costs beyond its JSON is the bus's to measure.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from pathlib import Path
@@ -19,7 +23,7 @@ ROUNDS = 3
 
 
 def run() -> dict[str, Any]:
-    """Records per second of both, and their ratio. The bodies are plain JSON; typed events cost their validation more."""
+    """Records per second of both, and their ratio."""
     with TemporaryDirectory() as folder:
         return asyncio.run(_compare(Path(folder, "run.db")))
 
@@ -49,7 +53,7 @@ def _bare(path: Path) -> float:
     db = sqlite3.connect(path)
     began = time.perf_counter()
     for (body,) in db.execute("SELECT body FROM records ORDER BY offset"):
-        from_json(body)
+        json.loads(body)
     elapsed = time.perf_counter() - began
     db.close()
     return elapsed
