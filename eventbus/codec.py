@@ -105,7 +105,7 @@ def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:
         if function is not None:  # without one, new fields have defaults
             try:
                 fields = function(fields)
-            except Exception as error:  # noqa: BLE001 - the user's code, met while reading what anybody may have written
+            except Exception as error:
                 raise CodecError(f"the upcast of {cls.type} from version {step} raised {error!r}") from error
     return cls(**fields)
 

@@ -288,7 +288,9 @@ class JournaledEventBus(InMemoryEventBus):
         await self._open()
         for reader in self._readers.values():
             await reader.open()
-        return await super().connect()
+        await super().connect()
+        self._started()
+        return self
 
     async def _open(self) -> None:
         if self._is_open:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 
 from eventbus.causality import Explanation, Handled, explain
 from eventbus.errors import PolicyConflict
 from eventbus.event import Event
-from eventbus.journal.base import Journal, SettledDelivery
+from eventbus.journal.base import Journal, Record, SettledDelivery
 from eventbus.quarantine import Quarantine
 from eventbus.selector import Selector
 
@@ -53,23 +53,25 @@ async def trace(journal: Journal, quarantine: Quarantine, event_id: str) -> Expl
     if record is None:
         raise LookupError(f"event {event_id} is not in the journal")
     related = await journal.related(record.correlation_id or event_id)
-    events = [event for kept in related if (event := await quarantine.read(kept)) is not None]
-    ids = {kept.offset: kept.event_id for kept in related}
+    events = [(kept, event) for kept in related if (event := await quarantine.read(kept)) is not None]
+    return explanation(event_id, events, await journal.outcomes([kept.offset for kept in related]))
+
+
+def explanation(
+    event_id: str, related: Sequence[tuple[Record, Event]], outcomes: Iterable[SettledDelivery]
+) -> Explanation:
+    """The causal tree of one event among related ones, with what was made of each. Raises `LookupError`."""
+    ids = {record.offset: record.event_id for record, _ in related}
     handled: dict[str, list[Handled]] = {}
-    for outcome in await journal.outcomes(list(ids)):
-        handled.setdefault(ids[outcome.offset], []).append(as_handled(outcome))
-    return explain(event_id, events, {key: tuple(values) for key, values in handled.items()})
+    for group, offset, status, attempts, queued_ns, ran_ns in outcomes:
+        if offset in ids:
+            made = Handled(group, status, attempts, _seconds(queued_ns), _seconds(ran_ns))
+            handled.setdefault(ids[offset], []).append(made)
+    return explain(event_id, [event for _, event in related], {key: tuple(made) for key, made in handled.items()})
 
 
-def as_handled(outcome: SettledDelivery) -> Handled:
-    """A settled delivery as an explanation shows it."""
-    return Handled(
-        outcome.group,
-        outcome.status,
-        outcome.attempts,
-        None if outcome.queued_ns is None else outcome.queued_ns / 1e9,
-        None if outcome.ran_ns is None else outcome.ran_ns / 1e9,
-    )
+def _seconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e9
 
 
 async def _offset_before(journal: Journal, since: Place) -> int:

@@ -1,0 +1,63 @@
+"""Command line: look into a journal file, live or closed, and tend it. Readers never get in the way of its writer.
+
+Exit codes: 0 it is so; 1 it is not (damaged, different, not found); 2 the command was wrong; 3 the journal cannot be used now.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from eventbus.cli.looking import app as looking
+from eventbus.cli.render import complain
+from eventbus.cli.tending import app as tending
+from eventbus.cli.tending import letters
+from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
+
+app = typer.Typer(
+    help="Look into the journal of an event bus, live or closed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for part in (looking, tending):
+    app.registered_commands += part.registered_commands
+app.add_typer(letters, name="dead-letters")
+
+# Of the click that typer uses, which may be its own; it is the root of what is wrong with a command line.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point. Ends the process with an exit code; what goes wrong is one line on stderr, never a traceback."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; gives its exit code."""
+    try:
+        code = typer.main.get_command(app).main(list(arguments), prog_name="eventbus", standalone_mode=False)
+    except UsageError as error:
+        complain(f"{str(error).rstrip('.')}; see eventbus --help")
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except JournalUnavailable as error:
+        complain(f"{error.path}: {error.reason}")
+        return 3
+    except JournalDamaged as error:
+        complain(str(error))
+        return 1
+    except LookupError as error:
+        complain(str(error.args[0]) if error.args else str(error))
+        return 1
+    except (EventBusError, OSError) as error:
+        complain(str(error))
+        return 3
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,213 @@
+"""Tending: the commands that change a journal file: dead letters and retention. They need it for themselves, as any writer does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from eventbus.cli import render
+from eventbus.cli.looking import Journal, Json
+from eventbus.clock import SystemClock
+from eventbus.codec import decode
+from eventbus.errors import CodecError, JournalUnavailable
+from eventbus.journal.base import DeadLetterRecord
+from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.keeper import REDRIVE
+
+app = typer.Typer()
+letters = typer.Typer(help="Deliveries that nobody could handle.", no_args_is_help=True)
+
+_ALL = 1_000_000_000
+
+T = TypeVar("T")
+Ids = Annotated[list[int] | None, typer.Argument(help="Ids from `dead-letters list`.", show_default=False)]
+Subscription = Annotated[str | None, typer.Option("--subscription", "-s", help="Of this subscription only.")]
+Everything = Annotated[bool, typer.Option("--all", help="All of them.")]
+
+
+@letters.command("list")
+def list_letters(
+    journal: Journal,
+    subscription: Subscription = None,
+    redriven: Annotated[bool, typer.Option("--redriven", help="Those that were delivered again, too.")] = False,
+    json: Json = False,
+) -> None:
+    """List dead letters, oldest first."""
+    with JournalReader(journal) as reader:
+        found = reader.dead_letters(0, _ALL, subscription, redriven)
+        asked = set(reader.values(REDRIVE))
+    if json:
+        for letter in found:
+            render.emit(_as_dict(letter, asked))
+        return
+    render.show_table(
+        ("id#", "last failed", "subscription", "type", "event", "attempts#", "reason", "redrive", "error"),
+        [
+            (
+                letter.id,
+                render.moment(letter.last_failed_ns),
+                letter.subscription,
+                letter.type,
+                letter.event_id,
+                letter.attempts,
+                letter.reason,
+                _redrive(letter, asked),
+                letter.error.partition("\n")[0][:80],
+            )
+            for letter in found
+        ],
+        empty="no dead letters",
+    )
+
+
+@letters.command()
+def show(
+    journal: Journal, letter_id: Annotated[int, typer.Argument(help="Id from `dead-letters list`.")], json: Json = False
+) -> None:
+    """Tell everything about one dead letter."""
+    with JournalReader(journal) as reader:
+        letter = _one(reader.dead_letters(letter_id - 1, 1, None, True), letter_id)
+        asked = set(reader.values(REDRIVE))
+    row = _as_dict(letter, asked)
+    if json:
+        render.emit(row)
+        return
+    payload = row.pop("payload") or {}
+    rows = [(name, value) for name, value in row.items() if value not in (None, "")]
+    rows += [(f"payload.{name}", render.brief({"": value})[1:]) for name, value in payload.items()]
+    render.show_table(("", ""), rows, empty="")
+
+
+@letters.command()
+def redrive(
+    journal: Journal,
+    ids: Ids = None,
+    subscription: Subscription = None,
+    everything: Everything = False,
+    json: Json = False,
+) -> None:
+    """Have dead letters delivered again to their subscription, as soon as a bus with it runs on this journal."""
+
+    async def ask(open_journal: SqliteJournal) -> list[int]:
+        chosen = await _chosen(open_journal, ids, subscription, everything)
+        await open_journal.set_values(REDRIVE, {str(letter.id): b"1" for letter in chosen})
+        return [letter.id for letter in chosen]
+
+    count = len(_tended(journal, ask))
+    _report(json, {"asked": count}, f"{count} will be delivered again when a bus with their subscription runs")
+
+
+@letters.command()
+def purge(
+    journal: Journal,
+    ids: Ids = None,
+    subscription: Subscription = None,
+    everything: Everything = False,
+    json: Json = False,
+) -> None:
+    """Remove dead letters for good."""
+
+    async def remove(open_journal: SqliteJournal) -> int:
+        gone = [letter.id for letter in await _chosen(open_journal, ids, subscription, everything)]
+        await open_journal.set_values(REDRIVE, {str(id_): None for id_ in gone})
+        return await open_journal.purge_dead_letters(gone)
+
+    count = _tended(journal, remove)
+    _report(json, {"purged": count}, f"{count} removed")
+
+
+@app.command()
+def compact(
+    journal: Journal,
+    before: Annotated[
+        str | None, typer.Option(help="Remove what is older: an offset, a time, or an age such as 30d.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=0, help="Remove the oldest beyond this size.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Even what a group has not read yet.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove the oldest events, never beyond the slowest group unless forced, and give the space back."""
+    cut = render.place(before, SystemClock().now())
+
+    async def trim(open_journal: SqliteJournal) -> dict[str, Any]:
+        removed = 0
+        overtaken: tuple[str, ...] = ()
+        if cut is not None or max_bytes is not None:
+            trimmed = await open_journal.trim(
+                before=cut if isinstance(cut, int) else None,
+                before_ns=int(cut.timestamp() * 1e9) if isinstance(cut, datetime) else None,
+                max_bytes=max_bytes,
+                force=force,
+            )
+            removed, overtaken = trimmed.removed, trimmed.overtaken
+        size = await open_journal.compact()
+        return {"removed": removed, "first": open_journal.first, "file_bytes": size, "overtaken": list(overtaken)}
+
+    done = _tended(journal, trim)
+    text = f"{done['removed']} removed, the oldest is {done['first']}, the file has {render.size(done['file_bytes'])}"
+    if done["overtaken"]:
+        text += f"; not read by then: {', '.join(done['overtaken'])}"
+    _report(json, done, text)
+
+
+def _tended(path: Path, change: Callable[[SqliteJournal], Awaitable[T]]) -> T:
+    """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has it."""
+    if not path.exists():
+        raise JournalUnavailable(str(path), "there is no such file")
+
+    async def tend() -> T:
+        async with SqliteJournal(path) as open_journal:
+            return await change(open_journal)
+
+    return asyncio.run(tend())
+
+
+async def _chosen(
+    journal: SqliteJournal, ids: list[int] | None, subscription: str | None, everything: bool
+) -> list[DeadLetterRecord]:
+    if not ids and not subscription and not everything:
+        raise typer.BadParameter("which? Give ids, --subscription, or --all")
+    found = await journal.dead_letters(0, _ALL, subscription=subscription)
+    if not ids:
+        return found
+    by_id = {letter.id: letter for letter in found}
+    for id_ in ids:
+        _one([by_id[id_]] if id_ in by_id else [], id_)
+    return [by_id[id_] for id_ in ids]
+
+
+def _one(found: list[DeadLetterRecord], id_: int) -> DeadLetterRecord:
+    if not found or found[0].id != id_:
+        raise LookupError(f"no dead letter {id_}: 'eventbus dead-letters list' names those there are")
+    return found[0]
+
+
+def _as_dict(letter: DeadLetterRecord, asked: set[str]) -> dict[str, Any]:
+    row = letter._asdict()
+    row["first_failed"], row["last_failed"] = (
+        datetime.fromtimestamp(row.pop(name) / 1e9, UTC) for name in ("first_failed_ns", "last_failed_ns")
+    )
+    row["redrive_asked"] = str(letter.id) in asked
+    try:
+        row["payload"] = decode(row.pop("body")).payload
+    except CodecError as error:
+        row |= {"payload": None, "unreadable": str(error)}
+    return row
+
+
+def _redrive(letter: DeadLetterRecord, asked: set[str]) -> str:
+    if letter.redriven:
+        return "done"
+    return "asked" if str(letter.id) in asked else ""
+
+
+def _report(json: bool, value: dict[str, Any], text: str) -> None:
+    if json:
+        render.emit(value)
+    else:
+        render.say(text)
