@@ -1,0 +1,147 @@
+"""From a doubled prediction error to one message in a chat, by way of a control chart; then acknowledged, and quiet.
+
+The webhook is a real HTTP server on the loopback that answers 429 once. No address outside this machine is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from pydantic import SecretStr
+
+from eventbus import InMemoryEventBus
+from quantum_trader.events import (
+    AcknowledgeRequestedEvent,
+    HealthStatusChangedEvent,
+    NotificationSentEvent,
+    PortfolioUpdatedEvent,
+    PredictionScoredEvent,
+    RunStartedEvent,
+    ScoreItem,
+)
+from quantum_trader.model import HealthStatus
+from quantum_trader.monitoring.characteristics import Characteristics
+from quantum_trader.monitoring.discord import DiscordNotifier, DiscordSettings
+from quantum_trader.monitoring.health import SystemHealthMonitor
+from quantum_trader.monitoring.health_rules import Component, HealthLimits
+from quantum_trader.monitoring.series import ENSEMBLE
+from quantum_trader.monitoring.spc_engine import SpcEngine
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+BASELINE = 60
+CHART = {"type": "imr", "baseline": BASELINE, "rebase": None, "rules": [1], "subgroup": 1}
+
+
+class Webhook(HTTPServer):
+    """Takes messages as Discord does; the first is told to come again."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.messages: list[dict[str, object]] = []
+        self.refused = 0
+        self.url = f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.server.refused:
+            self.server.refused += 1
+            self._answer(429, b'{"retry_after": 0.05}')
+            return
+        self.server.messages.append(body)
+        self._answer(204, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def scored(session: int, error: float) -> PredictionScoredEvent:
+    item = ScoreItem(symbol="IBM", model=ENSEMBLE, version=0, stage="LIVE", predicted=0.0, actual=error, error=error)
+    return PredictionScoredEvent(session=session, items=(item,), timestamp=START + timedelta(days=session))
+
+
+def portfolio(session: int) -> PortfolioUpdatedEvent:
+    zero, cash = Decimal(0), Decimal(1_000)
+    return PortfolioUpdatedEvent(
+        session=session, cash=cash, equity=cash, gross=zero, realised=zero, fees=zero, drawdown=0.0, day_return=0.0,
+        timestamp=START + timedelta(days=session),
+    )  # fmt: skip
+
+
+async def play(bus: InMemoryEventBus, session: int, error: float) -> None:
+    """One session: the prediction is scored, then the portfolio stated, which is when health is judged."""
+    await bus.publish(scored(session, error))
+    await bus.drain()
+    await bus.publish(portfolio(session))
+    await bus.drain()
+
+
+async def main(webhook: Webhook) -> None:
+    bus = InMemoryEventBus()
+    Characteristics(bus, {"pred.log_range": CHART})
+    engine = SpcEngine(bus)
+    health = SystemHealthMonitor(bus, HealthLimits(window=10))
+    settings = DiscordSettings(coalesce_s=0.01)
+    changes: list[HealthStatusChangedEvent] = []
+    sent: list[NotificationSentEvent] = []
+
+    @bus.on(HealthStatusChangedEvent)
+    async def on_change(event: HealthStatusChangedEvent) -> None:
+        changes.append(event)
+        print(f"session {event.session}: {event.component} {event.old_status} -> {event.new_status}: {event.reason}")
+
+    @bus.on(NotificationSentEvent)
+    async def on_sent(event: NotificationSentEvent) -> None:
+        sent.append(event)
+
+    dice = random.Random(3)
+    async with bus, DiscordNotifier(bus, settings, webhook=SecretStr(webhook.url)):
+        await bus.publish(
+            RunStartedEvent(
+                run_id="alert", seed=3, config_sha256="", code_version="", universe=("IBM",), timestamp=START
+            )
+        )
+        await bus.drain()
+        for session in range(BASELINE + 20):
+            await play(bus, session, dice.uniform(-0.4, 0.4))
+        assert not changes
+        await play(bus, BASELINE + 20, 2.5)  # far beyond three sigmas
+        await play(bus, BASELINE + 21, 0.1)
+        assert health.statuses[Component.PREDICTION] is HealthStatus.DEGRADED
+        (violation_id,) = engine.open_violations()
+        await bus.publish(AcknowledgeRequestedEvent(violation_id=violation_id, user="ada", reason="a known shock"))
+        await bus.drain()
+        await play(bus, BASELINE + 22, 0.1)
+        assert health.overall is HealthStatus.HEALTHY
+
+    assert [event.new_status for event in changes] == [HealthStatus.DEGRADED, HealthStatus.HEALTHY]
+    assert webhook.refused == 1
+    assert len(webhook.messages) == 2
+    assert max(event.attempts for event in sent) == 2, "the answer 429 was not retried"
+    print(f"{len(webhook.messages)} messages arrived, {webhook.refused} after a 429: {webhook.messages[0]['embeds']}")
+
+
+if __name__ == "__main__":
+    server = Webhook()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run(main(server))
+    finally:
+        server.shutdown()
+        server.server_close()

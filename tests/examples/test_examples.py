@@ -1,0 +1,44 @@
+"""Every example runs offline, ends well and is short; what it claims, it asserts itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+# The million takes its time; a test wants to know that it works.
+ARGUMENTS = {"high_volume": ["100000"]}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_keeps_its_word(example: Path, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(example), *ARGUMENTS.get(example.stem, [])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.strip()
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_short_and_says_what_it_shows(example: Path) -> None:
+    text = example.read_text()
+    assert text.count("\n") < 200
+    assert text.startswith('"""')
+    assert "assert " in text
+
+
+def test_there_are_examples() -> None:
+    assert {"hello_bus", "policy_propagates", "health_alert_to_discord", "high_volume", "dependency_injection"} <= {
+        path.stem for path in EXAMPLES
+    }
