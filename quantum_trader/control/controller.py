@@ -217,6 +217,8 @@ class MetaStrategyController:
         return True
 
     async def _keep(self, policy: PolicyUpdatedEvent) -> None:
+        if self._is_blocked:  # what could not be read is evidence: it stays as it is
+            return
         try:
             self._store.save(policy)
         except PolicyStoreError as error:

@@ -5,6 +5,7 @@ A store that cannot be read fails closed: the answer is "none", and none means D
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Protocol
@@ -66,6 +67,6 @@ class FilePolicyStore:
                 os.fsync(file.fileno())
             draft.replace(self._path)
         except OSError as cause:
+            with contextlib.suppress(OSError):
+                draft.unlink()
             raise PolicyStoreError(self._path, f"cannot be written ({cause.strerror})") from cause
-        finally:
-            draft.unlink(missing_ok=True)
