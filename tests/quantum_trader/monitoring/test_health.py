@@ -1,0 +1,169 @@
+"""Health: worst wins, a window forgets, an acknowledgement clears a violation and nothing else."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from eventbus import InMemoryEventBus
+from quantum_trader.events import (
+    EvaluationFailedEvent,
+    FeedAnomalyEvent,
+    HealthStatusChangedEvent,
+    PortfolioUpdatedEvent,
+    ViolationAcknowledgedEvent,
+    ViolationCreatedEvent,
+)
+from quantum_trader.model import HealthStatus
+from quantum_trader.monitoring.health import SystemHealthMonitor
+from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+
+HEALTHY, DEGRADED, CRITICAL = HealthStatus
+LIMITS = HealthLimits()
+
+
+def facts(**known: Any) -> HealthFacts:
+    return HealthFacts(LIMITS, **known)
+
+
+def statuses(known: HealthFacts, session: int = 10) -> dict[Component, HealthStatus]:
+    return {component: finding.status for component, finding in known.judge(session).items()}
+
+
+def alarm(chart: str, rule: int = 1, session: int = 10) -> Alarm:
+    return Alarm(session, chart, rule)
+
+
+def test_worst_wins() -> None:
+    assert worst() is HEALTHY
+    assert worst(HEALTHY, CRITICAL, DEGRADED) is CRITICAL
+
+
+def test_drawdown_climbs_its_ladder() -> None:
+    assert statuses(facts(drawdown=0.0999)) == {}
+    assert statuses(facts(drawdown=0.10)) == {Component.PORTFOLIO: DEGRADED}
+    assert statuses(facts(drawdown=0.16)) == {Component.PORTFOLIO: CRITICAL}
+
+
+def test_broken_books_are_critical_whatever_else() -> None:
+    assert statuses(facts(invariants_ok=False, drawdown=0.10)) == {Component.PORTFOLIO: CRITICAL}
+
+
+def test_one_outlier_degrades_and_a_second_chart_is_critical_for_both() -> None:
+    one = {"a": alarm("pred.log_range")}
+    assert statuses(facts(alarms=one)) == {Component.PREDICTION: DEGRADED}
+    assert statuses(facts(alarms={**one, "b": alarm("pred.log_range")})) == {Component.PREDICTION: DEGRADED}
+    assert statuses(facts(alarms={**one, "b": alarm("exec.shortfall")})) == {
+        Component.PREDICTION: CRITICAL,
+        Component.EXECUTION: CRITICAL,
+    }
+
+
+def test_three_warnings_degrade_and_two_do_not() -> None:
+    two = {"a": alarm("port.return", 2), "b": alarm("port.return", 5)}
+    assert statuses(facts(alarms=two)) == {}
+    assert statuses(facts(alarms={**two, "c": alarm("port.return", 6)})) == {Component.PORTFOLIO: DEGRADED}
+
+
+def test_alarms_are_forgotten_after_the_window() -> None:
+    known = facts(alarms={"a": alarm("pred.log_range", session=1)})
+    assert statuses(known, session=10) == {Component.PREDICTION: DEGRADED}
+    assert statuses(known, session=11) == {}
+
+
+def test_silence_of_three_sessions_is_critical() -> None:
+    known = facts(heartbeats={Component.PREDICTION: 7})
+    assert statuses(known, session=9) == {}
+    assert statuses(known, session=10) == {Component.PREDICTION: CRITICAL}
+
+
+def portfolio(session: int, **fields: Any) -> PortfolioUpdatedEvent:
+    zero = Decimal(0)
+    usual: dict[str, Any] = {"drawdown": 0.0, "day_return": 0.0}
+    return PortfolioUpdatedEvent(
+        session=session, cash=zero, equity=zero, gross=zero, realised=zero, fees=zero, **{**usual, **fields}
+    )
+
+
+def violation(session: int, violation_id: str = "v1") -> ViolationCreatedEvent:
+    return ViolationCreatedEvent(
+        violation_id=violation_id,
+        sample_id=1,
+        characteristic_id=1,
+        rule_id=1,
+        rule_name="Outlier",
+        severity="CRITICAL",
+        chart="pred.log_range",
+        session=session,
+    )
+
+
+class Ward:
+    def __init__(self, bus: InMemoryEventBus) -> None:
+        self.bus = bus
+        self.monitor = SystemHealthMonitor(bus, LIMITS)
+        self.changes: list[tuple[str, HealthStatus]] = []
+        bus.subscribe(HealthStatusChangedEvent, self.on_change)
+
+    async def on_change(self, event: HealthStatusChangedEvent) -> None:
+        self.changes.append((event.component, event.new_status))
+
+    async def tell(self, *events: Any) -> None:
+        for event in events:
+            await self.bus.publish(event)
+            await self.bus.drain()
+
+
+async def test_violation_counts_from_the_next_session_and_an_acknowledgement_clears_it() -> None:
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        await ward.tell(violation(5), portfolio(5))
+        assert ward.changes == []
+        await ward.tell(portfolio(6))
+        assert ward.changes == [("PREDICTION", DEGRADED)]
+        acknowledged = ViolationAcknowledgedEvent(violation_id="v1", user="ada", reason="known")
+        await ward.tell(acknowledged, portfolio(7))
+    assert ward.changes[1:] == [("PREDICTION", HEALTHY)]
+    assert ward.monitor.overall is HEALTHY
+
+
+async def test_acknowledgement_does_not_clear_a_drawdown() -> None:
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        acknowledged = ViolationAcknowledgedEvent(violation_id="v1", user="ada", reason="known")
+        await ward.tell(portfolio(1, drawdown=0.17), acknowledged, portfolio(2, drawdown=0.17))
+        assert ward.monitor.overall is CRITICAL
+
+
+async def test_jump_and_given_up_evaluation_degrade_but_a_missing_bar_does_not() -> None:
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        await ward.tell(FeedAnomalyEvent(symbol="A", session=1, kind="MISSING", detail=""), portfolio(1))
+        assert ward.changes == []
+        failed = EvaluationFailedEvent(
+            evaluation_id="e",
+            subject_id="s",
+            attempt=3,
+            error_kind="ValueError",
+            message="",
+            will_retry=False,
+            session=1,
+        )
+        await ward.tell(FeedAnomalyEvent(symbol="A", session=2, kind="JUMP", detail=""), failed, portfolio(2))
+    assert sorted(ward.changes) == [("DATA", DEGRADED), ("EVALUATION", DEGRADED)]
+
+
+async def test_dead_letter_of_who_moves_money_is_critical_and_an_onlooker_s_is_not() -> None:
+    async def fail(_event: FeedAnomalyEvent) -> None:
+        raise ValueError("broken")
+
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        anomaly = FeedAnomalyEvent(symbol="A", session=1, kind="MISSING", detail="")
+        onlooker = bus.subscribe(FeedAnomalyEvent, fail, name="dashboard.anomaly")
+        await ward.tell(anomaly, portfolio(1))
+        assert ward.changes == []
+        onlooker.cancel()
+        bus.subscribe(FeedAnomalyEvent, fail, name="ledger.anomaly")
+        await ward.tell(anomaly, portfolio(2))
+    assert ward.changes == [("EXECUTION", CRITICAL)]
