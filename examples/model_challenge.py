@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from eventbus import InMemoryEventBus
+from eventbus import Event, InMemoryEventBus
 from quantum_trader.config import ModelsConfig
 from quantum_trader.events import (
-    Event,
     MarketBarEvent,
     ModelPromotedEvent,
     ModelRejectedEvent,

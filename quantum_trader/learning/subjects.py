@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
 from quantum_trader.execution.fills import Costs
+from quantum_trader.learning.catalogue import FIRST
 from quantum_trader.learning.lifecycle import (
     Challenge,
     ModelGate,
@@ -174,7 +175,7 @@ class ModelSubjects:
         self._gate = gate
         self._losses: dict[tuple[str, int], deque[tuple[int, float]]] = {}
         self._errors: dict[tuple[str, int], deque[tuple[int, float]]] = {}
-        self._live: dict[str, int] = {}
+        self._live: dict[str, int] = {FIRST[0]: FIRST[1]}
         self._before: dict[str, int] = {}
 
     def promote(self, model: str, old_version: int, new_version: int) -> None:
