@@ -88,10 +88,14 @@ class Store(SmallTables):
         self.flush()
         if not self._changed:
             return False
+        self._written = self._seal()
+        return True
+
+    def _seal(self) -> Seal:
+        """Seal the records that are in the file by now."""
         seal = Seal(self._last, self.head.commits + 1, self._digest, self._ledger)
         self._db.execute("INSERT OR REPLACE INTO seals VALUES (?, ?, ?, ?, ?)", (*seal, seal.crc))
-        self._written = seal
-        return True
+        return seal
 
     def commit_written(self) -> Seal:
         """Make it true; gives the new seal."""
@@ -130,6 +134,8 @@ class Store(SmallTables):
     def flush(self) -> None:
         """Bring to the file what was collected for it: appended records, cursors."""
         if self._waiting:
+            if self._last > self.head.last:
+                self._seal()  # not the first records of this transaction: the digest is chained from seal to seal
             batch, self._waiting = self._waiting, []
             packed = pack(batch, self._last + 1, self._digest)
             self._insert("records", 11, packed.parameters)

@@ -335,6 +335,15 @@ async def test_after_an_unknown_outcome_the_same_event_settles_it(
     assert recorder.values("n") == [1]
 
 
+async def test_new_events_beside_a_duplicate_leave_a_sound_journal(bus: JournaledEventBus, tmp_path: Path) -> None:
+    first = event(0)
+    await bus.publish(first)
+    await asyncio.gather(*map(bus.publish, [event(1), first, event(2)]), bus.publish_many([event(3), first, event(4)]))
+    await bus.shutdown()
+    async with SqliteJournal(tmp_path / "run.db") as journal:
+        assert (await journal.verify()).records == 5
+
+
 # --- refused -------------------------------------------------------------------------------------------------------
 
 
