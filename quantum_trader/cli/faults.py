@@ -7,6 +7,7 @@ from typing import Final
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.market.errors import DataError
+from quantum_trader.monitoring.analytics import NoRun
 
 CHECK_FAILED: Final = 1
 USAGE: Final = 2
@@ -22,7 +23,7 @@ class Failed(Exception):
         self.code = code
 
 
-EXPECTED: Final = (Failed, ConfigError, DataError, MetricsPortUnavailable)
+EXPECTED: Final = (Failed, ConfigError, DataError, NoRun, MetricsPortUnavailable)
 
 
 def exit_code(error: BaseException) -> int:
@@ -30,7 +31,7 @@ def exit_code(error: BaseException) -> int:
     match error:
         case Failed():
             return error.code
-        case DataError():
+        case DataError() | NoRun():
             return DATA
         case _:
             return USAGE

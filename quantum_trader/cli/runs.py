@@ -26,9 +26,10 @@ from quantum_trader.config import Config, ConfigError, load_config
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode
+from quantum_trader.monitoring.analytics import FILE_NAME, AnalyticsService, NoRun, load_record
 from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
-from quantum_trader.monitoring.report import Report, as_lines, make_report
+from quantum_trader.monitoring.report import Report, as_html, as_lines, make_report
 
 T = TypeVar("T")
 
@@ -73,6 +74,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module to `qt`."""
     app.command()(demo)
     app.command()(replay)
+    app.command()(report)
     app.command()(bench)
     app.add_typer(oracle_app, name="oracle")
 
@@ -110,6 +112,28 @@ def replay(
     """Replay a data set with a profile of your choice."""
     choices = Choices(profile, config, data, symbols, start, end, seed)
     _replay(choices, speed=speed, metrics_port=metrics_port, output=output, as_json=as_json)
+
+
+def report(
+    run: Annotated[Path | None, typer.Argument(help="Folder of a run; the newest one if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page there.")] = None,
+    config: ConfigDirectory = None,
+) -> None:
+    """What a recorded run came to."""
+    folder = run or _newest(Path(load_config(config).app.run_directory))
+    record, completed = load_record(folder)
+    found = make_report(record)
+    if html is not None:
+        _write(html, as_html(found, _plot(record, found)), "--html")
+        typer.echo(str(html))
+    elif as_json:
+        typer.echo(json.dumps(found.as_dict() | {"digest": completed.digest}, indent=2))
+    else:
+        table = Table(show_header=False, box=None, padding=(0, 2))
+        for label, text in [*as_lines(found), ("Digest", completed.digest)]:
+            table.add_row(label, text)
+        Console().print(table, highlight=False, soft_wrap=True)
 
 
 @oracle_app.command("check")
@@ -154,20 +178,22 @@ def _replay(choices: Choices, *, speed: float, metrics_port: int | None, output:
     config = choices.load()
     feed = load_feed(config)
     console = Console(stderr=as_json)
-    system, completed = _run_loop(_run(config, feed, speed, metrics_port, console))
-    report = make_report(system.record)
-    folder = output or Path(config.app.run_directory)
-    plot = _write_plot(folder, system.record, report)
+    folder = output or Path(config.app.run_directory) / f"run-{config.sha256()[:12]}"
+    _prepare(folder)
+    system, completed = _run_loop(_run(config, feed, speed, metrics_port, console, folder))
+    found = make_report(system.record)
+    plot = folder / "equity.svg"
+    _write(plot, _plot(system.record, found), "--output")
     if as_json:
-        typer.echo(json.dumps(report.as_dict() | {"digest": completed.digest, "plot": str(plot)}, indent=2))
+        typer.echo(json.dumps(found.as_dict() | {"digest": completed.digest, "plot": str(plot)}, indent=2))
     else:
-        _print_report(console, system, completed, report, plot)
+        _print_report(console, system, completed, found, plot)
     if system.kill_switch.mode is KillMode.HALT:
         raise Failed(f"the run ended halted: {system.bus.halt_reason}", HALTED)
 
 
 async def _run(
-    config: Config, feed: Dataset, speed: float, metrics_port: int | None, console: Console
+    config: Config, feed: Dataset, speed: float, metrics_port: int | None, console: Console, folder: Path
 ) -> tuple[TradingSystem, RunCompletedEvent]:
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
     system = build(bus, config, feed)
@@ -181,6 +207,7 @@ async def _run(
         )
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         stack.callback(system.close)
+        stack.callback(AnalyticsService(bus, folder / FILE_NAME, system.record).close)
         async with bus:
             completed = await system.run(speed=speed)
     return system, completed
@@ -209,25 +236,42 @@ def _print_report(
     console.print("Five surviving stocks, chosen with hindsight: this proves nothing about profit.", style="dim")
 
 
-def _write_plot(folder: Path, record: RunRecord, report: Report) -> Path:
+def _plot(record: RunRecord, found: Report) -> str:
     points = record.points
-    text = line_chart(
-        f"Equity {report.first} .. {report.last}",
+    return line_chart(
+        f"Equity {found.first} .. {found.last}",
         [point.ts for point in points],
         [
             Line("buy and hold", [point.benchmark for point in points], "#8c959f", 1.2),
             Line("equity", [float(point.equity) for point in points], "#0969da", 1.8),
         ],
     )
-    path = folder / "equity.svg"
+
+
+def _newest(runs: Path) -> Path:
+    """The folder of the run that was recorded last."""
+    files = sorted(runs.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        raise NoRun(runs, "no run is recorded there")
+    return files[-1].parent
+
+
+def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise _unwritable(folder, cause, "--output") from cause
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    try:
         path.write_text(text, encoding="utf-8")
     except OSError as cause:
-        raise ConfigError(
-            str(path), "", f"cannot be written ({cause.strerror})", remedy="choose another --output"
-        ) from cause
-    return path
+        raise _unwritable(path, cause, option) from cause
+
+
+def _unwritable(path: Path, cause: OSError, option: str) -> ConfigError:
+    return ConfigError(str(path), "", f"cannot be written ({cause.strerror})", remedy=f"choose another {option}")
 
 
 def _run_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -68,10 +68,9 @@ class RunRecord:
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
         mode = self.policies[-1].risk_mode if self.policies else None
-        self.last = event
-        self.exposure_sum += float(event.gross) / float(event.equity) if event.equity else 0.0
+        self.keep_portfolio(event)
         self.points.append(
-            EquityPoint(event.session, event.timestamp, event.equity, self._buy_and_hold(), event.drawdown, mode)
+            EquityPoint(event.session, event.timestamp, event.equity, self.benchmark(), event.drawdown, mode)
         )
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
@@ -86,8 +85,13 @@ class RunRecord:
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self.policies.append(event)
 
-    def _buy_and_hold(self) -> float:
-        """Equal shares of the start cash in every symbol listed so far; what is not listed yet waits as cash.
+    def keep_portfolio(self, event: PortfolioUpdatedEvent) -> None:
+        """Remember the newest statement, and what it says of exposure."""
+        self.last = event
+        self.exposure_sum += float(event.gross) / float(event.equity) if event.equity else 0.0
+
+    def benchmark(self) -> float:
+        """Buy and hold at the last closes: equal shares of the start cash in every symbol; one not listed yet waits as cash.
 
         No price before a listing is ever assumed: a symbol is bought at its own first open, out of its own share.
         """

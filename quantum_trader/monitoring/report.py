@@ -10,10 +10,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from html import escape
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from quantum_trader.monitoring.record import RunRecord, closed_trades
+
+_PAGE: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
+th {{ text-align: left; padding-right: 2rem; font-weight: 600; vertical-align: top }}
+</style></head><body>
+<h1>{title}</h1>
+{plot}
+<table>
+{rows}
+</table>
+<p>This is a paper-trading laboratory. Demo results come from five surviving stocks and prove nothing about profit.</p>
+</body></html>
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +141,9 @@ def _deepest(equity: Sequence[float]) -> float:
         peak = max(peak, value)
         deepest = max(deepest, 1.0 - value / peak)
     return deepest
+
+
+def as_html(report: Report, plot: str) -> str:
+    """One self-contained page: the figures and the picture `plot`, an SVG text."""
+    rows = "\n".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in as_lines(report))
+    return _PAGE.format(title=escape(f"Run {report.first} .. {report.last}"), rows=rows, plot=plot)

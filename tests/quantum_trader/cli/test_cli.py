@@ -49,7 +49,7 @@ def test_replay_reports_in_json_and_writes_its_plot(home: Path, capsys: pytest.C
 def test_demo_prints_progress_report_and_the_path_of_the_plot(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert qt("demo", *SHORT, "--metrics-port", "0", "--seed", "3") == 0
     out = capsys.readouterr().out
-    for expected in ("metrics at http://127.0.0.1:", "session    86/86", "Buy and hold", "Digest", "runs/equity.svg"):
+    for expected in ("metrics at http://127.0.0.1:", "session    86/86", "Buy and hold", "Digest", "equity.svg"):
         assert expected in out
 
 
@@ -150,6 +150,27 @@ def test_data_is_described_and_verified(capsys: pytest.CaptureFixture[str]) -> N
     assert "12,154 bars on 3,270 sessions" in capsys.readouterr().out
     assert qt("data", "verify") == 0
     assert "12,154 bars as promised" in capsys.readouterr().out
+
+
+def test_recorded_run_is_reported_as_it_was(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert qt("replay", *SHORT, "--json") == 0
+    live = json.loads(capsys.readouterr().out)
+    assert qt("report", "--json") == 0
+    recorded = json.loads(capsys.readouterr().out)
+    assert recorded == {key: value for key, value in live.items() if key != "plot"}
+    assert qt("report", "--html", "page.html") == 0
+    assert "<svg " in (home / "page.html").read_text()
+    capsys.readouterr()
+    assert qt("report") == 0
+    assert live["digest"] in capsys.readouterr().out
+
+
+def test_missing_or_damaged_record_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert qt("report") == 3
+    assert "no run is recorded there" in complaint(capsys)
+    (home / "analytics.sqlite").write_text("not a database, but long enough to be looked at as one" * 20)
+    assert qt("report", "analytics.sqlite") == 3
+    assert "not a readable record" in complaint(capsys)
 
 
 def test_bench_states_bars_per_second(capsys: pytest.CaptureFixture[str]) -> None:

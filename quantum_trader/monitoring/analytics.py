@@ -1,0 +1,180 @@
+"""Analytics: what a run did, in one SQLite file that outlives it, and the way back to a run record.
+
+Rows are gathered and written once per session. It is an onlooker: what it cannot write is counted, and stops nobody.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from eventbus import Event, InMemoryEventBus
+from quantum_trader.events import (
+    ModelPromotedEvent,
+    OrderDeniedEvent,
+    PolicyUpdatedEvent,
+    PortfolioUpdatedEvent,
+    RunCompletedEvent,
+    RunStartedEvent,
+    SessionDecideEvent,
+    SignalsGeneratedEvent,
+    StrategyPromotedEvent,
+    TradeExecutedEvent,
+    ViolationCreatedEvent,
+)
+from quantum_trader.model import RiskMode
+from quantum_trader.monitoring.record import EquityPoint, RunRecord
+
+FILE_NAME: Final = "analytics.sqlite"
+
+_SCHEMA: Final = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE equity (session INTEGER PRIMARY KEY, ts TEXT NOT NULL, equity TEXT NOT NULL, benchmark REAL NOT NULL,
+    drawdown REAL NOT NULL, mode TEXT, portfolio TEXT NOT NULL);
+CREATE TABLE trades (fill_id TEXT PRIMARY KEY, session INTEGER, strategy_id TEXT, symbol TEXT, side TEXT, size TEXT,
+    price TEXT, fee TEXT, event TEXT NOT NULL);
+CREATE TABLE signals (signal_id TEXT, session INTEGER, strategy_id TEXT, symbol TEXT, stage TEXT, target INTEGER,
+    confidence REAL, reason TEXT);
+CREATE TABLE denials (order_id TEXT PRIMARY KEY, session INTEGER, code TEXT, allowed TEXT, found TEXT);
+CREATE TABLE promotions (number INTEGER PRIMARY KEY, session INTEGER, subject TEXT, type TEXT, event TEXT NOT NULL);
+CREATE TABLE policies (version INTEGER PRIMARY KEY, session INTEGER, mode TEXT, event TEXT NOT NULL);
+CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart TEXT, rule_id INTEGER, severity TEXT);
+"""
+
+
+class NoRun(Exception):
+    """There is no readable record of a run. Name one that `qt replay` or `qt demo` wrote."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}; name the folder of a run, or replay it again")
+        self.path = path
+
+
+class AnalyticsService:
+    """Writes beside a run; `record` is where it looks up what it would have to compute twice. `failures` counts writes."""
+
+    def __init__(self, bus: InMemoryEventBus, path: Path, record: RunRecord) -> None:
+        self._record = record
+        self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        self.failures = 0
+        path.unlink(missing_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._put("run", ("cash", str(record.cash)))
+        self._put("run", ("universe_size", str(record.universe_size)))
+        bus.subscribe(RunStartedEvent, self.on_run_started, name="analytics.started")
+        bus.subscribe(RunCompletedEvent, self.on_run_completed, name="analytics.completed")
+        bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="analytics.portfolio")
+        bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="analytics.trade")
+        bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="analytics.signals")
+        bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="analytics.denied")
+        bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="analytics.strategy")
+        bus.subscribe(ModelPromotedEvent, self.on_promoted, name="analytics.model")
+        bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="analytics.policy")
+        bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="analytics.violation")
+        bus.subscribe(SessionDecideEvent, self.on_session_decide, name="analytics.decide")
+
+    async def on_run_started(self, event: RunStartedEvent) -> None:
+        self._put("run", ("started", _text(event)))
+
+    async def on_run_completed(self, event: RunCompletedEvent) -> None:
+        self._put("run", ("completed", _text(event)))
+        self._put("run", ("bars", str(self._record.bars)))
+        self.flush()
+
+    async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
+        mode = self._record.policies[-1].risk_mode.value if self._record.policies else None
+        row = (event.session, event.timestamp.isoformat(), str(event.equity), self._record.benchmark())
+        self._put("equity", (*row, event.drawdown, mode, _text(event)))
+
+    async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
+        who = (event.fill_id, event.session, event.strategy_id, event.symbol, event.side.value)
+        self._put("trades", (*who, str(event.size), str(event.price), str(event.fee), _text(event)))
+
+    async def on_signals_generated(self, event: SignalsGeneratedEvent) -> None:
+        for item in event.items:
+            who = (item.signal_id, event.session, item.strategy_id, item.symbol, item.stage.value)
+            self._put("signals", (*who, item.target, item.confidence, item.reason))
+
+    async def on_order_denied(self, event: OrderDeniedEvent) -> None:
+        self._put("denials", (event.order_id, event.session, event.code, str(event.limit), str(event.value)))
+
+    async def on_promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:
+        subject = event.strategy_id if isinstance(event, StrategyPromotedEvent) else event.model_name
+        self._put("promotions", (None, event.session, subject, event.type, _text(event)))
+
+    async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
+        self._put("policies", (event.version, event.session, event.risk_mode.value, _text(event)))
+
+    async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
+        row = (str(event.violation_id), event.session, event.chart, event.rule_id, event.severity)
+        self._put("violations", row)
+
+    async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered, in one transaction; all of it or, counted, nothing."""
+        rows, self._rows = self._rows, []
+        try:
+            self._db.execute("BEGIN")
+            for table, row in rows:
+                self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self.failures += 1
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Write the rest and close the file."""
+        self.flush()
+        self._db.close()
+
+    def _put(self, table: str, row: tuple[Any, ...]) -> None:
+        self._rows.append((table, row))
+
+
+def load_record(path: Path) -> tuple[RunRecord, RunCompletedEvent]:
+    """The record of the run whose file is `path` (or in the folder `path`), and how it ended. Raises `NoRun`."""
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise NoRun(path, "no run is recorded there")
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return _loaded(db, file)
+    except (sqlite3.Error, ValueError) as cause:
+        raise NoRun(file, f"not a readable record ({type(cause).__name__})") from cause
+
+
+def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompletedEvent]:
+    run = dict(db.execute("SELECT key, value FROM run").fetchall())
+    if "completed" not in run:
+        raise NoRun(file, "the run did not complete")
+    record = RunRecord(cash=Decimal(run["cash"]), universe_size=int(run["universe_size"]))
+    record.bars = int(run["bars"])
+    for session, ts, equity, benchmark, drawdown, mode, portfolio in db.execute(
+        "SELECT * FROM equity ORDER BY session"
+    ):
+        moment = datetime.fromisoformat(ts)
+        known = None if mode is None else RiskMode(mode)
+        record.points.append(EquityPoint(session, moment, Decimal(equity), benchmark, drawdown, known))
+        record.keep_portfolio(PortfolioUpdatedEvent.model_validate_json(portfolio))
+    for (text,) in db.execute("SELECT event FROM trades ORDER BY session, rowid"):
+        record.trades.append(TradeExecutedEvent.model_validate_json(text))
+    for code, count in db.execute("SELECT code, count(*) FROM denials GROUP BY code"):
+        record.denials[code] = count
+    for kind, text in db.execute("SELECT type, event FROM promotions ORDER BY number"):
+        cls = StrategyPromotedEvent if kind == StrategyPromotedEvent.type else ModelPromotedEvent
+        record.promotions.append(cls.model_validate_json(text))
+    for (text,) in db.execute("SELECT event FROM policies ORDER BY version"):
+        record.policies.append(PolicyUpdatedEvent.model_validate_json(text))
+    return record, RunCompletedEvent.model_validate_json(run["completed"])
+
+
+def _text(event: Event) -> str:
+    return event.model_dump_json()
