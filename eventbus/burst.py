@@ -39,6 +39,7 @@ class Burst:
         "is_owned",
         "is_plain",
         "is_urgent",
+        "is_watched",
         "joins",
         "offset",
         "out",
@@ -62,6 +63,7 @@ class Burst:
         self.joins: AbstractSet[type[Event]] = NOBODY
         self.flights: dict[int, Flight] = {}
         self.is_closed = False
+        self.is_watched = False  # somebody holds a receipt of one of its events
         self.is_owned = False  # one subscription took all of it, and settles its events one by one
         self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
         self.records: list[Any] = []  # its events as a journal keeps them; empty: it does not

@@ -652,6 +652,11 @@ class InMemoryEventBus:
         return self._runtime.is_running
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop it runs on; None before it ran."""
+        return self._runtime.loop
+
+    @property
     def subscriptions(self) -> tuple[Subscription, ...]:
         """The live subscriptions, oldest first."""
         return self._table.members

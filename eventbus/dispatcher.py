@@ -166,6 +166,7 @@ class Dispatcher:
         is_watched = bool(burst.flights) or _held_elsewhere([burst]) > _LONE
         self.on_dispatch(burst)
         burst.out = 1
+        burst.is_watched = is_watched
         if is_watched:
             for index in range(len(burst.events)):
                 burst.flight(index).is_watched = True
@@ -173,10 +174,10 @@ class Dispatcher:
         parts = self._parts(burst)
         for part in parts:
             worker, events, indices = part
-            by = worker.hand.sweeps if burst.is_plain and not is_watched else "no"
+            by = worker.hand.sweeps if burst.is_plain else "no"
             if by == "leader":
                 sweeps.append(part)
-            elif by == "thread" or (by == "runner" and len(parts) == 1):
+            elif not is_watched and (by == "thread" or (by == "runner" and len(parts) == 1)):
                 assert isinstance(worker.hand, ThreadHand | RunnerHand)
                 worker.hand.take_whole(burst, events, indices)
             else:
@@ -187,7 +188,7 @@ class Dispatcher:
                 sum(len(events) for _worker, events, _indices in sweeps),
             )
             self._runtime.dispatch.add(max(0, now - burst.accepted_ns), deliveries)
-            if await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns), task):
+            if await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns, is_watched=is_watched), task):
                 return True
         self._burst_returned(burst)
         return False
@@ -245,13 +246,17 @@ class Dispatcher:
             if sweep.left_with is not None:
                 sweep.cell.live = False
                 worker, delivery = sweep.left_with
-                worker.conclude(delivery, sweep.error, None, 0)
+                worker.conclude(delivery, sweep.error, sweep.result, 0)
                 worker.pump()
                 return True
             if sweep.is_done:
                 break
+            if sweep.is_due:
+                task.is_stepping = False
+                await asyncio.sleep(0)
+                task.is_stepping = True
             runtime.clear_interrupts()
-            is_kept = task.is_self_cancelled or getrefcount(task) != clean
+            is_kept = task.is_self_cancelled or task.cancelling() or getrefcount(task) != clean
             if is_kept or not runtime.is_running or self._door.lane.has_control or not sweep.may_go_on:
                 self._leave(sweep)
                 break
@@ -262,9 +267,15 @@ class Dispatcher:
     def _suspended(self, sweep: Sweep, task: LeaderTask) -> None:
         """A handler gives up the task in the middle of a sweep: this delivery keeps it, the others go on without it."""
         worker, _delivery = sweep.suspended()
-        worker.hand = RunnerHand(worker)
+        hand = worker.hand = RunnerHand(worker)
+        burst = sweep.burst
+        if sweep.is_sole and not burst.is_watched:  # then the rest of the burst is all that is left of it
+            events, indices = sweep.rest_of_part()
+            worker.tally.accepted -= len(events)  # taking them counts them again
+            hand.take_whole(burst, events, indices)
+            self._door.settle(len(burst.events) - len(events) - 1)
         self._leave(sweep)
-        self._burst_returned(sweep.burst)
+        self._burst_returned(burst)
         self._pass_on(task)
 
     def _leave(self, sweep: Sweep) -> None:
@@ -286,7 +297,6 @@ class Dispatcher:
                 worker.pump()
                 return True
             task.is_stepping = False
-            worker.hand.is_proven = True
             budget -= 1
             runtime.clear_interrupts()
             is_kept = task.is_self_cancelled or getrefcount(task) != clean

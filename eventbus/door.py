@@ -21,8 +21,9 @@ from eventbus.errors import BusStopped, PublishTimeout, QueueFull, WouldDeadlock
 from eventbus.event import Event
 from eventbus.receipt import Receipt
 
-_BURST = 1024  # events; publishers that never pause let the dispatcher in after as many
+_BURST = 2048  # events; publishers that never pause let the dispatcher in after as many
 _CONTROL_RESERVE = 1_024
+_OPENING_S = 0.001
 
 
 class Lane(asyncio.Queue[Burst]):
@@ -68,6 +69,7 @@ class Door:
         self._settled = 0
         self._promised = 0  # places given to publishers that were woken and have not entered yet
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._opening = False  # the waiting will be let in in a moment
         self._last_context: Context = Context()
         self._last_base: Context = Context()
         self._last_comparable = True
@@ -224,8 +226,13 @@ class Door:
     def settle(self, events: int) -> None:
         """So many events are settled by every lossless subscription."""
         self._settled += events
-        if self._waiting:
-            self._let_in()
+        if self._waiting and not self._opening:
+            # One place at a time would give bursts of one event: wait a moment for more, but no longer.
+            if self.size - self.held >= min(self.size // 4, _BURST):
+                self._let_in()
+            else:
+                self._opening = True
+                asyncio.get_running_loop().call_later(_OPENING_S, self._let_in)
 
     def shut(self) -> None:
         """Outside publishers are refused from now on; those who wait get `BusStopped`."""
@@ -237,6 +244,7 @@ class Door:
         self._waiting.clear()
 
     def _let_in(self) -> None:
+        self._opening = False
         while self._waiting and self.held < self.size:
             place = self._waiting.popleft()
             if not place.done():

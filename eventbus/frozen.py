@@ -97,12 +97,17 @@ class Freeze:
         return core_schema.no_info_after_validator_function(
             freeze,
             schema,
-            serialization=core_schema.wrap_serializer_function_ser_schema(_serialise, schema=schema),
+            serialization=core_schema.wrap_serializer_function_ser_schema(_serialise, info_arg=True, schema=schema),
         )
 
 
-def _serialise(value: Any, handler: core_schema.SerializerFunctionWrapHandler) -> Any:
-    return handler(_thaw(value))
+def _serialise(
+    value: Any, handler: core_schema.SerializerFunctionWrapHandler, info: core_schema.SerializationInfo
+) -> Any:
+    written = handler(_thaw(value))
+    if info.mode == "json" and isinstance(value, frozenset):
+        return sorted(written, key=repr)  # a set has no order of its own: equal events give equal bytes
+    return written
 
 
 def _thaw(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from inspect import isawaitable
 from operator import length_hint
 from sys import getrefcount
@@ -31,13 +31,12 @@ Whole = tuple[Burst, Sequence[Event], Sequence[int]]  # events, and their places
 
 
 class LeaderHand:
-    """The dispatcher's own task runs them, in batches once one attempt has shown that the handler does not suspend."""
+    """The dispatcher's own task runs them, whole batches at a time, until one suspends."""
 
     held = (0, 0)
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self.is_proven = False
 
     def pump(self) -> None:
         runtime = self._worker.runtime
@@ -48,10 +47,13 @@ class LeaderHand:
     def recall(self) -> None:
         """Nothing is taken ahead."""
 
+    def return_waiting(self) -> None:
+        """Nothing is taken ahead."""
+
     @property
     def sweeps(self) -> Literal["leader", "no"]:
         worker = self._worker
-        return "leader" if self.is_proven and worker.is_simple and worker.is_clear and not worker.in_flight else "no"
+        return "leader" if worker.is_simple and worker.is_clear and not worker.in_flight else "no"
 
 
 class RunnerHand:
@@ -72,7 +74,7 @@ class RunnerHand:
     @property
     def sweeps(self) -> Literal["runner", "no"]:
         worker = self._worker
-        return "runner" if worker.is_simple and worker.is_clear and not worker.in_flight else "no"
+        return "runner" if worker.is_simple and worker.is_open else "no"
 
     @property
     def held(self) -> tuple[int, int]:
@@ -99,6 +101,10 @@ class RunnerHand:
         if not self._runs:
             self._return_wholes()
 
+    def return_waiting(self) -> None:
+        while self._wholes:
+            self._give_back(*self._wholes.popleft())
+
     async def _run(self) -> None:
         worker, budget = self._worker, _BUDGET
         task = asyncio.current_task()
@@ -107,10 +113,10 @@ class RunnerHand:
         self._is_recalled = False
         try:
             while True:
-                if self._wholes:  # they came before anything in the mailbox
-                    await self._run_whole(*self._wholes.popleft())
-                elif (delivery := worker.next()) is not None:
+                if (delivery := worker.next()) is not None:  # what is in the mailbox came before the batches
                     await worker.attempt(delivery)
+                elif self._wholes and not self._is_recalled:
+                    await self._run_whole(*self._wholes.popleft())
                 else:
                     break
                 if task.cancelling() or getrefcount(task) != clean:
@@ -130,7 +136,8 @@ class RunnerHand:
         rest = iter(events)
         self._left = len(events)
         while self._left and not self._is_recalled:
-            await InContext(self._sweep(burst, rest, indices), burst.base.copy())
+            context = burst.base.copy()
+            await InContext(self._sweep(burst, rest, indices, context), context)
             if asyncio.current_task().cancelling():  # type: ignore[union-attr] # this runs in a task
                 break
         unstarted = list(rest)
@@ -141,7 +148,7 @@ class RunnerHand:
             else:
                 self._wholes.appendleft((burst, unstarted, indices[len(events) - len(unstarted) :]))
 
-    async def _sweep(self, burst: Burst, rest: Iterator[Event], indices: Sequence[int]) -> None:
+    async def _sweep(self, burst: Burst, rest: Iterator[Event], indices: Sequence[int], context: Context) -> None:
         worker, handler, hops = self._worker, self._worker.handler, burst.hops
         tally, runtime, clock = worker.tally, worker.runtime, worker.runtime.clock.monotonic_ns
         task = asyncio.current_task()
@@ -171,13 +178,7 @@ class RunnerHand:
             cell.live, self._running, started = False, None, ended
             runtime.closed()
             budget -= 1
-            if (
-                self._is_recalled
-                or not budget
-                or worker.retrying
-                or copy_context() != clean
-                or getrefcount(task) != untouched
-            ):
+            if self._is_recalled or not budget or worker.retrying or context != clean or getrefcount(task) != untouched:
                 break
         if worker.retrying:
             self._is_recalled = True  # what follows of the same key has to wait for it
@@ -185,8 +186,7 @@ class RunnerHand:
             await asyncio.sleep(0)
 
     def _return_wholes(self) -> None:
-        while self._wholes:
-            self._give_back(*self._wholes.popleft())
+        self.return_waiting()
         self._is_recalled = False
         self._worker.check_quiet()
 
@@ -214,6 +214,9 @@ class TaskHand:
             worker.runtime.start(self._run(delivery, cell), context)
 
     def recall(self) -> None:
+        """Nothing is taken ahead."""
+
+    def return_waiting(self) -> None:
         """Nothing is taken ahead."""
 
     async def _run(self, delivery: Delivery, cell: Cell) -> None:
@@ -290,3 +293,6 @@ class StreamHand:
 
     def recall(self) -> None:
         self._on_arrival()
+
+    def return_waiting(self) -> None:
+        """Nothing is taken ahead."""

@@ -36,7 +36,7 @@ class Selector:
         elif not _WILD.isdisjoint(what):
             if _unbalanced(what):
                 raise InvalidSelector(what, "has an unfinished [...]")
-            self._match = re.compile(fnmatch.translate(what)).match
+            self._match = _matcher(what)
         elif "]" in what or "!" in what:
             raise InvalidSelector(what, "has an unfinished [...]")
 
@@ -62,6 +62,15 @@ class Selector:
             yield self.what
         elif self._match is None and (cls := event_class(self.what)) is not None:
             yield cls
+
+
+def _matcher(pattern: str) -> Callable[[str], Any]:
+    """What tells whether a name fits: most patterns are a literal head and a star, and most names fail at the head."""
+    head = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    if pattern == head + "*":
+        return lambda name: name.startswith(head) or None
+    match = re.compile(fnmatch.translate(pattern)).match
+    return lambda name: match(name) if name.startswith(head) else None
 
 
 def _unbalanced(pattern: str) -> bool:

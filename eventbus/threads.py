@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from operator import length_hint
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class ThreadHand:
     def sweeps(self) -> Literal["thread", "no"]:
         worker = self._worker
         quick = self._is_proven and worker.tally.ran.mean_ns < _QUICK_NS
-        return "thread" if quick and worker.is_simple and worker.is_clear else "no"
+        return "thread" if quick and worker.is_simple and worker.is_open else "no"
 
     @property
     def held(self) -> tuple[int, int]:
@@ -62,23 +62,26 @@ class ThreadHand:
         worker, policy = self._worker, self._worker.policy
         while len(self._batches) < policy.concurrency:
             batch: _Batch
-            if self._wholes:
+            limit = 1 if policy.timeout is not None else _BATCH if policy.concurrency == 1 else _SHARED_BATCH
+            deliveries: list[Delivery] = []
+            while len(deliveries) < limit and (delivery := worker.next()) is not None:
+                deliveries.append(delivery)
+            if deliveries:
+                batch = _DeliveryBatch(self, worker, deliveries)
+            elif self._wholes:  # what is in the mailbox came before the batches
                 batch = _WholeBatch(self, worker, self._wholes)
                 self._wholes = []
             else:
-                limit = 1 if policy.timeout is not None else _BATCH if policy.concurrency == 1 else _SHARED_BATCH
-                deliveries: list[Delivery] = []
-                while len(deliveries) < limit and (delivery := worker.next()) is not None:
-                    deliveries.append(delivery)
-                if not deliveries:
-                    return
-                batch = _DeliveryBatch(self, worker, deliveries)
+                return
             self._batches.add(batch)
             batch.submit()
 
     def recall(self) -> None:
         for batch in self._batches:
             batch.is_recalled = True
+        self.return_waiting()
+
+    def return_waiting(self) -> None:
         wholes, self._wholes = self._wholes, []
         for burst, events, indices in wholes:
             self.done_with(burst, events, indices, len(events))
@@ -247,12 +250,12 @@ class _WholeBatch(_Batch):
             while not self.is_recalled and length_hint(rest):
                 context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
                 context.run(CURRENT.set, cell)
-                context.run(self._sweep, rest, cell, odd)
+                context.run(self._sweep, rest, cell, odd, context)
                 cell.live, cell.event = False, None
             self._post(self._settle, burst, odd, list(rest), events, indices, self._clock() - started)
         self._post(self._hand.returned, self)
 
-    def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[_Odd]) -> None:
+    def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[_Odd], context: Context) -> None:
         """Run events until one leaves something behind in the context: the next must not see it."""
         handler, clean = self._worker.handler, copy_context()
         for event in rest:
@@ -263,7 +266,7 @@ class _WholeBatch(_Batch):
                     odd.append((length_hint(rest), None, result))
             except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
                 odd.append((length_hint(rest), failure, None))
-            if self.is_recalled or copy_context() != clean:
+            if self.is_recalled or context != clean:
                 return
 
     def _settle(

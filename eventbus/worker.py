@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
@@ -17,7 +17,7 @@ from eventbus.context import CURRENT, Cell, InContext
 from eventbus.dead_letter import DeadLetter, describe
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerCancelled, PublishTimeout
-from eventbus.event import Event
+from eventbus.event import Event, EventSpec
 from eventbus.mailbox import Mailbox
 from eventbus.policy import GiveUp, OnFailure, Overflow, Policy, RetryIn
 from eventbus.receipt import Outcome, Status
@@ -34,6 +34,10 @@ class Hand(Protocol):
 
     def recall(self) -> None:
         """Start no other attempt of what was taken already."""
+        ...
+
+    def return_waiting(self) -> None:
+        """Put batches that have not begun into the mailbox, event by event."""
         ...
 
     @property
@@ -68,6 +72,7 @@ class Worker:
         self.takes_delivery = takes_delivery
         self.mailbox = Mailbox(policy.queue_size)
         self.tally = Tally()
+        self.typical_ns = 0  # how long an attempt of a batch took last
         self.in_flight: set[Delivery] = set()
         self.retrying: dict[Delivery, asyncio.TimerHandle] = {}
         self.is_paused = False
@@ -93,7 +98,12 @@ class Worker:
     @property
     def is_clear(self) -> bool:
         """Nothing waits and nothing is held back: what arrives now may run at once."""
-        return not (self.mailbox or self.retrying or self.is_paused or self.is_cancelled)
+        return not self.mailbox and self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing holds it back: what waits runs in order, and what arrives now after it."""
+        return not (self.retrying or self.is_paused or self.is_cancelled)
 
     @property
     def has_room(self) -> bool:
@@ -105,22 +115,36 @@ class Worker:
         """Wait until there may be a place. Raises `PublishTimeout`."""
         waiter = asyncio.get_running_loop().create_future()
         self._vacancies.append(waiter)
-        done, _pending = await asyncio.wait([waiter], timeout=timeout)
+        try:
+            done, _pending = await asyncio.wait([waiter], timeout=timeout)
+        finally:
+            if waiter in self._vacancies:
+                self._vacancies.remove(waiter)
         if not done:
-            self._vacancies.remove(waiter)
             raise PublishTimeout(timeout or 0.0)
+
+    def let_in(self) -> None:
+        """Those who wait for a place look again."""
+        vacancies, self._vacancies = self._vacancies, []
+        for waiter in vacancies:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def offer(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Events of a burst arrive. A predicate that raises makes a dead letter of its event."""
         policy = self.policy
+        self.hand.return_waiting()  # what comes one by one goes behind what came before it
         if self.feed is not None:
             self.feed(burst, indices)
             return
         if policy.is_gate:
             self.expected -= len(events)
+        seen: EventSpec | None = None
+        overflow, max_age = Overflow.BLOCK, None
         for event, index in zip(events, indices, strict=True):
             spec = event.__event__
-            overflow, max_age = policy.overflow_for(spec), policy.max_age_for(spec)
+            if spec is not seen:
+                seen, overflow, max_age = spec, policy.overflow_for(spec), policy.max_age_for(spec)
             refused: BaseException | None = None
             if policy.where is not None:
                 try:
@@ -148,10 +172,10 @@ class Worker:
             flight.holding += is_lossless
             if burst.is_closed:  # its owner left it: this delivery alone keeps the place now
                 flight.is_routed = flight.is_counted = True
-        wants_key = self._wants_key or not is_lossless
+        key, broken = self._key(event) if self._wants_key or not is_lossless else (None, None)
         self.tally.accepted += 1
         self.runtime.open_deliveries += 1
-        return Delivery(
+        delivery = Delivery(
             event,
             subscription=self.name,
             context=burst.base,
@@ -160,13 +184,27 @@ class Worker:
             flight=flight,
             is_lossless=is_lossless,
             is_urgent=burst.is_urgent,
-            key=self.policy.key_of(event) if wants_key else None,
+            key=key,
             max_age=max_age,
             offset=None if burst.offset is None else burst.offset + index,
         )
+        delivery.broken = broken
+        return delivery
+
+    def _key(self, event: Event) -> tuple[Hashable, BaseException | None]:
+        """What orders the event, and what a key function, or a key that cannot be hashed, raised."""
+        try:
+            key = self.policy.key_of(event)
+            hash(key)
+        except Exception as error:  # noqa: BLE001 - the function is the user's
+            return None, error
+        return key, None
 
     def enqueue(self, delivery: Delivery, overflow: Overflow = Overflow.BLOCK) -> None:
-        """Into the mailbox; what had to go for it is dropped and counted."""
+        """Into the mailbox; what had to go for it is dropped and counted. Without a key that works, a dead letter."""
+        if delivery.broken is not None:
+            self._give_up(delivery, delivery.broken, "key= raised")
+            return
         mailbox, tally = self.mailbox, self.tally
         displaced = mailbox.offer(delivery, overflow)
         if displaced is not None:
@@ -399,10 +437,7 @@ class Worker:
         if self._quiet:
             self.check_quiet()
         if self._vacancies and self.has_room:
-            vacancies, self._vacancies = self._vacancies, []
-            for waiter in vacancies:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self.let_in()
 
     # --- ends ----------------------------------------------------------------------------------------------------
 
@@ -448,6 +483,7 @@ class Worker:
         self.retrying.clear()
         for delivery in waiting:
             self._finish(delivery, Status.CANCELLED)
+        self.let_in()  # what comes now does not go here
 
     async def quiet(self, grace: float) -> tuple[Delivery, ...]:
         """Wait up to `grace` seconds until no attempt runs; returns those that still do."""
