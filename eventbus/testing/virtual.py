@@ -18,11 +18,11 @@ from typing import Any
 from eventbus.pool import ThreadPool
 
 _EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
-_PATIENCE_S = 10.0  # of real time, for a thread to come back
+_TURNS_CAP = 200_000  # of the loop without time going on
 
 
 class VirtualTimeStuck(RuntimeError):
-    """Nothing is scheduled and nothing comes from outside: the test would wait for ever. Look for what was never set or published."""
+    """The test would never end: nothing is scheduled and nothing comes from outside, or tasks keep waking each other."""
 
 
 class VirtualClock:
@@ -76,10 +76,14 @@ class VirtualClock:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time. Sockets work but are not waited for; threads of its `pool()` are."""
+    """An event loop in virtual time. Sockets work but are not waited for; threads of its `pool()` are.
 
-    def __init__(self, clock: VirtualClock | None = None) -> None:
+    `patience` is the real time that it gives a thread to come back before it raises `VirtualTimeStuck`.
+    """
+
+    def __init__(self, clock: VirtualClock | None = None, *, patience: float = 10.0) -> None:
         self.clock = clock or VirtualClock()
+        self.patience = patience
         self._selector_of_time = _JumpingSelector(self)
         self._pools: list[VirtualPool] = []
         self._settling: list[asyncio.Future[None]] = []
@@ -120,10 +124,17 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
+        if timeout is not None and timeout <= 0:
+            self._turns += 1
+            if self._turns > _TURNS_CAP:
+                raise VirtualTimeStuck(f"{_TURNS_CAP} turns of the loop, and always something ready to run")
+            return ready
+        self._turns = 0
+        if ready:
             return ready
         if not self._loop.is_waiting_for_threads:
             if self._loop.nothing_ready():
@@ -131,9 +142,11 @@ class _JumpingSelector(selectors.DefaultSelector):
             if timeout is not None:
                 self._loop.clock.move(timeout)
                 return []
-        ready = super().select(_PATIENCE_S)
+        ready = super().select(self._loop.patience)
         if not ready:
-            raise VirtualTimeStuck(f"nothing is scheduled and nothing happened for {_PATIENCE_S:g} s of real time")
+            raise VirtualTimeStuck(
+                f"nothing is scheduled, and nothing happened for {self._loop.patience:g} s of real time"
+            )
         return ready
 
 
