@@ -69,6 +69,8 @@ class SpcEngine:
         self._watched: dict[str, _Watched] = {}
         self._sigma: dict[str, float] = {}  # volatility expected of each symbol when today's orders were decided
         self._scale = ReturnScale()
+        self._fills_session = -1
+        self._fills: set[tuple[str, str]] = set()  # symbol and side charted in that session
         bus.subscribe(CharacteristicCreatedEvent, self.on_created, name="spc.created")
         bus.subscribe(CharacteristicUpdatedEvent, self.on_updated, name="spc.updated")
         bus.subscribe(CharacteristicDeletedEvent, self.on_deleted, name="spc.deleted")
@@ -123,13 +125,19 @@ class SpcEngine:
 
     async def on_trade(self, event: TradeExecutedEvent) -> None:
         sigma = self._sigma.get(event.symbol)
-        # A delisting is settled at the last close: there was no market to fall short of.
-        if sigma and event.trigger is not Trigger.DELISTED:
+        if event.session != self._fills_session:
+            self._fills_session, self._fills = event.session, set()
+        fill = (event.symbol, event.side.value)
+        # A stop is measured against its own level, which is another quantity; and strategies that trade the same way at
+        # the same open are one observation: repeated, they would narrow the limits (48 alarms in 1,000, instead of 12).
+        if sigma and event.trigger is Trigger.OPEN and fill not in self._fills:
+            self._fills.add(fill)
             value = scaled_shortfall(event.side, event.shortfall_bp, sigma)
             await self._observe(SHORTFALL, value, event.session, event.timestamp)
 
     async def on_portfolio(self, event: PortfolioUpdatedEvent) -> None:
-        value = self._scale.scaled(event.day_return, exposed=event.gross > 0)
+        exposure = float(event.gross / event.equity) if event.equity > 0 else 0.0
+        value = self._scale.scaled(event.day_return, exposure)
         if value is not None:
             await self._observe(RETURN, value, event.session, event.timestamp)
 
@@ -261,6 +269,8 @@ class SpcEngine:
             },
             "sigma": dict(self._sigma),
             "scale": self._scale.state(),
+            "fills_session": self._fills_session,
+            "fills": sorted(list(fill) for fill in self._fills),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -275,3 +285,5 @@ class SpcEngine:
                 self._watched[name] = _Watched(saved["id"], chart, dict(saved["settings"]), opened)
         self._sigma = dict(state["sigma"])
         self._scale.restore(state["scale"])
+        self._fills_session = state["fills_session"]
+        self._fills = {(symbol, side) for symbol, side in state["fills"]}

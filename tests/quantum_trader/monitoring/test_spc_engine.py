@@ -100,7 +100,7 @@ async def test_only_the_combined_forecast_is_charted_as_its_mean_over_symbols(
     assert recorder.of(SampleProcessedEvent)[0].chart == PREDICTION
 
 
-async def test_shortfall_is_charted_in_units_of_the_forecast_volatility(
+async def test_shortfall_is_charted_once_per_open_and_side_in_units_of_the_forecast_volatility(
     event_bus: InMemoryEventBus, recorder: Recorder
 ) -> None:
     await engine_with(event_bus, exec__shortfall=IMR)
@@ -118,7 +118,13 @@ async def test_shortfall_is_charted_in_units_of_the_forecast_volatility(
     item = PredictionItem(symbol="A", log_range=-3.0, sigma_1d=0.02)
     await event_bus.publish(PredictionMadeEvent(session=1, items=(item,), timestamp=AT))
     await event_bus.publish(trade)
-    await event_bus.publish(trade.model_copy(update={"trigger": Trigger.DELISTED, "event_id": "d"}))
+    others: list[dict[str, object]] = [
+        {"strategy_id": "t"},
+        {"trigger": Trigger.STOP},
+        {"trigger": Trigger.DELISTED},
+    ]
+    for at, change in enumerate(others):
+        await event_bus.publish(trade.model_copy(update={**change, "event_id": str(at)}))
     await event_bus.drain()
     (sample,) = recorder.of(SampleProcessedEvent)
     assert sample.chart == SHORTFALL
@@ -128,7 +134,7 @@ async def test_shortfall_is_charted_in_units_of_the_forecast_volatility(
 async def test_returns_are_charted_only_while_exposed(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
     await engine_with(event_bus, port__return=IMR)
     for session in range(40):
-        gross = Decimal(0) if session < 10 else Decimal(5)
+        gross = Decimal(0) if session < 10 else Decimal(3)
         await event_bus.publish(
             PortfolioUpdatedEvent(
                 session=session,
@@ -144,7 +150,7 @@ async def test_returns_are_charted_only_while_exposed(event_bus: InMemoryEventBu
         )
     await event_bus.drain()
     samples = recorder.of(SampleProcessedEvent)
-    assert [one.session for one in samples] == list(range(30, 40))  # 20 exposed sessions settle the volatility
+    assert [one.session for one in samples] == list(range(31, 40))  # 20 returns settle the volatility
     assert all(abs(one.mean) == pytest.approx(1.0) for one in samples)
     assert samples[0].chart == RETURN
 
