@@ -58,6 +58,7 @@ class JournaledEventBus(InMemoryEventBus):
         self._recent = Recent()
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
+        self._is_starting = False
         self._wait_for_retained: list[Subscription] = []
         self._redriving: dict[Delivery, DeadLetter] = {}
         self._runtime.is_behind = lambda: (
@@ -271,11 +272,19 @@ class JournaledEventBus(InMemoryEventBus):
 
     async def run_forever(self) -> None:
         """The dispatcher; opens the journal first."""
+        self._is_starting = True
         await self._open()
         for reader in self._readers.values():
             await reader.open()
+        if not self._is_starting:
+            return  # stopped before it ran
         asyncio.get_running_loop().call_soon(self._started)
         await super().run_forever()
+
+    def stop(self) -> None:
+        """As on the bus in memory."""
+        self._is_starting = False
+        super().stop()
 
     def _started(self) -> None:
         if self._runtime.is_running:

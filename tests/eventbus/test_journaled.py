@@ -461,6 +461,16 @@ async def test_stop_and_run_again_goes_on_where_it_was(bus: JournaledEventBus) -
     assert kept.values("n") == list(range(50))
 
 
+async def test_stopped_while_the_journal_opens_is_stopped(bus: JournaledEventBus) -> None:
+    for _ in range(2):
+        running = asyncio.create_task(bus.run_forever())
+        await asyncio.sleep(0)
+        bus.stop()
+        async with asyncio.timeout(5):
+            await running
+    assert not bus.is_running
+
+
 async def test_the_halt_survives_a_restart_until_it_is_rearmed(tmp_path: Path) -> None:
     async with create_event_bus(f"sqlite:///{tmp_path}/run.db") as bus:
         token = bus.halt("drawdown")

@@ -22,7 +22,7 @@ POINTS = ("beginning", "writing", "committing", "committed", "marked", "checkpoi
 VICTIM = Path(__file__).with_name("bus_victim.py")
 CONCURRENCY = 4
 DEADLY = 17
-ACK_BATCH = 128  # outcomes that may gather while one commit runs
+ACK_BATCH = 384  # outcomes that may gather while one commit runs: as many as are read ahead
 
 
 class Ledger:
