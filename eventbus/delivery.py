@@ -21,6 +21,7 @@ class Delivery:
     __slots__ = (
         "accepted_ns",
         "attempt",
+        "broken",
         "context",
         "deadline",
         "error",
@@ -66,6 +67,7 @@ class Delivery:
         self.max_age = max_age
         self.offset = offset
         self.attempt = 0
+        self.broken: BaseException | None = None  # what working out its key raised: it gets no attempt
         self.queued_ns = 0
         self.deadline: float | None = None
         self.first_failed: datetime | None = None

@@ -192,6 +192,9 @@ class Event(BaseModel):
             return self.__dict__[name]
         raise KeyError(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.__event__.fields
+
     def get(self, name: str, default: Any = None) -> Any:
         """The payload's value of that name, or `default`."""
         try:

@@ -100,6 +100,7 @@ class Policy:
     isolation: Literal["auto", "task"] = "auto"
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("concurrency", "queue_size"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
@@ -112,6 +113,25 @@ class Policy:
             raise PolicyConflict("isolation", f"{self.isolation!r} is unknown: use 'auto' or 'task'")
         if self.overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.REJECT) and self.queue_size is None:
             raise PolicyConflict("overflow", f"{self.overflow} needs queue_size, the size at which it acts")
+
+    def _check_types(self) -> None:
+        """A word stands for its enum member; what is of no use is refused now, not when an event comes."""
+        for name, words in (("overflow", Overflow), ("on_failure", OnFailure)):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                if value not in list(words):
+                    raise PolicyConflict(name, f"{value!r} is unknown: use one of {', '.join(words)}")
+                object.__setattr__(self, name, words(value))
+        for name in ("timeout", "max_age"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int | float):
+                raise PolicyConflict(name, f"{value!r} is not a number of seconds")
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise PolicyConflict("retry", f"{self.retry!r} is no Retry: use Retry(attempts=3)")
+        if self.where is not None and not callable(self.where):
+            raise PolicyConflict("where", f"{self.where!r} cannot be called with an event")
+        if self.key is not None and not isinstance(self.key, str) and not callable(self.key):
+            raise PolicyConflict("key", f"{self.key!r} is neither the name of a field nor a function of the event")
 
     def check_kind(self, spec: EventSpec) -> None:
         """Raise `PolicyConflict` if events of this class may not be treated so."""

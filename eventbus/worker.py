@@ -196,7 +196,7 @@ class Worker:
         try:
             key = self.policy.key_of(event)
             hash(key)
-        except Exception as error:  # noqa: BLE001 - the function is the user's
+        except Exception as error:
             return None, error
         return key, None
 
