@@ -62,20 +62,27 @@ class Trial:
 
     def take(self, group: SessionBars) -> None:
         """Fill what was decided before, then decide on the closes of this session."""
+        cells = self._cells
         for bar in group.bars:
-            cell = self._cells.get(bar.symbol)
+            cell = cells.get(bar.symbol)
             if cell is None:
                 cell = _Cell(self.spec.machine())
-                self._cells = dict(sorted({**self._cells, bar.symbol: cell}.items()))
+                cells = self._cells = dict(sorted({**cells, bar.symbol: cell}.items()))
             if cell.order:
                 self._fill(cell, bar)
             cell.close = bar.close
             cell.target = cell.machine.update(bar)
         equity = self._cash
-        for cell in self._cells.values():
-            equity += cell.qty * cell.close
-        for cell in self._cells.values():
-            cell.order = self._wanted(cell, equity)
+        for cell in cells.values():
+            if cell.qty:
+                equity += cell.qty * cell.close
+        for cell in cells.values():
+            if not cell.target:
+                cell.order = -cell.qty
+            elif cell.qty:
+                cell.order = 0
+            else:
+                cell.order = max(0, int(self._weight * equity / cell.close))
         self._sessions.append(group.session)
         self._equity.append(equity)
         self.through = group.session
@@ -132,11 +139,6 @@ class Trial:
         del self._sessions[:-KEPT], self._equity[:-KEPT]
         while self._trades and self._trades[0].closed < self._sessions[0]:
             self._trades.popleft()
-
-    def _wanted(self, cell: _Cell, equity: float) -> int:
-        if cell.target and not cell.qty:
-            return max(0, int(self._weight * equity / cell.close))
-        return -cell.qty if not cell.target else 0
 
     def _fill(self, cell: _Cell, bar: Bar) -> None:
         buys = cell.order > 0
