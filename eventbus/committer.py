@@ -16,7 +16,7 @@ from eventbus.door import Door
 from eventbus.errors import EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
 from eventbus.event import Event, event_key
 from eventbus.journal.base import Append, Appended, Journal
-from eventbus.receipt import Receipt
+from eventbus.receipt import Following, Receipt
 from eventbus.runtime import log
 
 
@@ -43,7 +43,7 @@ class Committer:
         self._on_idle = on_idle
         self._bursts: list[Burst] = []
         self._appends: set[asyncio.Future[list[Appended]]] = set()
-        self._receipts: dict[Burst, list[Receipt]] = {}  # of bursts with several events, should they have to part
+        self._receipts: dict[Following, list[Receipt]] = {}
         self._unknown: set[str] = set()  # ids of events that the journal may have or not
         self.failures = 0
 
@@ -56,15 +56,25 @@ class Committer:
         self._door.uncommitted += len(burst.events)
         self._bursts.append(burst)
 
-    def joinable(self, receipt: Receipt) -> Burst | None:
-        """The burst of a receipt, if events may still join it: it is the last one taken in this turn of the loop."""
-        burst = self._bursts[-1] if self._bursts else None
-        return burst if burst is receipt.burst and burst is self._door.open else None
+    def follow(self, receipt: Receipt) -> None:
+        """The first receipt of a burst: should its events have to part, their receipts go with them."""
+        self._receipts[receipt.burst] = [receipt]
 
-    def joined(self, burst: Burst, receipts: list[Receipt]) -> None:
-        """Events joined a burst that was taken in this turn of the loop; `receipts` are those of all its events."""
-        self._door.uncommitted += len(burst.events) - 1
-        self._receipts[burst] = receipts
+    def may_join(self, burst: Burst) -> bool:
+        """Was this burst the last one taken in this turn of the loop, so that it is not on its way yet?"""
+        return bool(self._bursts) and self._bursts[-1] is burst
+
+    def join(self, burst: Burst, event: Event) -> Receipt:
+        """One more event for a burst that is not on its way yet. Raises `CodecError`."""
+        if burst.records:
+            burst.records.append(as_record(event))
+        burst.is_mixed |= type(event) is not burst.admits
+        receipt = Receipt()
+        receipt.burst, receipt.index = burst, len(burst.events)
+        burst.events.append(event)
+        self._receipts[burst].append(receipt)
+        self._door.uncommitted += 1
+        return receipt
 
     @property
     def is_busy(self) -> bool:
@@ -120,12 +130,10 @@ class Committer:
         if not places:
             self._enter(burst)
             return
-        if len(places) > 1:
-            if any(map(attrgetter("duplicate"), places)):
-                for part, place in zip(self._part(burst), places, strict=True):
-                    self._settle(part, (place,))
-                return
-            self._receipts.pop(burst, None)
+        if len(places) > 1 and any(map(attrgetter("duplicate"), places)):
+            for part, place in zip(self._part(burst), places, strict=True):
+                self._settle(part, (place,))
+            return
         burst.offset, burst.durability = places[0].offset, str(self._journal.durability)
         if places[0].duplicate and burst.events[0].event_id not in self._unknown:
             self._drop(burst)
@@ -137,7 +145,7 @@ class Committer:
         if len(burst.events) == 1:
             return [burst]
         parts = []
-        for index, receipt in enumerate(self._receipts.pop(burst)):
+        for index, receipt in enumerate(self._receipts.pop(burst, ())):
             part = burst.part(index)
             part.committed = asyncio.get_running_loop().create_future()
             receipt.burst, receipt.index = part, 0
@@ -147,6 +155,7 @@ class Committer:
 
     def _enter(self, burst: Burst) -> None:
         """The burst is durable: on to the dispatcher."""
+        self._receipts.pop(burst, None)
         self._door.uncommitted -= len(burst.events)
         if self._unknown:
             self._unknown.difference_update(event.event_id for event in burst.events)
@@ -156,6 +165,7 @@ class Committer:
 
     def _drop(self, burst: Burst) -> None:
         """It was accepted before, under the same id: once is enough."""
+        self._receipts.pop(burst, None)
         self._door.withdraw(burst)
         self._on_refused(burst)
         burst.is_closed = True

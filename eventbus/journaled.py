@@ -6,8 +6,10 @@ Adds durable subscriptions, replay, and everything that survives a restart: dead
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextvars import copy_context
 from inspect import isawaitable
+from threading import get_ident
 from typing import Any, Self
 
 from eventbus.burst import Burst
@@ -15,6 +17,7 @@ from eventbus.bus import Handler, InMemoryEventBus, Selects, ShutdownReport
 from eventbus.causality import Explanation
 from eventbus.codec import decode
 from eventbus.committer import Committer, as_record, durable
+from eventbus.context import same_context
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.durable import DurableReader, Recent
@@ -81,48 +84,39 @@ class JournaledEventBus(InMemoryEventBus):
         Publishing the same event again is accepted once. Raises as the bus in memory does, and `CodecError`,
         `JournalUnavailable`, `IdConflict`, `OutcomeUnknown`.
         """
-        return await self._publish(self._coerce(event, payload), timeout)
+        burst = self._joinable(event)
+        if burst is None:
+            return await self._publish(self._coerce(event, payload), timeout)
+        receipt = self._committer.join(burst, self._coerce(event, payload))
+        await durable(receipt)
+        return receipt
 
     async def publish_many(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Receipt]:
         """Publish one after the other, in as few commits as the journal makes of them; returns when all are durable."""
         await self._open()
         receipts: list[Receipt] = []
-        left = iter(events)
-        for event in left:
-            first = await super()._publish(event, timeout)
-            receipts.append(first)
-            receipts += await self._join(first, left, timeout)
+        for event in events:
+            burst = self._joinable(event)
+            if burst is not None:
+                receipts.append(self._committer.join(burst, event))
+            else:
+                receipts.append(await super()._publish(event, timeout))
         for receipt in receipts:
             await durable(receipt)
         return receipts
 
-    async def _join(self, first: Receipt, left: Iterator[Event], timeout: float | None) -> list[Receipt]:
-        """Let what comes next share the burst of the one before, and with that its way: as far as it may."""
-        burst = self._committer.joinable(first)
-        if burst is None:
-            return []
-        receipts = [first]
-        events, records, room = burst.events, burst.records, burst.room
-        stranger: Event | None = None
-        try:
-            for event in left:
-                cls = type(event)
-                if len(events) >= room or not (cls is burst.admits or cls in burst.joins):
-                    stranger = event
-                    break
-                if records:
-                    records.append(as_record(event))
-                burst.is_mixed |= cls is not burst.admits
-                receipt = Receipt()
-                receipt.burst, receipt.index = burst, len(events)
-                events.append(event)
-                receipts.append(receipt)
-        finally:
-            if len(receipts) > 1:
-                self._committer.joined(burst, receipts)
-        if stranger is not None:
-            receipts.append(await super()._publish(stranger, timeout))
-        return receipts[1:]
+    def _joinable(self, event: Event | str) -> Burst | None:
+        """The open burst, if this event may share it: then it shares its record in the journal's batch, and its way."""
+        burst, cls = self._door.open, type(event)
+        if (
+            (cls is burst.admits or cls in burst.joins)
+            and len(burst.events) < burst.room
+            and self._committer.may_join(burst)
+            and get_ident() == burst.thread
+            and same_context(copy_context(), burst.context)
+        ):
+            return burst
+        return None
 
     async def _publish(self, event: Event, timeout: float | None) -> Receipt:
         if not self._is_open:
@@ -145,6 +139,12 @@ class JournaledEventBus(InMemoryEventBus):
     def _take(self, burst: Burst) -> None:
         burst.records = self._records
         self._committer.take(burst)
+
+    def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
+        receipt = super()._admit(event, has_place=has_place)
+        if receipt is not None:
+            self._committer.follow(receipt)
+        return receipt
 
     def _entered(self, burst: Burst) -> None:
         """The events of a burst are durable, and about to be dispatched."""

@@ -144,7 +144,7 @@ class JournaledBus(RuleBasedStateMachine):
             return
         before = self.bus.get_stats()["published"]
         self.acknowledge(self.do(self.bus.publish_many([self.known[again], self.new(beside)])))
-        assert self.bus.get_stats()["published"] == before + 1
+        assert self.unknown or self.bus.get_stats()["published"] == before + 1
 
     @rule(which=st.integers(0, 99))
     def publish_another_under_the_same_id(self, which: int) -> None:
