@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -90,6 +90,26 @@ class MarketBarEvent(Decision, Event, type="market.bar", key="symbol"):
     volume: int
     adj_factor: float = 1.0
     interval_s: int = 86_400
+
+    @classmethod
+    def of(cls, bar: Bar, *, interval_s: int = 86_400, source: str = "") -> Self:
+        """The event that tells of `bar`, and hands that very value to whoever asks for it."""
+        event = cls(
+            symbol=bar.symbol,
+            session=bar.session,
+            open=bar.open,
+            high=bar.high,
+            low=bar.low,
+            close=bar.close,
+            volume=bar.volume,
+            adj_factor=bar.adj_factor,
+            interval_s=interval_s,
+            timestamp=bar.ts,
+            source=source,
+        )
+        # Where `cached_property` would keep what it made: making it again takes longer than making the event.
+        event.__dict__["bar"] = bar
+        return event
 
     @cached_property
     def bar(self) -> Bar:

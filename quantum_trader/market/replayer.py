@@ -12,7 +12,6 @@ from datetime import datetime
 from quantum_trader.events import FeedAnomalyEvent, MarketBarEvent
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.validate import Anomaly, FeedCheck
-from quantum_trader.model import Bar
 
 SOURCE = "replayer"
 
@@ -53,28 +52,13 @@ class MarketReplayer:
                 verdict = check.bar(bar)
                 doubts += verdict.anomalies
                 if verdict.deliver:
-                    events.append(self._event(bar))
+                    events.append(MarketBarEvent.of(bar, interval_s=self._interval_s, source=SOURCE))
             doubts += check.end_session(group.session)
             present = tuple([event.symbol for event in events])
             listed.update(present)
             missing = () if len(present) == len(listed) else tuple(sorted(listed.difference(present)))
             anomalies = tuple([_anomaly(doubt, group.ts) for doubt in doubts])
             yield ReplaySession(group.session, group.ts, tuple(events), anomalies, present, missing)
-
-    def _event(self, bar: Bar) -> MarketBarEvent:
-        return MarketBarEvent(
-            symbol=bar.symbol,
-            session=bar.session,
-            open=bar.open,
-            high=bar.high,
-            low=bar.low,
-            close=bar.close,
-            volume=bar.volume,
-            adj_factor=bar.adj_factor,
-            interval_s=self._interval_s,
-            timestamp=bar.ts,
-            source=SOURCE,
-        )
 
 
 def _anomaly(doubt: Anomaly, ts: datetime) -> FeedAnomalyEvent:
