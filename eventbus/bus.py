@@ -46,7 +46,7 @@ from eventbus.receipt import Outcome, Receipt, Status
 from eventbus.runtime import Runtime
 from eventbus.selector import RouteTable, Selector
 from eventbus.stats import BusStats, Tally, TypeStats
-from eventbus.stream import Stream
+from eventbus.stream import Expectation, Stream
 from eventbus.subscription import Subscription, title_of
 
 HOP_LIMIT = 32
@@ -114,6 +114,7 @@ class InMemoryEventBus:
         self._retained: dict[str, dict[Any, Event]] = {}
         self._gone = Tally()  # counts of subscriptions that ended
         self._leaving: list[Subscription] = []  # cancelled, with an attempt still running
+        self._expecting: set[asyncio.Future[Event]] = set()
         self._halt_reason: str | None = None
         self._halt_token = ""
         self._started_ns: int | None = None
@@ -121,6 +122,7 @@ class InMemoryEventBus:
         self._main: asyncio.Task[None] | None = None
         self._shutdown: asyncio.Task[ShutdownReport] | None = None
         self._thread = 0
+        self._stops = 0  # how often stop() was called
 
     # --- publish -------------------------------------------------------------------------------------------------
 
@@ -162,7 +164,11 @@ class InMemoryEventBus:
                 await self._door.room(timeout)
             else:
                 await gate.worker.vacancy(timeout)
-            receipt = self._admit(event, has_place=gate is None)
+            try:
+                receipt = self._admit(event, has_place=gate is None)
+            finally:
+                if receipt is None:
+                    self._door.settle(0)  # the place that this one was woken for is the next one's
         return receipt
 
     def publish_nowait(self, event: Event | str, payload: Mapping[str, Any] | None = None) -> Receipt:
@@ -297,11 +303,13 @@ class InMemoryEventBus:
     def _retain(self, event: Event) -> None:
         spec = event.__event__
         if spec.retain:
-            self._retained.setdefault(event.type, {})[event_key(event, spec.key)] = event
+            kept, key = self._retained.setdefault(event.type, {}), event_key(event, spec.key)
+            kept.pop(key, None)  # the last one is at the end
+            kept[key] = event
 
     def _full_gate(self, event: Event) -> Subscription | None:
-        """The first subscription with a full queue of its own that the event would go to."""
-        if not self._table.gates:
+        """The first subscription with a full queue of its own that the event would go to. CONTROL waits at none."""
+        if not self._table.gates or event.__event__.kind is Kind.CONTROL:
             return None
         route = self._table.route(event)
         return next((member for member in self._table.gates if not member.worker.has_room and member in route), None)
@@ -356,7 +364,10 @@ class InMemoryEventBus:
     def expect(
         self, selector: Selects, *, where: Callable[[Any], bool] | None = None, timeout: float | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for the next event of that kind; it listens from the call on. Raises `TimeoutError`, `BusNotRunning`."""
+        """Wait for the next event of that kind; it listens from the call on.
+
+        Raises `TimeoutError`, `BusNotRunning`, and `BusStopped` when the bus is shut down before it comes.
+        """
         self._must_run("expect()")
         found: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
 
@@ -367,13 +378,17 @@ class InMemoryEventBus:
         subscription = self.subscribe(selector, first, name="expect", where=where)
 
         async def wait() -> Event:
+            self._expecting.add(found)
             try:
+                if self._runtime.is_ended:
+                    raise BusStopped("expect()")
                 async with asyncio.timeout(timeout):
                     return await found
             finally:
+                self._expecting.discard(found)
                 subscription.cancel()
 
-        return wait()
+        return Expectation(wait(), subscription)
 
     def unsubscribe(self, selector: Selects, handler: Handler) -> bool:
         """Cancel the oldest subscription of this handler to this selector; False when there is none."""
@@ -398,11 +413,11 @@ class InMemoryEventBus:
 
     def last(self, selector: Selects, key: Any = None) -> Any:
         """The retained event of a class or type: the last one of that key, or the last of all; None when there is none."""
-        event_type = selector if isinstance(selector, str) else selector.type
+        event_type = selector if isinstance(selector, str) else selector.__event__.type
         kept = self._retained.get(event_type, {})
         if key is not None or not kept:
             return kept.get(key)
-        return max(kept.values(), key=lambda event: event.event_id) if len(kept) > 1 else next(iter(kept.values()))
+        return next(reversed(kept.values()))
 
     def _policy(self, policy: dict[str, Any]) -> Policy:
         unknown = sorted(set(policy) - set(Policy.__dataclass_fields__))
@@ -437,9 +452,21 @@ class InMemoryEventBus:
 
     def _replay_retained(self, subscription: Subscription) -> None:
         for kept in self._retained.values():
-            for event in kept.values():
+            for event in tuple(kept.values()):
                 if subscription.selector.matches(type(event), event.type):
-                    self._deliver_alone(subscription, event)
+                    self._replay_one(subscription, event)
+
+    def _replay_one(self, subscription: Subscription, event: Event) -> None:
+        where = subscription.policy.where
+        try:
+            is_wanted = where is None or where(event)
+        except Exception as error:  # noqa: BLE001 - the predicate is the user's
+            worker = subscription.worker
+            delivery = worker.adopt(self._door.outside(event), event, 0, is_lossless=False)
+            worker.give_up_unstarted(delivery, "where= raised", error)
+        else:
+            if is_wanted:
+                self._deliver_alone(subscription, event)
 
     def _deliver_alone(self, subscription: Subscription, event: Event) -> None:
         """A delivery that no publish made: a retained event, a dead letter redriven."""
@@ -457,13 +484,23 @@ class InMemoryEventBus:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    async def run_forever(self) -> None:
-        """The dispatcher. Returns after `stop()`, idle or busy; may be called again then. Cancelling it stops the bus too."""
+    def run_forever(self) -> Coroutine[Any, Any, None]:
+        """The dispatcher. Returns after `stop()`, idle or busy; may be called again then. Cancelling it stops the bus too.
+
+        Where the bus runs already, by `connect()` for example, it waits for the same end.
+        """
+        return self._run(self._stops)
+
+    async def _run(self, stops: int) -> None:
         runtime, loop = self._runtime, asyncio.get_running_loop()
         if self._shutdown is not None:
             raise BusStopped("run_forever()")
+        if stops != self._stops:
+            return  # stopped before its first step
         if runtime.is_running:
-            raise PolicyConflict("run_forever", "this bus is running already")
+            self._must_own("run_forever()")
+            await self._end_of_run()
+            return
         if runtime.loop is not None and runtime.loop is not loop and not runtime.loop.is_closed():
             raise WrongLoop("run_forever()")
         runtime.loop, self._thread = loop, threading.get_ident()
@@ -475,13 +512,18 @@ class InMemoryEventBus:
         self._dispatcher.start()
         for subscription in self._table.members:
             subscription.worker.pump()
+        await self._end_of_run()
+
+    async def _end_of_run(self) -> None:
+        assert self._ended is not None
         try:
-            await self._ended
+            await asyncio.shield(self._ended)
         finally:
             self._halt_dispatcher()
 
     def stop(self) -> None:
         """Ask the dispatcher to end after the batch in hand. From anywhere: a handler, another thread, a signal handler."""
+        self._stops += 1
         loop = self._runtime.loop
         if loop is None or loop.is_closed():
             return
@@ -498,14 +540,17 @@ class InMemoryEventBus:
                 subscription.worker.hand.recall()
             self._dispatcher.stop()
             self._dispatcher_ended()
+            self._runtime.nobody_works()
 
     def _dispatcher_ended(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
     async def connect(self) -> Self:
-        """Start the dispatcher as a task of the bus."""
-        if self._main is None or self._main.done():
+        """Start the dispatcher as a task of the bus, unless it runs already."""
+        if self._runtime.is_running:
+            self._must_own("connect()")
+        elif self._main is None or self._main.done():
             if self._shutdown is not None:
                 raise BusStopped("connect()")
             self._main = asyncio.get_running_loop().create_task(self.run_forever(), name=f"{self.name}-dispatcher")
@@ -529,7 +574,7 @@ class InMemoryEventBus:
     async def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is pending, cascades included. True when drained, False on time-out.
 
-        Raises `BusNotRunning` when something is pending and nobody works on it, `ReentrantStop` inside a handler.
+        Raises `BusNotRunning` when something is pending and nobody works on it, or no longer, `ReentrantStop` inside a handler.
         """
         if inside_delivery():
             raise ReentrantStop("drain()")
@@ -562,13 +607,15 @@ class InMemoryEventBus:
     async def _end(self, timeout: float | None) -> ShutdownReport:
         runtime, started = self._runtime, self._clock.monotonic_ns()
         self._door.shut()
+        for subscription in self._table.gates:
+            subscription.worker.let_in()
         drained = runtime.is_idle
         if not drained and runtime.is_running:
             try:
                 async with asyncio.timeout(timeout):
                     await runtime.idle()
                 drained = True
-            except TimeoutError:
+            except (TimeoutError, BusNotRunning):
                 drained = False
         abandoned = tuple(
             f"{subscription.name}: {delivery.event}"
@@ -579,10 +626,25 @@ class InMemoryEventBus:
         await self._end_tasks()
         left = sum(s.worker.tally.pending for s in (*self._table.members, *self._leaving)) + self._door.queued
         runtime.is_ended = True
+        self._tell_the_waiting()
         for subscription in self._table.members:
             subscription.worker.hand.recall()
         self._pool.close()
         return ShutdownReport(drained, abandoned, left, (self._clock.monotonic_ns() - started) / 1e9)
+
+    def _tell_the_waiting(self) -> None:
+        """What is left now is never settled here: whoever waits for that learns it."""
+        for subscription in (*self._table.members, *self._leaving):
+            for delivery in subscription.worker.unsettled():
+                if delivery.flight is not None:
+                    delivery.flight.fail(BusStopped("await receipt"))
+        while not self._door.lane.empty():
+            burst = self._door.lane.get_nowait()
+            for index in range(len(burst.events)):
+                burst.flight(index).fail(BusStopped("await receipt"))
+        for expected in self._expecting:
+            if not expected.done():
+                expected.set_exception(BusStopped("expect()"))
 
     async def _end_tasks(self) -> None:
         """Cancel what still runs and give it half the grace of a handler: what ignores that is left to the loop."""

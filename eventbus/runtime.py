@@ -17,6 +17,7 @@ from eventbus.burst import Burst
 from eventbus.clock import Clock
 from eventbus.dead_letter import DeadLetters
 from eventbus.door import Door
+from eventbus.errors import BusNotRunning
 from eventbus.pool import ThreadPool
 from eventbus.stats import Histogram
 
@@ -102,8 +103,15 @@ class Runtime:
                 if not waiter.done():
                     waiter.set_result(None)
 
+    def nobody_works(self) -> None:
+        """What is pending stays so until the bus runs again: those who wait for its end are told."""
+        waiters, self._idle_waiters = self._idle_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(BusNotRunning("drain()"))
+
     async def idle(self) -> None:
-        """Wait until nothing is pending, cascades included."""
+        """Wait until nothing is pending, cascades included. Raises `BusNotRunning` when the bus stops before that."""
         while not self.is_idle:
             waiter = asyncio.get_running_loop().create_future()
             self._idle_waiters.append(waiter)

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from types import TracebackType
+from typing import Any
 
 from eventbus.delivery import Delivery
 from eventbus.event import Event
 from eventbus.subscription import Subscription
+
+
+class Expectation(Coroutine[Any, Any, Event]):
+    """What `expect` gives: a coroutine that lets go of its subscription however it ends, even before its first step."""
+
+    def __init__(self, waiting: Coroutine[Any, Any, Event], subscription: Subscription) -> None:
+        self._waiting = waiting
+        self._subscription = subscription
+
+    def send(self, value: Any) -> Any:
+        return self._waiting.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self._subscription.cancel()
+        return self._waiting.throw(*error)
+
+    def close(self) -> None:
+        self._subscription.cancel()
+        self._waiting.close()
+
+    def __await__(self) -> Generator[Any, Any, Event]:
+        return (yield from self._waiting.__await__())
 
 
 class Stream:

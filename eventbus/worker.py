@@ -485,6 +485,10 @@ class Worker:
             self._finish(delivery, Status.CANCELLED)
         self.let_in()  # what comes now does not go here
 
+    def unsettled(self) -> list[Delivery]:
+        """Every delivery without an outcome that is followed by itself."""
+        return [*(place.heir or place for place in self.mailbox), *self.in_flight, *self.retrying]
+
     async def quiet(self, grace: float) -> tuple[Delivery, ...]:
         """Wait up to `grace` seconds until no attempt runs; returns those that still do."""
         if self.in_flight:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from eventbus import (
+    BusNotRunning,
+    BusStopped,
     Event,
+    Halted,
     InMemoryEventBus,
     Kind,
     OnFailure,
@@ -19,6 +22,14 @@ from eventbus import (
 
 class Noted(Event, type="contract.noted"):
     n: int = 0
+
+
+class Kept(Event, type="contract.kept", retain=True, key="name"):
+    name: str
+
+
+class Stopped(Event, type="contract.stopped", kind=Kind.CONTROL):
+    """The kill switch."""
 
 
 class Filled(Event, type="contract.filled", kind=Kind.EXECUTION, key="order"):
@@ -123,3 +134,165 @@ async def test_a_publisher_does_not_wait_for_the_queue_of_a_cancelled_subscripti
         done, _ = await asyncio.wait([waiting], timeout=5)
         go.set()
     assert done
+
+
+async def test_a_refused_publisher_gives_its_place_to_the_next() -> None:
+    bus, go = InMemoryEventBus(max_queue_size=1), asyncio.Event()
+
+    async def hold(_event: Event) -> None:
+        await go.wait()
+
+    bus.subscribe(Noted, hold)
+    async with bus:
+        await bus.publish(Noted(n=1))
+        refused = asyncio.create_task(bus.publish(Filled(order="1")))
+        await asyncio.sleep(0)
+        next_one = asyncio.create_task(bus.publish(Noted(n=2)))
+        await asyncio.sleep(0)
+        bus.halt("drawdown")
+        go.set()
+        with pytest.raises(Halted):
+            await refused
+        done, _ = await asyncio.wait([next_one], timeout=5)
+        next_one.cancel()
+    assert done
+
+
+async def test_control_does_not_wait_for_the_full_queue_of_one_subscription() -> None:
+    bus, go = InMemoryEventBus(), asyncio.Event()
+    order: list[str] = []
+
+    async def slow(event: Event) -> None:
+        order.append(event.type)
+        await go.wait()
+
+    bus.subscribe("contract.*", slow, queue_size=2)
+    async with bus:
+        await bus.publish(Noted())
+        await bus.publish(Noted())
+        done, _ = await asyncio.wait([waiting := asyncio.create_task(bus.publish(Stopped()))], timeout=5)
+        waiting.cancel()
+        go.set()
+    assert done
+    assert order == ["contract.noted", "contract.stopped", "contract.noted"]
+
+
+# --- retained events and expectations ------------------------------------------------------------------------------
+
+
+async def test_the_last_event_is_the_one_published_last_whenever_it_was_made() -> None:
+    bus = InMemoryEventBus()
+    early, late = Kept(name="early"), Kept(name="late")
+    await bus.publish(late)
+    await bus.publish(early)
+    assert bus.last(Kept) is early
+    assert bus.last(Event) is None
+
+
+async def test_a_replayed_last_event_passes_the_predicate_first() -> None:
+    bus, seen = InMemoryEventBus(), list[str]()
+    for name in ("a", "b", "broken"):
+        await bus.publish(Kept(name=name))
+    bus.subscribe(
+        Kept,
+        lambda event: seen.append(event.name),
+        where=lambda event: {"a": False, "b": True}[event.name],
+        replay_last=True,
+    )
+    async with bus:
+        await bus.drain()
+    assert seen == ["b"]
+    assert [letter.reason for letter in bus.dead_letters] == ["where= raised"]
+
+
+async def test_an_expectation_cancelled_before_its_first_step_leaves_no_subscription() -> None:
+    async with InMemoryEventBus() as bus:
+        waiting = asyncio.create_task(bus.expect(Noted))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        bus.expect(Noted).close()
+        assert bus.get_handler_count() == 0
+
+
+# --- ends ----------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_waits_for_what_is_left_at_the_end_is_told() -> None:
+    bus, began = InMemoryEventBus(grace=0.01), asyncio.Event()
+
+    async def hang(_event: Event) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    bus.subscribe(Noted, hang)
+    bus.subscribe(Filled, hang, queue_size=1)
+    await bus.connect()
+    queued = [await bus.publish(Noted()) for _ in range(2)][1]
+    await bus.publish(Filled(order="1"))
+
+    async def settled() -> object:
+        return await queued
+
+    calls = [
+        settled(),
+        bus.publish_and_wait(Noted()),
+        bus.request(Noted()),
+        bus.expect(Kept),
+        bus.publish(Filled(order="2")),
+        bus.drain(),
+    ]
+    waiting = [asyncio.create_task(call) for call in calls]
+    await began.wait()
+    await bus.shutdown(timeout=0.01)
+    done, _ = await asyncio.wait(waiting, timeout=5)
+    assert len(done) == len(waiting)
+    assert [type(task.exception()) for task in waiting] == [BusStopped] * 5 + [BusNotRunning]
+
+
+async def test_shutdown_does_not_wait_for_a_bus_that_a_handler_stopped() -> None:
+    bus = InMemoryEventBus()
+
+    async def stop(_event: Event) -> None:
+        await asyncio.sleep(0)
+        bus.stop()
+
+    bus.subscribe(Noted, stop)
+    await bus.connect()
+    for _ in range(3):
+        await bus.publish(Noted())
+    done, _ = await asyncio.wait([ending := asyncio.create_task(bus.shutdown(timeout=None))], timeout=5)
+    assert done
+    assert ending.result().left == 2
+
+
+async def test_stop_reaches_a_run_that_has_not_made_its_first_step() -> None:
+    bus = InMemoryEventBus()
+    run = asyncio.create_task(bus.run_forever())
+    bus.stop()
+    done, _ = await asyncio.wait([run], timeout=5)
+    assert done
+
+
+async def test_stop_before_there_is_a_run_does_not_end_a_later_one() -> None:
+    bus = InMemoryEventBus()
+    bus.stop()
+    run = asyncio.create_task(bus.run_forever())
+    await asyncio.sleep(0)
+    assert bus.is_running
+    bus.stop()
+    await run
+
+
+async def test_connect_and_run_forever_go_together_in_either_order() -> None:
+    bus = await InMemoryEventBus().connect()
+    run = asyncio.create_task(bus.run_forever())
+    await asyncio.sleep(0)
+    assert not run.done()
+    await bus.close()
+    await run
+
+    other = InMemoryEventBus()
+    run = asyncio.create_task(other.run_forever())
+    async with other:
+        assert await other.publish_and_wait(Noted()) == []
+    await run
