@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
@@ -47,10 +48,11 @@ from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.model import HealthStatus, RiskMode
-from quantum_trader.monitoring.alerts import AlertManager
+from quantum_trader.monitoring.alerts import DRAWDOWN, AlertManager, DrawdownLadder, ladder_settings
 from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic
 from quantum_trader.monitoring.control_limits import ControlLimitService
 from quantum_trader.monitoring.digest import ReplayDigest
+from quantum_trader.monitoring.discord import DiscordSettings
 from quantum_trader.monitoring.health import SystemHealthMonitor
 from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
@@ -172,7 +174,12 @@ def build(
     runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
     _build_ranker(bus, config)
     registry = Registry(bus)
-    EnsembleManager(bus, CachingRegistry(bus, registry), half_life=config.models.half_life)
+    EnsembleManager(
+        bus,
+        CachingRegistry(bus, registry),
+        half_life=config.models.half_life,
+        rollback_sessions=config.models.rollback_sessions,
+    )
     ContinuousLearningManager(bus, registry, config.models)
     generator = _build_evaluation(bus, config, costs)
     controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
@@ -332,14 +339,18 @@ def controller_settings(config: Config) -> ControllerSettings:
 
 
 def _build_charts(bus: InMemoryEventBus, config: Config) -> SpcEngine:
-    """The control charts. Raises `ConfigError` for one that cannot be drawn."""
-    charts = config.spc.charts if config.spc.enabled else {}
+    """The control charts, and the ladder for the drawdown. Raises `ConfigError` for one that cannot be drawn."""
+    watched: dict[str, dict[str, Any]] = {}
+    if config.spc.enabled:
+        watched = {name: chart.model_dump() for name, chart in config.spc.charts.items()}
+        watched[DRAWDOWN] = ladder_settings(config.risk.max_drawdown)
     try:
-        Characteristics(bus, {name: chart.model_dump() for name, chart in charts.items()})
+        Characteristics(bus, watched)
     except UnusableCharacteristic as cause:
         raise ConfigError("spc.toml", "spc.charts", str(cause), remedy="correct the chart") from cause
     engine = SpcEngine(bus)
     ControlLimitService(bus, engine)
+    DrawdownLadder(bus)
     return engine
 
 
@@ -353,6 +364,18 @@ def health_limits(config: Config) -> HealthLimits:
         warnings=health.warnings,
         critical_charts=health.critical_charts,
         heartbeat_sessions=health.heartbeat_sessions,
+    )
+
+
+def discord_settings(config: Config, *, quiet: bool) -> DiscordSettings:
+    """How people are told; `quiet` is for a replay faster than anybody reads."""
+    notify = config.notify
+    return DiscordSettings(
+        coalesce_s=notify.coalesce_s,
+        queue_size=notify.queue_size,
+        attempts=notify.attempts,
+        timeout_s=notify.timeout_s,
+        quiet=quiet,
     )
 
 
