@@ -238,7 +238,6 @@ class RankerConfig(Section):
     quality: Fraction = 0.15
     cost: Fraction = 0.10
     lead: Fraction = 0.05  # by which a challenger must beat a held member of the top
-    warmup: Positive = 130  # bars
     min_dollar_volume: Annotated[float, Field(ge=0)] = 5_000_000.0  # a day
 
 
@@ -280,7 +279,6 @@ class HealthConfig(Section):
 class NotifyConfig(Section):
     """What is told to people. The webhook's address comes from the environment alone: QT_DISCORD_WEBHOOK."""
 
-    enabled: bool = True
     coalesce_s: Annotated[float, Field(ge=0)] = 2.0
     queue_size: Positive = 100
     attempts: Positive = 4

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Coroutine
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from eventbus import InMemoryEventBus
 from eventbus.observability import serve_metrics
-from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, load_feed
+from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, discord_settings, load_feed
 from quantum_trader.cli.faults import HALTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.cli.oracle import CASES, differences, run_case
@@ -27,6 +28,7 @@ from quantum_trader.events import RunCompletedEvent
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode
 from quantum_trader.monitoring.analytics import FILE_NAME, AnalyticsService, NoRun, load_record
+from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
 from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.report import Report, as_html, as_lines, make_report
@@ -42,6 +44,7 @@ To = Annotated[str | None, typer.Option("--to", help="Last date.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics there while running.")]
 Name = Annotated[str | None, typer.Option("--data", help="Name of the data set.")]
+Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webhook of the environment, else print.")]
 Output = Annotated[Path | None, typer.Option(help="Where report and plot go.")]
 
 
@@ -90,10 +93,11 @@ def demo(
     config: ConfigDirectory = None,
     data: Name = None,
     output: Output = None,
+    notify: Notify = False,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed)
-    _replay(choices, speed=speed, metrics_port=metrics_port, output=output, as_json=False)
+    _replay(choices, speed=speed, metrics_port=metrics_port, output=output, notify=notify, as_json=False)
 
 
 def replay(
@@ -107,11 +111,12 @@ def replay(
     config: ConfigDirectory = None,
     data: Name = None,
     output: Output = None,
+    notify: Notify = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> None:
     """Replay a data set with a profile of your choice."""
     choices = Choices(profile, config, data, symbols, start, end, seed)
-    _replay(choices, speed=speed, metrics_port=metrics_port, output=output, as_json=as_json)
+    _replay(choices, speed=speed, metrics_port=metrics_port, output=output, notify=notify, as_json=as_json)
 
 
 def report(
@@ -174,13 +179,15 @@ def bench(
     typer.echo("Same strategy elsewhere: plain loop 3.8 M, nautilus_trader 45 k, backtrader 22 k bars/s")
 
 
-def _replay(choices: Choices, *, speed: float, metrics_port: int | None, output: Path | None, as_json: bool) -> None:
+def _replay(
+    choices: Choices, *, speed: float, metrics_port: int | None, output: Path | None, notify: bool, as_json: bool
+) -> None:
     config = choices.load()
     feed = load_feed(config)
     console = Console(stderr=as_json)
     folder = output or Path(config.app.run_directory) / f"run-{config.sha256()[:12]}"
     _prepare(folder)
-    system, completed = _run_loop(_run(config, feed, speed, metrics_port, console, folder))
+    system, completed = _run_loop(_run(config, feed, speed, metrics_port, console, folder, notify=notify))
     found = make_report(system.record)
     plot = folder / "equity.svg"
     _write(plot, _plot(system.record, found), "--output")
@@ -193,11 +200,18 @@ def _replay(choices: Choices, *, speed: float, metrics_port: int | None, output:
 
 
 async def _run(
-    config: Config, feed: Dataset, speed: float, metrics_port: int | None, console: Console, folder: Path
+    config: Config,
+    feed: Dataset,
+    speed: float,
+    metrics_port: int | None,
+    console: Console,
+    folder: Path,
+    *,
+    notify: bool,
 ) -> tuple[TradingSystem, RunCompletedEvent]:
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
     system = build(bus, config, feed)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         if metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, metrics_port))
             console.print(f"metrics at {server.url}", highlight=False)
@@ -208,8 +222,14 @@ async def _run(
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         stack.callback(system.close)
         stack.callback(AnalyticsService(bus, folder / FILE_NAME, system.record).close)
-        async with bus:
-            completed = await system.run(speed=speed)
+        await stack.enter_async_context(bus)
+        if notify:
+            settings = discord_settings(config, quiet=not speed)
+            webhook = webhook_from_environment()
+            notifier = DiscordNotifier(bus, settings, webhook=webhook, echo=partial(console.print, highlight=False))
+            system.alerts.add_notifier(notifier)
+            await stack.enter_async_context(notifier)
+        completed = await system.run(speed=speed)
     return system, completed
 
 

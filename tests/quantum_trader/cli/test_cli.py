@@ -53,6 +53,14 @@ def test_demo_prints_progress_report_and_the_path_of_the_plot(home: Path, capsys
         assert expected in out
 
 
+def test_notices_are_printed_without_a_webhook(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QT_DISCORD_WEBHOOK", raising=False)
+    assert qt("demo", *SHORT, "--notify", "--profile", "oracle") == 0
+    assert "trend-20-50: BACKTEST to LIVE" in capsys.readouterr().out
+
+
 def test_unknown_symbol_is_told_with_those_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert qt("demo", "--symbols", "APPL") == 3
     assert "unknown symbol 'APPL'; known are AAPL, FB" in complaint(capsys)
