@@ -18,6 +18,7 @@ from eventbus.event import AdHocEvent, Event, event_class
 
 MAX_BYTES = 64 * 1024 * 1024
 _DEPTH = 64
+_NO_METADATA = {"metadata"}
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _upcasts: dict[tuple[str, int], Upcast] = {}
@@ -48,9 +49,13 @@ def encode(event: Event) -> bytes:
     """The event as JSON bytes. Raises `CodecError`, naming the field, for what JSON cannot hold: NaN, cycles, unknown objects."""
     if type(event) is AdHocEvent:
         _check(event.data, "payload", 0)
-    _check(event.metadata, "metadata", 0)
+    exclude = None
+    if event.metadata:
+        _check(event.metadata, "metadata", 0)
+    else:
+        exclude = _NO_METADATA  # seldom there, and dear to write
     try:
-        body = event.__pydantic_serializer__.to_json(event)
+        body = event.__pydantic_serializer__.to_json(event, exclude=exclude)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise CodecError(f"{event.type} cannot be written as JSON: {error}") from error
     if len(body) > MAX_BYTES:

@@ -95,14 +95,19 @@ class JournaledEventBus(InMemoryEventBus):
         """Publish one after the other, in as few commits as the journal makes of them; returns when all are durable."""
         await self._open()
         receipts: list[Receipt] = []
+        burst: Burst | None = None
         for event in events:
-            burst = self._joinable(event)
-            if burst is not None:
+            cls = type(event)
+            if burst is not None and (cls is burst.admits or cls in burst.joins) and len(burst.events) < burst.room:
                 receipts.append(self._committer.join(burst, event))
             else:
                 receipts.append(await super()._publish(event, timeout))
+                burst = self._joinable(event)  # and so it stays until something is awaited again
+        known: object = None
         for receipt in receipts:
-            await durable(receipt)
+            if receipt.burst is not known:
+                await durable(receipt)
+                known = receipt.burst
         return receipts
 
     def _joinable(self, event: Event | str) -> Burst | None:
