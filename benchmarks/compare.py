@@ -83,7 +83,7 @@ def versus(settings: Settings, baseline: Side, subject: Side, *, reach: float) -
 def summary(taken: Mapping[str, list[float]], *, reach: float) -> dict[str, Any]:
     """The figures of a baseline and the bus."""
     each = ratios(taken[BASELINE], taken[SUBJECT])
-    low, middle, high = statistics.quantiles(each, n=4) if len(each) > 1 else [*each] * 3
+    low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else [*each] * 3
     return {
         "queue_ns": statistics.median(taken[BASELINE]),
         "eventbus_ns": statistics.median(taken[SUBJECT]),

@@ -55,6 +55,7 @@ def _psygnal(witness: Witness) -> Callable[[Any], Any]:
 
 
 def _eventkit(witness: Witness) -> Callable[[Any], Any]:
+    asyncio.set_event_loop(asyncio.get_running_loop())  # eventkit asks the policy for one as it is imported
     import eventkit
 
     event = eventkit.Event("counted")
