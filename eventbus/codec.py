@@ -19,9 +19,12 @@ from eventbus.event import AdHocEvent, Event, event_class
 MAX_BYTES = 64 * 1024 * 1024
 _DEPTH = 64
 _NO_METADATA = {"metadata"}
+_BODY = b',"event":'
+_LABELS = 1_000
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _upcasts: dict[tuple[str, int], Upcast] = {}
+_labels: dict[bytes, tuple[str, int]] = {}  # what was read once: most records begin with one of a few labels
 
 
 def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
@@ -65,18 +68,13 @@ def encode(event: Event) -> bytes:
 
 def decode(raw: bytes) -> Event:
     """The event that `encode` made these bytes from. Raises `CodecError`."""
-    head, found, tail = raw.partition(b',"event":')
-    try:
-        label = from_json(head + b"}", allow_inf_nan=False)
-        type_name, version = label["type"], label["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CodecError("not an event: the bytes do not start with its type and version") from error
-    if not isinstance(type_name, str) or type(version) is not int or version < 0:
-        raise CodecError("not an event: type and version are a string and a number from 0")
-    if not found or not tail.endswith(b"}"):
+    at = raw.find(_BODY)
+    if at < 0 or not raw.endswith(b"}"):
         raise CodecError("not an event: the bytes end early")
+    head = raw[:at]
+    type_name, version = _labels.get(head) or _read_label(head)
     cls = event_class(type_name)
-    body = tail[:-1]
+    body = raw[at + len(_BODY) : -1]
     try:
         if cls is None or version == 0:
             return _as_ad_hoc(type_name, version, body)
@@ -87,6 +85,19 @@ def decode(raw: bytes) -> Event:
         if isinstance(error, CodecError):
             raise
         raise CodecError(f"{type_name} version {version} cannot be read: {error}") from error
+
+
+def _read_label(head: bytes) -> tuple[str, int]:
+    try:
+        label = from_json(head + b"}", allow_inf_nan=False)
+        type_name, version = label["type"], label["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CodecError("not an event: the bytes do not start with its type and version") from error
+    if not isinstance(type_name, str) or type(version) is not int or version < 0:
+        raise CodecError("not an event: type and version are a string and a number from 0")
+    if len(_labels) < _LABELS:
+        _labels[head] = type_name, version
+    return type_name, version
 
 
 def _as_ad_hoc(type_name: str, version: int, body: bytes) -> Event:

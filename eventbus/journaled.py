@@ -370,7 +370,7 @@ class JournaledEventBus(InMemoryEventBus):
 
     # --- read ----------------------------------------------------------------------------------------------------
 
-    async def replay(
+    def replay(
         self,
         since: Place = None,
         until: Place = None,
@@ -381,9 +381,7 @@ class JournaledEventBus(InMemoryEventBus):
 
         `types` is a type or a wildcard. It never reaches live subscriptions. Raises `OffsetGone` below retention.
         """
-        await self._open()
-        async for event in replay(self.journal, self._quarantine, since, until, types, where):
-            yield event
+        return replay(self._open, self.journal, self._quarantine, since, until, types, where)
 
     async def replay_to(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from eventbus.causality import Explanation, Handled, explain
-from eventbus.errors import PolicyConflict
+from eventbus.codec import decode
+from eventbus.errors import CodecError, PolicyConflict
 from eventbus.event import Event
 from eventbus.journal.base import Journal, Record, SettledDelivery
 from eventbus.quarantine import Quarantine
@@ -19,6 +20,7 @@ Place = int | datetime | None
 
 
 async def replay(
+    ready: Callable[[], Awaitable[None]],
     journal: Journal,
     quarantine: Quarantine,
     since: Place,
@@ -28,14 +30,19 @@ async def replay(
 ) -> AsyncIterator[Event]:
     """Events from `since` to `until`, both inclusive, oldest first. Raises `OffsetGone` below retention."""
     selector = Selector(types)
+    await ready()
     after = await _offset_before(journal, since)
     last = until if isinstance(until, int) else journal.last
     earliest = since if isinstance(since, datetime) else None
     latest = _aware("until", until) if isinstance(until, datetime) else None
     while records := await journal.read(after, _PAGE, until=last):
         for record in records:
-            event = await quarantine.read(record)
-            if event is None or not selector.matches(type(event), event.type):
+            try:
+                event = decode(record.body)
+            except CodecError:
+                await quarantine.read(record)
+                continue
+            if not selector.matches(type(event), event.type):
                 continue
             # Labels need not ascend: a time is asked of each event, not of its place.
             if (earliest is not None and event.timestamp < earliest) or (
