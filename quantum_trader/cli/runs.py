@@ -29,6 +29,7 @@ from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode
 from quantum_trader.monitoring.analytics import FILE_NAME, AnalyticsService, NoRun, load_record
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
+from quantum_trader.monitoring.metrics import MetricsLogger
 from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.report import Report, as_html, as_lines, make_report
@@ -222,6 +223,7 @@ async def _run(
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         stack.callback(system.close)
         stack.callback(AnalyticsService(bus, folder / FILE_NAME, system.record).close)
+        MetricsLogger(bus, folder / "metrics.jsonl")
         await stack.enter_async_context(bus)
         if notify:
             settings = discord_settings(config, quiet=not speed)
