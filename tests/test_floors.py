@@ -43,7 +43,12 @@ JOURNALS_KNOW = {"errors", "clock", "frozen", "event", "codec", "journal.base", 
 VALUES = {"events", "model", "config"}
 COMPONENTS = {"market", "alpha", "control", "execution", "learning", "monitoring", "web"}
 BUILDERS = {"app", "session", "cli", ""}
-PURE = {"market.indicators", "execution.fills", "learning.statistics"}  # plain maths, open to every component
+PURE = {
+    "market.indicators",
+    "execution.fills",
+    "learning.statistics",
+    "alpha.families",
+}  # plain maths, open to every component
 FACE = {"", "observability"}  # the rooms of eventbus that quantum_trader may enter
 
 HEAVY = {

@@ -14,6 +14,7 @@ from quantum_trader.learning.forecast import Ewma, Forecaster, HarRls, MovingAve
 
 AVERAGE: Final = "average"
 REGRESSION: Final = "regression"
+ENSEMBLE: Final = "ensemble"  # the name under which the combined forecast is scored
 DIRECTION: Final = "direction"  # no member of the ensemble, ever: its gate refuses it
 
 _Factory = Callable[[], Forecaster]

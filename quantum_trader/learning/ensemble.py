@@ -25,13 +25,12 @@ from quantum_trader.events import (
     ScoreItem,
     SessionClosedEvent,
 )
-from quantum_trader.learning.catalogue import FIRST, MODELS, build
+from quantum_trader.learning.catalogue import ENSEMBLE, FIRST, MODELS, build
 from quantum_trader.learning.combination import HALF_LIFE, Combined, ErrorWeights, SigmaCalibration, fill_missing
 from quantum_trader.learning.forecast import Forecaster, Observation, RangeHistory, digest
 from quantum_trader.learning.lifecycle import ModelStage
 from quantum_trader.learning.registry import MODEL, CachingRegistry
 from quantum_trader.model import Bar
-from quantum_trader.monitoring.series import ENSEMBLE
 
 SOURCE = "ensemble"
 

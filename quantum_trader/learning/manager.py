@@ -40,10 +40,10 @@ from quantum_trader.learning.lifecycle import (
 from quantum_trader.learning.registry import MODEL, Registry
 from quantum_trader.learning.subjects import comparison_of
 from quantum_trader.model import Bar
-from quantum_trader.monitoring.spc_engine import PREDICTION
 
 SOURCE = "learning_manager"
 TRAINING: Final = 504  # sessions that a challenger is fitted on
+ALARM_CHART: Final = "pred.log_range"  # whose rule-1 violations bring a training forward
 ASK_EVERY: Final = 21  # sessions between two evaluations of a challenger that is old enough
 
 
@@ -97,7 +97,7 @@ class ContinuousLearningManager:
         self._bars.append(event.bar)
 
     async def on_violation(self, event: ViolationCreatedEvent) -> None:
-        if event.chart == PREDICTION and event.rule_id == 1 and self._alarm_due is None:
+        if event.chart == ALARM_CHART and event.rule_id == 1 and self._alarm_due is None:
             self._alarm_due = event.session + self._config.retrain_after_alarm
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:

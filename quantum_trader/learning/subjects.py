@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
 from quantum_trader.execution.fills import Costs
-from quantum_trader.learning.catalogue import FIRST
+from quantum_trader.learning.catalogue import ENSEMBLE, FIRST
 from quantum_trader.learning.lifecycle import (
     Challenge,
     ModelGate,
@@ -38,13 +39,12 @@ from quantum_trader.learning.statistics import (
     profit_factor,
     sharpe,
 )
-from quantum_trader.learning.trial import KEPT, Trial, run
-from quantum_trader.market.calendar import SessionBars
+from quantum_trader.learning.trial import KEPT, Group, Trial, run
 from quantum_trader.model import Bar, HealthStatus
-from quantum_trader.monitoring.limits import MovingRange, settle
 
 STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window and the warm-up before it
 LOSSES: Final = 400  # sessions of losses: the patience of the gate, and a rollback's window
+_RANGE_OF_TWO: Final = 1.128  # mean range of two standard normal values: the individuals chart's d2
 NEVER: Final = -1.0  # stands for "no violation" among metrics, which are numbers
 
 
@@ -78,7 +78,7 @@ class StrategySubjects:
         self._costs = costs
         self._weight = weight
         self._gates = gates
-        self._stored: deque[SessionBars] = deque(maxlen=STORED)
+        self._stored: deque[Group] = deque(maxlen=STORED)
         self._open: list[Bar] = []
         self._specs: dict[str, StrategySpec] = {}
         self._trials: dict[str, Trial] = {}
@@ -95,7 +95,7 @@ class StrategySubjects:
     def close(self, session: int) -> None:
         """The session is over: what came since the last one is stored."""
         if self._open:
-            self._stored.append(SessionBars(session, self._open[0].ts, tuple(self._open)))
+            self._stored.append(Group(session, tuple(self._open)))
             self._open = []
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
@@ -138,7 +138,7 @@ class StrategySubjects:
         run(trial, self._since(trial.through))
         return trial
 
-    def _since(self, through: int) -> Iterable[SessionBars]:
+    def _since(self, through: int) -> Iterable[Group]:
         newest = []
         for group in reversed(self._stored):
             if group.session <= through:
@@ -150,7 +150,8 @@ class StrategySubjects:
         """Everything needed to go on after a restart, in plain JSON values."""
         return {
             "stored": [
-                [group.session, group.ts.isoformat(), [_numbers(bar) for bar in group.bars]] for group in self._stored
+                [group.session, group.bars[0].ts.isoformat(), [_numbers(bar) for bar in group.bars]]
+                for group in self._stored
             ],
             "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
             "trials": {key: trial.state() for key, trial in self._trials.items()},
@@ -221,7 +222,7 @@ class ModelSubjects:
         found = self._losses.get((model, version))
         # Where no version is live yet, a challenger competes with what is used instead: the combined forecast.
         if found is None and version == 0:
-            found = self._losses.get(("ensemble", 0))
+            found = self._losses.get((ENSEMBLE, 0))
         if found is None:
             raise UnknownSubject(f"model {model} version {version}: it was never scored")
         return dict(found)
@@ -231,10 +232,12 @@ class ModelSubjects:
         series = [(session, error) for session, error in self._errors.get(key, ()) if first <= session <= last]
         if len(series) < 2:
             return None
-        limits = settle([(error,) for _, error in series], MovingRange())
-        if limits.sigma <= 0:
+        centre = math.fsum(error for _, error in series) / len(series)
+        moves = [abs(b - a) for (_, a), (_, b) in pairwise(series)]
+        sigma = math.fsum(moves) / len(moves) / _RANGE_OF_TWO
+        if sigma <= 0:
             return None
-        beyond = [session for session, error in series if abs(limits.z(error)) > 3]
+        beyond = [session for session, error in series if abs(error - centre) > 3 * sigma]
         return last - beyond[-1] if beyond else None
 
     def state(self) -> dict[str, Any]:
@@ -277,6 +280,6 @@ def _numbers(bar: Bar) -> list[Any]:
     return [bar.symbol, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.adj_factor]
 
 
-def _session(session: int, ts: str, bars: Iterable[Any]) -> SessionBars:
+def _session(session: int, ts: str, bars: Iterable[Any]) -> Group:
     at = datetime.fromisoformat(ts)
-    return SessionBars(session, at, tuple(Bar(symbol, session, at, *rest) for symbol, *rest in bars))
+    return Group(session, tuple(Bar(symbol, session, at, *rest) for symbol, *rest in bars))

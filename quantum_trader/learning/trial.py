@@ -19,11 +19,18 @@ from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.execution.fills import Costs, fill_at_open, notional
 from quantum_trader.learning.snapshot import reinstate, snapshot
 from quantum_trader.learning.statistics import Floats
-from quantum_trader.market.calendar import SessionBars
 from quantum_trader.model import Bar, Side
 
 START: Final = 1_000_000.0  # account currency; gates look at ratios only
 KEPT: Final = 800  # sessions of equity and trades at least; the longest window is 504
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The bars of one session, in sorted symbol order."""
+
+    session: int
+    bars: tuple[Bar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Trial:
         self._trades: deque[ClosedTrade] = deque()
         self.through = -1  # the last session taken
 
-    def take(self, group: SessionBars) -> None:
+    def take(self, group: Group) -> None:
         """Fill what was decided before, then decide on the closes of this session."""
         cells = self._cells
         for bar in group.bars:
@@ -158,7 +165,7 @@ class Trial:
             self._trades.append(ClosedTrade(cell.opened, bar.session, -cell.paid))
 
 
-def run(trial: Trial, sessions: Iterable[SessionBars]) -> None:
+def run(trial: Trial, sessions: Iterable[Group]) -> None:
     """Take every session that `trial` has not seen yet."""
     for group in sessions:
         if group.session > trial.through:

@@ -9,25 +9,24 @@ import pytest
 from quantum_trader.alpha.families import SEEDS, StrategySpec
 from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.snapshot import reinstate, snapshot
-from quantum_trader.learning.trial import START, Trial, run
-from quantum_trader.market.calendar import SessionBars
-from quantum_trader.market.dataset import Dataset, load_dataset
+from quantum_trader.learning.trial import START, Group, Trial, run
+from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar
 
 FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
 
 
 @pytest.fixture(scope="module")
-def demo() -> Dataset:
-    return load_dataset(end=datetime(2003, 1, 1, tzinfo=UTC))
+def demo() -> list[Group]:
+    return [Group(one.session, one.bars) for one in load_dataset(end=datetime(2003, 1, 1, tzinfo=UTC))]
 
 
-def sessions(*opens_closes: tuple[float, float], symbol: str = "A") -> list[SessionBars]:
+def sessions(*opens_closes: tuple[float, float], symbol: str = "A") -> list[Group]:
     made = []
     for at, (opened, close) in enumerate(opens_closes):
         ts = datetime(2001, 1, 1, tzinfo=UTC) + timedelta(days=at)
         bar = Bar(symbol, at, ts, opened, max(opened, close), min(opened, close), close, 10_000_000)
-        made.append(SessionBars(at, ts, (bar,)))
+        made.append(Group(at, (bar,)))
     return made
 
 
@@ -63,27 +62,27 @@ def test_a_window_counts_only_what_happened_within_it() -> None:
 
 
 @pytest.mark.parametrize("spec", SEEDS, ids=lambda spec: spec.strategy_id)
-def test_a_restored_trial_goes_on_exactly(demo: Dataset, spec: StrategySpec) -> None:
+def test_a_restored_trial_goes_on_exactly(demo: list[Group], spec: StrategySpec) -> None:
     whole, first = Trial(spec, Costs(), weight=0.2), Trial(spec, Costs(), weight=0.2)
-    run(whole, demo.sessions)
-    run(first, demo.sessions[:400])
+    run(whole, demo)
+    run(first, demo[:400])
     second = Trial(spec, Costs(), weight=0.2)
     second.restore(json.loads(json.dumps(first.state())))
-    run(second, demo.sessions)
+    run(second, demo)
     assert second.state() == whole.state()
 
 
-def test_the_future_changes_nothing_about_the_past(demo: Dataset) -> None:
+def test_the_future_changes_nothing_about_the_past(demo: list[Group]) -> None:
     spec = SEEDS[0]
     short, long = Trial(spec, Costs(), weight=0.2), Trial(spec, Costs(), weight=0.2)
-    run(short, demo.sessions[:300])
-    run(long, demo.sessions)
+    run(short, demo[:300])
+    run(long, demo)
     assert short.equity(0, 299) == long.equity(0, 299)
 
 
 @pytest.mark.parametrize("spec", SEEDS, ids=lambda spec: spec.strategy_id)
-def test_a_snapshot_makes_a_machine_of_the_same_memory(demo: Dataset, spec: StrategySpec) -> None:
-    bars = [group.bars[0] for group in demo.sessions]
+def test_a_snapshot_makes_a_machine_of_the_same_memory(demo: list[Group], spec: StrategySpec) -> None:
+    bars = [group.bars[0] for group in demo]
     machine, other = spec.machine(), spec.machine()
     for bar in bars[:350]:
         machine.update(bar)
