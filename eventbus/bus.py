@@ -618,9 +618,9 @@ class InMemoryEventBus:
             except (TimeoutError, BusNotRunning):
                 drained = False
         abandoned = tuple(
-            f"{subscription.name}: {delivery.event}"
+            f"{subscription.name}: {event}"
             for subscription in (*self._table.members, *self._leaving)
-            for delivery in subscription.worker.in_flight
+            for event in subscription.worker.running()
         )
         self._halt_dispatcher()
         await self._end_tasks()

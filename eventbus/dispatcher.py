@@ -177,7 +177,7 @@ class Dispatcher:
             by = worker.hand.sweeps if burst.is_plain else "no"
             if by == "leader":
                 sweeps.append(part)
-            elif not is_watched and (by == "thread" or (by == "runner" and len(parts) == 1)):
+            elif not is_watched and not burst.is_urgent and (by == "thread" or (by == "runner" and len(parts) == 1)):
                 assert isinstance(worker.hand, ThreadHand | RunnerHand)
                 worker.hand.take_whole(burst, events, indices)
             else:

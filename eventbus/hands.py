@@ -34,6 +34,7 @@ class LeaderHand:
     """The dispatcher's own task runs them, whole batches at a time, until one suspends."""
 
     held = (0, 0)
+    running = ()
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -79,7 +80,11 @@ class RunnerHand:
     @property
     def held(self) -> tuple[int, int]:
         waiting = self._left + sum(len(events) for _burst, events, _indices in self._wholes)
-        return waiting, int(self._running is not None)
+        return waiting, len(self.running)
+
+    @property
+    def running(self) -> tuple[Event, ...]:
+        return () if self._running is None else (self._running,)
 
     def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """A burst that goes to nobody else: it is settled event by event, as they end."""
@@ -93,7 +98,7 @@ class RunnerHand:
     def pump(self) -> None:
         worker = self._worker
         if not self._runs and not worker.in_flight and (worker.mailbox or self._wholes):
-            self._runs = True
+            self._runs, self._is_recalled = True, False
             worker.runtime.start(self._run())
 
     def recall(self) -> None:
@@ -110,7 +115,6 @@ class RunnerHand:
         task = asyncio.current_task()
         assert task is not None
         clean = getrefcount(task)
-        self._is_recalled = False
         try:
             while True:
                 if (delivery := worker.next()) is not None:  # what is in the mailbox came before the batches
@@ -144,7 +148,7 @@ class RunnerHand:
         self._left = 0
         if unstarted:
             if self._is_recalled:
-                self._give_back(burst, unstarted, indices[len(events) - len(unstarted) :])
+                self._give_back(burst, unstarted, indices[len(events) - len(unstarted) :], was_running=True)
             else:
                 self._wholes.appendleft((burst, unstarted, indices[len(events) - len(unstarted) :]))
 
@@ -190,9 +194,11 @@ class RunnerHand:
         self._is_recalled = False
         self._worker.check_quiet()
 
-    def _give_back(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
+    def _give_back(
+        self, burst: Burst, events: Sequence[Event], indices: Sequence[int], *, was_running: bool = False
+    ) -> None:
         """Events of a batch that do not run now are followed one by one from here on."""
-        self._worker.return_unstarted(burst, events, indices)
+        self._worker.return_unstarted(burst, events, indices, was_running=was_running)
         self._worker.runtime.closed(len(events))
 
 
@@ -200,6 +206,7 @@ class TaskHand:
     """A task per delivery, up to the concurrency of the subscription, each under its deadline."""
 
     held = (0, 0)
+    running = ()
     sweeps: Literal["no"] = "no"
 
     def __init__(self, worker: Worker) -> None:
@@ -283,6 +290,7 @@ class StreamHand:
     """Nobody runs them: the consumer of a stream takes them when it asks for the next."""
 
     held = (0, 0)
+    running = ()
     sweeps: Literal["no"] = "no"
 
     def __init__(self, on_arrival: Callable[[], None]) -> None:

@@ -118,7 +118,7 @@ class Cancellation:
         return self._wait().__await__()
 
     async def _wait(self) -> tuple[str, ...]:
-        return tuple(delivery.event.event_id for delivery in await self._worker.quiet(self._grace))
+        return tuple(event.event_id for event in await self._worker.quiet(self._grace))
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

@@ -6,6 +6,7 @@ followed one by one; a handler that proves quick gets whole bursts, whose events
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator, Sequence
 from contextvars import Context, copy_context
@@ -50,6 +51,11 @@ class ThreadHand:
         running = sum(batch.left for batch in self._batches if isinstance(batch, _WholeBatch))
         return sum(len(events) for _burst, events, _indices in self._wholes), running
 
+    @property
+    def running(self) -> tuple[Event, ...]:
+        cells = [batch.cell for batch in self._batches if isinstance(batch, _WholeBatch)]
+        return tuple(cell.event for cell in cells if cell is not None and cell.event is not None)
+
     def take_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """A burst whose events are settled together."""
         burst.out += 1
@@ -62,7 +68,9 @@ class ThreadHand:
         worker, policy = self._worker, self._worker.policy
         while len(self._batches) < policy.concurrency:
             batch: _Batch
-            limit = 1 if policy.timeout is not None else _BATCH if policy.concurrency == 1 else _SHARED_BATCH
+            limit = 1 if policy.timeout is not None else _BATCH
+            if policy.concurrency > 1:
+                limit = max(1, min(limit, _SHARED_BATCH, len(worker.mailbox) // policy.concurrency))
             deliveries: list[Delivery] = []
             while len(deliveries) < limit and (delivery := worker.next()) is not None:
                 deliveries.append(delivery)
@@ -84,18 +92,21 @@ class ThreadHand:
     def return_waiting(self) -> None:
         wholes, self._wholes = self._wholes, []
         for burst, events, indices in wholes:
-            self.done_with(burst, events, indices, len(events))
+            self.done_with(burst, events, indices, len(events), was_running=False)
 
-    def done_with(self, burst: Burst, unstarted: Sequence[Event], indices: Sequence[int], events: int) -> None:
+    def done_with(
+        self, burst: Burst, unstarted: Sequence[Event], indices: Sequence[int], events: int, *, was_running: bool
+    ) -> None:
         """A batch of so many events is done; those that did not start are followed one by one from here on."""
         worker = self._worker
-        worker.return_unstarted(burst, unstarted, indices)
+        worker.return_unstarted(burst, unstarted, indices, was_running=was_running)
         worker.runtime.burst_returned(burst)
         worker.runtime.closed(events)
 
     def returned(self, batch: _Batch) -> None:
         """A thread came back."""
         self._batches.discard(batch)
+        batch.cancel_timers()
         self._worker.pump()
         self._worker.check_quiet()
 
@@ -113,12 +124,19 @@ class _Batch:
         self.is_recalled = False
         self.has_started = False
         self.is_abandoned = False
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def cancel_timers(self) -> None:
+        """They would keep its events until they are due."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
     def submit(self) -> None:
         runtime = self._worker.runtime
         assert runtime.loop is not None
         runtime.pool.submit(self._work)
-        runtime.loop.call_later(_STUCK_S, self._check_stuck)
+        self._timers.append(runtime.loop.call_later(_STUCK_S, self._check_stuck))
 
     def _check_stuck(self) -> None:
         """All threads hang in handlers of others: this subscription must not starve for it."""
@@ -154,13 +172,13 @@ class _DeliveryBatch(_Batch):
         timeout = self._worker.policy.timeout
         if timeout is not None:
             assert self._worker.runtime.loop is not None
-            self._worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout)
+            self._timers.append(self._worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout))
 
     def _deadline_passed(self, timeout: float) -> None:
         worker, delivery = self._worker, self._deliveries[0]
         assert worker.runtime.loop is not None
         if not self.has_started:  # the clock starts with the handler
-            worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout)
+            self._timers.append(worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout))
         elif delivery in worker.in_flight and delivery.attempt == self._attempt:
             self.is_abandoned = True
             worker.tally.abandoned += 1
@@ -242,6 +260,7 @@ class _WholeBatch(_Batch):
         super().__init__(hand, worker)
         self._wholes = wholes
         self.left = sum(len(events) for _burst, events, _indices in wholes)
+        self.cell: Cell | None = None  # of the event that runs
 
     def _work(self) -> None:
         self.has_started = True
@@ -250,6 +269,7 @@ class _WholeBatch(_Batch):
             while not self.is_recalled and length_hint(rest):
                 context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
                 context.run(CURRENT.set, cell)
+                self.cell = cell
                 context.run(self._sweep, rest, cell, odd, context)
                 cell.live, cell.event = False, None
             self._post(self._settle, burst, odd, list(rest), events, indices, self._clock() - started)
@@ -290,4 +310,4 @@ class _WholeBatch(_Batch):
                 worker.runtime.start(_await_result(worker, delivery, result, 0), delivery.context.copy())
             else:
                 worker.conclude(delivery, error, None, ran_ns // max(1, ran))
-        self._hand.done_with(burst, unstarted, indices[ran:], total)
+        self._hand.done_with(burst, unstarted, indices[ran:], total, was_running=True)

@@ -50,6 +50,11 @@ class Hand(Protocol):
         """Events of whole batches in hand: those that wait, those that run."""
         ...
 
+    @property
+    def running(self) -> tuple[Event, ...]:
+        """Events of whole batches whose attempts run now."""
+        ...
+
 
 class Worker:
     """The movement of one subscription. `Subscription` is the handle on it."""
@@ -133,7 +138,10 @@ class Worker:
     def offer(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Events of a burst arrive. A predicate that raises makes a dead letter of its event."""
         policy = self.policy
-        self.hand.return_waiting()  # what comes one by one goes behind what came before it
+        if burst.is_urgent:
+            self.hand.recall()  # it overtakes what was taken and has not started
+        else:
+            self.hand.return_waiting()  # what comes one by one goes behind what came before it
         if self.feed is not None:
             self.feed(burst, indices)
             return
@@ -317,15 +325,22 @@ class Worker:
         self.in_flight.add(delivery)
         return delivery
 
-    def return_unstarted(self, burst: Burst, events: Iterable[Event], indices: Iterable[int]) -> None:
-        """What a batch did not start goes into the mailbox, or is cancelled."""
+    def return_unstarted(
+        self, burst: Burst, events: Iterable[Event], indices: Iterable[int], *, was_running: bool = False
+    ) -> None:
+        """What a batch did not start goes into the mailbox, or is cancelled. What is left of one that ran goes first."""
+        waiting: list[Delivery] = []
         for event, index in zip(events, indices, strict=True):
             self.tally.accepted -= 1
             delivery = self.adopt(burst, event, index)
             if self.is_cancelled:
                 self._finish(delivery, Status.CANCELLED)
+            elif was_running:
+                waiting.append(delivery)
             else:
                 self.enqueue(delivery)
+        for delivery in reversed(waiting):
+            self.mailbox.put_back(delivery)
 
     def not_started(self, delivery: Delivery) -> None:
         """A delivery that was taken and recalled before its attempt began."""
@@ -489,13 +504,17 @@ class Worker:
         """Every delivery without an outcome that is followed by itself."""
         return [*(place.heir or place for place in self.mailbox), *self.in_flight, *self.retrying]
 
-    async def quiet(self, grace: float) -> tuple[Delivery, ...]:
-        """Wait up to `grace` seconds until no attempt runs; returns those that still do."""
-        if self.in_flight:
+    def running(self) -> tuple[Event, ...]:
+        """The events whose attempts run."""
+        return (*(delivery.event for delivery in self.in_flight), *self.hand.running)
+
+    async def quiet(self, grace: float) -> tuple[Event, ...]:
+        """Wait up to `grace` seconds until no attempt runs; returns the events of those that still do."""
+        if self.in_flight or any(self.hand.held):
             waiter = asyncio.get_running_loop().create_future()
             self._quiet.append(waiter)
             await asyncio.wait([waiter], timeout=grace)
-        return tuple(self.in_flight)
+        return self.running()
 
     def check_quiet(self) -> None:
         """Wake those who wait for the last attempt, if it has ended."""

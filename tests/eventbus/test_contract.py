@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -296,3 +297,141 @@ async def test_connect_and_run_forever_go_together_in_either_order() -> None:
     async with other:
         assert await other.publish_and_wait(Noted()) == []
     await run
+
+
+# --- what was taken and has not started ----------------------------------------------------------------------------
+
+
+class Desk:
+    """A handler that holds at n == 0 until `go`, as an async or a sync function."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self.began, self.go = asyncio.Event(), asyncio.Event()
+        self.began_in_thread, self.go_in_thread = threading.Event(), threading.Event()
+
+    async def on_async(self, event: Event) -> None:
+        self.order.append(f"{event.type} {event.get('n')}")
+        await asyncio.sleep(0)
+        if event.get("n") == 0:
+            self.began.set()
+            await self.go.wait()
+
+    def on_sync(self, event: Event) -> None:
+        self.order.append(f"{event.type} {event.get('n')}")
+        if event.get("n") == 0:
+            self.began_in_thread.set()
+            self.go_in_thread.wait(5)
+
+    async def has_begun(self, *, is_sync: bool) -> None:
+        if is_sync:
+            await asyncio.to_thread(self.began_in_thread.wait, 5)
+        else:
+            await self.began.wait()
+
+    def release(self) -> None:
+        self.go.set()
+        self.go_in_thread.set()
+
+
+@pytest.mark.parametrize("warm", [0, 3, 300])
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_control_overtakes_what_was_taken_in_a_batch_and_has_not_started(is_sync: bool, warm: int) -> None:
+    bus, desk = InMemoryEventBus(), Desk()
+    bus.subscribe("contract.*", desk.on_sync if is_sync else desk.on_async)
+    async with bus:
+        for _ in range(2):
+            await bus.publish_many(Noted(n=100) for _ in range(warm))
+            await bus.drain()
+        desk.order.clear()
+        await bus.publish_many(Noted(n=n) for n in range(5))
+        await desk.has_begun(is_sync=is_sync)
+        await bus.publish(Noted(n=5))
+        await bus.publish(Stopped())
+        while bus.get_stats()["queue_size"]:  # noqa: ASYNC110 - what is dispatched is seen nowhere else
+            await asyncio.sleep(0)
+        desk.release()
+        await bus.drain()
+    rest = [f"contract.noted {n}" for n in range(6)]
+    assert desk.order == [rest[0], "contract.stopped None", *rest[1:]]
+
+
+@pytest.mark.parametrize("warm", [0, 3])
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_an_awaited_cancel_waits_for_an_attempt_that_runs_in_a_batch(is_sync: bool, warm: int) -> None:
+    bus, desk = InMemoryEventBus(), Desk()
+    subscription = bus.subscribe(Noted, desk.on_sync if is_sync else desk.on_async)
+    async with bus:
+        for n in range(warm):
+            await bus.publish(Noted(n=100 + n))
+            await bus.drain()
+        await bus.publish_many(first := [Noted(n=n) for n in range(5)])
+        await desk.has_begun(is_sync=is_sync)
+        if not is_sync:  # a batch in a thread has no list of what it has begun
+            assert await subscription.cancel(grace=0) == (first[0].event_id,)
+        ending = subscription.cancel(grace=5)
+        desk.release()
+        assert await ending == ()
+        assert await bus.drain(timeout=5)
+    assert len(desk.order) == warm + 1
+    stats = subscription.stats()
+    assert (stats.succeeded, stats.cancelled, stats.pending) == (warm + 1, 4, 0)
+
+
+async def test_a_batch_that_has_not_begun_does_not_run_after_cancel() -> None:
+    bus, desk = InMemoryEventBus(), Desk()
+    subscription = bus.subscribe(Noted, desk.on_async)
+    async with bus:
+        await bus.publish_and_wait(Noted(n=100))
+        for _ in range(10):
+            await bus.publish_many([Noted(n=1), Noted(n=2)])
+            while not any(subscription.worker.hand.held) and bus.get_stats()["pending"]:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            if any(subscription.worker.hand.held):
+                break
+        subscription.cancel()
+        begun = len(desk.order)
+        await bus.drain()
+    assert len(desk.order) == begun
+
+
+async def test_a_hung_attempt_of_a_batch_is_named_in_the_report() -> None:
+    bus, desk = InMemoryEventBus(grace=0.01), Desk()
+    bus.subscribe(Noted, desk.on_async, name="hung")
+    await bus.connect()
+    await bus.publish_and_wait(Noted(n=100))
+    await bus.publish_many(events := [Noted(n=n) for n in range(3)])
+    await desk.has_begun(is_sync=False)
+    report = await bus.shutdown(timeout=0)
+    assert report.abandoned == (f"hung: {events[0]}",)
+
+
+async def test_concurrent_sync_attempts_run_side_by_side_however_few_they_are() -> None:
+    bus, both = InMemoryEventBus(), threading.Barrier(2)
+    bus.subscribe(Noted, lambda _event: both.wait(5), concurrency=2)
+    async with bus:
+        await bus.publish_many([Noted(n=1), Noted(n=2)])
+        await bus.drain()
+    assert bus.dead_letters.list() == []
+
+
+async def test_a_sync_attempt_that_ended_leaves_no_timer() -> None:
+    bus, loop = InMemoryEventBus(), asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+
+    def noting(delay: float, *arguments: Any, **context: Any) -> asyncio.TimerHandle:
+        timers.append(timer := call_later(delay, *arguments, **context))
+        return timer
+
+    bus.subscribe(Noted, lambda _event: None, timeout=60)
+    async with bus:
+        try:
+            loop.call_later = noting  # type: ignore[method-assign]
+        except AttributeError:
+            pytest.skip("the methods of this loop cannot be replaced")
+        await bus.publish(Noted())
+        await bus.drain()
+        del loop.call_later
+    assert timers
+    assert all(timer.cancelled() for timer in timers)
