@@ -6,6 +6,7 @@ An event of its own object for time, cause, context and routes would cost more t
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Set as AbstractSet
 from contextvars import Context
 from typing import Any
@@ -14,6 +15,7 @@ from eventbus.event import AdHocEvent, Event
 from eventbus.receipt import Flight
 
 _NEVER: Any = object()  # equals no context
+_numbers = itertools.count()
 NOBODY: frozenset[type[Event]] = frozenset()
 
 
@@ -41,6 +43,7 @@ class Burst:
         "is_urgent",
         "is_watched",
         "joins",
+        "number",
         "offset",
         "out",
         "records",
@@ -53,6 +56,7 @@ class Burst:
         self, event: Event, *, base: Context, hops: int, accepted_ns: int, table: Any, is_plain: bool, is_urgent: bool
     ) -> None:
         self.events = [event]
+        self.number = next(_numbers)  # in order of acceptance
         self.base = base  # what handlers get a copy of
         self.hops = hops
         self.accepted_ns = accepted_ns

@@ -35,6 +35,7 @@ class Delivery:
         "key",
         "max_age",
         "offset",
+        "order",
         "queued_ns",
         "reply_value",
         "subscription",
@@ -49,6 +50,7 @@ class Delivery:
         hops: int,
         accepted_ns: int,
         flight: Flight | None,
+        order: int = 0,
         is_lossless: bool = True,
         is_urgent: bool = False,
         key: Hashable = None,
@@ -61,6 +63,7 @@ class Delivery:
         self.hops = hops
         self.accepted_ns = accepted_ns
         self.flight = flight
+        self.order = order  # grows with acceptance
         self.is_lossless = is_lossless
         self.is_urgent = is_urgent
         self.key = key

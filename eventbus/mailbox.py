@@ -6,8 +6,10 @@ retries, and never waits.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Hashable, Iterator
+from operator import attrgetter
 
 from eventbus.delivery import Delivery
 from eventbus.policy import Overflow
@@ -26,7 +28,7 @@ class Mailbox:
         self._latest: dict[Hashable, Delivery] = {}  # conflated key -> its place in _waiting
         self._busy: set[Hashable] = set()
         self._held: dict[Hashable, deque[Delivery]] = {}  # passed over because their key was busy
-        self._freed: deque[Delivery] = deque()  # held once, runnable now
+        self._freed: deque[Delivery] = deque()  # held or taken once, runnable now, in order of acceptance
         self._length = 0
         self.conflated = 0
         self.gaps = 0
@@ -54,8 +56,11 @@ class Mailbox:
         return displaced
 
     def put_back(self, delivery: Delivery, *, keeps_key: bool = True) -> None:
-        """A delivery that was taken waits again, before all others; its key stays busy unless it was released meanwhile."""
-        (self._freed if keeps_key else self._waiting).appendleft(delivery)
+        """A delivery that was taken waits again, before those that were not; its key stays busy unless it was released."""
+        if keeps_key:
+            self._free(delivery)
+        else:
+            self._waiting.appendleft(delivery)
         self._length += 1
 
     def take(self) -> Delivery | None:
@@ -78,7 +83,7 @@ class Mailbox:
             return
         held = self._held.get(key)
         if held:
-            self._freed.append(self._latest_of(held.popleft()))  # the key stays busy: it passes to the next one
+            self._free(self._latest_of(held.popleft()))  # the key stays busy: it passes to the next one
             if not held:
                 del self._held[key]
         else:
@@ -105,6 +110,9 @@ class Mailbox:
             yield from held
         yield from self._waiting
 
+    def _free(self, delivery: Delivery) -> None:
+        insort(self._freed, delivery, key=_by_acceptance)
+
     def _hand_out(self, place: Delivery) -> Delivery:
         delivery = self._latest_of(place)
         if delivery.key is not None:
@@ -130,10 +138,19 @@ class Mailbox:
 
     def _drop_oldest(self) -> Delivery | None:
         """Drop what has waited longest and may be dropped. Lossless deliveries share the mailbox and stay."""
+        oldest: tuple[Delivery, deque[Delivery]] | None = None
         for source in (self._waiting, *self._held.values()):
-            for place in source:
-                if not place.is_lossless:
-                    source.remove(place)
-                    self._length -= 1
-                    return self._latest_of(place)
-        return None
+            place = next((place for place in source if not place.is_lossless), None)
+            if place is not None and (oldest is None or place.order < oldest[0].order):
+                oldest = place, source
+        if oldest is None:
+            return None
+        place, source = oldest
+        source.remove(place)
+        if not source:
+            self._held.pop(place.key, None)
+        self._length -= 1
+        return self._latest_of(place)
+
+
+_by_acceptance = attrgetter("order")

@@ -66,7 +66,10 @@ class Retry:
 
     def pause(self, attempt: int, rng: random.Random) -> float:
         """Seconds to wait after attempt number `attempt` (from 1) failed."""
-        ceiling = min(self.max_delay, self.delay * self.factor ** (attempt - 1))
+        try:
+            ceiling = min(self.max_delay, self.delay * self.factor ** (attempt - 1))
+        except OverflowError:  # beyond any float, and any cap
+            ceiling = self.max_delay
         return rng.uniform(0.0, ceiling) if self.jitter else ceiling
 
 

@@ -24,6 +24,8 @@ from eventbus.receipt import Outcome, Status
 from eventbus.runtime import Runtime, log
 from eventbus.stats import SubscriptionStats, Tally
 
+_INDEX_BITS = 20  # of a delivery's order: its place in the burst
+
 
 class Hand(Protocol):
     """Who runs the attempts of a worker."""
@@ -190,6 +192,7 @@ class Worker:
             hops=burst.hops,
             accepted_ns=burst.accepted_ns,
             flight=flight,
+            order=burst.number << _INDEX_BITS | index,
             is_lossless=is_lossless,
             is_urgent=burst.is_urgent,
             key=key,
@@ -329,18 +332,15 @@ class Worker:
         self, burst: Burst, events: Iterable[Event], indices: Iterable[int], *, was_running: bool = False
     ) -> None:
         """What a batch did not start goes into the mailbox, or is cancelled. What is left of one that ran goes first."""
-        waiting: list[Delivery] = []
         for event, index in zip(events, indices, strict=True):
             self.tally.accepted -= 1
             delivery = self.adopt(burst, event, index)
             if self.is_cancelled:
                 self._finish(delivery, Status.CANCELLED)
             elif was_running:
-                waiting.append(delivery)
+                self.mailbox.put_back(delivery)
             else:
                 self.enqueue(delivery)
-        for delivery in reversed(waiting):
-            self.mailbox.put_back(delivery)
 
     def not_started(self, delivery: Delivery) -> None:
         """A delivery that was taken and recalled before its attempt began."""

@@ -1,0 +1,272 @@
+"""Event: the frozen fact, its header, its kinds, and the registry of types."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import Field, ValidationError
+
+from eventbus import DuplicateEventType, Event, InvalidEventType, Kind, event_class, event_types
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class TradeMadeEvent(Event, type="test.trade.made", version=2, kind=Kind.EXECUTION, key="order_id"):
+    """A fill."""
+
+    order_id: str
+    side: Side
+    size: Decimal
+    tags: list[str] = Field(default_factory=list)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+def trade(**fields: Any) -> TradeMadeEvent:
+    return TradeMadeEvent(**{"order_id": "o1", "side": Side.BUY, "size": Decimal("1.5"), **fields})
+
+
+# --- header ----------------------------------------------------------------------------------------------------------
+
+
+def test_header_fills_itself() -> None:
+    before = datetime.now(UTC)
+    event = trade()
+    assert UUID(event.event_id).version == 7
+    assert before <= event.timestamp <= datetime.now(UTC)
+    assert event.timestamp.utcoffset() == timedelta(0)
+    assert event.correlation_id == event.event_id
+    assert event.causation_id is None
+    assert event.source == ""
+    assert event.metadata == {}
+
+
+def test_ids_increase() -> None:
+    ids = [Event("a.b").event_id for _ in range(5_000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+
+
+def test_timestamp_of_the_caller_is_kept_as_given() -> None:
+    moment = datetime(2020, 5, 4, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert trade(timestamp=moment).timestamp == moment
+    assert Event("a.b", moment).timestamp.tzinfo == moment.tzinfo
+    assert Event(type="a.b", timestamp=moment, payload={"n": 1}).timestamp == moment
+
+
+def test_none_for_a_timestamp_is_now() -> None:
+    for event in (Event("a.b", None, {"n": 1}), trade(timestamp=None)):
+        assert abs(datetime.now(UTC) - event.timestamp) < timedelta(minutes=1)
+
+
+def test_header_fields_are_accepted_by_both_kinds_of_event() -> None:
+    header: dict[str, Any] = {
+        "source": "desk",
+        "correlation_id": "c1",
+        "causation_id": "e0",
+        "metadata": {"k": [1, 2]},
+        "event_id": "mine",
+    }
+    for event in (trade(**header), Event("a.b", payload={}, **header)):
+        assert {name: getattr(event, name) for name in header} == header
+
+
+# --- class ------------------------------------------------------------------------------------------------------------
+
+
+def test_class_says_what_it_is() -> None:
+    spec = TradeMadeEvent.__event__
+    assert (spec.type, spec.version, spec.kind, spec.key) == ("test.trade.made", 2, Kind.EXECUTION, "order_id")
+    assert TradeMadeEvent.type == trade().type == "test.trade.made"
+    assert spec.fields == ("order_id", "side", "size", "tags", "extra")
+
+
+def test_type_follows_from_the_name_if_left_out() -> None:
+    class PortfolioMTMUpdatedEvent(Event):
+        value: float
+
+    class Heartbeat(Event):
+        pass
+
+    assert PortfolioMTMUpdatedEvent.type == "portfolio.mtm.updated"
+    assert Heartbeat.type == "heartbeat"
+
+
+def test_subclass_inherits_the_delivery_class_not_the_type() -> None:
+    class SpecialTrade(TradeMadeEvent, type="test.trade.special"):
+        bonus: int = 0
+
+    spec = SpecialTrade.__event__
+    assert (spec.type, spec.version, spec.kind, spec.key) == ("test.trade.special", 1, Kind.EXECUTION, "order_id")
+
+
+def test_two_classes_with_one_type_are_an_error_that_names_both() -> None:
+    with pytest.raises(DuplicateEventType, match=r"test\.trade\.made.*TradeMadeEvent") as caught:
+
+        class Other(Event, type="test.trade.made"):
+            pass
+
+    assert caught.value.type == "test.trade.made"
+    assert event_class("test.trade.made") is TradeMadeEvent
+
+
+def test_same_definition_run_again_replaces_itself() -> None:
+    def define() -> type[Event]:
+        class Local(Event, type="test.local.again"):
+            pass
+
+        return Local
+
+    first, second = define(), define()
+    assert first is not second
+    assert event_class("test.local.again") is second
+
+
+def test_class_that_is_gone_frees_its_type() -> None:
+    def define() -> None:
+        class Fleeting(Event, type="test.fleeting"):
+            pass
+
+    define()
+    gc.collect()
+    assert event_class("test.fleeting") is None
+
+
+def test_registry_lists_classes_by_wire_name() -> None:
+    names = [cls.type for cls in event_types()]
+    assert "test.trade.made" in names
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "ä", "x" * 129, "a\n", None, 3])
+def test_bad_wire_name_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidEventType, match="wire name"):
+        Event(name)
+    if name is not None:
+        with pytest.raises(InvalidEventType):
+            type("Bad", (Event,), {}, type=name)
+
+
+def test_key_must_be_a_field() -> None:
+    with pytest.raises(TypeError, match="order_nr"):
+
+        class Typo(Event, type="test.typo", key="order_nr"):
+            order_id: str
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+@pytest.mark.parametrize("name", ["type", "payload"])
+def test_fields_may_not_take_the_names_of_the_event(name: str) -> None:
+    with pytest.raises((TypeError, NameError), match=name):
+        type("Taken", (Event,), {"__annotations__": {name: int}, "__module__": __name__}, type=f"test.taken.{name}")
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_field_is_refused() -> None:
+    with pytest.raises(ValidationError, match="colour"):
+        trade(colour="red")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity")])
+def test_nan_and_infinity_are_refused(bad: Any) -> None:
+    with pytest.raises(ValidationError, match="size"):
+        trade(size=bad)
+
+
+def test_create_is_the_same_as_calling() -> None:
+    assert TradeMadeEvent.create(order_id="o1", side="buy", size=1).order_id == "o1"
+    assert Event.create("a.b", payload={"n": 1})["n"] == 1
+
+
+def test_payload_is_plain_and_fresh() -> None:
+    event = trade(tags=["x"], extra={"deep": {"list": [Side.SELL]}})
+    assert event.payload == {
+        "order_id": "o1",
+        "side": "buy",
+        "size": Decimal("1.5"),
+        "tags": ["x"],
+        "extra": {"deep": {"list": ["sell"]}},
+    }
+    assert type(event.payload["side"]) is str
+    event.payload["extra"]["deep"]["list"].append("more")
+    event.payload["tags"].clear()
+    assert event.payload["extra"] == {"deep": {"list": ["sell"]}}
+    assert event.payload["tags"] == ["x"]
+
+
+def test_ad_hoc_event_reads_like_a_mapping() -> None:
+    event = Event("a.b", payload={"n": 1, "deep": {"m": [1, 2]}})
+    assert event.type == "a.b"
+    assert event["n"] == 1
+    assert event.get("n", 0) == 1
+    assert event.get("missing", 7) == 7
+    assert event.get("missing") is None
+    assert "n" in event
+    assert "missing" not in event
+    assert event.payload == {"n": 1, "deep": {"m": [1, 2]}}
+    with pytest.raises(KeyError):
+        _ = event["missing"]
+
+
+def test_typed_event_gives_its_fields_by_name_too() -> None:
+    assert trade()["order_id"] == "o1"
+    assert trade().get("nothing", 5) == 5
+    with pytest.raises(KeyError):
+        _ = trade()["event_id"]  # of the header, not of the payload
+
+
+def test_payload_must_be_a_mapping() -> None:
+    with pytest.raises(ValidationError):
+        Event("a.b", payload=[1, 2])  # type: ignore[arg-type] # the point
+
+
+# --- frozen -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", [trade(tags=["a"], extra={"k": {"l": [1]}}), Event("a.b", payload={"k": {"l": [1]}})])
+def test_nothing_of_an_event_can_be_changed(event: Event) -> None:
+    inner = event["extra"]["k"] if "extra" in event.payload else event["k"]
+    with pytest.raises(ValidationError):
+        event.source = "x"  # type: ignore[misc] # the point
+    with pytest.raises(ValidationError):
+        event.anything = 1  # type: ignore[attr-defined] # the point
+    with pytest.raises(TypeError, match="immutable"):
+        inner["new"] = 1
+    with pytest.raises((TypeError, AttributeError)):
+        inner["l"].append(2)
+    with pytest.raises(TypeError):
+        event.metadata["x"] = 1  # type: ignore[index] # the point
+
+
+def test_what_the_publisher_changes_afterwards_changes_no_event() -> None:
+    tags, payload = ["a"], {"list": [1]}
+    typed, ad_hoc = trade(tags=tags), Event("a.b", payload=payload)
+    tags.append("b")
+    payload["list"].append(2)
+    assert typed.payload["tags"] == ["a"]
+    assert ad_hoc.payload == {"list": [1]}
+
+
+def test_events_can_be_hashed_and_printed() -> None:
+    event = trade()
+    assert {event: 1}[event] == 1
+    assert str(event) == f"test.trade.made {event.event_id}"
+    assert isinstance(event.metadata, Mapping)
+
+
+def test_events_survive_copying() -> None:
+    event = trade(tags=["a"])
+    assert pickle.loads(pickle.dumps(event)) == event  # noqa: S301 - multiprocessing does so, the bus never
+    assert event.model_copy(update={"source": "x"}).source == "x"
