@@ -228,6 +228,12 @@ class TaskHand:
 
     async def _run(self, delivery: Delivery, cell: Cell) -> None:
         worker, loop, attempt = self._worker, asyncio.get_running_loop(), delivery.attempt
+        if worker.is_held:  # cancelled, paused or stopped since this task was made
+            cell.live = False
+            delivery.attempt -= 1
+            worker.not_started(delivery)
+            worker.pump()
+            return
         clock, timeout = worker.runtime.clock.monotonic_ns, worker.policy.timeout
         cancel_timer: Callable[[], None] | None = None
         if timeout is not None:  # from here, not from when it was queued

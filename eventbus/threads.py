@@ -1,14 +1,15 @@
 """Threads: how sync handlers get to run: in the pool, whole batches per hop, at most `concurrency` threads per subscription.
 
 A batch crosses into a thread once and its results come back together; a slow one reports as it goes. Its first results are
-followed one by one; a handler that proves quick gets whole bursts, whose events are settled together.
+followed one by one; a handler that proves quick gets whole bursts, whose events are settled together. What it returns to be
+awaited is awaited on the loop, and is part of the attempt: the batch goes no further before that is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context, copy_context
 from operator import length_hint
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from eventbus.context import CURRENT, Cell
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerTimeout
 from eventbus.event import Event
-from eventbus.worker import Worker
+from eventbus.worker import Worker, because
 
 _BATCH = 256
 _SHARED_BATCH = 16  # with several threads, so that none hoards what another could run
@@ -37,6 +38,7 @@ class ThreadHand:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._is_proven = False  # returned plain values so far
+        self._awaits = False  # returned something to await the last time
         self._batches: set[_Batch] = set()
         self._wholes: list[Part] = []
 
@@ -68,12 +70,14 @@ class ThreadHand:
         worker, policy = self._worker, self._worker.policy
         while len(self._batches) < policy.concurrency:
             batch: _Batch
-            limit = 1 if policy.timeout is not None else _BATCH
+            limit = 1 if policy.timeout is not None or self._awaits else _BATCH
             if policy.concurrency > 1:
                 limit = max(1, min(limit, _SHARED_BATCH, len(worker.mailbox) // policy.concurrency))
             deliveries: list[Delivery] = []
             while len(deliveries) < limit and (delivery := worker.next()) is not None:
                 deliveries.append(delivery)
+                if delivery.max_age is not None:
+                    break  # behind others in a batch it could grow too old unseen
             if deliveries:
                 batch = _DeliveryBatch(self, worker, deliveries)
             elif self._wholes:  # what is in the mailbox came before the batches
@@ -111,7 +115,7 @@ class ThreadHand:
         self._worker.check_quiet()
 
     def proved(self, plain: bool) -> None:
-        self._is_proven = plain
+        self._is_proven, self._awaits = plain, not plain
 
 
 class _Batch:
@@ -124,6 +128,8 @@ class _Batch:
         self.is_recalled = False
         self.has_started = False
         self.is_abandoned = False
+        self._awaiting: asyncio.Task[Any] | None = None
+        self._is_overdue = False
         self._timers: list[asyncio.TimerHandle] = []
 
     def cancel_timers(self) -> None:
@@ -136,12 +142,19 @@ class _Batch:
         runtime = self._worker.runtime
         assert runtime.loop is not None
         runtime.pool.submit(self._work)
-        self._timers.append(runtime.loop.call_later(_STUCK_S, self._check_stuck))
+        self._call_later(_STUCK_S, self._check_stuck)
+
+    def _call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
+        loop = self._worker.runtime.loop
+        assert loop is not None
+        self._timers.append(loop.call_later(seconds, call, *arguments))
 
     def _check_stuck(self) -> None:
         """All threads hang in handlers of others: this subscription must not starve for it."""
-        if not self.has_started:
-            self._worker.runtime.pool.replace_stuck()
+        runtime = self._worker.runtime
+        if not (self.has_started or runtime.is_ended):
+            runtime.pool.replace_stuck()
+            self._call_later(_STUCK_S, self._check_stuck)  # the spare thread may have gone to another job
 
     def _work(self) -> None:
         raise NotImplementedError
@@ -155,8 +168,36 @@ class _Batch:
         except RuntimeError:
             return  # the loop is closed: the bus ended without waiting for this handler, and said so in its report
 
+    def _thread_is_back(self) -> None:
+        if self._awaiting is None:
+            self._hand.returned(self)
 
-_Result = tuple[Delivery, BaseException | None, Any, int]
+    def _await(self, delivery: Delivery, result: Any, ran_ns: int, context: Context) -> None:
+        """The handler returned an awaitable: it is part of the attempt."""
+        self._hand.proved(plain=False)
+        self._awaiting = self._worker.runtime.start(self._await_result(delivery, result, ran_ns), context)
+
+    async def _await_result(self, delivery: Delivery, result: Any, ran_ns: int) -> None:
+        worker, cell, attempt = self._worker, CURRENT.get(), delivery.attempt
+        clock = worker.runtime.clock.monotonic_ns
+        started, error, value = clock(), None, None
+        try:
+            value = await result
+        except BaseException as failure:
+            if worker.runtime.is_closing(failure):
+                raise
+            error = failure
+        if cell is not None:
+            cell.live = False
+        if delivery.attempt != attempt or delivery not in worker.in_flight:
+            return  # abandoned at its deadline: the outcome is recorded already
+        if self._is_overdue:  # whatever the handler made of its cancellation
+            error = because(HandlerTimeout(worker.name, worker.policy.timeout or 0.0), error)
+        worker.conclude(delivery, error, value, ran_ns + clock() - started)
+        self._hand.returned(self)
+
+
+_Result = tuple[Delivery, BaseException | None, Any, int, Context]
 
 
 class _DeliveryBatch(_Batch):
@@ -171,20 +212,31 @@ class _DeliveryBatch(_Batch):
         super().submit()
         timeout = self._worker.policy.timeout
         if timeout is not None:
-            assert self._worker.runtime.loop is not None
-            self._timers.append(self._worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout))
+            self._call_later(timeout, self._deadline_passed, timeout)
 
     def _deadline_passed(self, timeout: float) -> None:
-        worker, delivery = self._worker, self._deliveries[0]
-        assert worker.runtime.loop is not None
         if not self.has_started:  # the clock starts with the handler
-            self._timers.append(worker.runtime.loop.call_later(timeout, self._deadline_passed, timeout))
-        elif delivery in worker.in_flight and delivery.attempt == self._attempt:
-            self.is_abandoned = True
-            worker.tally.abandoned += 1
-            worker.runtime.pool.replace_stuck()
-            worker.conclude(delivery, HandlerTimeout(worker.name, timeout), None, int(timeout * 1e9))
-            self._hand.returned(self)
+            self._call_later(timeout, self._deadline_passed, timeout)
+        elif self._awaiting is not None:
+            self._is_overdue = True
+            self._awaiting.cancel()
+            self._call_later(self._worker.runtime.grace, self._abandon, timeout)
+        else:
+            self._worker.runtime.pool.replace_stuck()
+            self._abandon(timeout)
+
+    def _abandon(self, timeout: float) -> None:
+        """The handler does not come back: record the outcome and go on without it."""
+        worker, delivery = self._worker, self._deliveries[0]
+        if delivery not in worker.in_flight or delivery.attempt != self._attempt:
+            return
+        self.is_abandoned = True
+        worker.tally.abandoned += 1
+        if self._awaiting is not None:
+            worker.runtime.abandoned.add(self._awaiting)
+            self._awaiting.add_done_callback(worker.runtime.abandoned.discard)
+        worker.conclude(delivery, HandlerTimeout(worker.name, timeout), None, int(timeout * 1e9))
+        self._hand.returned(self)
 
     def _work(self) -> None:
         self.has_started = True
@@ -195,6 +247,9 @@ class _DeliveryBatch(_Batch):
                 unstarted = self._deliveries[position:]
                 break
             results.append(self._attempt_one(delivery))
+            if inspect.isawaitable(results[-1][2]):
+                unstarted = self._deliveries[position + 1 :]
+                break
             if clock() - reported > _REPORT_NS:
                 self._post(self._report, results)
                 results, reported = [], clock()
@@ -213,44 +268,26 @@ class _DeliveryBatch(_Batch):
             error = failure
         if not inspect.isawaitable(result):
             cell.live = False
-        return delivery, error, result, self._clock() - started
+        return delivery, error, result, self._clock() - started, context
 
     def _report(self, results: list[_Result]) -> None:
         worker = self._worker
-        for delivery, error, result, ran_ns in results:
+        for delivery, error, result, ran_ns, context in results:
             if self.is_abandoned:
-                return
-            if error is None and inspect.isawaitable(result):
-                self._hand.proved(plain=False)
-                worker.runtime.start(_await_result(worker, delivery, result, ran_ns), delivery.context.copy())
+                if inspect.iscoroutine(result):
+                    result.close()  # nobody awaits it any more
+            elif inspect.isawaitable(result):
+                self._await(delivery, result, ran_ns, context)
             else:
                 self._hand.proved(plain=True)
                 worker.conclude(delivery, error, result, ran_ns)
 
     def _end(self, results: list[_Result], unstarted: list[Delivery]) -> None:
-        if self.is_abandoned:
-            return
         self._report(results)
-        for delivery in reversed(unstarted):
+        for delivery in unstarted:
             self._worker.not_started(delivery)
-        self._hand.returned(self)
-
-
-async def _await_result(worker: Worker, delivery: Delivery, result: Any, ran_ns: int) -> None:
-    """A sync handler returned an awaitable: it is part of the attempt."""
-    cell = Cell(delivery.event, delivery.hops, worker.name)
-    CURRENT.set(cell)
-    clock = worker.runtime.clock.monotonic_ns
-    started, error, value = clock(), None, None
-    try:
-        value = await result
-    except BaseException as failure:
-        if worker.runtime.is_closing(failure):
-            raise
-        error = failure
-    cell.live = False
-    worker.conclude(delivery, error, value, ran_ns + clock() - started)
-    worker.pump()
+        if not self.is_abandoned:
+            self._thread_is_back()
 
 
 class _WholeBatch(_Batch):
@@ -273,7 +310,7 @@ class _WholeBatch(_Batch):
                 context.run(self._sweep, rest, cell, odd, context)
                 cell.live, cell.event = False, None
             self._post(self._settle, burst, odd, list(rest), events, indices, self._clock() - started)
-        self._post(self._hand.returned, self)
+        self._post(self._thread_is_back)
 
     def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[_Odd], context: Context) -> None:
         """Run events until one leaves something behind in the context: the next must not see it."""
@@ -284,6 +321,7 @@ class _WholeBatch(_Batch):
                 result = handler(event)
                 if result is not None and inspect.isawaitable(result):
                     odd.append((length_hint(rest), None, result))
+                    self.is_recalled = True  # the rest waits until that is done
             except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
                 odd.append((length_hint(rest), failure, None))
             if self.is_recalled or context != clean:
@@ -306,8 +344,9 @@ class _WholeBatch(_Batch):
             place = total - followed_by - 1
             delivery = worker.follow(burst, events[place], indices[place])
             if error is None:
-                self._hand.proved(plain=False)
-                worker.runtime.start(_await_result(worker, delivery, result, 0), delivery.context.copy())
+                context = burst.base.copy()
+                context.run(CURRENT.set, Cell(delivery.event, delivery.hops, worker.name))
+                self._await(delivery, result, 0, context)
             else:
                 worker.conclude(delivery, error, None, ran_ns // max(1, ran))
         self._hand.done_with(burst, unstarted, indices[ran:], total, was_running=True)

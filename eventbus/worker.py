@@ -113,6 +113,11 @@ class Worker:
         return not (self.retrying or self.is_paused or self.is_cancelled)
 
     @property
+    def is_held(self) -> bool:
+        """May no attempt start now, not even one that was taken already?"""
+        return self.is_paused or self.is_cancelled or not self.runtime.is_running
+
+    @property
     def has_room(self) -> bool:
         """Is there a place in the queue of its own? True without one."""
         size = self.policy.queue_size
