@@ -171,22 +171,21 @@ class Dispatcher:
             for index in range(len(burst.events)):
                 burst.flight(index).is_watched = True
         sweeps: list[Part] = []
+        deliveries = 0
         parts = self._parts(burst)
         for part in parts:
             worker, events, indices = part
             by = worker.hand.sweeps if burst.is_plain else "no"
             if by == "leader":
                 sweeps.append(part)
+                deliveries += len(events)
             elif not is_watched and not burst.is_urgent and (by == "thread" or (by == "runner" and len(parts) == 1)):
                 assert isinstance(worker.hand, ThreadHand | RunnerHand)
                 worker.hand.take_whole(burst, events, indices)
             else:
                 worker.offer(burst, events, indices)
         if sweeps:
-            now, deliveries = (
-                self._runtime.clock.monotonic_ns(),
-                sum(len(events) for _worker, events, _indices in sweeps),
-            )
+            now = self._runtime.clock.monotonic_ns()
             self._runtime.dispatch.add(max(0, now - burst.accepted_ns), deliveries)
             if await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns, is_watched=is_watched), task):
                 return True

