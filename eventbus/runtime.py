@@ -21,7 +21,21 @@ from eventbus.errors import BusNotRunning
 from eventbus.pool import ThreadPool
 from eventbus.stats import Histogram
 
-log = logging.getLogger("eventbus")
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """The bus's logger. It never raises: a full disk behind some log handler must not cost a delivery its outcome."""
+
+    failures = 0  # records that a handler of the log refused
+
+    def log(self, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
+        if self.isEnabledFor(level):
+            try:
+                self.logger.log(level, msg, *args, stacklevel=2, **kwargs)
+            except Exception:  # noqa: BLE001 - a log handler is somebody else's code
+                self.failures += 1
+
+
+log = _Log(logging.getLogger("eventbus"))
 
 
 class Runtime:

@@ -30,6 +30,7 @@ from eventbus import (
     Status,
     WouldDeadlock,
     WrongLoop,
+    runtime,
 )
 from eventbus.testing import Gate, Recorder, VirtualClock, VirtualLoop, VirtualPool, settle
 
@@ -742,6 +743,7 @@ async def test_logger_that_raises_changes_no_outcome(event_bus: InMemoryEventBus
     log.addHandler(broken)
     level = log.level
     log.setLevel(logging.DEBUG)
+    failures = runtime.log.failures
     try:
 
         async def fail(_event: Event) -> None:
@@ -762,6 +764,7 @@ async def test_logger_that_raises_changes_no_outcome(event_bus: InMemoryEventBus
         log.removeHandler(broken)
         log.setLevel(level)
     assert event_bus.dead_letters.count() == 3
+    assert runtime.log.failures > failures
 
 
 # --- CONTROL overtakes whatever waits --------------------------------------------------------------------------------
