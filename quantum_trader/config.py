@@ -163,7 +163,7 @@ def _seed(family: str, *params: int) -> SeedConfig:
 class GatesConfig(Section):
     """What a strategy must show to change its stage."""
 
-    gate: Literal["psr", "dsr"] = "psr"
+    gate: Literal["psr", "dsr"] = "dsr"
     backtest_sessions: Positive = 504
     backtest_trades: int = 20
     backtest_profit_factor: float = 1.3
