@@ -165,7 +165,7 @@ class Worker:
                 try:
                     if not policy.where(event):
                         continue
-                except Exception as error:
+                except BaseException as error:
                     refused = error
             delivery = self.adopt(burst, event, index, is_lossless=not overflow.is_lossy, max_age=max_age)
             if refused is not None:
@@ -174,6 +174,8 @@ class Worker:
                 self._finish(delivery, Status.CANCELLED)
             else:
                 self.enqueue(delivery, overflow)
+        if self._vacancies and self.has_room:
+            self.let_in()  # events that the predicate did not want need no place
         self.pump()
 
     def adopt(
