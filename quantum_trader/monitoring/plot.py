@@ -82,7 +82,7 @@ def _grid(ticks: Sequence[float], low: float, high: float) -> list[str]:
     for tick in ticks:
         y = _y(tick, low, high)
         parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{WIDTH - _RIGHT}" y2="{y:.1f}" stroke="#e3e6ea"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#57606a">{tick:,.6g}</text>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#57606a">{tick:,.10g}</text>')
     return parts
 
 
