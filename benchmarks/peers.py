@@ -43,7 +43,8 @@ def _blinker(witness: Witness) -> Callable[[Any], Any]:
 
     signal = blinker.Signal()
     signal.connect(witness.on_event_sync, weak=False)
-    return signal.send
+    send: Callable[[Any], Any] = signal.send
+    return send
 
 
 def _psygnal(witness: Witness) -> Callable[[Any], Any]:
@@ -51,7 +52,8 @@ def _psygnal(witness: Witness) -> Callable[[Any], Any]:
 
     signal = psygnal.SignalInstance((object,))
     signal.connect(witness.on_event_sync)
-    return signal.emit
+    emit: Callable[[Any], Any] = signal.emit
+    return emit
 
 
 def _eventkit(witness: Witness) -> Callable[[Any], Any]:

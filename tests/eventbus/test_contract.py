@@ -427,7 +427,7 @@ async def test_a_sync_attempt_that_ended_leaves_no_timer() -> None:
     bus.subscribe(Noted, lambda _event: None, timeout=60)
     async with bus:
         try:
-            loop.call_later = noting  # type: ignore[method-assign]
+            loop.call_later = noting  # type: ignore[method-assign,assignment] # the loop of a test, watched
         except AttributeError:
             pytest.skip("the methods of this loop cannot be replaced")
         await bus.publish(Noted())

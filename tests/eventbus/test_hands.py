@@ -37,7 +37,8 @@ class Crew:
             "sync-quick": self.work,
             "lambda": self.work_returning_awaitable,
         }
-        policy: dict[str, Any] = {"task": {"isolation": "task"}, "concurrent": {"concurrency": 2}}.get(self.way, {})
+        policies: dict[str, dict[str, Any]] = {"task": {"isolation": "task"}, "concurrent": {"concurrency": 2}}
+        policy = policies.get(self.way, {})
         self.subscription = self.bus.subscribe(Numbered, handlers.get(self.way, self.work_async), **policy)
         if self.way != "first":
             await self.bus.publish_and_wait(Numbered(n=0))
