@@ -187,7 +187,10 @@ class Dispatcher:
         if sweeps:
             now = self._runtime.clock.monotonic_ns()
             self._runtime.dispatch.add(max(0, now - burst.accepted_ns), deliveries)
-            if await self._sweep(Sweep(burst, sweeps, self._runtime.clock.monotonic_ns, is_watched=is_watched), task):
+            sweep = Sweep(
+                burst, sweeps, self._runtime.clock.monotonic_ns, is_watched=is_watched, is_sole=len(parts) == 1
+            )
+            if await self._sweep(sweep, task):
                 return True
         self._burst_returned(burst)
         return False

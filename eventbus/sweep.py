@@ -32,9 +32,11 @@ Part = tuple[Worker, Sequence[Event], Sequence[int]]  # who gets which events, a
 class Sweep:
     """One burst, and the workers that get all of it or a part. With `is_watched`, somebody waits for each outcome."""
 
-    def __init__(self, burst: Burst, parts: list[Part], clock: Callable[[], int], *, is_watched: bool) -> None:
+    def __init__(
+        self, burst: Burst, parts: list[Part], clock: Callable[[], int], *, is_watched: bool, is_sole: bool
+    ) -> None:
         self.burst = burst
-        self.is_sole = len(parts) == 1
+        self.is_sole = is_sole  # nobody else gets any of the burst, not even in a mailbox
         self._clock = clock
         self._is_watched = is_watched
         self._parts = iter(parts)
