@@ -41,7 +41,7 @@ class LeaderHand:
 
     def pump(self) -> None:
         runtime = self._worker.runtime
-        if self._worker.mailbox and not self._worker.in_flight and self._worker not in runtime.ready:
+        if self._worker.mailbox.may_move and not self._worker.in_flight and self._worker not in runtime.ready:
             runtime.ready.append(self._worker)
             runtime.wake_leader()
 
@@ -97,7 +97,7 @@ class RunnerHand:
 
     def pump(self) -> None:
         worker = self._worker
-        if not self._runs and not worker.in_flight and (worker.mailbox or self._wholes):
+        if not self._runs and not worker.in_flight and (worker.mailbox.may_move or self._wholes):
             self._runs, self._is_recalled = True, False
             worker.runtime.start(self._run())
 
@@ -115,6 +115,7 @@ class RunnerHand:
         task = asyncio.current_task()
         assert task is not None
         clean = getrefcount(task)
+        has_more = True
         try:
             while True:
                 if (delivery := worker.next()) is not None:  # what is in the mailbox came before the batches
@@ -122,6 +123,7 @@ class RunnerHand:
                 elif self._wholes and not self._is_recalled:
                     await self._run_whole(*self._wholes.popleft())
                 else:
+                    has_more = self._is_recalled  # what waits behind a key that is busy is started when the key is free
                     break
                 if task.cancelling() or getrefcount(task) != clean:
                     break
@@ -133,7 +135,8 @@ class RunnerHand:
             self._runs = False
             if self._is_recalled:
                 self._return_wholes()
-            worker.pump()
+            if has_more:
+                worker.pump()
 
     async def _run_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Run a batch, in a new context whenever a handler left something behind in the last."""
@@ -168,9 +171,9 @@ class RunnerHand:
                 result = await handler(event)
                 if result is not None and isawaitable(result):
                     await result
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
+            except BaseException as error:
+                if runtime.is_closing(error):
+                    raise
                 delivery = worker.follow(burst, event, indices[len(indices) - length_hint(rest) - 1])
                 ended = clock()
                 worker.conclude(delivery, error, None, ended - started)

@@ -36,6 +36,11 @@ class Mailbox:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def may_move(self) -> bool:
+        """Is there anything that `take()` has not passed over? What it did waits for its key to be released."""
+        return bool(self._urgent or self._freed or self._waiting)
+
     def offer(self, delivery: Delivery, overflow: Overflow) -> Delivery | None:
         """Take the delivery in; returns the one that had to go for it, itself perhaps, or None."""
         if overflow is Overflow.LATEST_BY_KEY:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Event, InMemoryEventBus, Receipt, Status, Subscription
+from eventbus import Event, InMemoryEventBus, Receipt, Retry, Status, Subscription
 from eventbus.testing import VirtualClock, settle
 
 pytestmark = pytest.mark.virtual_time
@@ -179,3 +179,31 @@ async def test_never_more_at_once_than_the_concurrency(crew: Crew, virtual_clock
     assert await crew.bus.drain()
     assert most == concurrency
     assert virtual_clock.time() == pytest.approx(6 / concurrency)
+
+
+async def test_waiting_for_a_retrying_key_costs_no_turns(crew: Crew, virtual_clock: VirtualClock) -> None:
+    """What waits behind a key that is retried for an hour must not keep the loop busy: here it would never go on."""
+    ran: list[int] = []
+
+    async def fail_once(event: Event) -> None:
+        ran.append(event["n"])
+        if crew.way == "runner":
+            await asyncio.sleep(0)
+        if event["n"] == 1 and ran.count(1) == 1:
+            raise OSError("once")
+
+    def fail_once_sync(event: Event) -> Awaitable[None]:
+        return fail_once(event)
+
+    crew.bus.subscribe(
+        "hands.keyed",
+        fail_once_sync if crew.way == "lambda" else fail_once,
+        key=lambda _event: "one",
+        retry=Retry(attempts=2, delay=3600, jitter=False),
+        concurrency=2 if crew.way == "concurrent" else 1,
+    )
+    for n in range(4):
+        await crew.bus.publish("hands.keyed", {"n": n})
+    assert await crew.bus.drain()
+    assert ran == [0, 1, 1, 2, 3]
+    assert virtual_clock.time() == pytest.approx(3600)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Event, HandlerCancelled, HandlerTimeout, InMemoryEventBus, OnFailure, Outcome, Status
+from eventbus import Event, HandlerCancelled, HandlerTimeout, InMemoryEventBus, OnFailure, Outcome, Receipt, Status
 from eventbus.testing import Recorder, VirtualLoop, settle
 
 pytestmark = pytest.mark.virtual_time(only=False)
@@ -30,7 +30,7 @@ class TrapSprung(Event, type="trap.sprung"):
     behave: bool = True
 
 
-WAYS = ["first", "stepped", "runner", "task", "concurrent", "thread"]
+WAYS = ["first", "stepped", "runner", "alone", "task", "concurrent", "thread"]
 
 
 class Victim:
@@ -55,14 +55,16 @@ class Victim:
                 policy["concurrency"] = 2
             case "thread":
                 handler = self.handle_from_thread
-        self.bus.subscribe(TrapSprung, self.before, name="before")
+        if self.way != "alone":
+            self.bus.subscribe(TrapSprung, self.before, name="before")
         self.subscription = self.bus.subscribe(TrapSprung, handler, name="victim", **policy)
-        self.bus.subscribe(TrapSprung, self.after, name="after")
+        if self.way != "alone":
+            self.bus.subscribe(TrapSprung, self.after, name="after")
         if self.way != "first":
             await self.bus.publish_and_wait(TrapSprung(n=0))
 
     async def handle(self, event: TrapSprung) -> str:
-        if self.way == "runner" and event.n == 0:
+        if self.way in ("runner", "alone") and event.n == 0:
             await asyncio.sleep(0)
         self.look(event)
         if not event.behave:
@@ -76,31 +78,45 @@ class Victim:
         if self.glance is not None:
             self.glance()
 
-    async def spring(self, *, together: bool = True, followers: int = 3) -> Outcome:
-        """Publish the trap and what follows; returns how the trap ended, after checking that nobody else noticed."""
-        receipts = [await self.bus.publish(TrapSprung(n=1, behave=False))]
-        if not together:
-            await settle()
-        receipts += [await self.bus.publish(TrapSprung(n=n)) for n in range(2, 2 + followers)]
+    async def spring(self, manner: str = "together", *, followers: int = 3) -> Outcome:
+        """Publish the trap and what follows; returns how the trap ended, after checking that nobody else noticed.
+
+        With "unwatched" nobody holds a receipt: then batches are settled as a whole, and the outcome is told by the counts.
+        """
+        counted = self.subscription.stats()
+        receipts: list[Receipt] = []
+        for n in range(1, 2 + followers):
+            receipt = await self.bus.publish(TrapSprung(n=n, behave=n > 1))
+            if manner != "unwatched":
+                receipts.append(receipt)
+            del receipt
+            if manner == "apart" and n == 1:
+                await settle()
         async with asyncio.timeout(3600):
-            outcomes = [{o.subscription: o for o in await receipt} for receipt in receipts]
+            assert await self.bus.drain()
             # Another round, long after: a trap that was left armed has gone off by then.
             await asyncio.sleep(60 * self.second)
-            late = {o.subscription: o for o in await (await self.bus.publish(TrapSprung(n=9)))}
-        trap, *followed = outcomes
-        for ended in (*followed, late):
-            assert {name: o.status for name, o in ended.items()} == dict.fromkeys(
-                ["before", "victim", "after"], Status.SUCCEEDED
-            ), self.way
+            receipts.append(await self.bus.publish(TrapSprung(n=9)))
+            outcomes = [{o.subscription: o for o in await receipt} for receipt in receipts]
+        names = ["victim"] if self.way == "alone" else ["before", "victim", "after"]
+        for ended in outcomes[1:]:
+            assert {name: o.status for name, o in ended.items()} == dict.fromkeys(names, Status.SUCCEEDED)
             assert ended["victim"].result == "served"
-        assert trap["before"].status is trap["after"].status is Status.SUCCEEDED
         everything = [*range(1, 2 + followers), 9]
-        assert self.before.values("n")[-len(everything) :] == everything
-        assert self.after.values("n")[-len(everything) :] == everything
+        if self.way != "alone":
+            assert self.before.values("n")[-len(everything) :] == everything
+            assert self.after.values("n")[-len(everything) :] == everything
         stats = self.subscription.stats()
         assert stats.pending == stats.queued == stats.in_flight == stats.retry_wait == 0
+        succeeded = stats.succeeded - counted.succeeded
+        assert stats.accepted - counted.accepted == len(everything)
         assert self.bus.is_running
-        return trap["victim"]
+        if manner == "unwatched":
+            status = Status.SUCCEEDED if succeeded == len(everything) else Status.DEAD_LETTERED
+            return Outcome("victim", status)
+        assert {outcome.status for name, outcome in outcomes[0].items() if name != "victim"} <= {Status.SUCCEEDED}
+        assert succeeded == len(everything) - (outcomes[0]["victim"].status is not Status.SUCCEEDED)
+        return outcomes[0]["victim"]
 
 
 @pytest.fixture
@@ -114,9 +130,9 @@ def victim(request: pytest.FixtureRequest, event_bus: InMemoryEventBus, second: 
     return Victim(event_bus, request.param, second)
 
 
-@pytest.fixture(params=[True, False], ids=["together", "apart"])
-def together(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=["together", "apart", "unwatched"])
+def manner(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 class OwnBaseException(BaseException):
@@ -145,10 +161,11 @@ RAISED: list[BaseException] = [
 ]
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("suspends", [False, True], ids=["at-once", "after-a-turn"])
 async def test_whatever_is_raised_is_the_outcome_of_its_own_delivery(
-    victim: Victim, error: BaseException, suspends: bool, together: bool, second: float
+    victim: Victim, error: BaseException, suspends: bool, manner: str, second: float
 ) -> None:
     async def misdeed(_event: Event) -> None:
         if suspends:
@@ -156,9 +173,9 @@ async def test_whatever_is_raised_is_the_outcome_of_its_own_delivery(
         raise error
 
     await victim.start(misdeed)
-    outcome = await victim.spring(together=together)
+    outcome = await victim.spring(manner)
     assert outcome.status is Status.DEAD_LETTERED
-    assert outcome.error is not None
+    assert manner == "unwatched" or outcome.error is not None
     (letter,) = victim.bus.dead_letters.list()
     assert (letter.subscription, letter.event["n"], letter.attempts) == ("victim", 1, 1)
     assert letter.error
@@ -186,7 +203,7 @@ async def test_cancelled_error_is_a_failure_and_says_whose(victim: Victim) -> No
     assert outcome.error.subscription == "victim"
 
 
-async def test_awaiting_a_cancelled_child_is_a_failure(victim: Victim, together: bool, second: float) -> None:
+async def test_awaiting_a_cancelled_child_is_a_failure(victim: Victim, manner: str, second: float) -> None:
     async def misdeed(_event: Event) -> None:
         child = asyncio.ensure_future(asyncio.sleep(10 * second))
         await asyncio.sleep(0)
@@ -194,21 +211,21 @@ async def test_awaiting_a_cancelled_child_is_a_failure(victim: Victim, together:
         await child
 
     await victim.start(misdeed)
-    assert (await victim.spring(together=together)).status is Status.DEAD_LETTERED
+    assert (await victim.spring(manner)).status is Status.DEAD_LETTERED
 
 
-async def test_cancelling_its_own_task_and_returning_hits_nobody_else(victim: Victim, together: bool) -> None:
+async def test_cancelling_its_own_task_and_returning_hits_nobody_else(victim: Victim, manner: str) -> None:
     async def misdeed(_event: Event) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
 
     await victim.start(misdeed)
-    await victim.spring(together=together)
+    await victim.spring(manner)
 
 
 async def test_cancelling_its_own_task_and_going_on_hits_nobody_else(
-    victim: Victim, together: bool, second: float
+    victim: Victim, manner: str, second: float
 ) -> None:
     async def misdeed(_event: Event) -> None:
         task = asyncio.current_task()
@@ -217,10 +234,10 @@ async def test_cancelling_its_own_task_and_going_on_hits_nobody_else(
         await asyncio.sleep(1 * second)
 
     await victim.start(misdeed)
-    assert (await victim.spring(together=together)).status is Status.DEAD_LETTERED
+    assert (await victim.spring(manner)).status is Status.DEAD_LETTERED
 
 
-async def test_cancelling_its_own_task_and_raising_hits_nobody_else(victim: Victim, together: bool) -> None:
+async def test_cancelling_its_own_task_and_raising_hits_nobody_else(victim: Victim, manner: str) -> None:
     async def misdeed(_event: Event) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -228,12 +245,12 @@ async def test_cancelling_its_own_task_and_raising_hits_nobody_else(victim: Vict
         raise ValueError("as well")
 
     await victim.start(misdeed)
-    assert (await victim.spring(together=together)).status is Status.DEAD_LETTERED
+    assert (await victim.spring(manner)).status is Status.DEAD_LETTERED
 
 
 @pytest.mark.parametrize("delay", [0, 0.5, 30])
 async def test_leaked_timer_that_cancels_the_task_hits_nobody_else(
-    victim: Victim, together: bool, delay: float, second: float
+    victim: Victim, manner: str, delay: float, second: float
 ) -> None:
     async def misdeed(_event: Event) -> None:
         task = asyncio.current_task()
@@ -241,7 +258,7 @@ async def test_leaked_timer_that_cancels_the_task_hits_nobody_else(
         asyncio.get_running_loop().call_later(delay * second, task.cancel)
 
     await victim.start(misdeed)
-    assert (await victim.spring(together=together)).status is Status.SUCCEEDED
+    assert (await victim.spring(manner)).status is Status.SUCCEEDED
 
 
 @pytest.mark.parametrize("delay", [0, 0.5])
@@ -261,7 +278,7 @@ async def test_leaked_timer_does_not_hit_a_follower_that_sleeps(victim: Victim, 
 
 
 async def test_async_generator_left_inside_a_timeout_hits_nobody_else(
-    victim: Victim, together: bool, second: float
+    victim: Victim, manner: str, second: float
 ) -> None:
     left: list[AsyncIterator[int]] = []
 
@@ -276,20 +293,21 @@ async def test_async_generator_left_inside_a_timeout_hits_nobody_else(
         await anext(generator)
 
     await victim.start(misdeed)
-    assert (await victim.spring(together=together)).status is Status.SUCCEEDED
+    assert (await victim.spring(manner)).status is Status.SUCCEEDED
 
 
 @pytest.mark.parametrize(
     "error", [SystemExit(1), KeyboardInterrupt(), OwnBaseException()], ids=lambda e: type(e).__name__
 )
-async def test_exit_in_a_task_of_the_bus_stops_nobody(victim: Victim, error: BaseException) -> None:
+async def test_exit_stops_neither_the_bus_nor_the_loop(victim: Victim, error: BaseException, manner: str) -> None:
     async def misdeed(_event: Event) -> None:
         await asyncio.sleep(0)
         raise error
 
     await victim.start(misdeed)
-    outcome = await victim.spring()
-    assert outcome.error is error
+    outcome = await victim.spring(manner)
+    assert outcome.status is Status.DEAD_LETTERED
+    assert manner == "unwatched" or outcome.error is error
 
 
 @pytest.mark.virtual_time
@@ -401,7 +419,7 @@ class TestDeadlines:
         assert statuses == [Status.SUCCEEDED] * 5
 
 
-async def test_context_changes_stay_with_the_delivery(victim: Victim, together: bool) -> None:
+async def test_context_changes_stay_with_the_delivery(victim: Victim, manner: str) -> None:
     seen: set[tuple[str, int]] = set()
     TENANT.set("publisher")
     victim.glance = lambda: seen.add((TENANT.get(), decimal.getcontext().prec))
@@ -411,7 +429,7 @@ async def test_context_changes_stay_with_the_delivery(victim: Victim, together: 
         decimal.getcontext().prec = 4
 
     await victim.start(misdeed)
-    await victim.spring(together=together)
+    await victim.spring(manner)
     assert seen == {("publisher", 28)}
     assert (TENANT.get(), decimal.getcontext().prec) == ("publisher", 28)
 
