@@ -70,7 +70,9 @@ class ThreadHand:
         worker, policy = self._worker, self._worker.policy
         while len(self._batches) < policy.concurrency:
             batch: _Batch
-            limit = 1 if policy.timeout is not None or self._awaits else _BATCH
+            # A batch makes the keys in it busy, and what waits for one of them would be overtaken: with keys, one at a time.
+            is_single = policy.timeout is not None or self._awaits or policy.retry is not None or policy.key is not None
+            limit = 1 if is_single else _BATCH
             if policy.concurrency > 1:
                 limit = max(1, min(limit, _SHARED_BATCH, len(worker.mailbox) // policy.concurrency))
             deliveries: list[Delivery] = []

@@ -199,7 +199,7 @@ async def test_waiting_for_a_retrying_key_costs_no_turns(crew: Crew, virtual_clo
         "hands.keyed",
         fail_once_sync if crew.way == "lambda" else fail_once,
         key=lambda _event: "one",
-        retry=Retry(attempts=2, delay=3600, jitter=False),
+        retry=Retry(attempts=2, delay=3600, max_delay=3600, jitter=False),
         concurrency=2 if crew.way == "concurrent" else 1,
     )
     for n in range(4):
