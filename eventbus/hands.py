@@ -70,6 +70,7 @@ class RunnerHand:
         self._is_recalled = False
         self._wholes: deque[Whole] = deque()
         self._left = 0  # events of the batch in hand that have not started
+        self._in_hand: tuple[Burst, Iterator[Event], Sequence[int]] | None = None  # that batch, and what is left of it
         self._running: Event | None = None  # the one of them that has
 
     @property
@@ -105,6 +106,11 @@ class RunnerHand:
         self._is_recalled = True
         if not self._runs:
             self._return_wholes()
+        elif (
+            self._worker.is_cancelled
+        ):  # at once: the attempt that runs may never end, and these keep places at the door
+            self._give_back_rest()
+            self.return_waiting()
 
     def return_waiting(self) -> None:
         while self._wholes:
@@ -141,19 +147,17 @@ class RunnerHand:
     async def _run_whole(self, burst: Burst, events: Sequence[Event], indices: Sequence[int]) -> None:
         """Run a batch, in a new context whenever a handler left something behind in the last."""
         rest = iter(events)
-        self._left = len(events)
+        self._left, self._in_hand = len(events), (burst, rest, indices)
         while self._left and not self._is_recalled:
             context = burst.base.copy()
             await InContext(self._sweep(burst, rest, indices, context), context)
             if asyncio.current_task().cancelling():  # type: ignore[union-attr] # this runs in a task
                 break
-        unstarted = list(rest)
-        self._left = 0
-        if unstarted:
-            if self._is_recalled:
-                self._give_back(burst, unstarted, indices[len(events) - len(unstarted) :], was_running=True)
-            else:
-                self._wholes.appendleft((burst, unstarted, indices[len(events) - len(unstarted) :]))
+        if self._is_recalled:
+            self._give_back_rest()
+        elif unstarted := list(rest):
+            self._wholes.appendleft((burst, unstarted, indices[len(events) - len(unstarted) :]))
+        self._left, self._in_hand = 0, None
 
     async def _sweep(self, burst: Burst, rest: Iterator[Event], indices: Sequence[int], context: Context) -> None:
         worker, handler, hops = self._worker, self._worker.handler, burst.hops
@@ -163,6 +167,7 @@ class RunnerHand:
         for event in rest:
             self._left -= 1
             self._running = event
+            place = indices[len(indices) - length_hint(rest) - 1]
             cell = Cell(event, hops, worker.name)
             CURRENT.set(cell)
             clean = copy_context()
@@ -174,7 +179,7 @@ class RunnerHand:
             except BaseException as error:
                 if runtime.is_closing(error):
                     raise
-                delivery = worker.follow(burst, event, indices[len(indices) - length_hint(rest) - 1])
+                delivery = worker.follow(burst, event, place)
                 ended = clock()
                 worker.conclude(delivery, error, None, ended - started)
             else:
@@ -191,6 +196,14 @@ class RunnerHand:
             self._is_recalled = True  # what follows of the same key has to wait for it
         elif not budget:
             await asyncio.sleep(0)
+
+    def _give_back_rest(self) -> None:
+        """What the batch in hand did not start."""
+        if self._in_hand is not None:
+            burst, rest, indices = self._in_hand
+            unstarted = list(rest)
+            self._left = 0
+            self._give_back(burst, unstarted, indices[len(indices) - len(unstarted) :], was_running=True)
 
     def _return_wholes(self) -> None:
         self.return_waiting()

@@ -207,3 +207,28 @@ async def test_waiting_for_a_retrying_key_costs_no_turns(crew: Crew, virtual_clo
     assert await crew.bus.drain()
     assert ran == [0, 1, 1, 2, 3]
     assert virtual_clock.time() == pytest.approx(3600)
+
+
+@pytest.mark.event_bus(max_queue_size=4)
+async def test_cancelling_frees_the_backlog_behind_a_handler_that_hangs(event_bus: InMemoryEventBus) -> None:
+    """What waits behind it is settled at once: it keeps places at the door."""
+    release = asyncio.Event()
+
+    async def hang(event: Event) -> None:
+        await asyncio.sleep(0)
+        if event["n"] == 1:
+            await release.wait()
+
+    subscription = event_bus.subscribe("hands.hung", hang)
+    await event_bus.publish_and_wait("hands.hung", {"n": 0})
+    for n in range(1, 5):
+        await event_bus.publish("hands.hung", {"n": n})
+    await settle()
+    subscription.cancel()
+    stats = subscription.stats()
+    assert (stats.cancelled, stats.in_flight, stats.pending) == (3, 1, 1)
+    for _ in range(3):
+        await event_bus.publish("hands.other", timeout=0.1)
+    release.set()
+    assert await event_bus.drain()
+    assert subscription.stats().succeeded == 2
