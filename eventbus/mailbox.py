@@ -152,8 +152,8 @@ class Mailbox:
             return None
         place, source = oldest
         source.remove(place)
-        if not source:
-            self._held.pop(place.key, None)
+        if not source and source is not self._waiting:
+            del self._held[place.key]
         self._length -= 1
         return self._latest_of(place)
 

@@ -143,6 +143,16 @@ def test_oldest_may_wait_behind_a_busy_key() -> None:
     assert taken(box) == [2]
 
 
+def test_dropping_what_waits_keeps_what_is_held_of_its_key() -> None:
+    box = filled(delivery(0, key="a"), delivery(1, key="a"), size=2, overflow=Overflow.BLOCK)
+    assert taken(box) == [0]
+    box.offer(delivery(2, key="a", lossless=False), Overflow.DROP_OLDEST)
+    assert offered(box, delivery(3, key="b", lossless=False), Overflow.DROP_OLDEST) == 2
+    box.release("a")
+    assert taken(box) == [1, 3]
+    assert len(box) == 0
+
+
 def test_lossless_deliveries_share_a_lossy_mailbox_and_stay() -> None:
     box = Mailbox(2)
     for n in range(3):
