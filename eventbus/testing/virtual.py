@@ -127,6 +127,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # Asked before looking: a thread posts its result first and is done then, so what is done by now will be seen.
+        threads_work = self._loop.is_waiting_for_threads
         ready = super().select(0)
         if timeout is not None and timeout <= 0:
             self._turns += 1
@@ -136,7 +138,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._turns = 0
         if ready:
             return ready
-        if not self._loop.is_waiting_for_threads:
+        if not threads_work:
             if self._loop.nothing_ready():
                 return []
             if timeout is not None:

@@ -178,8 +178,7 @@ async def test_never_more_at_once_than_the_concurrency(crew: Crew, virtual_clock
         await crew.bus.publish("hands.slow")
     assert await crew.bus.drain()
     assert most == concurrency
-    if crew.way != "lambda":  # a thread takes real time, in which the virtual clock may jump to a timer
-        assert virtual_clock.time() == pytest.approx(6 / concurrency)
+    assert virtual_clock.time() == pytest.approx(6 / concurrency)
 
 
 async def test_waiting_for_a_retrying_key_costs_no_turns(crew: Crew, virtual_clock: VirtualClock) -> None:
