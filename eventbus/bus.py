@@ -33,6 +33,7 @@ from eventbus.errors import (
     HopLimit,
     NoReply,
     PolicyConflict,
+    PublishTimeout,
     QueueFull,
     ReentrantStop,
     WouldDeadlock,
@@ -158,12 +159,26 @@ class InMemoryEventBus:
         if self._door.crowded and not inside_delivery():
             await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
         receipt = self._admit(event)
+        if receipt is not None:
+            return receipt
+        patience = asyncio.timeout(timeout)
+        try:
+            async with patience:
+                return await self._wait_to_enter(event)
+        except TimeoutError:
+            if timeout is None or not patience.expired():
+                raise
+            raise PublishTimeout(timeout) from None
+
+    async def _wait_to_enter(self, event: Event) -> Receipt:
+        """Wait wherever it has to, as often as somebody else was quicker."""
+        receipt: Receipt | None = None
         while receipt is None:
             gate = self._full_gate(event)
             if gate is None:
-                await self._door.room(timeout)
+                await self._door.room()
             else:
-                await gate.worker.vacancy(timeout)
+                await gate.worker.vacancy()
             try:
                 receipt = self._admit(event, has_place=gate is None)
             finally:

@@ -17,7 +17,7 @@ from typing import Any
 from eventbus.burst import NOBODY, Burst, sealed_burst
 from eventbus.clock import Clock
 from eventbus.context import is_comparable, same_context, without_decimal
-from eventbus.errors import BusStopped, PublishTimeout, QueueFull, WouldDeadlock
+from eventbus.errors import BusStopped, QueueFull, WouldDeadlock
 from eventbus.event import Event
 from eventbus.receipt import Receipt
 
@@ -182,12 +182,10 @@ class Door:
     def refuse_full(self) -> QueueFull:
         return QueueFull(self.held)
 
-    async def room(self, timeout: float | None) -> None:
-        """Wait for a place, in order of arrival. Raises `PublishTimeout`, or `BusStopped` when the door is shut meanwhile."""
-        loop = asyncio.get_running_loop()
-        place = loop.create_future()
+    async def room(self) -> None:
+        """Wait for a place, in order of arrival. Raises `BusStopped` when the door is shut meanwhile."""
+        place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
-        timer = None if timeout is None else loop.call_later(timeout, _give_up, place, timeout)
         try:
             await place
         except asyncio.CancelledError:
@@ -196,8 +194,6 @@ class Door:
                 self._let_in()
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
             if not place.done() or place.cancelled() or place.exception() is not None:
                 self._forget(place)
         self._promised -= 1
@@ -254,8 +250,3 @@ class Door:
     def _forget(self, place: asyncio.Future[None]) -> None:
         if place in self._waiting:
             self._waiting.remove(place)
-
-
-def _give_up(place: asyncio.Future[None], timeout: float) -> None:
-    if not place.done():
-        place.set_exception(PublishTimeout(timeout))

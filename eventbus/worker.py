@@ -16,7 +16,7 @@ from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell, InContext
 from eventbus.dead_letter import DeadLetter, describe
 from eventbus.delivery import Delivery
-from eventbus.errors import HandlerCancelled, PublishTimeout
+from eventbus.errors import HandlerCancelled
 from eventbus.event import Event, EventSpec
 from eventbus.mailbox import Mailbox
 from eventbus.policy import GiveUp, OnFailure, Overflow, Policy, RetryIn
@@ -123,17 +123,15 @@ class Worker:
         size = self.policy.queue_size
         return size is None or self.tally.pending + self.expected < size
 
-    async def vacancy(self, timeout: float | None) -> None:
-        """Wait until there may be a place. Raises `PublishTimeout`."""
+    async def vacancy(self) -> None:
+        """Wait until there may be a place."""
         waiter = asyncio.get_running_loop().create_future()
         self._vacancies.append(waiter)
         try:
-            done, _pending = await asyncio.wait([waiter], timeout=timeout)
+            await waiter
         finally:
             if waiter in self._vacancies:
                 self._vacancies.remove(waiter)
-        if not done:
-            raise PublishTimeout(timeout or 0.0)
 
     def let_in(self) -> None:
         """Those who wait for a place look again."""

@@ -108,6 +108,22 @@ async def test_publish_gives_up_in_time_and_nothing_was_accepted(event_bus: InMe
     assert other.values("n") == [0]
 
 
+@pytest.mark.event_bus(max_queue_size=1)
+@pytest.mark.parametrize("queue_size", [None, 1])
+async def test_one_deadline_bounds_a_publish_however_often_others_are_quicker(
+    event_bus: InMemoryEventBus, virtual_clock: VirtualClock, queue_size: int | None
+) -> None:
+    event_bus.subscribe("a.b", Recorder(lambda _event: asyncio.sleep(0.4)), queue_size=queue_size)
+    others = [asyncio.create_task(event_bus.publish("a.b", {"n": n})) for n in range(6)]
+    await settle()
+    with pytest.raises(PublishTimeout, match="within 1 s"):
+        await event_bus.publish("a.b", {"n": 6}, timeout=1.0)
+    assert virtual_clock.time() == pytest.approx(1.0)
+    await asyncio.wait(others)
+    assert await event_bus.drain()
+    assert event_bus.get_stats()["published"] == 6
+
+
 async def test_reject_refuses_at_once_and_names_the_subscription(event_bus: InMemoryEventBus) -> None:
     event_bus.subscribe(
         "a.b", lambda _event: asyncio.Event().wait(), queue_size=2, overflow=Overflow.REJECT, name="ledger"
