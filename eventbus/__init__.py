@@ -58,6 +58,7 @@ from eventbus.receipt import Outcome, Receipt, Status
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
+from eventbus.trailing import TrailingEventBus
 
 __all__ = [
     "BackendTaken",
@@ -112,6 +113,7 @@ __all__ = [
     "Subscription",
     "SubscriptionStats",
     "SystemClock",
+    "TrailingEventBus",
     "UnknownBackend",
     "UsageError",
     "WouldDeadlock",

@@ -56,6 +56,8 @@ _PLAIN = frozenset(set(Kind) - {Kind.QUOTE})  # lossless
 E = TypeVar("E", bound=Event)
 Handler = Callable[..., Any]
 Selects = type[Event] | str
+Identify = Callable[[Event, Event, str], str | None]
+"""Gives an event its id from its cause and the name of the subscription that publishes it; None leaves the random one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ class InMemoryEventBus:
 
     `max_queue_size` bounds the events accepted and not yet settled by every lossless subscription; `max_workers` the threads
     for sync handlers; `reserve` what handlers may publish beyond a full door; `history` the events that `explain` remembers;
-    `grace` the seconds a handler has to react to its cancellation. Building one needs no running loop.
+    `grace` the seconds a handler has to react to its cancellation. `identify(event, cause, subscription)` gives what a
+    handler publishes its id, so that doing it again gives the same ids. Building one needs no running loop.
     """
 
     capabilities: frozenset[str] = frozenset(
@@ -92,11 +95,13 @@ class InMemoryEventBus:
         pool: ThreadPool | None = None,
         seed: int | None = None,
         name: str = "eventbus",
+        identify: Identify | None = None,
     ) -> None:
         for argument, value in (("max_queue_size", max_queue_size), ("max_workers", max_workers)):
             if value < 1:
                 raise PolicyConflict(argument, f"{value!r} is not a positive number")
         self.name = name
+        self._identify = identify
         self._clock: Clock = clock or SystemClock()
         self._door = Door(max_queue_size, max_queue_size if reserve is None else reserve, self._clock)
         self._pool = pool or ThreadPool(max_workers, name)
@@ -291,8 +296,8 @@ class InMemoryEventBus:
             return None
         if not has_place and not door.has_room(inside=inside, is_urgent=is_urgent):
             return None
-        if cause is not None:
-            stamp(event, cause=cause)
+        if cell is not None and cause is not None:
+            stamp(event, cause=cause, event_id=self._identity(event, cause, cell.subscription))
         self._admitting(event)
         is_plain = spec.kind in _PLAIN and spec.max_age is None
         # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
@@ -310,6 +315,12 @@ class InMemoryEventBus:
         if is_urgent:
             self._runtime.interrupt()
         return receipt
+
+    def _identity(self, event: Event, cause: Event, subscription: str) -> str | None:
+        """The id that an event without one of its own is to have; None for a random one."""
+        if self._identify is None or "event_id" in event.model_fields_set or event is cause:
+            return None
+        return self._identify(event, cause, subscription)
 
     def _admitting(self, event: Event) -> None:
         """Nothing stands in its way any more. What is raised here still refuses it."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from eventbus.bus import InMemoryEventBus
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
 from eventbus.journaled import JournaledEventBus
+from eventbus.trailing import TrailingEventBus
 
 _ENTRY_POINTS = "eventbus.backends"
 
@@ -90,12 +91,15 @@ def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
     try:
         return InMemoryEventBus(**wanted)
     except TypeError as error:
-        known = "max_queue_size, max_workers, reserve, history, grace, clock, seed, name"
+        known = "max_queue_size, max_workers, reserve, history, grace, clock, seed, name, identify"
         raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
 
 
 def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
-    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one."""
+    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one.
+
+    With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.
+    """
     from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
 
     chosen = {key: value for key, value in settings.items() if key not in ("url", "host")}
@@ -103,8 +107,9 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
     if not path:
         raise PolicyConflict("path", "a sqlite bus needs a file: sqlite:///run.db")
     for_journal = {key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "keep_outcomes") if key in chosen}
+    bus = TrailingEventBus if chosen.pop("write_behind", False) else JournaledEventBus
     try:
-        return JournaledEventBus(SqliteJournal(path, **for_journal), **chosen)
+        return bus(SqliteJournal(path, **for_journal), **chosen)
     except TypeError as error:
         raise PolicyConflict("sqlite backend", str(error)) from error
 

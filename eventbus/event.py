@@ -238,10 +238,14 @@ class AdHocEvent(Event, type=_AD_HOC):
         return name in self.data
 
 
-def stamp(event: Event, *, cause: Event) -> None:
-    """Fill in what an event published by a handler still lacks: its cause, and the correlation it shares with it."""
+def stamp(event: Event, *, cause: Event, event_id: str | None = None) -> None:
+    """Fill in what an event published by a handler still lacks: its cause, the correlation it shares with it, and the id
+    that it is to have instead of a random one."""
     given = event.model_fields_set
     header = event.__dict__  # the one place that writes into a frozen event: before anybody else has seen it
+    if event_id is not None:
+        header["event_id"] = event_id
+        given |= {"event_id"}
     if "causation_id" not in given and event is not cause:
         header["causation_id"] = cause.event_id
         if "correlation_id" not in given:

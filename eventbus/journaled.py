@@ -347,13 +347,17 @@ class JournaledEventBus(InMemoryEventBus):
             await asyncio.wait([self._opening])
         report = await super()._end(timeout)
         if self._is_open:
-            await self._committer.flushed()
+            await self._written()
             for reader in self._readers.values():
                 reader.end()
                 await reader.commit()
             await self._keeper.flushed()
             await self.journal.close()
         return report
+
+    async def _written(self) -> None:
+        """Wait until everything accepted so far is in the journal, or refused by it."""
+        await self._committer.flushed()
 
     # --- halt ----------------------------------------------------------------------------------------------------
 
@@ -370,6 +374,10 @@ class JournaledEventBus(InMemoryEventBus):
 
     # --- read ----------------------------------------------------------------------------------------------------
 
+    async def _readable(self) -> None:
+        """Everything that may be read is in the journal, and the journal is open."""
+        await self._open()
+
     def replay(
         self,
         since: Place = None,
@@ -381,7 +389,7 @@ class JournaledEventBus(InMemoryEventBus):
 
         `types` is a type or a wildcard. It never reaches live subscriptions. Raises `OffsetGone` below retention.
         """
-        return replay(self._open, self.journal, self._quarantine, since, until, types, where)
+        return replay(self._readable, self.journal, self._quarantine, since, until, types, where)
 
     async def replay_to(
         self,
@@ -413,5 +421,5 @@ class JournaledEventBus(InMemoryEventBus):
 
         Raises `LookupError` when it is not there. `explain` answers from memory, for recent events.
         """
-        await self._open()
+        await self._readable()
         return await trace(self.journal, self._quarantine, event_id)

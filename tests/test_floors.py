@@ -30,6 +30,7 @@ FLOORS = (
     {"committer", "quarantine", "keeper"},
     {"durable", "playback"},
     {"journaled"},
+    {"trailing"},
     {"config"},
     {""},
     {"observability", "gateway", "testing"},
