@@ -14,12 +14,16 @@ from typing import Any, Final
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import (
+    AlertThresholdExceededEvent,
+    EvaluationRetriedEvent,
+    EvaluationStartedEvent,
     ModelPromotedEvent,
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
     RunCompletedEvent,
     RunStartedEvent,
+    SampleProcessedEvent,
     SessionDecideEvent,
     SignalsGeneratedEvent,
     StrategyPromotedEvent,
@@ -27,7 +31,7 @@ from quantum_trader.events import (
     ViolationCreatedEvent,
 )
 from quantum_trader.model import RiskMode
-from quantum_trader.monitoring.record import EquityPoint, RunRecord
+from quantum_trader.monitoring.record import RETRIED, ChartTally, EquityPoint, RunRecord
 
 FILE_NAME: Final = "analytics.sqlite"
 
@@ -42,6 +46,12 @@ CREATE TABLE signals (signal_id TEXT, session INTEGER, strategy_id TEXT, symbol 
 CREATE TABLE denials (order_id TEXT PRIMARY KEY, session INTEGER, code TEXT, allowed TEXT, found TEXT);
 CREATE TABLE promotions (number INTEGER PRIMARY KEY, session INTEGER, subject TEXT, type TEXT, event TEXT NOT NULL);
 CREATE TABLE policies (version INTEGER PRIMARY KEY, session INTEGER, mode TEXT, event TEXT NOT NULL);
+CREATE TABLE samples (chart TEXT, sample_id INTEGER, session INTEGER, value REAL, centre REAL, sigma REAL, z REAL,
+    zone TEXT, in_control INTEGER, phase TEXT, PRIMARY KEY (chart, sample_id)) WITHOUT ROWID;
+CREATE TABLE thresholds (session INTEGER, metric TEXT, value REAL, threshold REAL);
+CREATE TABLE evaluations (evaluation_id TEXT, attempt INTEGER, session INTEGER, subject TEXT, purpose TEXT,
+    PRIMARY KEY (evaluation_id, attempt)) WITHOUT ROWID;
+CREATE TABLE retries (evaluation_id TEXT, attempt INTEGER, session INTEGER);
 CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart TEXT, rule_id INTEGER, severity TEXT);
 """
 
@@ -76,6 +86,10 @@ class AnalyticsService:
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="analytics.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="analytics.policy")
         bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="analytics.violation")
+        bus.subscribe(SampleProcessedEvent, self.on_sample_processed, name="analytics.sample")
+        bus.subscribe(AlertThresholdExceededEvent, self.on_threshold_exceeded, name="analytics.threshold")
+        bus.subscribe(EvaluationStartedEvent, self.on_evaluation_started, name="analytics.evaluation")
+        bus.subscribe(EvaluationRetriedEvent, self.on_evaluation_retried, name="analytics.retried")
         bus.subscribe(SessionDecideEvent, self.on_session_decide, name="analytics.decide")
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
@@ -113,6 +127,20 @@ class AnalyticsService:
     async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
         row = (str(event.violation_id), event.session, event.chart, event.rule_id, event.severity)
         self._put("violations", row)
+
+    async def on_sample_processed(self, event: SampleProcessedEvent) -> None:
+        judged = (event.centre, event.sigma, event.z, event.zone, event.in_control, event.phase)
+        self._put("samples", (event.chart, event.sample_id, event.session, event.mean, *judged))
+
+    async def on_threshold_exceeded(self, event: AlertThresholdExceededEvent) -> None:
+        self._put("thresholds", (event.session, event.metric, event.value, event.threshold))
+
+    async def on_evaluation_started(self, event: EvaluationStartedEvent) -> None:
+        row = (event.evaluation_id, event.attempt, event.session, event.subject_id, event.purpose.value)
+        self._put("evaluations", row)
+
+    async def on_evaluation_retried(self, event: EvaluationRetriedEvent) -> None:
+        self._put("retries", (event.evaluation_id, event.attempt, event.session))
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         self.flush()
@@ -173,6 +201,13 @@ def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompleted
         record.promotions.append(cls.model_validate_json(text))
     for (text,) in db.execute("SELECT event FROM policies ORDER BY version"):
         record.policies.append(PolicyUpdatedEvent.model_validate_json(text))
+    for chart, points in db.execute("SELECT chart, count(*) FROM samples GROUP BY chart"):
+        record.charts[chart] = ChartTally(points)
+    for chart, rule, count in db.execute("SELECT chart, rule_id, count(*) FROM violations GROUP BY chart, rule_id"):
+        record.charts[chart].alarms[rule] = count
+    record.evaluations.update(dict(db.execute("SELECT purpose, count(*) FROM evaluations GROUP BY purpose")))
+    record.evaluations.update(dict(db.execute("SELECT ?, count(*) FROM retries HAVING count(*)", (RETRIED,))))
+    record.ladder.update(dict(db.execute("SELECT threshold, count(*) FROM thresholds GROUP BY threshold")))
     return record, RunCompletedEvent.model_validate_json(run["completed"])
 
 

@@ -9,18 +9,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
+    AlertThresholdExceededEvent,
+    EvaluationRetriedEvent,
+    EvaluationStartedEvent,
     MarketBarEvent,
     ModelPromotedEvent,
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    SampleProcessedEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    ViolationCreatedEvent,
 )
 from quantum_trader.model import MONEY, RiskMode, Side
+
+RETRIED: Final = "RETRIED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,14 @@ class EquityPoint:
 
 
 @dataclass(slots=True)
+class ChartTally:
+    """How many points a control chart has seen, and how often each rule, by its number, was broken."""
+
+    points: int = 0
+    alarms: Counter[int] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class RunRecord:
     """Subscribe it with `attach`; read its fields any time."""
 
@@ -46,6 +62,9 @@ class RunRecord:
     denials: Counter[str] = field(default_factory=Counter)
     promotions: list[StrategyPromotedEvent | ModelPromotedEvent] = field(default_factory=list)
     policies: list[PolicyUpdatedEvent] = field(default_factory=list)
+    charts: dict[str, ChartTally] = field(default_factory=dict)
+    evaluations: Counter[str] = field(default_factory=Counter)  # started, by purpose; tried again under `RETRIED`
+    ladder: Counter[float] = field(default_factory=Counter)  # times the drawdown rose to each level
     last: PortfolioUpdatedEvent | None = None
     bars: int = 0
     exposure_sum: float = 0.0  # of the share of equity invested, over sessions
@@ -60,6 +79,11 @@ class RunRecord:
         bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="record.strategy")
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="record.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="record.policy")
+        bus.subscribe(SampleProcessedEvent, self.on_sample_processed, name="record.sample")
+        bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="record.violation")
+        bus.subscribe(EvaluationStartedEvent, self.on_evaluation_started, name="record.evaluation")
+        bus.subscribe(EvaluationRetriedEvent, self.on_evaluation_retried, name="record.retried")
+        bus.subscribe(AlertThresholdExceededEvent, self.on_threshold_exceeded, name="record.threshold")
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self.bars += 1
@@ -84,6 +108,21 @@ class RunRecord:
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self.policies.append(event)
+
+    async def on_sample_processed(self, event: SampleProcessedEvent) -> None:
+        self.charts.setdefault(event.chart, ChartTally()).points += 1
+
+    async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
+        self.charts.setdefault(event.chart, ChartTally()).alarms[event.rule_id] += 1
+
+    async def on_evaluation_started(self, event: EvaluationStartedEvent) -> None:
+        self.evaluations[event.purpose.value] += 1
+
+    async def on_evaluation_retried(self, event: EvaluationRetriedEvent) -> None:
+        self.evaluations[RETRIED] += 1
+
+    async def on_threshold_exceeded(self, event: AlertThresholdExceededEvent) -> None:
+        self.ladder[event.threshold] += 1
 
     def keep_portfolio(self, event: PortfolioUpdatedEvent) -> None:
         """Remember the newest statement, and what it says of exposure."""

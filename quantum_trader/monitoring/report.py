@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from html import escape
@@ -60,6 +60,9 @@ class Report:
     policies: int
     denials: dict[str, int]
     promotions: int
+    evaluations: dict[str, int]  # by purpose; RETRIED counts those tried again
+    charts: dict[str, dict[str, int]]  # points of each control chart, and alarms by rule
+    ladder: dict[str, int]  # times the drawdown rose to each of its levels
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; money as text."""
@@ -102,6 +105,12 @@ def make_report(record: RunRecord) -> Report:
         policies=len(record.policies),
         denials=dict(sorted(record.denials.items())),
         promotions=len(record.promotions),
+        evaluations=dict(sorted(record.evaluations.items())),
+        charts={
+            name: {"points": tally.points} | {f"rule {rule}": tally.alarms[rule] for rule in sorted(tally.alarms)}
+            for name, tally in sorted(record.charts.items())
+        },
+        ladder={f"{level:.0%}": record.ladder[level] for level in sorted(record.ladder)},
     )
 
 
@@ -109,7 +118,6 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
     """The report as labelled lines for people."""
     wins = f"{report.winning_trades} of {report.closed_trades} closed" if report.closed_trades else "none closed"
     modes = ", ".join(f"{mode} {share:.0%}" for mode, share in report.time_in_mode.items()) or "no policy"
-    denials = ", ".join(f"{code} {count}" for code, count in report.denials.items()) or "none"
     return [
         ("Period", f"{report.first} .. {report.last}, {report.sessions:,} sessions, {report.bars:,} bars"),
         ("Equity", f"{report.equity:,.2f} from {report.cash:,.2f} ({report.total_return:+.1%})"),
@@ -121,9 +129,16 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
         ("Fees", f"{report.fees:,.2f}"),
         ("Turnover", f"{report.turnover:.1f} times the start cash, {report.exposure:.0%} invested on average"),
         ("Risk modes", f"{modes}; {report.policies} policies"),
-        ("Denials", denials),
+        ("Denials", _counts(report.denials)),
         ("Promotions", str(report.promotions)),
+        ("Evaluations", _counts(report.evaluations)),
+        *((f"Chart {name}", _counts(counts)) for name, counts in report.charts.items()),
+        ("Drawdown ladder", _counts(report.ladder)),
     ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
 def _annual_sharpe(equity: Sequence[float]) -> float:
