@@ -6,12 +6,13 @@ Builds, and does not decide: every number comes from the configuration.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
@@ -58,8 +59,11 @@ from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.spc_engine import SpcEngine
 from quantum_trader.session import SessionClock
+from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
+
+_log = logging.getLogger(__name__)
 
 
 def code_version() -> str:
@@ -115,9 +119,16 @@ class TradingSystem:
     generator: StrategyGenerator | None  # None when the roster is fixed
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+    publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
+
+    def wiring(self) -> Wiring:
+        """Who publishes and who hears what, as things hang on the bus now."""
+        return survey(self.bus, (TradingSystem, SessionClock, MarketReplayer, QueueHandler))
 
     async def run(self, *, speed: float = 0.0, keep_going: Callable[[], bool] | None = None) -> RunCompletedEvent:
         """Replay the whole feed on the bus, which must be running; returns the event that ends the run."""
+        if gaps := tuple(self.wiring().gaps()):
+            _log.warning("events lead nowhere: %s", "; ".join(gaps))
         clock = SessionClock(
             self.bus,
             MarketReplayer(self.feed),

@@ -627,6 +627,12 @@ class EvaluationRequestedEvent(Decision, Event, type="evaluation.requested", key
     attempt: int = 1
 
 
+class EvaluationDueEvent(Decision, Event, type="evaluation.due"):
+    """The queue may be emptied: what was asked for together waits together, so that the most urgent comes first."""
+
+    session: int
+
+
 class EvaluationStartedEvent(Decision, Event, type="evaluation.started", key="subject_id"):
     """An evaluation left the queue."""
 

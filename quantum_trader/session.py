@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
@@ -22,6 +23,8 @@ class SessionClock:
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
     when nothing is pending.
     """
+
+    publishes: ClassVar = (SessionClosedEvent, SessionDecideEvent)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ Bars in, `opportunities.updated` out: every few sessions, and whenever an exclus
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.ranking import WEIGHTS, Components, Ranking, SymbolHistory, rank
@@ -22,6 +23,8 @@ SOURCE = "opportunity_ranker"
 
 class OpportunityRanker:
     """Wires the ranking to the bus. `every`: sessions between two rankings; `top_n`: members until a policy says."""
+
+    publishes: ClassVar = (OpportunitiesUpdatedEvent,)
 
     def __init__(
         self,
@@ -99,6 +102,8 @@ class OpportunityRanker:
 
 class OpenRanker:
     """Lets every symbol in, with equal scores: for runs that study something else than ranking."""
+
+    publishes: ClassVar = (OpportunitiesUpdatedEvent,)
 
     def __init__(self, bus: InMemoryEventBus) -> None:
         self._bus = bus

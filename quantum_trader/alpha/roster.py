@@ -6,7 +6,7 @@ For runs that study something else than selection: reference runs, benchmarks, e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
@@ -22,6 +22,8 @@ class FixedRoster:
 
     Not at once: a promotion is a CONTROL event, which would overtake the creation.
     """
+
+    publishes: ClassVar = (StrategyCreatedEvent, StrategyPromotedEvent)
 
     def __init__(self, bus: InMemoryEventBus, specs: Sequence[StrategySpec]) -> None:
         self._bus = bus

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import Machine, StrategySpec
@@ -66,6 +67,8 @@ class _Strategy:
 
 class StrategyRuntimeEngine:
     """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave."""
+
+    publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent)
 
     def __init__(self, bus: InMemoryEventBus, settings: RuntimeSettings = RuntimeSettings()) -> None:
         self._bus = bus

@@ -6,6 +6,7 @@ Proposals in, `orders.sized` out, once per session. Remembers what working entri
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.sizing import Allowance, SizingRules, Snapshot, size_entry, trims
@@ -34,6 +35,8 @@ _ADV_BARS = 20
 
 class PortfolioBalancer:
     """Wires sizing to the bus."""
+
+    publishes: ClassVar = (OrdersSizedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, rules: SizingRules) -> None:
         self._bus = bus

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.policy_rules import (
@@ -63,6 +64,8 @@ class _Override:
 
 class MetaStrategyController:
     """Decides once per session, when it knows both the portfolio and the prediction of it."""
+
+    publishes: ClassVar = (PolicyUpdatedEvent, MetricRecordedEvent, ComponentHeartbeatEvent)
 
     def __init__(self, bus: InMemoryEventBus, store: PolicyStore, settings: ControllerSettings) -> None:
         self._bus = bus

@@ -6,6 +6,8 @@ request with `force`.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from eventbus import InMemoryEventBus
 from quantum_trader.events import KillSwitchChangedEvent, KillSwitchRequestedEvent
 from quantum_trader.model import KillMode
@@ -17,6 +19,8 @@ _STRICTNESS = (KillMode.OFF, KillMode.REDUCE_ONLY, KillMode.HALT)
 
 class KillSwitch:
     """Holds the mode. A stricter mode is always taken; a weaker one never while latched, unless forced."""
+
+    publishes: ClassVar = (KillSwitchChangedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, mode: KillMode = KillMode.OFF, *, latched: bool = False) -> None:
         self._bus = bus

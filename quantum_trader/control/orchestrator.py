@@ -7,6 +7,7 @@ stages and thresholds are taken as they come.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -32,6 +33,8 @@ MSC = "MSC_AI"
 
 class Orchestrator:
     """Wires the rules of proposing to the bus. `policy_max_age`: sessions after which an unconfirmed policy is stale."""
+
+    publishes: ClassVar = (OrdersProposedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, *, policy_max_age: int = 5) -> None:
         self._bus = bus

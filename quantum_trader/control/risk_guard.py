@@ -7,6 +7,7 @@ kill switch to act when the account breaks: reductions only at the maximal drawd
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.checks import Denial, judge, warnings
@@ -41,6 +42,8 @@ MSC = "MSC_AI"
 
 class RiskGuard:
     """Wires a `RiskState` and the checks to the bus."""
+
+    publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent)
 
     def __init__(self, bus: InMemoryEventBus, state: RiskState) -> None:
         self._bus = bus

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from typing import ClassVar
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import (
@@ -41,6 +42,14 @@ class Unapproved(Exception):
 
 class Executor:
     """Wires a `PaperVenue` to the bus."""
+
+    publishes: ClassVar = (
+        OrderAcceptedEvent,
+        OrderRejectedEvent,
+        OrderCancelledEvent,
+        OrderExpiredEvent,
+        TradeExecutedEvent,
+    )
 
     def __init__(self, bus: InMemoryEventBus, venue: PaperVenue) -> None:
         self._bus = bus

@@ -5,6 +5,8 @@ Fills and bars in, `portfolio.updated` out. A broken invariant is said in the st
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
     MarketBarEvent,
@@ -22,6 +24,8 @@ SOURCE = "ledger"
 
 class PortfolioLedger:
     """Wires `Accounts` to the bus."""
+
+    publishes: ClassVar = (PortfolioUpdatedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, accounts: Accounts) -> None:
         self._bus = bus

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus, Reject
 from quantum_trader.events import (
@@ -53,6 +53,8 @@ class Member:
 
 class EnsembleManager:
     """Holds the members. Parameters of a new version come from the registry and must have the digest announced."""
+
+    publishes: ClassVar = (PredictionMadeEvent, PredictionScoredEvent, MetricRecordedEvent)
 
     def __init__(
         self,

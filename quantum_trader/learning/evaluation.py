@@ -7,14 +7,14 @@ costs a few milliseconds, and where its answer stands among the events must not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid5
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
-    Decision,
     EvaluationCompletedEvent,
+    EvaluationDueEvent,
     EvaluationFailedEvent,
     EvaluationRequestedEvent,
     EvaluationRetriedEvent,
@@ -35,12 +35,6 @@ ATTEMPTS: Final = 3
 MODEL_LOSS: Final = "model.loss"  # a metric with labels model and version: the loss of what is no log-range forecast
 _ANSWERS_KEPT: Final = 10_000
 _NAMESPACE: Final = UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
-
-
-class EvaluationDueEvent(Decision, Event, type="evaluation.due"):
-    """The queue may be emptied: what was asked for together waits together, so that the most urgent comes first."""
-
-    session: int
 
 
 def evaluation_id(subject_id: str, version: int, purpose: Purpose, last_session: int) -> str:
@@ -66,6 +60,14 @@ def request(
 
 class EvaluationHandler:
     """Queues requests, measures, and tries a failed one again at the next session, three times in all."""
+
+    publishes: ClassVar = (
+        EvaluationDueEvent,
+        EvaluationStartedEvent,
+        EvaluationCompletedEvent,
+        EvaluationFailedEvent,
+        EvaluationRetriedEvent,
+    )
 
     def __init__(
         self, bus: InMemoryEventBus, queue: QueueHandler, strategies: StrategySubjects, models: ModelSubjects

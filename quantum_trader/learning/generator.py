@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from quantum_trader.alpha.families import FAMILIES, InvalidStrategy, StrategySpe
 from quantum_trader.config import StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
+    EvaluationRequestedEvent,
     HealthStatusChangedEvent,
     Purpose,
     SessionClosedEvent,
@@ -54,6 +55,8 @@ class Candidate:
 
 class StrategyGenerator:
     """Owns the population. `seed` is the run's: the same seed breeds the same strategies."""
+
+    publishes: ClassVar = (StrategyCreatedEvent, StrategyPromotedEvent, EvaluationRequestedEvent)
 
     def __init__(self, bus: InMemoryEventBus, config: StrategiesConfig, *, seed: int) -> None:
         self._bus = bus

@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.config import ModelsConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
+    EvaluationRequestedEvent,
     MarketBarEvent,
+    MetricRecordedEvent,
     ModelPromotedEvent,
     ModelRejectedEvent,
     ModelTrainedEvent,
@@ -64,6 +66,14 @@ class Place:
 
 class ContinuousLearningManager:
     """At most one challenger per model, and none while the last promotion is on probation."""
+
+    publishes: ClassVar = (
+        ModelTrainedEvent,
+        ModelPromotedEvent,
+        ModelRejectedEvent,
+        EvaluationRequestedEvent,
+        MetricRecordedEvent,
+    )
 
     def __init__(self, bus: InMemoryEventBus, registry: Registry, config: ModelsConfig) -> None:
         self._bus = bus

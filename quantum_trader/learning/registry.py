@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -76,6 +76,8 @@ class Entry:
 
 class Registry:
     """The store. `path` is a file, made when missing, or ":memory:"; one process at a time writes it."""
+
+    publishes: ClassVar = (RegistryUpdatedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, path: str | Path = ":memory:") -> None:
         self._bus = bus

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from eventbus import Clock, InMemoryEventBus, SystemClock
 from quantum_trader.events import (
@@ -27,6 +27,8 @@ URGENCY: Final = {purpose: at for at, purpose in enumerate(Purpose)}  # the enum
 
 class QueueHandler:
     """Tasks by urgency of purpose, equals in the order they came. `clock` only measures."""
+
+    publishes: ClassVar = (QueueTaskAddedEvent, QueueTaskProcessedEvent)
 
     def __init__(self, bus: InMemoryEventBus, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
         self._bus = bus
@@ -101,6 +103,8 @@ class QueueHandler:
 class MonitoringHandler:
     """Turns what the queues tell into metrics by the wall clock, one set per queue and session with tasks: the mean wait
     and run, the greatest depth. For the metrics logger and the charts of operations."""
+
+    publishes: ClassVar = (MetricRecordedEvent,)
 
     def __init__(self, bus: InMemoryEventBus) -> None:
         self._bus = bus

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from quantum_trader.events import FeedAnomalyEvent, MarketBarEvent
 from quantum_trader.market.calendar import Feed
@@ -30,6 +31,8 @@ class ReplaySession:
 
 class MarketReplayer:
     """Iterates over a feed from session `first` on, as events. One iteration is one run."""
+
+    publishes: ClassVar = (MarketBarEvent, FeedAnomalyEvent)
 
     def __init__(self, feed: Feed, *, interval_s: int = 86_400) -> None:
         self._feed = feed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -41,6 +41,8 @@ class AlertNotifier(Protocol):
 
 class AlertManager:
     """Keeps the open alerts and passes them on to `notifiers`, every one with its own subscriptions."""
+
+    publishes: ClassVar = (AcknowledgeRequestedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, notifiers: Sequence[AlertNotifier] = ()) -> None:
         self._bus = bus
@@ -109,6 +111,7 @@ class _Line:
     def __init__(self, manager: AlertManager, notifier: AlertNotifier) -> None:
         self._manager = manager
         self._notifier = notifier
+        self.station = type(notifier).__name__  # whose line it is, for whoever draws the wiring
 
     async def on_violation(self, event: ViolationCreatedEvent) -> None:
         try:
@@ -129,6 +132,8 @@ class _Line:
 
 class DrawdownLadder:
     """Tells each threshold that the drawdown rises to, once until it has fallen below again."""
+
+    publishes: ClassVar = (AlertThresholdExceededEvent,)
 
     def __init__(self, bus: InMemoryEventBus) -> None:
         self._bus = bus

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -65,6 +65,8 @@ def chart_spec(name: str, settings: Mapping[str, Any]) -> ChartSpec | None:
 
 class Characteristics:
     """The list of them, and the only source of their events. `configured`: settings by name, created at the start."""
+
+    publishes: ClassVar = (CharacteristicCreatedEvent, CharacteristicUpdatedEvent, CharacteristicDeletedEvent)
 
     def __init__(self, bus: InMemoryEventBus, configured: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._bus = bus

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import httpx
 from pydantic import SecretStr
@@ -71,6 +71,8 @@ class DiscordNotifier:
 
     `client` and `sleep` are there for tests and for callers with a client of their own; `echo` prints a dry run.
     """
+
+    publishes: ClassVar = (NotificationSentEvent, NotificationFailedEvent)
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ that the order of the others' messages decides nothing.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
     EvaluationFailedEvent,
@@ -26,6 +28,8 @@ _MOVERS = ("executor.", "ledger.", "risk_guard.", "balancer.", "orchestrator.")
 
 class SystemHealthMonitor:
     """Wires `HealthFacts` to the bus."""
+
+    publishes: ClassVar = (HealthStatusChangedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, limits: HealthLimits) -> None:
         self._bus = bus

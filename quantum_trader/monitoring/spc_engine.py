@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus, Reject
 from quantum_trader.events import (
@@ -63,6 +63,13 @@ class _Watched:
 
 class SpcEngine:
     """Charts by name. A value for which there is no chart is passed over: which charts there are is configuration."""
+
+    publishes: ClassVar = (
+        SampleProcessedEvent,
+        ViolationCreatedEvent,
+        ViolationAcknowledgedEvent,
+        ControlLimitsUpdatedEvent,
+    )
 
     def __init__(self, bus: InMemoryEventBus) -> None:
         self._bus = bus

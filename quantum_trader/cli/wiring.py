@@ -1,0 +1,124 @@
+"""`qt types`, `qt graph`: what there is to hear, who publishes it and who listens, read off a system built for the purpose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from eventbus import InMemoryEventBus
+from quantum_trader.app import build, discord_settings, load_feed
+from quantum_trader.cli.score import score
+from quantum_trader.cli.settings import ConfigDirectory, Profile
+from quantum_trader.config import ConfigError, load_config
+from quantum_trader.monitoring.analytics import FILE_NAME, AnalyticsService
+from quantum_trader.monitoring.discord import DiscordNotifier
+from quantum_trader.monitoring.metrics import MetricsLogger
+from quantum_trader.wiring import Route, Wiring
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to `qt`."""
+    app.command()(types)
+    app.command()(graph)
+
+
+def types(as_json: AsJson = False, profile: Profile = None, config: ConfigDirectory = None) -> None:
+    """Every type of event: who publishes it, who listens, and what keeps its deliveries in order."""
+    wiring = assembled(config, profile)
+    if as_json:
+        typer.echo(json.dumps([_entry(route) for route in wiring.routes], indent=2))
+        return
+    for route in wiring.routes:
+        order = f"in order by {route.key}" if route.key else "all in one line"
+        typer.echo(f"{route.type}  ({route.kind.value}, {order})")
+        typer.echo(f"  published by  {_names(route.producers)}")
+        typer.echo(f"  heard by      {_names(route.consumers)}")
+    typer.echo(f"{len(wiring.routes)} types; everything is looked on by {', '.join(wiring.onlookers)}")
+    _tell_gaps(wiring)
+
+
+def graph(
+    svg: Annotated[Path | None, typer.Option(help="Draw it there instead.")] = None,
+    profile: Profile = None,
+    config: ConfigDirectory = None,
+) -> None:
+    """The stations and the arrows between them; names each type of event that leads from nowhere or to nowhere."""
+    wiring = assembled(config, profile)
+    if svg is None:
+        typer.echo("\n".join(_as_lines(wiring)))
+    else:
+        try:
+            svg.write_text(score(wiring, "Who publishes and who hears"), encoding="utf-8")
+        except OSError as cause:
+            raise ConfigError(
+                str(svg), "", f"cannot be written ({cause.strerror})", remedy="choose another --svg"
+            ) from cause
+        typer.echo(str(svg))
+    _tell_gaps(wiring)
+
+
+def assembled(config: Path | None, profile: str | None) -> Wiring:
+    """The wiring of a system as a run has it, with all its onlookers."""
+    effective = load_config(config, profile)
+    bus = InMemoryEventBus()
+    with TemporaryDirectory(prefix="qt-wiring-") as folder:
+        system = build(bus, effective, load_feed(effective))
+        analytics = AnalyticsService(bus, Path(folder) / FILE_NAME, system.record)
+        MetricsLogger(bus, Path(folder) / "metrics.jsonl")
+        system.alerts.add_notifier(DiscordNotifier(bus, discord_settings(effective, quiet=True)))
+        wiring = system.wiring()
+        analytics.close()
+        system.close()
+    return wiring
+
+
+def _entry(route: Route) -> dict[str, Any]:
+    spec = route.event.__event__
+    return {
+        "type": route.type,
+        "class": route.event.__name__,
+        "version": spec.version,
+        "kind": route.kind.value,
+        "is_decision": route.is_decision,
+        "ordered_by": spec.key,
+        "is_retained": spec.retain,
+        "producers": route.producers,
+        "consumers": route.consumers,
+        "onlookers": route.onlookers,
+        "fields": spec.fields,
+        "meaning": " ".join((route.event.__doc__ or "").split()),
+    }
+
+
+def _as_lines(wiring: Wiring) -> list[str]:
+    lines = []
+    for station in wiring.stations:
+        lines.append(station)
+        heard = [route.type for route in wiring.routes if station in route.consumers]
+        if heard:
+            lines.append(f"  hears      {', '.join(heard)}")
+        lines += [
+            f"  publishes  {route.type} -> {_names(route.consumers)}"
+            for route in wiring.routes
+            if station in route.producers
+        ]
+    lines.append(f"{', '.join(wiring.onlookers)}\n  look on at everything")
+    return lines
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "onlookers only"
+
+
+def _tell_gaps(wiring: Wiring) -> None:
+    gaps = tuple(wiring.gaps())
+    for gap in gaps:
+        typer.echo(f"leads nowhere: {gap}")
+    if not gaps:
+        typer.echo("Every type that is published is heard, and every type that is heard is published.")

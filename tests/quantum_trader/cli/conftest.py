@@ -1,0 +1,59 @@
+"""A terminal for the tests of `qt`: what was typed, what was answered, in a working directory of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantum_trader.cli import main
+
+
+class Terminal:
+    """Runs commands of `qt`; `out` and `err` hold what the last one printed."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home = home
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def qt(self, *arguments: str) -> int:
+        """The exit code of a command, which never ends in a traceback."""
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        self.out, self.err = self._capsys.readouterr()
+        assert "Traceback" not in self.err + self.out
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code
+
+    def ok(self, *arguments: str) -> str:
+        """What a command that ends well prints."""
+        assert self.qt(*arguments) == 0, self.err
+        return self.out
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.ok(*arguments))
+
+    def complaint(self) -> str:
+        """The one line that the last command complained in."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def terminal(home: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(home, capsys)
