@@ -35,6 +35,7 @@ class LeaderHand:
 
     held = (0, 0)
     running = ()
+    taken = ()
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -63,6 +64,8 @@ class RunnerHand:
     A handler may have cancelled it, or left a timer that will; the next delivery must not be hit, so it gets a new task. A burst
     that goes to this subscription alone is taken whole: its events need no delivery of their own.
     """
+
+    taken = ()
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -223,6 +226,7 @@ class TaskHand:
 
     held = (0, 0)
     running = ()
+    taken = ()
     sweeps: Literal["no"] = "no"
 
     def __init__(self, worker: Worker) -> None:
@@ -313,6 +317,7 @@ class StreamHand:
 
     held = (0, 0)
     running = ()
+    taken = ()
     sweeps: Literal["no"] = "no"
 
     def __init__(self, on_arrival: Callable[[], None]) -> None:

@@ -8,8 +8,10 @@ awaited is awaited on the loop, and is part of the attempt: the batch goes no fu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import Context, copy_context
 from operator import length_hint
 from typing import Any, Literal
@@ -25,7 +27,9 @@ _BATCH = 256
 _SHARED_BATCH = 16  # with several threads, so that none hoards what another could run
 _QUICK_NS = 100_000  # mean run time up to which a burst is settled as a whole
 _REPORT_NS = 1_000_000
+_TICK_S = 0.001  # as exact as the timers of a loop are
 _STUCK_S = 1.0  # a job that waited so long for a thread gets a spare one
+_LOOK_S = _STUCK_S / 64
 
 
 Part = tuple[Burst, Sequence[Event], Sequence[int]]  # events, and their places in their burst
@@ -50,8 +54,14 @@ class ThreadHand:
 
     @property
     def held(self) -> tuple[int, int]:
-        running = sum(batch.left for batch in self._batches if isinstance(batch, _WholeBatch))
-        return sum(len(events) for _burst, events, _indices in self._wholes), running
+        batches = [batch for batch in self._batches if isinstance(batch, _WholeBatch)]
+        unstarted = sum(batch.unstarted for batch in batches)
+        waiting = sum(len(events) for _burst, events, _indices in self._wholes)
+        return waiting + unstarted, sum(batch.left for batch in batches) - unstarted
+
+    @property
+    def taken(self) -> Collection[Delivery]:
+        return [delivery for batch in self._batches for delivery in batch.taken]
 
     @property
     def running(self) -> tuple[Event, ...]:
@@ -91,8 +101,8 @@ class ThreadHand:
             batch.submit()
 
     def recall(self) -> None:
-        for batch in self._batches:
-            batch.is_recalled = True
+        for batch in tuple(self._batches):
+            batch.recall()
         self.return_waiting()
 
     def return_waiting(self) -> None:
@@ -127,38 +137,48 @@ class _Batch:
         self._hand = hand
         self._worker = worker
         self._clock = worker.runtime.clock.monotonic_ns
-        self.is_recalled = False
-        self.has_started = False
+        self.taken: Collection[Delivery] = ()  # those that have not started
+        self._started_ns: int | None = None  # when a thread began with it
         self.is_abandoned = False
         self._awaiting: asyncio.Task[Any] | None = None
         self._is_overdue = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def cancel_timers(self) -> None:
         """They would keep its events until they are due."""
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     def submit(self) -> None:
-        runtime = self._worker.runtime
-        assert runtime.loop is not None
-        runtime.pool.submit(self._work)
-        self._call_later(_STUCK_S, self._check_stuck)
+        self._worker.runtime.pool.submit(self._work)
+        self._call_later(_LOOK_S, self._look, _LOOK_S)
 
     def _call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> None:
         loop = self._worker.runtime.loop
         assert loop is not None
-        self._timers.append(loop.call_later(seconds, call, *arguments))
+        self._timers[call.__name__] = loop.call_later(seconds, call, *arguments)
 
-    def _check_stuck(self) -> None:
-        """All threads hang in handlers of others: this subscription must not starve for it."""
+    def _look(self, waited_s: float) -> None:
+        """See how far the thread is, ever less often."""
         runtime = self._worker.runtime
-        if not (self.has_started or runtime.is_ended):
+        if runtime.is_ended:
+            return
+        if self._started_ns is None and waited_s >= _STUCK_S:
+            # All threads hang in handlers of others. A spare one may go to another job: the next look will tell.
             runtime.pool.replace_stuck()
-            self._call_later(_STUCK_S, self._check_stuck)  # the spare thread may have gone to another job
+        self._report()
+        delay_s = min(waited_s, _STUCK_S)
+        self._call_later(delay_s, self._look, waited_s + delay_s)
+
+    def _report(self) -> None:
+        """Conclude what has ended so far."""
 
     def _work(self) -> None:
+        raise NotImplementedError
+
+    def recall(self) -> None:
+        """Start no other attempt."""
         raise NotImplementedError
 
     def _post(self, call: Any, *arguments: Any) -> None:
@@ -203,22 +223,37 @@ _Result = tuple[Delivery, BaseException | None, Any, int, Context]
 
 
 class _DeliveryBatch(_Batch):
-    """Deliveries that are followed one by one."""
+    """Deliveries that are followed one by one. Under a deadline it is a single one."""
 
     def __init__(self, hand: ThreadHand, worker: Worker, deliveries: list[Delivery]) -> None:
         super().__init__(hand, worker)
-        self._deliveries = deliveries
-        self._attempt = deliveries[0].attempt + 1
+        self.taken = self._waiting = deque(deliveries)
+        self._first, self._attempt = deliveries[0], deliveries[0].attempt + 1
+        self._loop_ahead_s = 0.0  # what the clock of the loop shows more than ours
+        self._results: deque[_Result] = deque()  # the thread puts them in, the loop takes them out
 
     def submit(self) -> None:
         super().submit()
-        timeout = self._worker.policy.timeout
+        timeout, loop = self._worker.policy.timeout, self._worker.runtime.loop
         if timeout is not None:
+            assert loop is not None
+            self._loop_ahead_s = loop.time() - self._clock() / 1e9
             self._call_later(timeout, self._deadline_passed, timeout)
 
+    def recall(self) -> None:
+        for delivery in self._unstarted():
+            self._worker.not_started(delivery)
+
+    def _unstarted(self) -> Iterator[Delivery]:
+        """Take them, one after the other. Thread and loop may both do so: whoever takes one has it alone."""
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._waiting.popleft()
+
     def _deadline_passed(self, timeout: float) -> None:
-        if not self.has_started:  # the clock starts with the handler
-            self._call_later(timeout, self._deadline_passed, timeout)
+        ran_s = 0.0 if self._started_ns is None else (self._clock() - self._started_ns) / 1e9
+        if timeout - ran_s > _TICK_S:  # the clock starts with the handler
+            self._call_later(timeout - ran_s, self._deadline_passed, timeout)
         elif self._awaiting is not None:
             self._is_overdue = True
             self._awaiting.cancel()
@@ -229,7 +264,7 @@ class _DeliveryBatch(_Batch):
 
     def _abandon(self, timeout: float) -> None:
         """The handler does not come back: record the outcome and go on without it."""
-        worker, delivery = self._worker, self._deliveries[0]
+        worker, delivery = self._worker, self._first
         if delivery not in worker.in_flight or delivery.attempt != self._attempt:
             return
         self.is_abandoned = True
@@ -241,21 +276,17 @@ class _DeliveryBatch(_Batch):
         self._hand.returned(self)
 
     def _work(self) -> None:
-        self.has_started = True
-        clock, results, reported = self._clock, [], self._clock()
-        unstarted: list[Delivery] = []
-        for position, delivery in enumerate(self._deliveries):
-            if self.is_recalled:
-                unstarted = self._deliveries[position:]
-                break
-            results.append(self._attempt_one(delivery))
-            if inspect.isawaitable(results[-1][2]):
-                unstarted = self._deliveries[position + 1 :]
+        clock = self._clock
+        reported = self._started_ns = clock()
+        for delivery in self._unstarted():
+            result = self._attempt_one(delivery)
+            self._results.append(result)
+            if inspect.isawaitable(result[2]):
                 break
             if clock() - reported > _REPORT_NS:
-                self._post(self._report, results)
-                results, reported = [], clock()
-        self._post(self._end, results, unstarted)
+                self._post(self._report)
+                reported = clock()
+        self._post(self._end)
 
     def _attempt_one(self, delivery: Delivery) -> _Result:
         worker = self._worker
@@ -264,6 +295,8 @@ class _DeliveryBatch(_Batch):
         result: Any = None
         error: BaseException | None = None
         started = self._clock()
+        if worker.policy.timeout is not None:
+            delivery.deadline = started / 1e9 + self._loop_ahead_s + worker.policy.timeout
         try:
             result = context.run(worker.handler, *arguments)
         except BaseException as failure:  # noqa: BLE001 - inside the thread: StopIteration could not cross into a future
@@ -272,22 +305,22 @@ class _DeliveryBatch(_Batch):
             cell.live = False
         return delivery, error, result, self._clock() - started, context
 
-    def _report(self, results: list[_Result]) -> None:
+    def _report(self) -> None:
         worker = self._worker
-        for delivery, error, result, ran_ns, context in results:
+        while self._results:
+            delivery, error, result, ran_ns, context = self._results.popleft()
             if self.is_abandoned:
                 if inspect.iscoroutine(result):
                     result.close()  # nobody awaits it any more
             elif inspect.isawaitable(result):
+                self.recall()  # the thread goes no further before that is done
                 self._await(delivery, result, ran_ns, context)
             else:
                 self._hand.proved(plain=True)
                 worker.conclude(delivery, error, result, ran_ns)
 
-    def _end(self, results: list[_Result], unstarted: list[Delivery]) -> None:
-        self._report(results)
-        for delivery in unstarted:
-            self._worker.not_started(delivery)
+    def _end(self) -> None:
+        self._report()
         if not self.is_abandoned:
             self._thread_is_back()
 
@@ -298,14 +331,26 @@ class _WholeBatch(_Batch):
     def __init__(self, hand: ThreadHand, worker: Worker, wholes: list[Part]) -> None:
         super().__init__(hand, worker)
         self._wholes = wholes
-        self.left = sum(len(events) for _burst, events, _indices in wholes)
+        self._is_recalled = False
+        self.left = self._later = sum(len(events) for _burst, events, _indices in wholes)
+        self._rest: Iterator[Event] = iter(())  # of the burst in hand; those of the next ones come later
         self.cell: Cell | None = None  # of the event that runs
 
+    @property
+    def unstarted(self) -> int:
+        """Events that wait for their attempt."""
+        return self._later + length_hint(self._rest)
+
+    def recall(self) -> None:
+        self._is_recalled = True
+
     def _work(self) -> None:
-        self.has_started = True
         for burst, events, indices in self._wholes:
-            started, odd, rest = self._clock(), list[_Odd](), iter(events)
-            while not self.is_recalled and length_hint(rest):
+            started, odd = self._clock(), list[_Odd]()
+            self._started_ns = self._started_ns or started
+            self._later -= len(events)
+            rest = self._rest = iter(events)
+            while not self._is_recalled and length_hint(rest):
                 context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
                 context.run(CURRENT.set, cell)
                 self.cell = cell
@@ -323,10 +368,10 @@ class _WholeBatch(_Batch):
                 result = handler(event)
                 if result is not None and inspect.isawaitable(result):
                     odd.append((length_hint(rest), None, result))
-                    self.is_recalled = True  # the rest waits until that is done
+                    self._is_recalled = True  # the rest waits until that is done
             except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
                 odd.append((length_hint(rest), failure, None))
-            if self.is_recalled or context != clean:
+            if self._is_recalled or context != clean:
                 return
 
     def _settle(

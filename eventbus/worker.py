@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
@@ -55,6 +55,11 @@ class Hand(Protocol):
     @property
     def running(self) -> tuple[Event, ...]:
         """Events of whole batches whose attempts run now."""
+        ...
+
+    @property
+    def taken(self) -> Collection[Delivery]:
+        """Deliveries in flight that have not started."""
         ...
 
 
@@ -465,6 +470,7 @@ class Worker:
         """The counts at this moment."""
         tally, oldest = self.tally, self.mailbox.oldest()
         waiting, running = self.hand.held
+        taken = len(self.hand.taken)
         age_ns = 0 if oldest is None else self.runtime.clock.monotonic_ns() - oldest.accepted_ns
         return SubscriptionStats(
             name=self.name,
@@ -477,8 +483,8 @@ class Worker:
             expired=tally.expired,
             cancelled=tally.cancelled,
             pending=tally.pending,
-            queued=len(self.mailbox) + waiting,
-            in_flight=len(self.in_flight) + running,
+            queued=len(self.mailbox) + waiting + taken,
+            in_flight=len(self.in_flight) + running - taken,
             retry_wait=len(self.retrying),
             retried=tally.retried,
             errors=tally.errors,
@@ -511,7 +517,8 @@ class Worker:
 
     def running(self) -> tuple[Event, ...]:
         """The events whose attempts run."""
-        return (*(delivery.event for delivery in self.in_flight), *self.hand.running)
+        started = self.in_flight.difference(self.hand.taken)
+        return (*(delivery.event for delivery in started), *self.hand.running)
 
     async def quiet(self, grace: float) -> tuple[Event, ...]:
         """Wait up to `grace` seconds until no attempt runs; returns the events of those that still do."""

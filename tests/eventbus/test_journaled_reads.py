@@ -120,7 +120,7 @@ async def test_replay_keeps_the_pace_it_is_told(bus: JournaledEventBus) -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     assert await bus.replay_to(lambda _event: None, until=3, speed=2 * 86_400 / 0.02) == 3
-    assert loop.time() - began >= 0.02
+    assert loop.time() - began >= 0.018  # timers of uvloop count whole milliseconds
 
 
 async def test_what_is_published_during_a_replay_is_not_part_of_it(bus: JournaledEventBus) -> None:

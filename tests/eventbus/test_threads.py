@@ -1,0 +1,112 @@
+"""Threads: what the bus says of a batch in a thread, and when the deadline of a sync attempt begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from eventbus import Delivery, Event, HandlerTimeout, InMemoryEventBus
+from eventbus.testing import Gate, VirtualClock, VirtualLoop, VirtualPool, settle
+
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture
+async def pool() -> VirtualPool:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop.pool(max_workers=1)
+
+
+@pytest.fixture
+async def bus(pool: VirtualPool, virtual_clock: VirtualClock) -> Any:
+    bus = InMemoryEventBus(pool=pool, clock=virtual_clock, max_queue_size=10)
+    async with bus:
+        yield bus
+
+
+@pytest.fixture
+def gate(pool: VirtualPool) -> Iterator[Gate]:
+    with pool.gate() as gate:
+        yield gate
+
+
+def asked(events: int) -> list[Event]:
+    return [Event("job.asked", payload={"n": n}) for n in range(events)]
+
+
+# --- what was taken and has not started ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warm", [0, 3], ids=["followed", "whole"])
+async def test_only_the_attempt_that_runs_is_in_flight_and_abandoned(
+    bus: InMemoryEventBus, gate: Gate, virtual_clock: VirtualClock, warm: int
+) -> None:
+    hung = bus.subscribe("job.*", lambda event: gate.wait() if event["n"] == 2 else None, name="hung")
+    for _ in range(warm):
+        await bus.publish("job.done", {"n": 0})
+        await bus.drain()
+    events = asked(8)
+    await bus.publish_many(events)
+    await virtual_clock.advance(0.1)
+    stats = hung.stats()
+    assert (stats.in_flight, stats.queued) == (3, 5) if warm else (1, 5)  # a whole burst reports when it is done
+    report = await bus.shutdown(timeout=1)
+    assert report.abandoned == (f"hung: {events[2]}",)
+    assert report.left == (8 if warm else 6)
+
+
+async def test_a_receipt_does_not_wait_for_a_later_event_of_its_batch(
+    bus: InMemoryEventBus, gate: Gate, virtual_clock: VirtualClock
+) -> None:
+    bus.subscribe("job.asked", lambda event: gate.wait() if event["n"] else "done")
+    receipt, *_others = await bus.publish_many(asked(3))
+    (outcome,) = await receipt
+    assert outcome.result == "done"
+    assert virtual_clock.time() < 0.1
+
+
+async def test_what_a_cancelled_batch_did_not_start_gives_its_places_back(bus: InMemoryEventBus, gate: Gate) -> None:
+    hung = bus.subscribe("job.asked", lambda _event: gate.wait(), name="hung")
+    await bus.publish_many(asked(10))
+    await settle()
+    hung.cancel()
+    assert (hung.stats().cancelled, hung.stats().pending) == (9, 1)
+    async with asyncio.timeout(1):
+        for _ in range(9):
+            await bus.publish("job.told")
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waits_s", [0.1, 0.9, 1.5, 2.9])
+async def test_the_deadline_counts_from_where_the_handler_starts(
+    bus: InMemoryEventBus,
+    pool: VirtualPool,
+    gate: Gate,
+    virtual_clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    waits_s: float,
+) -> None:
+    """However long it waited for a thread: no earlier, and no later."""
+    started: list[float] = []
+
+    def hang(_event: Event, delivery: Delivery) -> None:
+        started.append(virtual_clock.time())
+        assert delivery.deadline == pytest.approx(virtual_clock.time() + 1)
+        gate.wait()
+
+    before = pool.gate()
+    pool.submit(before.wait)  # somebody else has the only thread
+    subscription = bus.subscribe("job.asked", hang, timeout=1.0)
+    monkeypatch.setattr(pool, "replace_stuck", lambda: False)  # and there are no spare ones
+    asyncio.get_running_loop().call_later(waits_s, before.open)
+    (outcome,) = await (await bus.publish("job.asked"))
+    assert isinstance(outcome.error, HandlerTimeout)
+    assert started == pytest.approx([waits_s])
+    assert virtual_clock.time() == pytest.approx(waits_s + 1.0)
+    assert subscription.stats().abandoned == 1
