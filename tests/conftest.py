@@ -21,7 +21,7 @@ else:
     LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 STEPS_PER_EXAMPLE = 50
-STEPS = {"fast": 2_500, "ci": 5_000, "torture": 2_000_000}
+STEPS = {"fast": 2_500, "ci": 50_000, "torture": 2_000_000}
 
 # Shared machines are slow at times: neither a deadline nor slow generation is a verdict on the code.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
