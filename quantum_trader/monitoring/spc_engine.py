@@ -26,6 +26,7 @@ from quantum_trader.events import (
     PredictionMadeEvent,
     PredictionScoredEvent,
     SampleProcessedEvent,
+    SessionClosedEvent,
     TradeExecutedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
@@ -78,6 +79,7 @@ class SpcEngine:
         self._scale = ReturnScale()
         self._fills_session = -1
         self._fills: set[tuple[str, str]] = set()  # symbol and side charted in that session
+        self._judged: dict[str, tuple[str, float]] = {}  # event id -> order id, 1 if denied; not charted yet
         bus.subscribe(CharacteristicCreatedEvent, self.on_created, name="spc.created")
         bus.subscribe(CharacteristicUpdatedEvent, self.on_updated, name="spc.updated")
         bus.subscribe(CharacteristicDeletedEvent, self.on_deleted, name="spc.deleted")
@@ -85,8 +87,9 @@ class SpcEngine:
         bus.subscribe(PredictionMadeEvent, self.on_prediction, name="spc.prediction")
         bus.subscribe(TradeExecutedEvent, self.on_trade, name="spc.trade")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio, name="spc.portfolio")
-        bus.subscribe(OrderApprovedEvent, self.on_approved, name="spc.approved")
-        bus.subscribe(OrderDeniedEvent, self.on_denied, name="spc.denied")
+        bus.subscribe(OrderApprovedEvent, self.on_judged, name="spc.approved")
+        bus.subscribe(OrderDeniedEvent, self.on_judged, name="spc.denied")
+        bus.subscribe(SessionClosedEvent, self.on_session_closed, name="spc.closed")
         bus.subscribe(MetricRecordedEvent, self.on_metric, name="spc.metric")
         bus.subscribe(AcknowledgeRequestedEvent, self.on_acknowledge, name="spc.acknowledge")
 
@@ -148,11 +151,15 @@ class SpcEngine:
         if value is not None:
             await self._observe(RETURN, value, event.session, event.timestamp)
 
-    async def on_approved(self, event: OrderApprovedEvent) -> None:
-        await self._observe(DENIALS, 0.0, event.session, event.timestamp)
+    async def on_judged(self, event: OrderApprovedEvent | OrderDeniedEvent) -> None:
+        # Two subscriptions, and nobody says which is served first: what they tell becomes points when both have been
+        # heard, in the order of the orders, and what is told twice counts once.
+        self._judged[event.event_id] = (event.order_id, float(isinstance(event, OrderDeniedEvent)))
 
-    async def on_denied(self, event: OrderDeniedEvent) -> None:
-        await self._observe(DENIALS, 1.0, event.session, event.timestamp)
+    async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        judged, self._judged = sorted(self._judged.values()), {}
+        for _, is_denied in judged:
+            await self._observe(DENIALS, is_denied, event.session, event.timestamp)
 
     async def on_metric(self, event: MetricRecordedEvent) -> None:
         # A point would carry wall-clock values into the digest.
@@ -196,8 +203,9 @@ class SpcEngine:
         sample = watched.chart.gather(value)
         if sample is None:
             return
+        is_rebased = watched.chart.version != version  # asked before anybody else has a turn
         await self._tell_sample(name, watched, sample, session, at)
-        if watched.chart.version != version:
+        if is_rebased:
             await self._tell_limits(name, watched, at)
 
     async def _tell_sample(self, name: str, watched: _Watched, sample: Sample, session: int, at: datetime) -> None:
@@ -278,6 +286,7 @@ class SpcEngine:
             "scale": self._scale.state(),
             "fills_session": self._fills_session,
             "fills": sorted(list(fill) for fill in self._fills),
+            "judged": [[event_id, *verdict] for event_id, verdict in self._judged.items()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -294,3 +303,4 @@ class SpcEngine:
         self._scale.restore(state["scale"])
         self._fills_session = state["fills_session"]
         self._fills = {(symbol, side) for symbol, side in state["fills"]}
+        self._judged = {event_id: (order_id, is_denied) for event_id, order_id, is_denied in state["judged"]}

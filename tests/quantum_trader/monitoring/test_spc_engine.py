@@ -16,6 +16,7 @@ from quantum_trader.events import (
     CharacteristicCreatedEvent,
     ControlLimitsUpdatedEvent,
     MetricRecordedEvent,
+    OrderApprovedEvent,
     OrderDeniedEvent,
     PortfolioUpdatedEvent,
     PredictionItem,
@@ -23,6 +24,7 @@ from quantum_trader.events import (
     PredictionScoredEvent,
     SampleProcessedEvent,
     ScoreItem,
+    SessionClosedEvent,
     TradeExecutedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
@@ -155,24 +157,57 @@ async def test_returns_are_charted_only_while_exposed(event_bus: InMemoryEventBu
     assert samples[0].chart == RETURN
 
 
-async def test_denials_are_counted_in_twenties(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    await engine_with(event_bus, risk__denials={"type": "p", "baseline": 20, "rules": [1], "subgroup": 20})
-    for at in range(40):
-        await event_bus.publish(
-            OrderDeniedEvent(
-                order_id=str(at),
-                strategy_id="s",
-                symbol="A",
-                kind=OrderKind.ENTRY,
-                code="CASH",
-                limit=0,
-                value=1,
-                session=at,
-                timestamp=AT,
-            )
-        )
+P_CHART = {"type": "p", "baseline": 20, "rules": [1], "subgroup": 20}
+
+
+def verdict(at: int, *, denied: bool, session: int = 0) -> OrderApprovedEvent | OrderDeniedEvent:
+    if denied:
+        return OrderDeniedEvent(
+            order_id=f"{at:03}", strategy_id="s", symbol="A", kind=OrderKind.ENTRY, code="CASH", limit=0, value=1,
+            session=session, timestamp=AT,
+        )  # fmt: skip
+    return OrderApprovedEvent(
+        order_id=f"{at:03}", intent_id="", strategy_id="s", symbol="A", side=Side.BUY, kind=OrderKind.ENTRY, qty=1,
+        reference_px=1.0, session=session, timestamp=AT,
+    )  # fmt: skip
+
+
+async def test_every_verdict_counts_once_whoever_is_heard_first(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    engine, _ = await engine_with(event_bus, risk__denials=P_CHART)
+    verdicts = [verdict(at, denied=at % 4 == 0) for at in range(50)]
+    random = np.random.default_rng(3)
+    for session in range(2):
+        for at in random.permutation(25):
+            await event_bus.publish(verdicts[25 * session + at])
+            await event_bus.publish(verdicts[25 * session + at])  # told again
+        await event_bus.drain()
+        if session:
+            saved = json.loads(json.dumps(engine.state()))
+            await event_bus.publish(verdict(99, denied=True))  # lost with the crash
+            await event_bus.drain()
+            engine.restore(saved)
+        await event_bus.publish(SessionClosedEvent(session=session + 1, timestamp=AT))
+        await event_bus.drain()
+    shares = [sum(at % 4 == 0 for at in range(first, first + 20)) / 20 for first in (0, 20)]
+    assert [(one.chart, one.mean, one.session) for one in recorder.of(SampleProcessedEvent)] == [
+        (DENIALS, shares[0], 1),
+        (DENIALS, shares[1], 2),
+    ]
+
+
+async def test_verdicts_become_points_in_the_order_of_the_orders(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    await engine_with(event_bus, risk__denials=P_CHART)
+    denied = [verdict(at, denied=True) for at in range(10, 30)]
+    approved = [verdict(at, denied=False) for at in (*range(10), *range(30, 40))]
+    await event_bus.publish_many([*approved, *denied])
     await event_bus.drain()
-    assert [(one.chart, one.mean) for one in recorder.of(SampleProcessedEvent)] == [(DENIALS, 1.0)] * 2
+    await event_bus.publish(SessionClosedEvent(session=1, timestamp=AT))
+    await event_bus.drain()
+    assert [one.mean for one in recorder.of(SampleProcessedEvent)] == [0.5, 0.5]
 
 
 async def test_wall_clock_metrics_never_become_points(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
