@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 HORIZON: Final = 5  # sessions
 _LAGS: Final = (1, 5, 22)  # sessions of past return that the model looks at
+_SPREADS: Final = tuple((lag, math.sqrt(lag)) for lag in _LAGS)  # of returns over as many sessions, in those of one
 _MEMORY: Final = 22
 _CLIP: Final = 3.0  # sigmas: one crash must not own the coefficients
 
@@ -46,6 +46,40 @@ class _Pending:
     base: float
 
 
+class _Path:
+    """The last 23 closes of a symbol, and what the model makes of each: its logarithm, and the squared return into it."""
+
+    __slots__ = ("closes", "logs", "squares")
+
+    def __init__(self, closes: Iterable[float] = ()) -> None:
+        self.closes: deque[float] = deque(maxlen=_MEMORY + 1)
+        self.logs: deque[float] = deque(maxlen=_MEMORY + 1)
+        self.squares: deque[float] = deque(maxlen=_MEMORY)
+        for close in closes:
+            self.add(close)
+
+    def add(self, close: float) -> None:
+        """Take the next close."""
+        log = math.log(close)
+        if self.logs:
+            self.squares.append((log - self.logs[-1]) ** 2)
+        self.closes.append(close)
+        self.logs.append(log)
+
+    def inputs(self) -> list[float] | None:
+        """1 and the past returns, each over its own standard deviation if returns were independent, clipped; None before
+        there are 23 closes."""
+        if len(self.squares) < _MEMORY:
+            return None
+        daily = math.sqrt(math.fsum(self.squares) / _MEMORY)
+        if daily == 0:
+            return [1.0] + [0.0] * len(_LAGS)
+        logs, inputs = self.logs, [1.0]
+        for lag, spread in _SPREADS:
+            inputs.append(min(max((logs[-1] - logs[-1 - lag]) / (daily * spread), -_CLIP), _CLIP))
+        return inputs
+
+
 class DirectionModel:
     """Online logistic regression on past returns in units of their volatility, one set of coefficients for all symbols.
 
@@ -61,7 +95,7 @@ class DirectionModel:
             raise ValueError(f"rate: {rate} must lie between 0 and 1")
         self._rate = rate
         self._theta = [0.0] * (1 + len(_LAGS))
-        self._closes: dict[str, deque[float]] = {}
+        self._paths: dict[str, _Path] = {}
         self._pending: dict[str, deque[_Pending]] = {}
         self._outcomes = 0
         self._rises = 0
@@ -71,15 +105,17 @@ class DirectionModel:
 
         Returns the one that came due, scored with the probabilities given at the time; None while there is none.
         """
-        closes = self._closes.setdefault(symbol, deque(maxlen=_MEMORY + 1))
+        path = self._paths.get(symbol)
+        if path is None:
+            path = self._paths[symbol] = _Path()
         pending = self._pending.setdefault(symbol, deque())
-        closes.append(close)
+        path.add(close)
         due = pending.popleft() if len(pending) == HORIZON else None
         scored = None
         if due is not None:
             scored = Scored(due.model, due.base, rose=close > due.close)
             self._learn(due.inputs, scored.rose)
-        inputs = _inputs(closes)
+        inputs = path.inputs()
         if inputs is not None:
             pending.append(_Pending(close, inputs, self._probability(inputs), self._base_rate()))
         return scored
@@ -94,7 +130,7 @@ class DirectionModel:
         return {
             "rate": self._rate,
             "theta": list(self._theta),
-            "closes": {symbol: list(closes) for symbol, closes in self._closes.items()},
+            "closes": {symbol: list(path.closes) for symbol, path in self._paths.items()},
             "pending": {
                 symbol: [[one.close, list(one.inputs), one.model, one.base] for one in pending]
                 for symbol, pending in self._pending.items()
@@ -106,7 +142,7 @@ class DirectionModel:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become the model that `state()` described; the rate must be the same."""
         self._theta = list(state["theta"])
-        self._closes = {symbol: deque(closes, maxlen=_MEMORY + 1) for symbol, closes in state["closes"].items()}
+        self._paths = {symbol: _Path(closes) for symbol, closes in state["closes"].items()}
         self._pending = {
             symbol: deque(_Pending(*values) for values in pending) for symbol, pending in state["pending"].items()
         }
@@ -125,16 +161,3 @@ class DirectionModel:
 
     def _base_rate(self) -> float:
         return (self._rises + 1) / (self._outcomes + 2)
-
-
-def _inputs(closes: deque[float]) -> list[float] | None:
-    """1 and the past returns, each over its own standard deviation if returns were independent, clipped."""
-    if len(closes) <= _MEMORY:
-        return None
-    logs = [math.log(close) for close in closes]
-    squares = math.fsum((b - a) ** 2 for a, b in pairwise(logs))
-    daily = math.sqrt(squares / _MEMORY)
-    if daily == 0:
-        return [1.0] + [0.0] * len(_LAGS)
-    scaled = ((logs[-1] - logs[-1 - lag]) / (daily * math.sqrt(lag)) for lag in _LAGS)
-    return [1.0, *(min(max(value, -_CLIP), _CLIP) for value in scaled)]
