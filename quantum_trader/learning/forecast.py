@@ -186,7 +186,7 @@ class HarRls:
 
     def forecast(self, symbol: str) -> float | None:
         x = self._inputs.get(symbol)
-        return None if x is None else float(x @ self._theta)
+        return None if x is None else float(x.dot(self._theta))
 
     def state(self) -> dict[str, Any]:
         return {
@@ -203,10 +203,12 @@ class HarRls:
         self._inputs = {symbol: np.array(x, dtype=np.float64) for symbol, x in state["inputs"].items()}
 
     def _learn(self, x: npt.NDArray[np.float64], y: float) -> None:
-        gain = self._P @ x / (self._forgetting + float(x @ self._P @ x))
-        self._theta = self._theta + gain * (y - float(x @ self._theta))
-        P = self._P - np.outer(gain, x @ self._P)
+        # `dot`, because `@` takes twice as long over so few numbers.
+        before, scaled = self._P, x.dot(self._P)
+        gain = before.dot(x) / (self._forgetting + float(scaled.dot(x)))
+        self._theta = self._theta + gain * (y - float(x.dot(self._theta)))
+        P = before - gain[:, None] * scaled
         # Rounding makes P asymmetric, and forgetting would let that grow without bound.
         P = (P + P.T) / 2
         # Inputs that never change teach nothing: forgetting then only winds P up, so it pauses.
-        self._P = P / self._forgetting if float(P.trace()) < _WOUND_UP else P
+        self._P = P / self._forgetting if sum(P.diagonal().tolist()) < _WOUND_UP else P
