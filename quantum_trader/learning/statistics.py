@@ -29,35 +29,67 @@ _EULER_GAMMA: Final = 0.5772156649015329
 _NOISE: Final = 1e-12
 
 
-def sharpe(returns: Series) -> float:
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What ratios need to know of `n` returns: hand it to several of them, and it is worked out once."""
+
+    n: int
+    sharpe: float
+    skewness: float
+    kurtosis: float
+    varies: bool
+
+
+Returns = Series | Moments
+
+
+def moments(returns: Series) -> Moments:
+    """The moments of a series; without variation or with fewer than 2 values those of a normal that does not vary."""
+    x = np.asarray(returns, dtype=np.float64)
+    n = x.size
+    if n < 2:
+        return Moments(n, 0.0, 0.0, 3.0, varies=False)
+    mean = float(np.add.reduce(x)) / n
+    d = x - mean
+    squares = d * d
+    second = float(np.add.reduce(squares)) / n
+    if second <= (_NOISE * float(np.abs(x).max())) ** 2:
+        return Moments(n, 0.0, 0.0, 3.0, varies=False)
+    third, fourth = float(squares.dot(d)) / n, float(squares.dot(squares)) / n
+    return Moments(
+        n=n,
+        sharpe=mean / math.sqrt(second * n / (n - 1)),
+        skewness=third / second**1.5,
+        kurtosis=fourth / second**2,
+        varies=True,
+    )
+
+
+def sharpe(returns: Returns) -> float:
     """Mean over sample standard deviation of per-session returns; 0 without variation or with fewer than 2 values.
 
     Source: W. F. Sharpe, "The Sharpe ratio", J. Portfolio Management 21 (1994), with a risk-free rate of 0.
     """
-    x = np.asarray(returns, dtype=np.float64)
-    return _moments(x).sharpe if x.size > 1 else 0.0
+    return _known(returns).sharpe
 
 
-def annual_sharpe(returns: Series) -> float:
+def annual_sharpe(returns: Returns) -> float:
     """`sharpe` times the square root of 252."""
     return sharpe(returns) * math.sqrt(SESSIONS_PER_YEAR)
 
 
-def probabilistic_sharpe(returns: Series, benchmark: float = 0.0) -> float:
+def probabilistic_sharpe(returns: Returns, benchmark: float = 0.0) -> float:
     """PSR: probability that the true Sharpe ratio exceeds `benchmark`, both per session.
 
     `Phi((S - S*) sqrt(n - 1) / sqrt(1 - g3 S + (g4 - 1) / 4 S^2))` with skewness g3 and kurtosis g4 (3 for a normal).
     0 without variation or with fewer than 2 returns: nothing is known, nothing is promised.
     Source: D. H. Bailey, M. Lopez de Prado, "The Sharpe ratio efficient frontier", J. Risk 15 (2012).
     """
-    x = np.asarray(returns, dtype=np.float64)
-    if x.size < 2:
-        return 0.0
-    m = _moments(x)
+    m = _known(returns)
     spread = 1 - m.skewness * m.sharpe + (m.kurtosis - 1) / 4 * m.sharpe**2
     if not m.varies or spread <= 0:
         return 0.0
-    return _NORMAL.cdf((m.sharpe - benchmark) * math.sqrt(x.size - 1) / math.sqrt(spread))
+    return _NORMAL.cdf((m.sharpe - benchmark) * math.sqrt(m.n - 1) / math.sqrt(spread))
 
 
 def expected_best_sharpe(deviation: float, trials: int) -> float:
@@ -73,7 +105,7 @@ def expected_best_sharpe(deviation: float, trials: int) -> float:
     return deviation * ((1 - _EULER_GAMMA) * best + _EULER_GAMMA * next_best)
 
 
-def deflated_sharpe(returns: Series, trial_sharpes: Series, trials: int | None = None) -> float:
+def deflated_sharpe(returns: Returns, trial_sharpes: Series, trials: int | None = None) -> float:
     """DSR: PSR of `returns` against the best that luck alone would have found.
 
     `trial_sharpes` are the per-session ratios of the candidates known, `trials` how many were ever tried (their
@@ -150,26 +182,5 @@ def long_run_variance(values: Series) -> float:
     return total / n
 
 
-@dataclass(frozen=True, slots=True)
-class _Moments:
-    sharpe: float
-    skewness: float
-    kurtosis: float
-    varies: bool
-
-
-def _moments(x: Floats) -> _Moments:
-    n = x.size
-    mean = float(np.add.reduce(x)) / n
-    d = x - mean
-    squares = d * d
-    second = float(np.add.reduce(squares)) / n
-    if second <= (_NOISE * float(np.abs(x).max())) ** 2:
-        return _Moments(0.0, 0.0, 3.0, varies=False)
-    third, fourth = float(squares @ d) / n, float(squares @ squares) / n
-    return _Moments(
-        sharpe=mean / math.sqrt(second * n / (n - 1)),
-        skewness=third / second**1.5,
-        kurtosis=fourth / second**2,
-        varies=True,
-    )
+def _known(returns: Returns) -> Moments:
+    return returns if isinstance(returns, Moments) else moments(returns)

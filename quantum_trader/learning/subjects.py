@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -35,6 +35,7 @@ from quantum_trader.learning.statistics import (
     deflated_sharpe,
     diebold_mariano,
     max_drawdown,
+    moments,
     probabilistic_sharpe,
     profit_factor,
     sharpe,
@@ -46,6 +47,7 @@ STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window 
 LOSSES: Final = 400  # sessions of losses: the patience of the gate, and a rollback's window
 _RANGE_OF_TWO: Final = 1.128  # mean range of two standard normal values: the individuals chart's d2
 NEVER: Final = -1.0  # stands for "no violation" among metrics, which are numbers
+_FIGURES: Final = tuple(field.name for field in fields(StrategyMetrics))
 
 
 class UnknownSubject(LookupError):
@@ -101,7 +103,7 @@ class StrategySubjects:
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
         trial = self._trial(request.subject_id)
         first, last = request.first_session, request.last_session
-        returns = trial.returns(first, last)
+        returns = moments(trial.returns(first, last))
         trades = [trade.profit for trade in trial.trades(first, last)]
         if request.purpose is Purpose.BACKTEST:
             self._sharpes[request.subject_id] = sharpe(returns)
@@ -114,7 +116,7 @@ class StrategySubjects:
             psr=probabilistic_sharpe(returns),
             dsr=deflated_sharpe(returns, [self._sharpes[key] for key in sorted(self._sharpes)], len(self._specs)),
         )
-        return Measured({name: float(value) for name, value in asdict(metrics).items()}, self._judge(request, metrics))
+        return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, self._judge(request, metrics))
 
     def _judge(self, request: EvaluationRequestedEvent, metrics: StrategyMetrics) -> Verdict:
         match request.purpose:

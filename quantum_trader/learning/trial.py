@@ -6,6 +6,7 @@ at the venue's costs, no protective stops. It goes on bar by bar, so a review co
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -63,7 +64,7 @@ class Trial:
         self._cash = START
         self._cells: dict[str, _Cell] = {}  # in sorted order, for sums that do not depend on listing dates
         self._sessions: list[int] = []  # those that the equity belongs to
-        self._equity: list[float] = []
+        self._equity = array("d")
         self._trades: deque[ClosedTrade] = deque()
         self.through = -1  # the last session taken
 
@@ -101,7 +102,7 @@ class Trial:
         equity = np.array(self.equity(first, last))
         return equity[1:] / equity[:-1] - 1.0 if equity.size else equity
 
-    def equity(self, first: int, last: int) -> list[float]:
+    def equity(self, first: int, last: int) -> array[float]:
         """Equity at the closes of `first`..`last`, and before them that of the close before if it is known."""
         return self._equity[max(0, bisect_left(self._sessions, first) - 1) : bisect_right(self._sessions, last)]
 
@@ -138,7 +139,7 @@ class Trial:
             machine = self.spec.machine()
             reinstate(machine, saved["machine"])
             self._cells[symbol] = _Cell(machine, *saved["rest"])
-        self._sessions, self._equity = list(state["sessions"]), list(state["equity"])
+        self._sessions, self._equity = list(state["sessions"]), array("d", state["equity"])
         self._trades = deque(ClosedTrade(*trade) for trade in state["trades"])
         self.through = state["through"]
 

@@ -144,7 +144,8 @@ class RSI(_Indicator):
         last, self._last = self._last, x
         if last is None:
             return None
-        gain, loss = self._gain.update(max(x - last, 0.0)), self._loss.update(max(last - x, 0.0))
+        rise, fall = (x - last, 0.0) if x > last else (0.0, last - x)
+        gain, loss = self._gain.update(rise), self._loss.update(fall)
         if gain is None or loss is None:
             return None
         self.value = 100.0 * gain / (gain + loss) if gain + loss else 50.0
