@@ -43,7 +43,7 @@ async def main() -> None:
         known = {
             system.orchestrator.policy.version if system.orchestrator.policy else 0,
             system.balancer.policy.version if system.balancer.policy else 0,
-            system.guard.state.policy.version if system.guard.state.policy else 0,
+            system.guard.risk.policy.version if system.guard.risk.policy else 0,
         }
         if known != {newest}:
             disagreements.append(event.session)

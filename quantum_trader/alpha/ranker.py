@@ -5,11 +5,12 @@ Bars in, `opportunities.updated` out: every few sessions, and whenever an exclus
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import asdict, astuple
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
-from quantum_trader.alpha.ranking import WEIGHTS, Components, Ranking, SymbolHistory, rank
+from quantum_trader.alpha.ranking import WEIGHTS, Components, Exclusion, Ranking, SymbolHistory, rank
 from quantum_trader.events import (
     MarketBarEvent,
     OpportunitiesUpdatedEvent,
@@ -83,6 +84,37 @@ class OpportunityRanker:
                 timestamp=event.timestamp,
                 source=SOURCE,
             )
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        last = self._last
+        return {
+            "histories": {symbol: history.state() for symbol, history in self._histories.items()},
+            "top_n": self._top_n,
+            "wanted": [list(told) for told in self._wanted],
+            "last": last
+            and {
+                "top": list(last.top),
+                "scores": dict(last.scores),
+                "ranks": {symbol: list(astuple(ranks)) for symbol, ranks in last.ranks.items()},
+                "excluded": {symbol: reason.value for symbol, reason in last.excluded.items()},
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._histories = {symbol: SymbolHistory() for symbol in state["histories"]}
+        for symbol, saved in state["histories"].items():
+            self._histories[symbol].restore(saved)
+        self._top_n = state["top_n"]
+        self._wanted = [(session, number) for session, number in state["wanted"]]
+        last = state["last"]
+        self._last = last and Ranking(
+            tuple(last["top"]),
+            dict(last["scores"]),
+            {symbol: Components(*ranks) for symbol, ranks in last["ranks"].items()},
+            {symbol: Exclusion(reason) for symbol, reason in last["excluded"].items()},
         )
 
     def _is_due(self, session: int) -> bool:

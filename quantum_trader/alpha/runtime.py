@@ -7,8 +7,9 @@ denial. Stages and confidence are carried along, never improved.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import Machine, StrategySpec
@@ -26,6 +27,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.market.indicators import ATR
 from quantum_trader.model import Bar, StrategyLifecycle
+from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
 
 SOURCE = "strategy_runtime"
 CONFIDENCE_METRIC = "strategy.confidence"
@@ -91,11 +93,7 @@ class StrategyRuntimeEngine:
 
     async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
         spec = StrategySpec.named_params(event.family, event.params)
-        settings = self._settings
-        account = VirtualAccount(
-            weight=settings.weight_per_symbol, cost=settings.cost, window=settings.confidence_window
-        )
-        self._strategies[event.strategy_id] = _Strategy(spec, account)
+        self._strategies[event.strategy_id] = self._fresh(spec)
         self._strategies = dict(sorted(self._strategies.items()))
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
@@ -121,6 +119,57 @@ class StrategyRuntimeEngine:
                 account.open(symbol, bar.open, cell.target)
             account.mark(symbol, bar.close)
             self._advance(cell, bar)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "strategies": {
+                strategy_id: {
+                    "family": strategy.spec.family,
+                    "params": list(strategy.spec.params),
+                    "stage": strategy.stage.value,
+                    "account": strategy.account.state(),
+                    "cells": {
+                        symbol: {
+                            "machine": snapshot(cell.machine),
+                            "rest": [cell.target, cell.settled, cell.said, cell.said_session],
+                        }
+                        for symbol, cell in strategy.cells.items()
+                    },
+                }
+                for strategy_id, strategy in self._strategies.items()
+            },
+            "held": [[*pair, qty] for pair, qty in sorted(self._held.items())],
+            "atr": {symbol: snapshot(atr) for symbol, atr in self._atr.items()},
+            "last": [bar_values(bar) for bar in self._last.values()],
+            "promotions": [event_values(event) for event in self._promotions],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._strategies = {}
+        for strategy_id, saved in state["strategies"].items():
+            strategy = self._fresh(StrategySpec(saved["family"], tuple(saved["params"])))
+            strategy.stage = StrategyLifecycle(saved["stage"])
+            strategy.account.restore(saved["account"])
+            for symbol, kept in saved["cells"].items():
+                machine = strategy.spec.machine()
+                reinstate(machine, kept["machine"])
+                strategy.cells[symbol] = _Cell(machine, *kept["rest"])
+            self._strategies[strategy_id] = strategy
+        self._held = defaultdict(int, {(owner, symbol): qty for owner, symbol, qty in state["held"]})
+        self._atr = {symbol: ATR(_ATR_BARS) for symbol in state["atr"]}
+        for symbol, kept in state["atr"].items():
+            reinstate(self._atr[symbol], kept)
+        self._last = {bar.symbol: bar for bar in map(bar_of, state["last"])}
+        self._promotions = events_of(state["promotions"])
+
+    def _fresh(self, spec: StrategySpec) -> _Strategy:
+        settings = self._settings
+        return _Strategy(
+            spec,
+            VirtualAccount(weight=settings.weight_per_symbol, cost=settings.cost, window=settings.confidence_window),
+        )
 
     def _advance(self, cell: _Cell, bar: Bar) -> None:
         target = cell.machine.update(bar)

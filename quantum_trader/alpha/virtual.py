@@ -6,6 +6,9 @@ spread. Its returns are where confidence comes from. Floats: nothing is booked h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from quantum_trader.learning.statistics import probabilistic_sharpe
@@ -62,6 +65,24 @@ class VirtualAccount:
             newest = self._returns[max(0, self._count - self._window) : self._count]
             self._confidence = probabilistic_sharpe(newest)
         return self._confidence
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "cash": self._cash,
+            "equity": self._equity,
+            "shares": dict(self._shares),
+            "closes": dict(self._closes),
+            "returns": self._returns[: self._count].tolist(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._cash, self._equity = state["cash"], state["equity"]
+        self._shares, self._closes = dict(state["shares"]), dict(state["closes"])
+        self._count = len(state["returns"])
+        self._returns[: self._count] = state["returns"]
+        self._confidence = None
 
     def _remember(self, change: float) -> None:
         if self._count == len(self._returns):

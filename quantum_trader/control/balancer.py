@@ -6,7 +6,8 @@ Proposals in, `orders.sized` out, once per session. Remembers what working entri
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.sizing import Allowance, SizingRules, Snapshot, size_entry, trims
@@ -28,6 +29,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.fills import notional
 from quantum_trader.model import OrderKind, Side, money
+from quantum_trader.snapshot import event_of, event_values, events_of
 
 SOURCE = "portfolio_balancer"
 _ADV_BARS = 20
@@ -101,6 +103,29 @@ class PortfolioBalancer:
                 source=SOURCE,
             )
         )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "policy": event_values(self._policy),
+            "portfolio": event_values(self._portfolio),
+            "sigma": dict(self._sigma),
+            "closes": dict(self._closes),
+            "volumes": {symbol: list(volumes) for symbol, volumes in self._volumes.items()},
+            "working": [event_values(order) for order in self._working.values()],
+            "leaves": dict(self._leaves),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._policy = event_of(state["policy"])
+        self._portfolio = event_of(state["portfolio"])
+        self._sigma, self._closes = dict(state["sigma"]), dict(state["closes"])
+        self._volumes.clear()
+        for symbol, volumes in state["volumes"].items():
+            self._volumes[symbol].extend(volumes)
+        self._working = {order.order_id: order for order in events_of(state["working"])}
+        self._leaves = dict(state["leaves"])
 
     def _forget(self, order_id: str) -> None:
         self._working.pop(order_id, None)

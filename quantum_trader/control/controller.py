@@ -7,9 +7,9 @@ counts from the next one on, so the order in which they tell it decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.policy_rules import (
@@ -37,6 +37,7 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
 )
 from quantum_trader.model import HealthStatus, RiskMode, StrategyLifecycle
+from quantum_trader.snapshot import event_of, event_values, events_of
 
 SOURCE = "MSC_AI"
 CONFIDENCE_METRIC = "strategy.confidence"
@@ -143,6 +144,38 @@ class MetaStrategyController:
         is_new = await self._publish(portfolio.timestamp, reasons)
         if not is_new and portfolio.session % self._settings.confirm_every == 0:
             await self._confirm(portfolio.session, portfolio.timestamp)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "ratio": self._ratio.state(),
+            "mode": self._mode.value,
+            "changed": self._changed,
+            "policy": event_values(self._policy),
+            "session": self._session,
+            "health": self._health.value,
+            "confidence": dict(self._confidence),
+            "live": sorted(self._live),
+            "override": self._override and asdict(self._override),
+            "heard": [event_values(event) for event in self._heard],
+            "blocked": self._is_blocked,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described; portfolio and prediction are those of the next session."""
+        self._ratio.restore(state["ratio"])
+        self._mode = RiskMode(state["mode"])
+        self._changed = state["changed"]
+        self._policy = event_of(state["policy"])
+        self._session = state["session"]
+        self._portfolio = self._prediction = None
+        self._health = HealthStatus(state["health"])
+        self._confidence = dict(state["confidence"])
+        self._live = set(state["live"])
+        override = state["override"]
+        self._override = override and _Override(**override | {"mode": RiskMode(override["mode"])})
+        self._heard = events_of(state["heard"])
+        self._is_blocked = state["blocked"]
 
     def _listen(self, session: int) -> None:
         """Take in what was told before this session."""

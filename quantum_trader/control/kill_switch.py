@@ -6,7 +6,8 @@ request with `force`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import KillSwitchChangedEvent, KillSwitchRequestedEvent
@@ -41,6 +42,19 @@ class KillSwitch:
             return False
         self.mode, self.latched = request.mode, latched
         return True
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {"mode": self.mode.value, "latched": self.latched}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described, and the bus with it: its journal may tell of a halt that came later."""
+        self.mode, self.latched = KillMode(state["mode"]), state["latched"]
+        if self.mode is KillMode.HALT:
+            self._token = self._bus.halt("restored")
+        elif self._bus.is_halted:
+            self._bus.rearm(self._bus.halt("restored"))
+            self._token = None
 
     async def on_requested(self, event: KillSwitchRequestedEvent) -> None:
         if not self.decide(event):

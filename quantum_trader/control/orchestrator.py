@@ -6,8 +6,8 @@ stages and thresholds are taken as they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -26,6 +26,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
 )
 from quantum_trader.model import HealthStatus, OrderKind, Side, StrategyLifecycle
+from quantum_trader.snapshot import event_of, event_values
 
 SOURCE = "orchestrator"
 MSC = "MSC_AI"
@@ -95,6 +96,27 @@ class Orchestrator:
                 source=SOURCE,
             )
         )
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "policy": event_values(self._policy),
+            "confirmed": self._confirmed,
+            "ranking": event_values(self._ranking),
+            "health": self._health.value,
+            "working": {order_id: [*pair, kind.value] for order_id, (*pair, kind) in self._working.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._policy = event_of(state["policy"])
+        self._confirmed = state["confirmed"]
+        self._ranking = event_of(state["ranking"])
+        self._health = HealthStatus(state["health"])
+        self._working = {
+            order_id: (strategy_id, symbol, OrderKind(kind))
+            for order_id, (strategy_id, symbol, kind) in state["working"].items()
+        }
 
     def propose(
         self, session: int, signals: Iterable[SignalItem]

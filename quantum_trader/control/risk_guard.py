@@ -6,8 +6,9 @@ kill switch to act when the account breaks: reductions only at the maximal drawd
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.control.checks import Denial, judge, warnings
@@ -66,9 +67,18 @@ class RiskGuard:
         bus.subscribe(OrdersSizedEvent, self.on_orders_sized, name="risk_guard.sized")
 
     @property
-    def state(self) -> RiskState:
+    def risk(self) -> RiskState:
         """What it knows."""
         return self._state
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {"risk": self._state.state(), "asked": self._asked.value}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._state.restore(state["risk"])
+        self._asked = KillMode(state["asked"])
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
         self._state.universe = frozenset(event.universe)

@@ -6,10 +6,10 @@ through the risk guard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import (
@@ -84,6 +84,16 @@ class Executor:
 
     async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
         await self._tell(self._venue.set_mode(event.mode), self._session, event.timestamp)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {"venue": self._venue.state(), "session": self._session, "sized": sorted(self._sized)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._venue.restore(state["venue"])
+        self._session = state["session"]
+        self._sized = set(state["sized"])
 
     async def _tell(self, reports: Iterable[Report], session: int, ts: datetime) -> None:
         for report in reports:

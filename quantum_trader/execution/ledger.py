@@ -5,7 +5,8 @@ Fills and bars in, `portfolio.updated` out. A broken invariant is said in the st
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -18,6 +19,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.accounts import Accounts, Statement
 from quantum_trader.execution.fills import Fill
 from quantum_trader.model import Trigger
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "ledger"
 
@@ -30,7 +32,7 @@ class PortfolioLedger:
     def __init__(self, bus: InMemoryEventBus, accounts: Accounts) -> None:
         self._bus = bus
         self._accounts = accounts
-        self._late: list[Fill] = []
+        self._late: list[TradeExecutedEvent] = []
         bus.subscribe(MarketBarEvent, self.on_bar, name="ledger.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="ledger.trade")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="ledger.closed")
@@ -39,19 +41,27 @@ class PortfolioLedger:
         self._accounts.mark(event.symbol, event.session, event.close)
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
-        fill = _fill(event)
-        if fill.trigger is Trigger.DELISTED:
+        if event.trigger is Trigger.DELISTED:
             # It is found while the session is being closed: whoever is first, it counts in the next.
-            self._late.append(fill)
+            self._late.append(event)
         else:
-            self._accounts.book(fill)
+            self._accounts.book(_fill(event))
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
-        due = sorted((fill for fill in self._late if fill.session < event.session), key=lambda fill: fill.fill_id)
-        self._late = [fill for fill in self._late if fill.session >= event.session]
-        for fill in due:
-            self._accounts.book(fill)
+        due = sorted((late for late in self._late if late.session < event.session), key=lambda late: late.fill_id)
+        self._late = [late for late in self._late if late.session >= event.session]
+        for late in due:
+            self._accounts.book(_fill(late))
         await self._bus.publish(_portfolio(self._accounts.close_session(event.session), event))
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {"accounts": self._accounts.state(), "late": [event_values(late) for late in self._late]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._accounts.restore(state["accounts"])
+        self._late = events_of(state["late"])
 
 
 def _fill(event: TradeExecutedEvent) -> Fill:

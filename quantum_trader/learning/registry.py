@@ -36,9 +36,9 @@ KINDS: Final = (STRATEGY, MODEL, POLICY, LIMITS)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS versions (
-    kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, payload_json TEXT NOT NULL,
-    sha256 TEXT NOT NULL, created_session INTEGER NOT NULL, PRIMARY KEY (kind, id, version)
-) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+    payload_json TEXT NOT NULL, sha256 TEXT NOT NULL, created_session INTEGER NOT NULL, UNIQUE (kind, id, version)
+);
 CREATE TABLE IF NOT EXISTS stages (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
     stage TEXT NOT NULL, session INTEGER NOT NULL
@@ -59,6 +59,13 @@ class NotRegistered(LookupError):
     def __init__(self, kind: str, id_: str, version: int | None) -> None:
         wanted = "any version" if version is None else f"version {version}"
         super().__init__(f"{kind} {id_}: {wanted} is not registered; register it first")
+
+
+class RegistryBehind(Exception):
+    """The registry lacks rows that it had when a checkpoint was made of it. Go back further, or start the run anew."""
+
+    def __init__(self, table: str, found: int, wanted: int) -> None:
+        super().__init__(f"registry: {table} ends at {found}, a checkpoint says {wanted}; start the run anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,10 @@ class Registry:
         if same is not None:
             return int(same[0])
         version = self.latest_version(kind, id_) + 1
-        self._db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (kind, id_, version, text, sha256, session))
+        self._db.execute(
+            "INSERT INTO versions (kind, id, version, payload_json, sha256, created_session) VALUES (?, ?, ?, ?, ?, ?)",
+            (kind, id_, version, text, sha256, session),
+        )
         if stage:
             self._add_stage(kind, id_, version, stage, session)
         await self._tell(kind, id_, version, "PUT", at)
@@ -179,6 +189,21 @@ class Registry:
         await self.put(
             LIMITS, event.chart or str(event.characteristic_id), _plain(event), session=0, at=event.timestamp
         )
+
+    def state(self) -> dict[str, Any]:
+        """How far it is written, which is durable from here on."""
+        self._db.execute("PRAGMA wal_checkpoint(FULL)")
+        return {"versions": self._written("versions"), "stages": self._written("stages")}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Forget what was written after `state()`: what is done again is written again. Raises `RegistryBehind`."""
+        for table in ("versions", "stages"):
+            if self._written(table) < state[table]:
+                raise RegistryBehind(table, self._written(table), state[table])
+            self._db.execute(f"DELETE FROM {table} WHERE number > ?", (state[table],))
+
+    def _written(self, table: str) -> int:
+        return int(self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0])
 
     def _add_stage(self, kind: str, id_: str, version: int, stage: str, session: int) -> None:
         self._db.execute(

@@ -18,9 +18,9 @@ import numpy as np
 
 from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.execution.fills import Costs, fill_at_open, notional
-from quantum_trader.learning.snapshot import reinstate, snapshot
 from quantum_trader.learning.statistics import Floats
 from quantum_trader.model import Bar, Side
+from quantum_trader.snapshot import reinstate, snapshot
 
 START: Final = 1_000_000.0  # account currency; gates look at ratios only
 KEPT: Final = 800  # sessions of equity and trades at least; the longest window is 504

@@ -6,11 +6,13 @@ Two runs over the same data, configuration and seed agree in it, whatever the ma
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import is_decision
 
+NOTHING: Final = hashlib.sha256().hexdigest()
 _HEADER: Final = {"event_id", "correlation_id", "causation_id", "metadata"}
 
 
@@ -18,27 +20,46 @@ class ReplayDigest:
     """SHA-256 over type, event time, source and payload of every decision event, barrier by barrier.
 
     Identities are left out, and so is the order inside a barrier: between two barriers components work side by side, and
-    who spoke first says nothing about what was decided. The session clock calls `barrier` when all is quiet.
+    who spoke first says nothing about what was decided. The session clock calls `barrier` when all is quiet. Each barrier
+    is hashed together with the digest before it, so that a run that is continued goes on from a number.
     """
 
     def __init__(self, bus: InMemoryEventBus) -> None:
-        self._hash = hashlib.sha256()
+        self._value = NOTHING
         self._pending: list[bytes] = []
         self.events = 0
         bus.subscribe("*", self.on_event, name="replay_digest")
 
     async def on_event(self, event: Event) -> None:
         if is_decision(event):
-            self._pending.append(f"{event.type} {event.model_dump_json(exclude=_HEADER)}\n".encode())
+            self._pending.append(decision_line(event))
             self.events += 1
 
     def barrier(self) -> None:
         """Everything up to here has been handled."""
-        self._pending.sort()
-        self._hash.update(b"".join(self._pending))
-        self._hash.update(b"\n")
-        self._pending.clear()
+        if self._pending:
+            self._value = chained(self._value, self._pending)
+            self._pending.clear()
 
     def hexdigest(self) -> str:
         """The digest of everything up to the last barrier."""
-        return self._hash.hexdigest()
+        return self._value
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values; taken at a barrier."""
+        return {"value": self._value, "events": self.events}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._value, self.events = state["value"], state["events"]
+        self._pending.clear()
+
+
+def decision_line(event: Event) -> bytes:
+    """What of a decision event is hashed, and what two runs are compared by."""
+    return f"{event.type} {event.model_dump_json(exclude=_HEADER)}\n".encode()
+
+
+def chained(before: str, lines: Iterable[bytes]) -> str:
+    """The digest after one more barrier with these lines, in any order."""
+    return hashlib.sha256(before.encode() + b"".join(sorted(lines))).hexdigest()

@@ -6,7 +6,8 @@ that the order of the others' messages decides nothing.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -20,6 +21,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.model import HealthStatus
 from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "health_monitor"
 _DEGRADING = frozenset({"STALE", "JUMP"})
@@ -80,6 +82,22 @@ class SystemHealthMonitor:
         self._waiting = [alarm for alarm in self._waiting if alarm.session >= event.session]
         self._read_dead_letters(event.session)
         await self._judge(event)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "facts": self._facts.state(),
+            "statuses": {component.value: status.value for component, status in self._statuses.items()},
+            "waiting": [event_values(event) for event in self._waiting],
+            "letters": self._letters,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._facts.restore(state["facts"])
+        self._statuses = {Component(component): HealthStatus(status) for component, status in state["statuses"].items()}
+        self._waiting = events_of(state["waiting"])
+        self._letters = state["letters"]
 
     def _read_dead_letters(self, session: int) -> None:
         """A dead letter at a component that moves money is money that nobody follows any more.

@@ -6,9 +6,10 @@ longer counts, except what no acknowledgement can undo: a drawdown, a broken inv
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from quantum_trader.model import HealthStatus
 
@@ -91,6 +92,27 @@ class HealthFacts:
             if before is None or _ORDER.index(finding.status) > _ORDER.index(before.status):
                 found[finding.component] = finding
         return found
+
+    def state(self) -> dict[str, Any]:
+        """Everything heard, as plain JSON values, for a checkpoint; the limits are configuration."""
+        return {
+            "alarms": {key: list(astuple(alarm)) for key, alarm in self.alarms.items()},
+            "anomalies": [list(anomaly) for anomaly in self.anomalies],
+            "failures": [list(failure) for failure in self.failures],
+            "dead_orders": [list(dead) for dead in self.dead_orders],
+            "heartbeats": {component.value: session for component, session in self.heartbeats.items()},
+            "drawdown": self.drawdown,
+            "invariants_ok": self.invariants_ok,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self.alarms = {key: Alarm(*alarm) for key, alarm in state["alarms"].items()}
+        self.anomalies = [(session, symbol, kind) for session, symbol, kind in state["anomalies"]]
+        self.failures = [(session, evaluation_id) for session, evaluation_id in state["failures"]]
+        self.dead_orders = [(session, what) for session, what in state["dead_orders"]]
+        self.heartbeats = {Component(name): session for name, session in state["heartbeats"].items()}
+        self.drawdown, self.invariants_ok = state["drawdown"], state["invariants_ok"]
 
     def _forget(self, session: int) -> None:
         oldest = session - self.limits.window

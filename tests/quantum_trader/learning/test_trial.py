@@ -8,10 +8,10 @@ import pytest
 
 from quantum_trader.alpha.families import SEEDS, StrategySpec
 from quantum_trader.execution.fills import Costs
-from quantum_trader.learning.snapshot import reinstate, snapshot
 from quantum_trader.learning.trial import START, Group, Trial, run
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar
+from quantum_trader.snapshot import reinstate, snapshot
 
 FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
 
