@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +36,7 @@ from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.identity import RunIds
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
@@ -58,7 +59,9 @@ from quantum_trader.monitoring.health import SystemHealthMonitor
 from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.spc_engine import SpcEngine
+from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
+from quantum_trader.snapshot import Stateful
 from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
@@ -117,6 +120,8 @@ class TradingSystem:
     alerts: AlertManager
     registry: Registry
     generator: StrategyGenerator | None  # None when the roster is fixed
+    parts: Mapping[str, Stateful]  # everything that remembers, in the order it was built
+    ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
     publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
@@ -127,33 +132,66 @@ class TradingSystem:
 
     async def run(self, *, speed: float = 0.0, keep_going: Callable[[], bool] | None = None) -> RunCompletedEvent:
         """Replay the whole feed on the bus, which must be running; returns the event that ends the run."""
+        await self.begin()
+        return await self.finish(await self.play(speed=speed, keep_going=keep_going))
+
+    async def begin(self) -> None:
+        """Tell that the run starts."""
         if gaps := tuple(self.wiring().gaps()):
             _log.warning("events lead nowhere: %s", "; ".join(gaps))
-        clock = SessionClock(
-            self.bus,
-            MarketReplayer(self.feed),
-            speed=speed,
-            keep_going=keep_going,
-            on_barrier=self.digest.barrier,
-        )
         await self.bus.publish(self._started())
         await self.bus.drain()
-        self.digest.barrier()
-        sessions = await clock.run()
+        self._barrier()
+
+    async def play(
+        self,
+        first: int = 0,
+        *,
+        speed: float = 0.0,
+        keep_going: Callable[[], bool] | None = None,
+        on_session: Callable[[int], Awaitable[None]] | None = None,
+    ) -> int:
+        """Replay from session `first` on; returns how many sessions the run has behind it then."""
+        clock = SessionClock(
+            self.bus,
+            MarketReplayer(self.feed, first=first, ids=self.ids),
+            speed=speed,
+            keep_going=keep_going,
+            on_barrier=self._barrier,
+            on_session=on_session,
+            ids=self.ids,
+        )
+        return first + await clock.run()
+
+    async def finish(self, sessions: int) -> RunCompletedEvent:
+        """Tell that the run is over."""
         completed = RunCompletedEvent(
             run_id=self.run_id,
             sessions=sessions,
             det_events=self.digest.events,
             digest=self.digest.hexdigest(),
-            source="session_clock",
+            source=CLOCK,
         )
         await self.bus.publish(completed)
         await self.bus.drain()
         return completed
 
+    def state(self) -> dict[str, Any]:
+        """What every part remembers, in plain JSON values; taken after a session's last barrier."""
+        return {name: part.state() for name, part in self.parts.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described; built with the same configuration, and nothing published yet."""
+        for name, part in self.parts.items():
+            part.restore(state[name])
+
     def close(self) -> None:
         """Close what the components hold open."""
         self.registry.close()
+
+    def _barrier(self) -> None:
+        self.digest.barrier()
+        self.ids.barrier()
 
     def _started(self) -> RunStartedEvent:
         first = next(iter(self.feed), None)
@@ -166,8 +204,14 @@ class TradingSystem:
             data_sha256=self.data_sha256,
             sessions=len(self.feed),
             timestamp=datetime.fromtimestamp(0, UTC) if first is None else first.ts,
-            source="session_clock",
+            source=CLOCK,
+            event_id=self.ids.root(RunStartedEvent.type, -1),
         )
+
+
+def run_id_of(config: Config) -> str:
+    """The name of every run with this configuration: they all decide the same."""
+    return f"run-{config.sha256()[:12]}-{config.app.seed}"
 
 
 def build(
@@ -176,23 +220,30 @@ def build(
     feed: Feed,
     *,
     policy_store: PolicyStore | None = None,
+    registry_file: Path | None = None,
+    ids: RunIds | None = None,
 ) -> TradingSystem:
-    """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`."""
+    """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`.
+
+    `registry_file` keeps strategies, models and policies; in memory without one. `ids` are those that the bus identifies
+    events by, if it does.
+    """
     costs = costs_of(config)
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
     kill_switch = KillSwitch(bus)
     runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
-    _build_ranker(bus, config)
-    registry = Registry(bus)
-    EnsembleManager(
+    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "runtime": runtime}
+    _build_ranker(bus, config, parts)
+    registry = parts["registry"] = Registry(bus, registry_file or ":memory:")
+    parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
         half_life=config.models.half_life,
         rollback_sessions=config.models.rollback_sessions,
     )
-    ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, costs)
+    parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
+    generator = _build_evaluation(bus, config, costs, parts)
     controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
     balancer = PortfolioBalancer(bus, sizing_rules(config))
@@ -209,21 +260,24 @@ def build(
         ),
     )
     execution = config.execution
-    Executor(
+    parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
+    parts["executor"] = Executor(
         bus,
         PaperVenue(costs, cash=cash, time_to_live=execution.time_to_live, delist_after=execution.delist_after),
     )
-    PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
-    spc = _build_charts(bus, config)
-    health = SystemHealthMonitor(bus, health_limits(config))
+    parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
+    spc = _build_charts(bus, config, parts)
+    health = parts["health"] = SystemHealthMonitor(bus, health_limits(config))
     record = RunRecord(cash=cash, universe_size=len(feed.symbols))
     record.attach(bus)
+    alerts = parts["alerts"] = AlertManager(bus)
+    digest = parts["digest"] = ReplayDigest(bus)
     return TradingSystem(
         bus=bus,
         config=config,
         feed=feed,
         record=record,
-        digest=ReplayDigest(bus),
+        digest=digest,
         controller=controller,
         orchestrator=orchestrator,
         balancer=balancer,
@@ -232,20 +286,22 @@ def build(
         kill_switch=kill_switch,
         spc=spc,
         health=health,
-        alerts=AlertManager(bus),
+        alerts=alerts,
         registry=registry,
         generator=generator,
+        parts=parts,
+        ids=ids or RunIds(run_id_of(config)),
         data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
-        run_id=f"run-{config.sha256()[:12]}-{config.app.seed}",
+        run_id=run_id_of(config),
     )
 
 
-def _build_ranker(bus: InMemoryEventBus, config: Config) -> None:
+def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> None:
     ranker = config.ranker
     if not ranker.enabled:
         OpenRanker(bus)
         return
-    OpportunityRanker(
+    parts["ranker"] = OpportunityRanker(
         bus,
         every=ranker.every,
         weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
@@ -254,7 +310,9 @@ def _build_ranker(bus: InMemoryEventBus, config: Config) -> None:
     )
 
 
-def _build_evaluation(bus: InMemoryEventBus, config: Config, costs: Costs) -> StrategyGenerator | None:
+def _build_evaluation(
+    bus: InMemoryEventBus, config: Config, costs: Costs, parts: dict[str, Stateful]
+) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
     models = config.models
     gate = ModelGate(
@@ -267,13 +325,14 @@ def _build_evaluation(bus: InMemoryEventBus, config: Config, costs: Costs) -> St
     )
     gates = StrategyGates(**config.strategies.gates.model_dump())
     subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates)
-    EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
+    parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
     MonitoringHandler(bus)
     specs = seeds(config)
     if config.strategies.all_live:
         FixedRoster(bus, specs)
         return None
-    return StrategyGenerator(bus, config.strategies, seed=config.app.seed)
+    generator = parts["generator"] = StrategyGenerator(bus, config.strategies, seed=config.app.seed)
+    return generator
 
 
 def costs_of(config: Config) -> Costs:
@@ -349,19 +408,19 @@ def controller_settings(config: Config) -> ControllerSettings:
     )
 
 
-def _build_charts(bus: InMemoryEventBus, config: Config) -> SpcEngine:
+def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> SpcEngine:
     """The control charts, and the ladder for the drawdown. Raises `ConfigError` for one that cannot be drawn."""
     watched: dict[str, dict[str, Any]] = {}
     if config.spc.enabled:
         watched = {name: chart.model_dump() for name, chart in config.spc.charts.items()}
         watched[DRAWDOWN] = ladder_settings(config.risk.max_drawdown)
     try:
-        Characteristics(bus, watched)
+        parts["characteristics"] = Characteristics(bus, watched)
     except UnusableCharacteristic as cause:
         raise ConfigError("spc.toml", "spc.charts", str(cause), remedy="correct the chart") from cause
-    engine = SpcEngine(bus)
-    ControlLimitService(bus, engine)
-    DrawdownLadder(bus)
+    engine = parts["spc"] = SpcEngine(bus)
+    parts["limits"] = ControlLimitService(bus, engine)
+    parts["ladder"] = DrawdownLadder(bus)
     return engine
 
 
@@ -396,8 +455,9 @@ def _values(mode: ModeConfig) -> PolicyValues:
 
 async def replay(config: Config, feed: Feed, *, speed: float = 0.0) -> tuple[TradingSystem, RunCompletedEvent]:
     """Build a system on a bus of its own, run it to the end, close the bus."""
-    bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    system = build(bus, config, feed)
+    ids = RunIds(run_id_of(config))
+    bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE, identify=ids)
+    system = build(bus, config, feed, ids=ids)
     try:
         async with bus:
             completed = await system.run(speed=speed)

@@ -92,8 +92,8 @@ class MarketBarEvent(Decision, Event, type="market.bar", key="symbol"):
     interval_s: int = 86_400
 
     @classmethod
-    def of(cls, bar: Bar, *, interval_s: int = 86_400, source: str = "") -> Self:
-        """The event that tells of `bar`, and hands that very value to whoever asks for it."""
+    def of(cls, bar: Bar, *, interval_s: int = 86_400, source: str = "", **header: Any) -> Self:
+        """The event that tells of `bar`, and hands that very value to whoever asks for it; `header` goes to the event."""
         event = cls(
             symbol=bar.symbol,
             session=bar.session,
@@ -106,6 +106,7 @@ class MarketBarEvent(Decision, Event, type="market.bar", key="symbol"):
             interval_s=interval_s,
             timestamp=bar.ts,
             source=source,
+            **header,
         )
         # Where `cached_property` would keep what it made: making it again takes longer than making the event.
         event.__dict__["bar"] = bar

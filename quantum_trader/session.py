@@ -7,11 +7,12 @@ C: decide; what is decided now meets the bars of the next session at the earlies
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
+from quantum_trader.identity import RunIds
 from quantum_trader.market.replayer import MarketReplayer, ReplaySession
 
 SOURCE = "session_clock"
@@ -21,7 +22,8 @@ class SessionClock:
     """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
-    when nothing is pending.
+    when nothing is pending, `on_session` with each session after its last one. With `ids` the clock's own events have
+    the ids that they have in every run of that identity.
     """
 
     publishes: ClassVar = (SessionClosedEvent, SessionDecideEvent)
@@ -34,6 +36,8 @@ class SessionClock:
         speed: float = 0.0,
         keep_going: Callable[[], bool] | None = None,
         on_barrier: Callable[[], None] | None = None,
+        on_session: Callable[[int], Awaitable[None]] | None = None,
+        ids: RunIds | None = None,
     ) -> None:
         if speed < 0:
             raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
@@ -41,6 +45,8 @@ class SessionClock:
         self._replayer = replayer
         self._keep_going = keep_going
         self._on_barrier = on_barrier
+        self._on_session = on_session
+        self._ids = ids
         self.speed = speed
         self.sessions = 0  # completed
         self.bars = 0  # delivered
@@ -53,6 +59,8 @@ class SessionClock:
             await self._play(group)
             self.sessions += 1
             self.bars += len(group.bars)
+            if self._on_session is not None:
+                await self._on_session(group.session)
             if self.speed:
                 await asyncio.sleep(1.0 / self.speed)
         return self.sessions
@@ -70,11 +78,16 @@ class SessionClock:
                 missing=group.missing,
                 timestamp=group.ts,
                 source=SOURCE,
+                **self._header(SessionClosedEvent.type, group.session),
             )
         )
         await self._barrier()
-        await bus.publish(SessionDecideEvent(session=group.session, timestamp=group.ts, source=SOURCE))
+        header = self._header(SessionDecideEvent.type, group.session)
+        await bus.publish(SessionDecideEvent(session=group.session, timestamp=group.ts, source=SOURCE, **header))
         await self._barrier()
+
+    def _header(self, event_type: str, session: int) -> dict[str, Any]:
+        return {} if self._ids is None else {"event_id": self._ids.root(event_type, session)}
 
     async def _barrier(self) -> None:
         await self._bus.drain()

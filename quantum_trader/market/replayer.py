@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from quantum_trader.events import FeedAnomalyEvent, MarketBarEvent
+from quantum_trader.identity import RunIds
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.validate import Anomaly, FeedCheck
+from quantum_trader.model import Bar
 
 SOURCE = "replayer"
 
@@ -30,13 +32,18 @@ class ReplaySession:
 
 
 class MarketReplayer:
-    """Iterates over a feed from session `first` on, as events. One iteration is one run."""
+    """Iterates over a feed from session `first` on, as events; those before are checked and not told. One iteration is one run.
+
+    With `ids` the events have the ids that they have in every run of that identity.
+    """
 
     publishes: ClassVar = (MarketBarEvent, FeedAnomalyEvent)
 
-    def __init__(self, feed: Feed, *, interval_s: int = 86_400) -> None:
+    def __init__(self, feed: Feed, *, interval_s: int = 86_400, first: int = 0, ids: RunIds | None = None) -> None:
         self._feed = feed
         self._interval_s = interval_s
+        self._first = first
+        self._ids = ids
 
     @property
     def universe(self) -> tuple[str, ...]:
@@ -49,27 +56,37 @@ class MarketReplayer:
         check = FeedCheck()
         listed: set[str] = set()
         for group in self._feed:
-            events: list[MarketBarEvent] = []
+            bars: list[Bar] = []
             doubts: list[Anomaly] = []
             for bar in group.bars:
                 verdict = check.bar(bar)
                 doubts += verdict.anomalies
                 if verdict.deliver:
-                    events.append(MarketBarEvent.of(bar, interval_s=self._interval_s, source=SOURCE))
+                    bars.append(bar)
             doubts += check.end_session(group.session)
-            present = tuple([event.symbol for event in events])
+            present = tuple([bar.symbol for bar in bars])
             listed.update(present)
+            if group.session < self._first:
+                continue
             missing = () if len(present) == len(listed) else tuple(sorted(listed.difference(present)))
-            anomalies = tuple([_anomaly(doubt, group.ts) for doubt in doubts])
-            yield ReplaySession(group.session, group.ts, tuple(events), anomalies, present, missing)
+            events = tuple([self._bar(bar) for bar in bars])
+            anomalies = tuple([self._anomaly(number, doubt, group.ts) for number, doubt in enumerate(doubts)])
+            yield ReplaySession(group.session, group.ts, events, anomalies, present, missing)
 
+    def _bar(self, bar: Bar) -> MarketBarEvent:
+        header = self._header(MarketBarEvent.type, bar.session, bar.symbol)
+        return MarketBarEvent.of(bar, interval_s=self._interval_s, source=SOURCE, **header)
 
-def _anomaly(doubt: Anomaly, ts: datetime) -> FeedAnomalyEvent:
-    return FeedAnomalyEvent(
-        symbol=doubt.symbol,
-        session=doubt.session,
-        kind=doubt.kind.value,
-        detail=doubt.detail,
-        timestamp=ts,
-        source=SOURCE,
-    )
+    def _anomaly(self, number: int, doubt: Anomaly, ts: datetime) -> FeedAnomalyEvent:
+        return FeedAnomalyEvent(
+            symbol=doubt.symbol,
+            session=doubt.session,
+            kind=doubt.kind.value,
+            detail=doubt.detail,
+            timestamp=ts,
+            source=SOURCE,
+            **self._header(FeedAnomalyEvent.type, doubt.session, str(number)),
+        )
+
+    def _header(self, event_type: str, session: int, detail: str) -> dict[str, Any]:
+        return {} if self._ids is None else {"event_id": self._ids.root(event_type, session, detail)}
