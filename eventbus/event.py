@@ -84,16 +84,22 @@ def _name_from_class(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", ".", stem.lstrip("_")).lower()
 
 
-def _is_scalar(annotation: Any) -> bool:
-    """Can a value of this annotation be changed in place? Scalars cannot, and need no freezing."""
-    origin = typing.get_origin(annotation)
+def _is_immutable(annotation: Any) -> bool:
+    """Can no value of this annotation be changed in place? Freezing it, and thawing it to write it, would be for nothing."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _is_scalar(typing.get_args(annotation)[0])
+        return _is_immutable(arguments[0])
     if origin is typing.Literal:
         return True
     if origin in (typing.Union, types.UnionType):
-        return all(_is_scalar(arm) for arm in typing.get_args(annotation))
-    return isinstance(annotation, type) and issubclass(annotation, _SCALARS)
+        return all(map(_is_immutable, arguments))
+    if origin is tuple:
+        return all(argument is ... or _is_immutable(argument) for argument in arguments)
+    if not isinstance(annotation, type):
+        return False
+    # What is in a frozen model is for its own class to protect.
+    is_frozen = issubclass(annotation, BaseModel) and annotation.model_config.get("frozen", False)
+    return is_frozen or issubclass(annotation, _SCALARS)
 
 
 class Event(BaseModel):
@@ -169,7 +175,7 @@ class Event(BaseModel):
                 raise TypeError(f"{cls.__name__}: 'type' and 'payload' are names of the event itself; rename the field")
             cls.type = spec.type
             _register(cls)
-        thawed = [name for name in domain if not _is_scalar(cls.model_fields[name].annotation)]
+        thawed = [name for name in domain if not _is_immutable(cls.model_fields[name].annotation)]
         if thawed:
             for name in thawed:
                 cls.model_fields[name].metadata.append(Freeze())

@@ -55,10 +55,10 @@ def freeze(value: Any) -> Any:
     """`value` with every list, dict and set in it, at any depth, replaced by one that cannot be changed."""
     if type(value) in _SCALARS:
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # to ask the abstract class takes longer than to copy a small dict
         if type(value) is FrozenDict:
             return value
-        return FrozenDict((key, freeze(item)) for key, item in value.items())
+        return FrozenDict({key: item if type(item) in _SCALARS else freeze(item) for key, item in value.items()})
     if isinstance(value, list):
         return FrozenList([freeze(item) for item in value])
     if isinstance(value, tuple):
@@ -112,7 +112,7 @@ def _serialise(
 
 def _thaw(value: Any) -> Any:
     if type(value) is FrozenDict:
-        return {key: _thaw(item) for key, item in value.items()}
+        return {key: item if type(item) in _SCALARS else _thaw(item) for key, item in value.items()}
     if type(value) is FrozenList:
         return [_thaw(item) for item in value]
     if type(value) is tuple:

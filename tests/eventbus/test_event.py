@@ -259,6 +259,19 @@ def test_what_the_publisher_changes_afterwards_changes_no_event() -> None:
     assert ad_hoc.payload == {"list": [1]}
 
 
+def test_what_can_be_changed_inside_a_tuple_is_frozen_too() -> None:
+    class PathFoundEvent(Event, type="test.path.found"):
+        names: tuple[str, ...]
+        steps: tuple[tuple[int, list[int]], ...]
+
+    step = [1, 2]
+    event = PathFoundEvent(names=("a", "b"), steps=((0, step),))
+    step.append(3)
+    assert event.payload == {"names": ["a", "b"], "steps": [[0, [1, 2]]]}
+    with pytest.raises((TypeError, AttributeError)):
+        event.steps[0][1].append(4)
+
+
 def test_events_can_be_hashed_and_printed() -> None:
     event = trade()
     assert {event: 1}[event] == 1
