@@ -87,7 +87,7 @@ class LiveView:
         return self._record.bars / elapsed if elapsed > 0 else 0.0
 
     def _mode(self) -> str:
-        return self._record.policies[-1].risk_mode.value if self._record.policies else "-"
+        return "-" if self._record.mode is None else self._record.mode.value
 
     def _panel(self, event: PortfolioUpdatedEvent) -> Table:
         table = Table.grid(padding=(0, 3))

@@ -33,7 +33,7 @@ from quantum_trader.learning.task_queue import QueueHandler
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
 MODEL_LOSS: Final = "model.loss"  # a metric with labels model and version: the loss of what is no log-range forecast
-_ANSWERS_KEPT: Final = 10_000
+_ANSWERS_KEPT: Final = 1_000  # about two years of reviews: whoever asks again does so at once, or after a restart
 _NAMESPACE: Final = UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
 
 

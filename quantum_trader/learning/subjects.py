@@ -197,7 +197,16 @@ class ModelSubjects:
 
     def loss(self, model: str, version: int, session: int, value: float) -> None:
         """Take the loss of a model in a session."""
-        self._losses.setdefault((model, version), deque(maxlen=LOSSES)).append((session, value))
+        if (model, version) not in self._losses:
+            self._forget(session - LOSSES)
+            self._losses[model, version] = deque(maxlen=LOSSES)
+        self._losses[model, version].append((session, value))
+
+    def _forget(self, last: int) -> None:
+        """Drop versions that have not been scored since session `last`: no window reaches back that far."""
+        for series in (self._losses, self._errors):
+            for key in [key for key, kept in series.items() if kept[-1][0] <= last]:
+                del series[key]
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
         model, version = request.subject_id, request.version

@@ -31,7 +31,8 @@ from quantum_trader.events import (
     ViolationCreatedEvent,
 )
 from quantum_trader.model import RiskMode
-from quantum_trader.monitoring.record import RETRIED, ChartTally, EquityPoint, RunRecord
+from quantum_trader.monitoring.equity_curve import EquityPoint
+from quantum_trader.monitoring.record import RETRIED, ChartTally, RunRecord, TradeLine
 
 FILE_NAME: Final = "analytics.sqlite"
 
@@ -101,7 +102,7 @@ class AnalyticsService:
         self.flush()
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
-        mode = self._record.policies[-1].risk_mode.value if self._record.policies else None
+        mode = None if self._record.mode is None else self._record.mode.value
         row = (event.session, event.timestamp.isoformat(), str(event.equity), self._record.benchmark())
         self._put("equity", (*row, event.drawdown, mode, _text(event)))
 
@@ -193,14 +194,15 @@ def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompleted
         record.points.append(EquityPoint(session, moment, Decimal(equity), benchmark, drawdown, known))
         record.keep_portfolio(PortfolioUpdatedEvent.model_validate_json(portfolio))
     for (text,) in db.execute("SELECT event FROM trades ORDER BY session, rowid"):
-        record.trades.append(TradeExecutedEvent.model_validate_json(text))
+        record.trades.append(TradeLine.of(TradeExecutedEvent.model_validate_json(text)))
     for code, count in db.execute("SELECT code, count(*) FROM denials GROUP BY code"):
         record.denials[code] = count
     for kind, text in db.execute("SELECT type, event FROM promotions ORDER BY number"):
         cls = StrategyPromotedEvent if kind == StrategyPromotedEvent.type else ModelPromotedEvent
         record.promotions.append(cls.model_validate_json(text))
-    for (text,) in db.execute("SELECT event FROM policies ORDER BY version"):
-        record.policies.append(PolicyUpdatedEvent.model_validate_json(text))
+    for (mode,) in db.execute("SELECT mode FROM policies ORDER BY version"):
+        record.policies += 1
+        record.mode = RiskMode(mode)
     for chart, points in db.execute("SELECT chart, count(*) FROM samples GROUP BY chart"):
         record.charts[chart] = ChartTally(points)
     for chart, rule, count in db.execute("SELECT chart, rule_id, count(*) FROM violations GROUP BY chart, rule_id"):

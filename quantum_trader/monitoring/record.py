@@ -1,15 +1,16 @@
 """Run record: what a report needs of a run, gathered from its events while it happens.
 
-Keeps figures, not events: memory grows with sessions and trades, not with bars.
+Keeps figures, not events: 41 bytes a session and a line a trade, so that a million bars leave memory as it was.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -27,20 +28,29 @@ from quantum_trader.events import (
     ViolationCreatedEvent,
 )
 from quantum_trader.model import MONEY, RiskMode, Side
+from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 
 RETRIED: Final = "RETRIED"
 
 
 @dataclass(frozen=True, slots=True)
-class EquityPoint:
-    """The account and the benchmark at the end of one session, in account currency."""
+class TradeLine:
+    """What a report needs of a fill: price and fee in account currency, size in shares."""
 
-    session: int
-    ts: datetime
-    equity: Decimal
-    benchmark: float
-    drawdown: float
-    mode: RiskMode | None
+    timestamp: datetime
+    strategy_id: str
+    symbol: str
+    side: Side
+    size: int
+    price: Decimal
+    fee: Decimal
+
+    @classmethod
+    def of(cls, event: TradeExecutedEvent) -> Self:
+        """The line of a fill."""
+        return cls(
+            event.timestamp, event.strategy_id, event.symbol, event.side, int(event.size), event.price, event.fee
+        )
 
 
 @dataclass(slots=True)
@@ -57,11 +67,12 @@ class RunRecord:
 
     cash: Decimal
     universe_size: int
-    points: list[EquityPoint] = field(default_factory=list)
-    trades: list[TradeExecutedEvent] = field(default_factory=list)
+    points: EquityCurve = field(default_factory=EquityCurve)
+    trades: list[TradeLine] = field(default_factory=list)
     denials: Counter[str] = field(default_factory=Counter)
     promotions: list[StrategyPromotedEvent | ModelPromotedEvent] = field(default_factory=list)
-    policies: list[PolicyUpdatedEvent] = field(default_factory=list)
+    policies: int = 0
+    mode: RiskMode | None = None  # of the newest policy
     charts: dict[str, ChartTally] = field(default_factory=dict)
     evaluations: Counter[str] = field(default_factory=Counter)  # started, by purpose; tried again under `RETRIED`
     ladder: Counter[float] = field(default_factory=Counter)  # times the drawdown rose to each level
@@ -91,14 +102,13 @@ class RunRecord:
         self._closes[event.symbol] = event.close
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
-        mode = self.policies[-1].risk_mode if self.policies else None
         self.keep_portfolio(event)
         self.points.append(
-            EquityPoint(event.session, event.timestamp, event.equity, self.benchmark(), event.drawdown, mode)
+            EquityPoint(event.session, event.timestamp, event.equity, self.benchmark(), event.drawdown, self.mode)
         )
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
-        self.trades.append(event)
+        self.trades.append(TradeLine.of(event))
 
     async def on_order_denied(self, event: OrderDeniedEvent) -> None:
         self.denials[event.code] += 1
@@ -107,7 +117,8 @@ class RunRecord:
         self.promotions.append(event)
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
-        self.policies.append(event)
+        self.policies += 1
+        self.mode = event.risk_mode
 
     async def on_sample_processed(self, event: SampleProcessedEvent) -> None:
         self.charts.setdefault(event.chart, ChartTally()).points += 1
@@ -141,7 +152,7 @@ class RunRecord:
         return share * (waiting + sum(self._closes[symbol] / first for symbol, first in sorted(self._firsts.items())))
 
 
-def closed_trades(trades: list[TradeExecutedEvent]) -> list[Decimal]:
+def closed_trades(trades: Iterable[TradeLine]) -> list[Decimal]:
     """Net profit of each round trip per (strategy, symbol): from flat to flat, fees included, oldest first."""
     open_flow: dict[tuple[str, str], Decimal] = {}
     held: dict[tuple[str, str], int] = {}
@@ -151,7 +162,7 @@ def closed_trades(trades: list[TradeExecutedEvent]) -> list[Decimal]:
         value = MONEY.multiply(trade.price, trade.size)
         flow = MONEY.subtract(value if trade.side is Side.SELL else -value, trade.fee)
         open_flow[pair] = MONEY.add(open_flow.get(pair, Decimal(0)), flow)
-        held[pair] = held.get(pair, 0) + trade.side.sign * int(trade.size)
+        held[pair] = held.get(pair, 0) + trade.side.sign * trade.size
         if not held[pair]:
             results.append(open_flow.pop(pair))
     return results

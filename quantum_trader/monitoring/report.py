@@ -102,7 +102,7 @@ def make_report(record: RunRecord) -> Report:
         turnover=float(traded) / start,
         exposure=record.exposure_sum / len(points),
         time_in_mode={mode: count / len(points) for mode, count in sorted(modes.items())},
-        policies=len(record.policies),
+        policies=record.policies,
         denials=dict(sorted(record.denials.items())),
         promotions=len(record.promotions),
         evaluations=dict(sorted(record.evaluations.items())),

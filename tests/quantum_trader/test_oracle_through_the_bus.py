@@ -12,8 +12,8 @@ import pytest
 
 from quantum_trader.app import TradingSystem
 from quantum_trader.cli.oracle import CASES, OracleCase, differences, run_case
-from quantum_trader.events import TradeExecutedEvent
 from quantum_trader.model import MICRO, Side
+from quantum_trader.monitoring.record import TradeLine
 from quantum_trader.monitoring.report import Report
 
 ORACLE = Path(__file__).parents[1] / "data" / "oracle"
@@ -33,7 +33,7 @@ def rows(case: OracleCase, what: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def trades(system: TradingSystem) -> Iterator[tuple[TradeExecutedEvent, TradeExecutedEvent | None]]:
+def trades(system: TradingSystem) -> Iterator[tuple[TradeLine, TradeLine | None]]:
     """Entry and exit, None as the exit of one that is open at the end."""
     fills = system.record.trades
     for number, entry in enumerate(fills):

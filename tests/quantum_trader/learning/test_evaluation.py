@@ -28,7 +28,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
-from quantum_trader.learning.subjects import Measured, ModelSubjects, StrategySubjects, comparison_of
+from quantum_trader.learning.subjects import LOSSES, Measured, ModelSubjects, StrategySubjects, comparison_of
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
@@ -257,3 +257,16 @@ async def test_queue_times_become_metrics_by_the_wall_clock(event_bus: InMemoryE
     metrics = recorder.of(MetricRecordedEvent)
     assert [one.metric for one in metrics] == ["queue.depth", "queue.wait_ms", "queue.run_ms"]
     assert {one.clock for one in metrics} == {"wall"}
+
+
+def test_versions_that_are_scored_no_more_are_forgotten_when_a_new_one_comes() -> None:
+    subjects = ModelSubjects(ModelGate())
+    for session in range(3 * LOSSES):
+        subjects.score(session, [score(session // 100)])
+    kept = [version for _, version, _ in subjects.state()["losses"]]
+    assert kept == [7, 8, 9, 10, 11]
+    assert [version for _, version, _ in subjects.state()["errors"]] == kept
+
+
+def score(version: int) -> ScoreItem:
+    return ScoreItem(symbol="A", model="m", version=version, stage="LIVE", predicted=0.0, actual=0.1, error=0.1)
