@@ -1,14 +1,15 @@
 """Durable: a subscription with a cursor in the journal. It reads the journal, never the lane: behind, perhaps, but never full.
 
 Attempts are counted before they start, outcomes are committed after they are known, so pending deliveries go on after a restart
-and a poison event cannot loop for ever. What was in flight when a process died runs alone first, one at a time.
+and a poison event cannot loop for ever. What was in flight when a process died runs alone first, one at a time. A crash repeats
+at most what had begun and was not committed yet: 256 deliveries, whatever the handlers do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, NamedTuple
 
@@ -21,14 +22,14 @@ from eventbus.errors import CodecError, JournalError, OffsetGone
 from eventbus.event import Event, Kind
 from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Record, Settled, Start
 from eventbus.keeper import as_kept
+from eventbus.policy import UNPLANNED_ATTEMPTS
 from eventbus.quarantine import Quarantine
 from eventbus.receipt import Flight, Outcome, Status
 from eventbus.runtime import Runtime, log
 from eventbus.subscription import Subscription
 
-_WINDOW = 256  # deliveries of one group that are read ahead
-_CRASHES = 5  # attempts that a delivery without a retry policy may have begun in processes that died
-_SPARED = 2  # attempts that any delivery gets: the first may have been counted without having started
+_AHEAD = 256  # deliveries of one group that are counted as begun and not committed: a crash repeats no more
+_PAGE = _AHEAD // 2  # records read at a time, and attempts counted in one commit
 _RETRY_JOURNAL_S = 0.25
 
 
@@ -102,6 +103,7 @@ class DurableReader:
         self._quarantined: list[NewQuarantined] = []
         self._skipped: list[tuple[int, int]] = []
         self._committing = False
+        self._uncommitted = 0  # outcomes that are known and not committed
         self._progress = asyncio.Event()
         self._on_other_outcome = self._worker.on_outcome
         self._worker.feed = self._watch
@@ -138,6 +140,7 @@ class DurableReader:
 
     def start(self) -> None:
         """Read, deliver and commit from now on, until the bus stops."""
+        self._flush()
         if self._task is None or self._task.done():
             self._task = self._runtime.start(self._run())
 
@@ -156,7 +159,7 @@ class DurableReader:
                 self.subscription.cancel()
 
     async def _step(self) -> None:
-        records = await self._journal.read(self._position, _WINDOW)
+        records = await self._journal.read(self._position, _PAGE)
         if not records:
             self._runtime.check_idle()
             await self._journal.wait(self._position, timeout=1.0)
@@ -170,13 +173,28 @@ class DurableReader:
             if record.offset in self._cursor.attempts:
                 # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
                 await self._begin([(record, event)])
-                await self._until(0)
+                await self._until(lambda: not self._unfinished)
+            elif self._only_attempt:
+                # Counted ahead and not started when the process dies, it would have had its attempt and never run.
+                await self._until(lambda: self._worker.tally.pending < self.subscription.policy.concurrency)
+                await self._begin([(record, event)])
             else:
                 fresh.append((record, event))
         await self._begin(fresh)
         self._position = records[-1].offset
         self._flush()
-        await self._until(_WINDOW // 2)
+        await self._until(lambda: self._unfinished <= _AHEAD - _PAGE)
+
+    @property
+    def _only_attempt(self) -> bool:
+        """Does the policy allow one attempt and no more, whatever becomes of the process?"""
+        retry = self.subscription.policy.retry
+        return retry is not None and retry.attempts == 1
+
+    @property
+    def _unfinished(self) -> int:
+        """Deliveries that were counted as begun and are not committed."""
+        return self._worker.tally.pending + self._uncommitted
 
     def _wanted(self, record: Record) -> Event | None:
         """The event, if this subscription listens to it and has not finished it."""
@@ -237,20 +255,20 @@ class DurableReader:
         if self._worker.is_cancelled:
             return
         retry = self.subscription.policy.retry
-        limit = max(_SPARED, retry.attempts) if retry else _CRASHES
+        limit = retry.attempts if retry else UNPLANNED_ATTEMPTS
         for record, event in wanted:
             delivery = self._deliver(event, record)
             delivery.attempt = attempts[record.offset] - 1
             if delivery.attempt >= limit:
-                self._worker.give_up_unstarted(delivery, f"{delivery.attempt} attempts began and none ended")
+                self._worker.give_up_unstarted(delivery, f"attempts that began and did not end: {delivery.attempt}")
             else:
                 self._worker.enqueue(delivery)
         self._position = wanted[-1][0].offset
         self._worker.pump()
 
-    async def _until(self, pending: int) -> None:
-        """Wait until at most so many deliveries are open."""
-        while self._worker.tally.pending > pending and not self._worker.is_cancelled:
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for deliveries to end, or to be committed."""
+        while not is_so() and not self._worker.is_cancelled:
             self._progress.clear()
             await self._progress.wait()
 
@@ -313,6 +331,7 @@ class DurableReader:
             return  # the subscription ended, or the bus, not the delivery: it stays pending for the group
         queued_ns, ran_ns = int(outcome.queued_s * 1e9), int(outcome.ran_s * 1e9)
         self._settled.append(Settled(offset, outcome.status.value, outcome.attempts, queued_ns, ran_ns))
+        self._uncommitted += 1
         if letter is not None:
             self._dead.append(as_kept(letter, offset))
         self._flush()
@@ -346,6 +365,8 @@ class DurableReader:
                     await asyncio.sleep(_RETRY_JOURNAL_S)
                     if not self._runtime.is_running:
                         return  # these deliveries repeat
+                self._uncommitted = len(self._settled)
+                self._progress.set()
         finally:
             self._committing = False
             self._runtime.check_idle()

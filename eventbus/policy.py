@@ -14,7 +14,8 @@ from typing import Any, Literal
 from eventbus.errors import PolicyConflict, Reject, RetryLater
 from eventbus.event import Event, EventSpec, Kind
 
-_RETRY_LATER_ATTEMPTS = 10  # what RetryLater may ask for where no retry policy says otherwise
+UNPLANNED_ATTEMPTS = 10
+"""What RetryLater may ask for, and what processes may die of, where no retry policy says otherwise."""
 
 
 class Overflow(StrEnum):
@@ -177,7 +178,7 @@ class Policy:
         if isinstance(failure, Reject):
             return GiveUp(f"rejected: {failure.reason}")
         if isinstance(failure, RetryLater):
-            limit = self.retry.attempts if self.retry else _RETRY_LATER_ATTEMPTS
+            limit = self.retry.attempts if self.retry else UNPLANNED_ATTEMPTS
             if attempt >= limit:
                 return GiveUp(f"still 'retry later' after {attempt} attempts")
             if failure.after is not None:
