@@ -21,7 +21,7 @@ from eventbus.context import same_context
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.durable import DurableReader, Recent
-from eventbus.errors import BusNotRunning, CodecError, PolicyConflict
+from eventbus.errors import BusNotRunning, BusStopped, CodecError, PolicyConflict
 from eventbus.event import Event, Kind, event_key
 from eventbus.journal.base import RETAINED, Append, Journal, Start
 from eventbus.keeper import Keeper
@@ -61,7 +61,6 @@ class JournaledEventBus(InMemoryEventBus):
         self._recent = Recent()
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
-        self._is_starting = False
         self._wait_for_retained: list[Subscription] = []
         self._redriving: dict[Delivery, DeadLetter] = {}
         self._runtime.is_behind = lambda: (
@@ -275,21 +274,13 @@ class JournaledEventBus(InMemoryEventBus):
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    async def run_forever(self) -> None:
+    async def _run(self, stops: int) -> None:
         """The dispatcher; opens the journal first."""
-        self._is_starting = True
         await self._open()
         for reader in self._readers.values():
             await reader.open()
-        if not self._is_starting:
-            return  # stopped before it ran
         asyncio.get_running_loop().call_soon(self._started)
-        await super().run_forever()
-
-    def stop(self) -> None:
-        """As on the bus in memory."""
-        self._is_starting = False
-        super().stop()
+        await super()._run(stops)
 
     def _started(self) -> None:
         if self._runtime.is_running:
@@ -309,6 +300,8 @@ class JournaledEventBus(InMemoryEventBus):
     async def _open(self) -> None:
         if self._is_open:
             return
+        if self._shutdown is not None:
+            raise BusStopped("the journal")
         if self._opening is None or self._opening.done():
             self._opening = asyncio.get_running_loop().create_task(self._recover())
         await asyncio.shield(self._opening)

@@ -461,14 +461,25 @@ async def test_stop_and_run_again_goes_on_where_it_was(bus: JournaledEventBus) -
     assert kept.values("n") == list(range(50))
 
 
-async def test_stopped_while_the_journal_opens_is_stopped(bus: JournaledEventBus) -> None:
+@pytest.mark.parametrize("ticks", [0, 1, 2, 5])
+async def test_stopped_before_it_runs_or_while_the_journal_opens_is_stopped(bus: JournaledEventBus, ticks: int) -> None:
     for _ in range(2):
         running = asyncio.create_task(bus.run_forever())
-        await asyncio.sleep(0)
+        for _tick in range(ticks):
+            await asyncio.sleep(0)
         bus.stop()
         async with asyncio.timeout(5):
             await running
     assert not bus.is_running
+
+
+async def test_a_bus_shut_down_before_it_opened_its_journal_never_opens_it(tmp_path: Path) -> None:
+    bus = create_event_bus(f"sqlite:///{tmp_path}/run.db")
+    await bus.shutdown()
+    for call in (bus.run_forever, lambda: bus.publish(event(1)), bus.connect):
+        with pytest.raises(BusStopped):
+            await call()
+    assert not (tmp_path / "run.db").exists()
 
 
 async def test_the_halt_survives_a_restart_until_it_is_rearmed(tmp_path: Path) -> None:
