@@ -190,7 +190,10 @@ class Verified(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JournalStats:
-    """Counters since the journal was opened, and its present size. `failure` is None while it can be written."""
+    """Counters since the journal was opened, and its present size. `failure` is None while it can be written.
+
+    `held_back` counts the times that somebody who reads for long kept the journal from tidying up.
+    """
 
     first: int
     last: int
@@ -199,6 +202,7 @@ class JournalStats:
     commits: int
     largest_commit: int
     checkpoints: int
+    held_back: int
     stale_acks: int
     file_bytes: int
     log_bytes: int

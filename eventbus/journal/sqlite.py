@@ -279,6 +279,7 @@ class SqliteJournal:
             commits=counters.commits,
             largest_commit=counters.largest_commit,
             checkpoints=counters.checkpoints,
+            held_back=counters.held_back,
             stale_acks=counters.stale_acks,
             file_bytes=_size(self._path),
             log_bytes=_size(self._path.with_name(self._path.name + "-wal")),

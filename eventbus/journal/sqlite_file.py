@@ -22,6 +22,7 @@ from eventbus.journal.sqlite_check import check_file
 from eventbus.journal.sqlite_guard import Guard, Mark
 from eventbus.journal.sqlite_repair import repair
 from eventbus.journal.sqlite_schema import (
+    PAGE_BYTES,
     Connect,
     Database,
     Probe,
@@ -41,6 +42,7 @@ CHECKPOINT_PAGES = 1_000  # estimated pages in the log before they are moved int
 PAGES_PER_COMMIT = 4  # records, their index, seals, groups: a page of each is written anew
 BYTES_PER_PAGE = 5_000  # of records, as a page is seldom full
 LOG_CEILING_PAGES = 3_000  # beyond this the readers are waited for, briefly, so that the log can begin anew
+READERS_MS = 50  # how long; a reader that stays is asked again every time the file is looked after, without waiting
 LOOK_INTERVAL_S = 1.0  # how often an idle journal looks whether its file is still there
 
 OLDEST_SQLITE = (3, 37, 0)  # strict tables; RETURNING is older
@@ -82,6 +84,7 @@ class JournalFile:
         self._in_commit = False
         self._next_look = 0.0
         self._tended_pages = 0
+        self._is_held_back = False  # a reader that does not end its transaction keeps the log from beginning anew
         self.counters = Counters()
         self.head: Seal | None = None  # the newest that was acknowledged
         self.first = 1
@@ -116,7 +119,7 @@ class JournalFile:
         """Bring everything into the file and let go of it."""
         if self._store is not None and self._lost is None:
             with suppress(sqlite3.Error):
-                self._checkpoint("TRUNCATE")
+                self._checkpoint("TRUNCATE", READERS_MS)
         self._drop_connection()
         with suppress(OSError):
             self._guard.sync()
@@ -258,29 +261,43 @@ class JournalFile:
     def tend(self) -> None:
         """Look whether the file is still there, and move the log into it when it has grown."""
         now = time.monotonic()
-        if now >= self._next_look:
+        is_look = now >= self._next_look
+        if is_look:
             self._next_look = now + LOOK_INTERVAL_S
             if self._lost is None and not self._guard.is_same_file():
                 self.give_up(self._gone())
         if self._store is None or self._lost is not None:
             return
         pages = PAGES_PER_COMMIT * self.counters.commits + self.counters.bytes // BYTES_PER_PAGE
-        if pages - self._tended_pages < CHECKPOINT_PAGES:
+        if pages - self._tended_pages < CHECKPOINT_PAGES and not (is_look and self._is_held_back):
             return
         self._tended_pages = pages
         try:
-            if self._checkpoint("PASSIVE") > LOG_CEILING_PAGES:
-                self._checkpoint("TRUNCATE")
+            self._move_log()
         except sqlite3.Error as error:
             self.failure = self.explain(error)
             if not is_passing(error):
                 self._drop_connection()
 
-    def _checkpoint(self, mode: str) -> int:
-        """Move the log into the file; gives the pages that were in the log. A reader in the way is left in peace."""
+    def _move_log(self) -> None:
+        """Move the log into the file, and begin it anew if it is long. A reader in the way is left in peace, and named."""
+        was_held_back = self._is_held_back
+        pages = self._checkpoint("PASSIVE")
+        if pages > LOG_CEILING_PAGES:
+            pages = self._checkpoint("TRUNCATE", 0 if was_held_back else READERS_MS)
+        self._is_held_back = pages > LOG_CEILING_PAGES
+        self.counters.held_back += self._is_held_back
+        if self._is_held_back and not was_held_back:
+            log.warning(
+                "a reader holds back the log of a journal: end its transaction, or it grows without bound",
+                extra={"journal": str(self.path), "log_bytes": pages * PAGE_BYTES},
+            )
+
+    def _checkpoint(self, mode: str, wait_ms: int = 1000) -> int:
+        """Move the log into the file; gives the pages that are in the log, 0 after a TRUNCATE that nobody hindered."""
         assert self._db is not None
         self._settings.probe("checkpointing")
-        self._db.execute(f"PRAGMA busy_timeout = {50 if mode == 'TRUNCATE' else 1000}").fetchall()
+        self._db.execute(f"PRAGMA busy_timeout = {wait_ms}").fetchall()
         row = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         self._db.execute("PRAGMA busy_timeout = 1000").fetchall()
         self._settings.probe("checkpointed")

@@ -43,6 +43,7 @@ class Counters:
     commits: int = 0
     largest_commit: int = 0
     checkpoints: int = 0
+    held_back: int = 0
 
 
 class Store(SmallTables):

@@ -14,10 +14,11 @@ import apsw
 import pytest
 
 from eventbus.errors import JournalDamaged, JournalInUse, JournalUnavailable, OutcomeUnknown, WrongLoop
+from eventbus.journal import sqlite_file
 from eventbus.journal.base import Appended, Durability, Settled
 from eventbus.journal.sqlite import JournalReader, SqliteJournal
 from eventbus.journal.sqlite_guard import side_file
-from eventbus.journal.sqlite_schema import APPLICATION_ID, MIGRATIONS, Database, connect
+from eventbus.journal.sqlite_schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, Database, connect
 from eventbus.testing.crash_disk import CrashDisk
 from eventbus.testing.journal_contract import item, items, offsets
 
@@ -405,3 +406,25 @@ async def test_the_log_stays_small_beside_a_busy_reader(path: Path) -> None:
         assert stats.file_bytes > 20 * 1024 * 1024
         assert stats.log_bytes < 64 * 1024 * 1024
         assert stats.checkpoints > 3
+
+
+async def test_a_reader_that_pins_the_log_is_named_once_and_the_log_shrinks_when_it_is_gone(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "LOG_CEILING_PAGES", 100)
+    monkeypatch.setattr(sqlite_file, "CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(sqlite_file, "LOOK_INTERVAL_S", 0.01)
+    async with SqliteJournal(path) as journal:
+        await journal.append(items(1, 10))
+        reader = connect(path, True)
+        reader.execute("BEGIN").fetchall()
+        reader.execute("SELECT count(*) FROM records").fetchall()
+        for number in range(100, 4_000, 100):
+            await journal.append([item(number + each, body=bytes(1_000)) for each in range(100)])
+        assert journal.stats().held_back > 1
+        assert journal.stats().log_bytes > 100 * PAGE_BYTES
+        reader.close()
+        while journal.stats().log_bytes:
+            await journal.values("nothing")
+    (warning,) = [record for record in caplog.records if "holds back" in record.message]
+    assert warning.levelname == "WARNING"
