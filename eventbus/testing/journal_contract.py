@@ -141,6 +141,17 @@ class JournalContract:
         assert isinstance(answers[1], IdConflict)
         assert answers[2:] == [[Appended(1, duplicate=True)], [Appended(3), Appended(4)]]
 
+    async def test_new_records_beside_a_duplicate_leave_a_sound_journal(self, journal: Journal, make: Make) -> None:
+        await journal.append([item(1)])
+        batches = [[item(2), item(3)], [item(1)], [item(4)], [item(5), item(1), item(6)]]
+        await asyncio.gather(*map(journal.append, batches))
+        assert (await journal.verify())[:3] == (1, 6, 6)
+        await journal.close()
+        again = make()
+        await again.open()
+        assert offsets(await again.read(0)) == [1, 2, 3, 4, 5, 6]
+        await again.close()
+
     async def test_a_cancelled_append_is_settled_by_its_id(self, journal: Journal) -> None:
         publisher = asyncio.ensure_future(journal.append([item(1)]))
         publisher.cancel()
