@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import Event, InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
@@ -139,7 +139,7 @@ class TradingSystem:
         """Tell that the run starts."""
         if gaps := tuple(self.wiring().gaps()):
             _log.warning("events lead nowhere: %s", "; ".join(gaps))
-        await self.bus.publish(self._started())
+        await self.bus.publish(self.started())
         await self.bus.drain()
         self._barrier()
 
@@ -150,6 +150,7 @@ class TradingSystem:
         speed: float = 0.0,
         keep_going: Callable[[], bool] | None = None,
         on_session: Callable[[int], Awaitable[None]] | None = None,
+        commands: Callable[[int], Sequence[Event]] = lambda _session: (),
     ) -> int:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
         clock = SessionClock(
@@ -159,6 +160,7 @@ class TradingSystem:
             keep_going=keep_going,
             on_barrier=self._barrier,
             on_session=on_session,
+            commands=commands,
             ids=self.ids,
         )
         return first + await clock.run()
@@ -193,7 +195,8 @@ class TradingSystem:
         self.digest.barrier()
         self.ids.barrier()
 
-    def _started(self) -> RunStartedEvent:
+    def started(self) -> RunStartedEvent:
+        """The event that begins the run: what it is made of."""
         first = next(iter(self.feed), None)
         return RunStartedEvent(
             run_id=self.run_id,

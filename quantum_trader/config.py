@@ -47,7 +47,8 @@ class AppConfig(Section):
     seed: int = 7
     cash: Annotated[Decimal, Field(gt=0)] = Decimal(1_000_000)  # account currency
     data_directory: str = "data"  # where imported data sets live
-    run_directory: str = "runs"  # where reports and plots go
+    run_directory: str = "runs"  # where runs live, each in a folder of its own
+    checkpoint_every: Annotated[int, Field(ge=1)] = 250  # sessions that a crash may cost, to be done again
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
 

@@ -7,10 +7,10 @@ C: decide; what is decided now meets the bars of the next session at the earlies
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.market.replayer import MarketReplayer, ReplaySession
@@ -22,7 +22,8 @@ class SessionClock:
     """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
-    when nothing is pending, `on_session` with each session after its last one. With `ids` the clock's own events have
+    when nothing is pending, `on_session` with each session after its last one. `commands` gives what somebody outside wants
+    done before a session; it has a barrier of its own. With `ids` the clock's own events have
     the ids that they have in every run of that identity.
     """
 
@@ -37,6 +38,7 @@ class SessionClock:
         keep_going: Callable[[], bool] | None = None,
         on_barrier: Callable[[], None] | None = None,
         on_session: Callable[[int], Awaitable[None]] | None = None,
+        commands: Callable[[int], Sequence[Event]] = lambda _session: (),
         ids: RunIds | None = None,
     ) -> None:
         if speed < 0:
@@ -46,6 +48,7 @@ class SessionClock:
         self._keep_going = keep_going
         self._on_barrier = on_barrier
         self._on_session = on_session
+        self._commands = commands
         self._ids = ids
         self.speed = speed
         self.sessions = 0  # completed
@@ -67,6 +70,9 @@ class SessionClock:
 
     async def _play(self, group: ReplaySession) -> None:
         bus = self._bus
+        for command in self._commands(group.session):
+            await bus.publish(command)
+            await self._barrier()
         await bus.publish_many(group.bars)
         if group.anomalies:
             await bus.publish_many(group.anomalies)

@@ -43,7 +43,7 @@ JOURNALS_KNOW = {"errors", "clock", "frozen", "event", "codec", "journal.base", 
 # quantum_trader: values, components that meet only as events, and those who build them.
 VALUES = {"events", "model", "config", "snapshot", "identity"}
 COMPONENTS = {"market", "alpha", "control", "execution", "learning", "monitoring", "web"}
-BUILDERS = {"app", "session", "wiring", "cli", ""}
+BUILDERS = {"app", "session", "wiring", "runs", "cli", ""}
 PURE = {
     "market.indicators",
     "execution.fills",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from eventbus import IdConflict, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.analytics import NoRun
+from quantum_trader.runs.durable import RunDiffers
+from quantum_trader.runs.folder import RunUnfinished
 
 CHECK_FAILED: Final = 1
 USAGE: Final = 2
@@ -23,7 +26,16 @@ class Failed(Exception):
         self.code = code
 
 
-EXPECTED: Final = (Failed, ConfigError, DataError, NoRun, MetricsPortUnavailable)
+EXPECTED: Final = (
+    Failed,
+    ConfigError,
+    DataError,
+    NoRun,
+    RunDiffers,
+    RunUnfinished,
+    JournalError,
+    MetricsPortUnavailable,
+)
 
 
 def exit_code(error: BaseException) -> int:
@@ -31,7 +43,9 @@ def exit_code(error: BaseException) -> int:
     match error:
         case Failed():
             return error.code
-        case DataError() | NoRun():
+        case IdConflict():
+            return CHECK_FAILED
+        case DataError() | NoRun() | RunDiffers() | JournalError():
             return DATA
         case _:
             return USAGE

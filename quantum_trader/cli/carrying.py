@@ -1,0 +1,188 @@
+"""Carrying out: a run in a terminal, from the beginning or continued: progress, metrics, notices, and the report at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from eventbus.observability import serve_metrics
+from quantum_trader.app import discord_settings
+from quantum_trader.cli.faults import HALTED, Failed
+from quantum_trader.cli.live import LiveView
+from quantum_trader.config import Config, ConfigError
+from quantum_trader.events import RunCompletedEvent
+from quantum_trader.market.dataset import Dataset
+from quantum_trader.model import KillMode
+from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
+from quantum_trader.monitoring.plot import Line, line_chart
+from quantum_trader.monitoring.record import RunRecord
+from quantum_trader.monitoring.report import Report, as_lines, make_report
+from quantum_trader.runs.durable import DurableRun
+from quantum_trader.runs.folder import RunFolder, write_whole
+
+T = TypeVar("T")
+
+INTERRUPTED: Final = 130  # as a shell says it
+CAUTION: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run is carried out; nothing of it changes what is decided."""
+
+    speed: float = 0.0
+    metrics_port: int | None = None
+    notify: bool = False
+    as_json: bool = False
+    until_session: int | None = None
+
+
+def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
+    """Do what is left of the run in `folder`, then report. Raises `Failed` for one that was interrupted or ended halted."""
+    console = Console(stderr=manner.as_json)
+    run, completed = run_loop(_run(folder, config, feed, manner, console))
+    if completed is None:
+        _tell_stopped(run, manner)
+        return
+    found = make_report(run.system.record)
+    write(folder.plot, plot(run.system.record, found), "--output")
+    summary = found.as_dict() | {"run": str(folder.path), "digest": completed.digest}
+    write(folder.report, json.dumps(summary, indent=2), "--output")
+    if manner.as_json:
+        typer.echo(json.dumps(summary | {"plot": str(folder.plot)}, indent=2))
+    else:
+        _print_report(console, run, completed, found)
+    if run.system.kill_switch.mode is KillMode.HALT:
+        raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
+
+
+async def _run(
+    folder: RunFolder, config: Config, feed: Dataset, manner: Manner, console: Console
+) -> tuple[DurableRun, RunCompletedEvent | None]:
+    run = DurableRun(folder, config, feed)
+    bus, system = run.bus, run.system
+    async with AsyncExitStack() as stack:
+        if manner.metrics_port is not None:
+            server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
+            console.print(f"metrics at {server.url}", highlight=False)
+        console.print(
+            f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions",
+            highlight=False,
+        )
+        stack.enter_context(LiveView(bus, system.record, len(feed), console))
+        await stack.enter_async_context(run)
+        if manner.notify:
+            settings = discord_settings(config, quiet=not manner.speed)
+            webhook = webhook_from_environment()
+            notifier = DiscordNotifier(bus, settings, webhook=webhook, echo=partial(console.print, highlight=False))
+            system.alerts.add_notifier(notifier)
+            await stack.enter_async_context(notifier)
+        stack.enter_context(_stopped_by_signals(run))
+        return run, await run.run(speed=manner.speed, until_session=manner.until_session)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(run: DurableRun) -> Any:
+    """The first signal lets the session in hand end, the second ends the process as it always would."""
+    loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+
+    def forget() -> None:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+    def stop() -> None:
+        forget()
+        run.stop()
+
+    for each in signals:
+        loop.add_signal_handler(each, stop)
+    try:
+        yield
+    finally:
+        forget()
+
+
+def _tell_stopped(run: DurableRun, manner: Manner) -> None:
+    folder = run.folder.path
+    text = f"stopped after {run.sessions:,} of {len(run.system.feed):,} sessions; continue with: qt resume {folder}"
+    if run.is_stopped:
+        raise Failed(text, INTERRUPTED)
+    if manner.as_json:
+        typer.echo(json.dumps({"run": str(folder), "sessions": run.sessions, "complete": False}, indent=2))
+    else:
+        typer.echo(text)
+
+
+def _print_report(console: Console, run: DurableRun, completed: RunCompletedEvent, report: Report) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for label, text in as_lines(report):
+        table.add_row(label, text)
+    stats = run.bus.stats()
+    deliveries = sum(row.succeeded for row in stats.subscriptions)
+    table.add_row(
+        "Bus",
+        f"{stats.published:,} events, {deliveries:,} deliveries, {stats.errors} errors, {stats.dead_lettered} dead letters",
+    )
+    table.add_row("", f"dispatch p50 {stats.dispatch_p50_ms:.3f} ms, p99 {stats.dispatch_p99_ms:.3f} ms")
+    bars = report.bars - run.bars_before
+    table.add_row(
+        "Speed",
+        f"{stats.uptime_s:.2f} s, {bars / stats.uptime_s:,.0f} bars/s, {stats.published / stats.uptime_s:,.0f} events/s",
+    )
+    table.add_row("Digest", f"{completed.digest} of {completed.det_events:,} decision events")
+    table.add_row("Run", str(run.folder.path))
+    table.add_row("Plot", str(run.folder.plot))
+    console.print(table, highlight=False, soft_wrap=True)
+    console.print(CAUTION, style="dim")
+
+
+def plot(record: RunRecord, found: Report) -> str:
+    """The equity of a run beside buy and hold, as SVG."""
+    points = record.points
+    return line_chart(
+        f"Equity {found.first} .. {found.last}",
+        [point.ts for point in points],
+        [
+            Line("buy and hold", [point.benchmark for point in points], "#8c959f", 1.2),
+            Line("equity", [float(point.equity) for point in points], "#0969da", 1.8),
+        ],
+    )
+
+
+def write(path: Path, text: str, option: str) -> None:
+    """Write a file, whole. Raises `ConfigError` naming the option that chooses another place."""
+    try:
+        write_whole(path, text.encode())
+    except OSError as cause:
+        raise unwritable(path, cause, option) from cause
+
+
+def unwritable(path: Path, cause: OSError, option: str) -> ConfigError:
+    return ConfigError(str(path), "", f"cannot be written ({cause.strerror})", remedy=f"choose another {option}")
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run on uvloop where there is one: barriers cost half as much there."""
+    # What was imported and built lives as long as the run, and what a session makes dies with it: looking through the
+    # first again and again, and at the second too early, took a fifth of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)

@@ -1,0 +1,51 @@
+"""Checkpoint: what a run remembers after a session's last barrier, and how far its journal was then.
+
+A file is whole or it is no checkpoint: the digest in its first line says so. The newest two are kept, so that one that was
+damaged costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from quantum_trader.runs.folder import CHECKPOINTS, RunFolder, write_whole
+
+FORMAT: Final = 1
+_KEPT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """`session` is the last one completed, `offset` the last journal record of it, `letters` the dead letters until then."""
+
+    run_id: str
+    session: int
+    offset: int
+    letters: int
+    state: Mapping[str, Any]
+    format: int = FORMAT
+
+
+def save(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Write it, then remove all but the newest. Raises `OSError`."""
+    body = json.dumps(asdict(checkpoint), separators=(",", ":"), allow_nan=False).encode()
+    head = hashlib.sha256(body).hexdigest().encode()
+    write_whole(folder.path / f"checkpoint-{checkpoint.session:08}.json", head + b"\n" + body + b"\n")
+    for old in sorted(folder.path.glob(CHECKPOINTS))[:-_KEPT]:
+        old.unlink()
+
+
+def saved(folder: RunFolder, run_id: str) -> Iterator[Checkpoint]:
+    """The whole checkpoints of this run, newest first; what is torn, foreign or of another format is passed over."""
+    for path in sorted(folder.path.glob(CHECKPOINTS), reverse=True):
+        head, _, body = path.read_bytes().partition(b"\n")
+        body = body.removesuffix(b"\n")
+        if hashlib.sha256(body).hexdigest().encode() != head:
+            continue
+        fields = json.loads(body)
+        if (fields["format"], fields["run_id"]) == (FORMAT, run_id):
+            yield Checkpoint(**fields)

@@ -1,0 +1,179 @@
+"""Durable: a run over a journal in its folder, from the beginning or from where it was when its process ended.
+
+Both are one road: go back to the newest checkpoint, if there is one, and do the rest. What was done since then is done again;
+it has the same ids, and the journal keeps it once. A step that comes out differently is an `IdConflict`, never silence.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from eventbus import Event, TrailingEventBus, create_event_bus
+from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
+from quantum_trader.config import Config
+from quantum_trader.events import RunCompletedEvent, RunStartedEvent, SessionDecideEvent, is_decision
+from quantum_trader.identity import RunIds
+from quantum_trader.learning.registry import RegistryBehind
+from quantum_trader.market.dataset import Dataset
+from quantum_trader.market.replayer import SOURCE as REPLAYER
+from quantum_trader.model import KillMode
+from quantum_trader.monitoring.analytics import AnalyticsService
+from quantum_trader.monitoring.metrics import MetricsLogger
+from quantum_trader.runs.checkpoint import Checkpoint, save, saved
+from quantum_trader.runs.folder import RunFolder
+from quantum_trader.session import SOURCE as CLOCK
+
+ONLOOKERS: Final = ("record.", "analytics.")
+"""Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
+
+FEEDERS: Final = (CLOCK, REPLAYER)
+"""Who publishes without a cause and is not somebody outside."""
+
+NOTHING_WRITTEN: Final = {"versions": 0, "stages": 0}
+
+
+class RunDiffers(Exception):
+    """The run was started with other data or other code. Restore them, or start it anew."""
+
+    def __init__(self, path: Path, what: str, then: object, now: object) -> None:
+        super().__init__(
+            f"{path}: the run was started with {what} {then}, here is {now}; restore it, or start the run anew"
+        )
+
+
+class DurableRun:
+    """A trading system on a journal in `folder`. An async context manager around the life of its bus."""
+
+    def __init__(self, folder: RunFolder, config: Config, feed: Dataset) -> None:
+        ids = RunIds(run_id_of(config))
+        self.folder = folder
+        self.bus: TrailingEventBus = create_event_bus(
+            f"sqlite:///{folder.journal}", write_behind=True, max_queue_size=QUEUE_SIZE, identify=ids
+        )
+        self.system: TradingSystem = build(self.bus, config, feed, registry_file=folder.registry, ids=ids)
+        self.sessions = 0  # completed, those of earlier processes among them
+        self.bars_before = 0  # that earlier processes replayed
+        self.is_stopped = False
+        self._commands: defaultdict[int, list[Event]] = defaultdict(list)  # by the session they came before
+        self._every = config.app.checkpoint_every
+        self._analytics = AnalyticsService(self.bus, folder.analytics, self.system.record)
+        MetricsLogger(self.bus, folder.metrics)
+
+    async def __aenter__(self) -> Self:
+        await self.bus.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.bus.shutdown()
+        self._analytics.close()
+        self.system.close()
+
+    def command(self, event: Event) -> None:
+        """Have a command published before the next session: a place that is the same when the run is done again."""
+        self._commands[self.sessions].append(event)
+
+    def stop(self) -> None:
+        """Stop after the session in hand; the run can be continued."""
+        self.is_stopped = True
+
+    async def run(self, *, speed: float = 0.0, until_session: int | None = None) -> RunCompletedEvent | None:
+        """Do what is left of the run, at most until `until_session` is done; None when it was stopped before its end.
+
+        Raises `RunDiffers` when it was started with something else, `IdConflict` when what is done again comes out differently.
+        """
+        first = self.sessions = await self._recover()
+        self.bars_before = self.system.record.bars
+        last = len(self.system.feed) - 1 if until_session is None else until_session
+        sessions = await self.system.play(
+            first,
+            speed=speed,
+            keep_going=lambda: not self.is_stopped and self.sessions <= last,
+            on_session=self._after,
+            commands=self._commands_before,
+        )
+        if sessions < len(self.system.feed):
+            if sessions > first:
+                await self._checkpoint(sessions - 1)
+            return None
+        completed = await self.system.finish(sessions)
+        await self.bus.flush()
+        return completed
+
+    async def _after(self, session: int) -> None:
+        self.sessions = session + 1
+        if (session + 1) % self._every == 0:
+            await self._checkpoint(session)
+
+    async def _checkpoint(self, session: int) -> None:
+        await self.bus.flush()
+        system = self.system
+        offset, letters = self.bus.journal.last, len(self.bus.dead_letters)
+        save(self.folder, Checkpoint(system.run_id, session, offset, letters, system.state()))
+
+    def _commands_before(self, session: int) -> list[Event]:
+        return self._commands.pop(session, [])
+
+    # --- going on ----------------------------------------------------------------------------------------------------
+
+    async def _recover(self) -> int:
+        """Become what the newest checkpoint says, or begin; returns the session to go on with."""
+        await self._check_origin()
+        checkpoint = self._newest()
+        if checkpoint is None:
+            self.system.registry.restore(NOTHING_WRITTEN)
+            self.system.kill_switch.restore({"mode": KillMode.OFF, "latched": False})
+            await self._gather_commands(0, 1)
+            self._forget_letters(0)
+            await self.system.begin()
+            return 0
+        self.system.restore(checkpoint.state)
+        self._forget_letters(checkpoint.letters)
+        await self._tell_onlookers(checkpoint.offset)
+        await self._gather_commands(checkpoint.session + 1, checkpoint.offset + 1)
+        return checkpoint.session + 1
+
+    def _newest(self) -> Checkpoint | None:
+        """The newest checkpoint that journal and registry have caught up with: a power cut may have taken their ends."""
+        for checkpoint in saved(self.folder, self.system.run_id):
+            if checkpoint.offset > self.bus.journal.last:
+                continue
+            try:
+                self.system.registry.restore(checkpoint.state["registry"])
+            except RegistryBehind:
+                continue
+            return checkpoint
+        return None
+
+    async def _check_origin(self) -> None:
+        async for started in self.bus.replay(types=RunStartedEvent.type):
+            here = self.system.started()
+            for what in ("config_sha256", "code_version", "data_sha256"):
+                then, now = started[what], here[what]
+                if then != now:
+                    raise RunDiffers(self.folder.path, what, then, now)
+            return
+
+    def _forget_letters(self, kept: int) -> None:
+        """Dead letters of what is done again will be made again."""
+        newer = {letter.id for letter in self.bus.dead_letters.list()[kept:]}
+        self.bus.dead_letters.purge(lambda letter: letter.id in newer)
+
+    async def _tell_onlookers(self, offset: int) -> None:
+        onlookers = [each for each in self.bus.subscriptions if each.name.startswith(ONLOOKERS)]
+        async for event in self.bus.replay(until=offset):
+            for onlooker in onlookers:
+                if onlooker.selector.matches(type(event), event.type):
+                    await onlooker.handler(event)
+
+    async def _gather_commands(self, session: int, since: int) -> None:
+        """What was commanded from outside since then comes again, where it came."""
+        async for event in self.bus.replay(since=since):
+            if isinstance(event, SessionDecideEvent):
+                session = event.session + 1
+            elif event.causation_id is None and is_decision(event) and event.source not in FEEDERS:
+                self._commands[session].append(event)

@@ -1,0 +1,128 @@
+"""Folder: where a run lives on disk, under which names, and whether what lies there is a run.
+
+The journal is the truth; the registry and the checkpoints save time when the run is continued; the rest is for people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from quantum_trader.config import Config
+from quantum_trader.monitoring.analytics import FILE_NAME, NoRun
+
+CHECKPOINTS: Final = "checkpoint-*.json"
+_OURS: Final = ("run.db*", "config.json", "registry.sqlite*", "metrics.jsonl*", "report.json", "equity.svg")
+
+
+class RunUnfinished(Exception):
+    """There is a run in the folder that did not reach its end. Continue it, or choose another folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: an unfinished run is there; continue it with: qt resume {path}, or choose another --output"
+        )
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run. Nothing is read or made before it is asked for."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "run.db"
+
+    @property
+    def registry(self) -> Path:
+        return self.path / "registry.sqlite"
+
+    @property
+    def analytics(self) -> Path:
+        return self.path / FILE_NAME
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """Written last: a run that has it is complete."""
+        return self.path / "report.json"
+
+    @property
+    def plot(self) -> Path:
+        return self.path / "equity.svg"
+
+    @property
+    def is_complete(self) -> bool:
+        return self.report.is_file()
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.journal.is_file() and not self.is_complete
+
+    def config(self) -> Config:
+        """The configuration that the run was started with. Raises `NoRun`."""
+        file = self.path / "config.json"
+        try:
+            return Config.model_validate_json(file.read_bytes())
+        except FileNotFoundError as cause:
+            raise NoRun(self.path, "no run is recorded there") from cause
+        except (OSError, ValidationError) as cause:
+            raise NoRun(file, f"not a readable configuration ({type(cause).__name__})") from cause
+
+    def begin(self, config: Config) -> None:
+        """Make room for a new run: what a complete one left is removed. Raises `RunUnfinished`, `OSError`."""
+        if self.is_unfinished:
+            raise RunUnfinished(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for pattern in (*_OURS, CHECKPOINTS, f"{FILE_NAME}*"):
+            for file in self.path.glob(pattern):
+                file.unlink()
+        write_whole(self.path / "config.json", config.model_dump_json(indent=2).encode())
+
+
+def run_folder(runs: Path, name: str) -> RunFolder:
+    """The folder of the run that somebody names, by its path or by its name among `runs`. Raises `NoRun`."""
+    for path in (Path(name), runs / name):
+        if path.is_dir():
+            return RunFolder(path)
+    known = ", ".join(sorted(folder.parent.name for folder in runs.glob("*/config.json"))) or "none"
+    raise NoRun(Path(name), f"no such run; known in {runs} are {known}")
+
+
+def free_folder(runs: Path, stem: str) -> RunFolder:
+    """The first of `stem`, `stem-2`, `stem-3`, ... that holds no unfinished run."""
+    number, folder = 1, RunFolder(runs / stem)
+    while folder.is_unfinished:
+        number += 1
+        folder = RunFolder(runs / f"{stem}-{number}")
+    return folder
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file, durably: after a crash it is the old one or the new one, whole. Raises `OSError`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
