@@ -58,6 +58,7 @@ from quantum_trader.monitoring.discord import DiscordSettings
 from quantum_trader.monitoring.health import SystemHealthMonitor
 from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
+from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
@@ -424,6 +425,8 @@ def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
     engine = parts["spc"] = SpcEngine(bus)
     parts["limits"] = ControlLimitService(bus, engine)
     parts["ladder"] = DrawdownLadder(bus)
+    if config.spc.enabled:
+        RuntimeMonitor(bus)
     return engine
 
 

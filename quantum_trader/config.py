@@ -262,6 +262,8 @@ class SpcConfig(Section):
             "exec.shortfall": ChartConfig(type="imr", baseline=50, rebase=100, rules=(1, 2)),
             "port.return": ChartConfig(type="imr", baseline=250, rebase=250, rules=(1, 2)),
             "risk.denials": ChartConfig(type="p", baseline=20, rebase=None, rules=(1,), subgroup=20),
+            "runtime.handler_ms": ChartConfig(type="xbar_r", baseline=50, rebase=200, rules=(1, 2), subgroup=5),
+            "runtime.lag_ms": ChartConfig(type="xbar_r", baseline=50, rebase=200, rules=(1, 2), subgroup=5),
         }
     )
 

@@ -52,6 +52,7 @@ def _upper(value: Any) -> Any:
 
 AnySide = Annotated[Side, BeforeValidator(_upper)]  # "buy" and "BUY" are one side
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Told = Literal["event", "wall"]  # by which clock: "wall" is about the machine, and stays out of the digest
 
 
 # --- the run and its clock -------------------------------------------------------------------------------------------
@@ -279,6 +280,7 @@ class HealthStatusChangedEvent(
     overall_old: HealthStatus | None = None
     overall_new: HealthStatus | None = None
     session: int = 0
+    clock: Told = "event"
 
     @property
     def overall(self) -> HealthStatus:
@@ -709,13 +711,13 @@ class RegistryUpdatedEvent(Decision, Event, type="registry.updated"):
 
 
 class MetricRecordedEvent(Decision, Event, type="monitoring.metric_recorded", key="metric"):
-    """A measured value. With `clock="wall"` it depends on the machine and stays out of the digest."""
+    """A measured value."""
 
     metric: str
     value: float
     unit: str
     labels: Mapping[str, str] = Field(default_factory=dict)
-    clock: Literal["event", "wall"] = "event"
+    clock: Told = "event"
     session: int = 0
 
 
@@ -757,6 +759,7 @@ class SampleProcessedEvent(Decision, Event, type="spc.sample_processed", key="ch
     z: float | None = None
     phase: str = "MONITOR"
     session: int = 0
+    clock: Told = "event"
 
 
 class ViolationCreatedEvent(Decision, Event, type="spc.violation_created", key="characteristic_id"):
@@ -771,6 +774,7 @@ class ViolationCreatedEvent(Decision, Event, type="spc.violation_created", key="
     chart: str = ""
     involved: tuple[int, ...] = ()
     session: int = 0
+    clock: Told = "event"
 
 
 class ViolationAcknowledgedEvent(Decision, Event, type="spc.violation_acknowledged"):
@@ -781,6 +785,7 @@ class ViolationAcknowledgedEvent(Decision, Event, type="spc.violation_acknowledg
     reason: str
     exclude_samples: bool = False
     characteristic_id: int | None = None
+    clock: Told = "event"
 
 
 class AcknowledgeRequestedEvent(Decision, Event, type="command.acknowledge"):
@@ -805,6 +810,7 @@ class ControlLimitsUpdatedEvent(Decision, Event, type="spc.limits_updated", key=
     sigma: float | None = None
     excluded_count: int = 0
     iterations: int = 0
+    clock: Told = "event"
 
 
 class AlertThresholdExceededEvent(Decision, Event, type="spc.alert_threshold_exceeded", key="characteristic_id"):
@@ -838,6 +844,4 @@ class NotificationFailedEvent(Operation, Event, type="notification.failed", key=
 
 def is_decision(event: Event) -> bool:
     """Whether the event belongs to the replay digest."""
-    if isinstance(event, MetricRecordedEvent):
-        return event.clock == "event"
-    return isinstance(event, Decision)
+    return isinstance(event, Decision) and getattr(event, "clock", "event") == "event"

@@ -96,7 +96,13 @@ class Registry:
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="registry.strategy_created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="registry.strategy_promoted")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="registry.policy")
-        bus.subscribe(ControlLimitsUpdatedEvent, self.on_limits_updated, name="registry.limits")
+        # What a registration tells is part of what a run decided; limits of charts about the machine are not.
+        bus.subscribe(
+            ControlLimitsUpdatedEvent,
+            self.on_limits_updated,
+            name="registry.limits",
+            where=lambda event: event.clock == "event",
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -16,11 +16,12 @@ from quantum_trader.events import (
     HealthStatusChangedEvent,
     PortfolioUpdatedEvent,
     PredictionMadeEvent,
+    Told,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
 )
 from quantum_trader.model import HealthStatus
-from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+from quantum_trader.monitoring.health_rules import Alarm, Component, Finding, HealthFacts, HealthLimits, worst
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "health_monitor"
@@ -36,6 +37,7 @@ class SystemHealthMonitor:
     def __init__(self, bus: InMemoryEventBus, limits: HealthLimits) -> None:
         self._bus = bus
         self._facts = HealthFacts(limits)
+        self._runtime = HealthFacts(limits)  # what is told by the clock on the wall, judged by itself
         self._statuses = dict.fromkeys(Component, HealthStatus.HEALTHY)
         self._waiting: list[ViolationCreatedEvent] = []
         self._letters = 0
@@ -52,14 +54,15 @@ class SystemHealthMonitor:
 
     @property
     def overall(self) -> HealthStatus:
-        """The worst of all components."""
-        return worst(*self._statuses.values())
+        """The worst of all components but RUNTIME, which depends on the machine."""
+        return worst(*(status for component, status in self._statuses.items() if component is not Component.RUNTIME))
 
     async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
         self._waiting.append(event)
 
     async def on_violation_acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
-        self._facts.alarms.pop(str(event.violation_id), None)
+        for facts in (self._facts, self._runtime):
+            facts.alarms.pop(str(event.violation_id), None)
         self._waiting = [alarm for alarm in self._waiting if alarm.violation_id != event.violation_id]
 
     async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
@@ -78,7 +81,8 @@ class SystemHealthMonitor:
         facts.drawdown, facts.invariants_ok = event.drawdown, event.invariants_ok
         for alarm in self._waiting:
             if alarm.session < event.session:
-                facts.alarms[str(alarm.violation_id)] = Alarm(alarm.session, alarm.chart, alarm.rule_id)
+                told = facts if alarm.clock == "event" else self._runtime
+                told.alarms[str(alarm.violation_id)] = Alarm(alarm.session, alarm.chart, alarm.rule_id)
         self._waiting = [alarm for alarm in self._waiting if alarm.session >= event.session]
         self._read_dead_letters(event.session)
         await self._judge(event)
@@ -87,6 +91,7 @@ class SystemHealthMonitor:
         """Everything needed to go on after a restart, in plain JSON values."""
         return {
             "facts": self._facts.state(),
+            "runtime": self._runtime.state(),
             "statuses": {component.value: status.value for component, status in self._statuses.items()},
             "waiting": [event_values(event) for event in self._waiting],
             "letters": self._letters,
@@ -95,6 +100,7 @@ class SystemHealthMonitor:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
         self._facts.restore(state["facts"])
+        self._runtime.restore(state["runtime"])
         self._statuses = {Component(component): HealthStatus(status) for component, status in state["statuses"].items()}
         self._waiting = events_of(state["waiting"])
         self._letters = state["letters"]
@@ -112,24 +118,35 @@ class SystemHealthMonitor:
 
     async def _judge(self, event: PortfolioUpdatedEvent) -> None:
         findings = self._facts.judge(event.session)
-        for component, old in tuple(self._statuses.items()):
-            finding = findings.get(component)
-            new = HealthStatus.HEALTHY if finding is None else finding.status
-            if new is old:
-                continue
-            overall_old = self.overall
-            self._statuses[component] = new
-            await self._bus.publish(
-                HealthStatusChangedEvent(
-                    old_status=old,
-                    new_status=new,
-                    component=component.value,
-                    reason="quiet for the window" if finding is None else finding.reason,
-                    metrics={"drawdown": event.drawdown, "open_alarms": len(self._facts.alarms)},
-                    overall_old=overall_old,
-                    overall_new=self.overall,
-                    session=event.session,
-                    timestamp=event.timestamp,
-                    source=SOURCE,
-                )
+        for component in Component:
+            if component is not Component.RUNTIME:
+                await self._set(component, findings.get(component), event, "event")
+        # Last, so that it finds and leaves the whole as it is: nothing that is decided hangs on the machine.
+        finding = self._runtime.judge(event.session).get(Component.RUNTIME)
+        await self._set(Component.RUNTIME, finding, event, "wall")
+
+    async def _set(
+        self, component: Component, finding: Finding | None, event: PortfolioUpdatedEvent, clock: Told
+    ) -> None:
+        """Give a component the status that a finding asks for, HEALTHY without one, and tell of a change."""
+        old = self._statuses[component]
+        new = HealthStatus.HEALTHY if finding is None else finding.status
+        if new is old:
+            return
+        overall_old = self.overall
+        self._statuses[component] = new
+        await self._bus.publish(
+            HealthStatusChangedEvent(
+                old_status=old,
+                new_status=new,
+                component=component.value,
+                reason="quiet for the window" if finding is None else finding.reason,
+                metrics={"drawdown": event.drawdown, "open_alarms": len(self._facts.alarms)},
+                overall_old=overall_old,
+                overall_new=self.overall,
+                session=event.session,
+                clock=clock,
+                timestamp=event.timestamp,
+                source=SOURCE,
             )
+        )

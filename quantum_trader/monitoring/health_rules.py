@@ -24,14 +24,16 @@ class Component(StrEnum):
     PORTFOLIO = "PORTFOLIO"
     RISK = "RISK"
     EVALUATION = "EVALUATION"
+    RUNTIME = "RUNTIME"  # the machine and the bus: shown and notified, never part of the whole
 
 
-# Which part of the system a chart speaks of.
+# Which part of the system a chart speaks of, by the head of its name; one of nobody's is told and judged by people.
 CHART_OF = {
     "pred": Component.PREDICTION,
     "exec": Component.EXECUTION,
     "port": Component.PORTFOLIO,
     "risk": Component.RISK,
+    "runtime": Component.RUNTIME,
 }
 
 
@@ -146,12 +148,17 @@ class HealthFacts:
             yield Finding(Component.EVALUATION, degraded, f"evaluation {evaluation_id} was given up")
 
     def _from_charts(self) -> Iterator[Finding]:
-        outliers = sorted({alarm.chart for alarm in self.alarms.values() if alarm.rule_id == _CRITICAL_RULE})
+        spoken = [(part, alarm) for alarm in self.alarms.values() if (part := _part(alarm.chart)) is not None]
+        outliers = {alarm.chart: part for part, alarm in spoken if alarm.rule_id == _CRITICAL_RULE}
         several = len(outliers) >= self.limits.critical_charts
-        for chart in outliers:
+        for chart in sorted(outliers):
             status = HealthStatus.CRITICAL if several else HealthStatus.DEGRADED
-            yield Finding(CHART_OF[chart.partition(".")[0]], status, f"rule 1 on {', '.join(outliers)}")
-        warnings = [alarm.chart for alarm in self.alarms.values() if alarm.rule_id != _CRITICAL_RULE]
+            yield Finding(outliers[chart], status, f"rule 1 on {', '.join(sorted(outliers))}")
+        warnings = [part for part, alarm in spoken if alarm.rule_id != _CRITICAL_RULE]
         if len(warnings) >= self.limits.warnings:
-            for chart in sorted(set(warnings)):
-                yield Finding(CHART_OF[chart.partition(".")[0]], HealthStatus.DEGRADED, f"{len(warnings)} warnings")
+            for part in sorted(set(warnings)):
+                yield Finding(part, HealthStatus.DEGRADED, f"{len(warnings)} warnings")
+
+
+def _part(chart: str) -> Component | None:
+    return CHART_OF.get(chart.partition(".")[0])

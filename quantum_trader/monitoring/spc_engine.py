@@ -27,6 +27,7 @@ from quantum_trader.events import (
     PredictionScoredEvent,
     SampleProcessedEvent,
     SessionClosedEvent,
+    Told,
     TradeExecutedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
@@ -60,6 +61,7 @@ class _Watched:
     chart: Chart
     settings: dict[str, Any]
     open: dict[str, tuple[int, ...]] = field(default_factory=dict)  # violation id -> samples involved
+    clock: Told = "event"  # of what was measured last
 
 
 class SpcEngine:
@@ -116,7 +118,7 @@ class SpcEngine:
         if spec is None:
             del self._watched[event.name]
             return
-        after = _Watched(before.characteristic_id, Chart(spec), settings, before.open)
+        after = _Watched(before.characteristic_id, Chart(spec), settings, before.open, before.clock)
         # Other rules judge the same points; another method or baseline has to begin anew.
         if event.changes.keys() <= {"rules"}:
             after.chart.restore(before.chart.state())
@@ -162,9 +164,8 @@ class SpcEngine:
             await self._observe(DENIALS, is_denied, event.session, event.timestamp)
 
     async def on_metric(self, event: MetricRecordedEvent) -> None:
-        # A point would carry wall-clock values into the digest.
-        if event.clock == "event" and event.metric in self._watched:
-            await self._observe(event.metric, event.value, event.session, event.timestamp)
+        if event.metric in self._watched:
+            await self._observe(event.metric, event.value, event.session, event.timestamp, event.clock)
 
     async def on_acknowledge(self, event: AcknowledgeRequestedEvent) -> None:
         wanted = str(event.violation_id)
@@ -181,6 +182,7 @@ class SpcEngine:
                 reason=event.reason,
                 exclude_samples=event.exclude_samples,
                 characteristic_id=watched.characteristic_id,
+                clock=watched.clock,
                 timestamp=event.timestamp,
                 source=SOURCE,
             )
@@ -195,10 +197,11 @@ class SpcEngine:
                 return
         raise UnusableCharacteristic(f"characteristic {characteristic_id}: it has no chart; choose one that has")
 
-    async def _observe(self, name: str, value: float, session: int, at: datetime) -> None:
+    async def _observe(self, name: str, value: float, session: int, at: datetime, clock: Told = "event") -> None:
         watched = self._watched.get(name)
         if watched is None or not math.isfinite(value):
             return
+        watched.clock = clock
         version = watched.chart.version
         sample = watched.chart.gather(value)
         if sample is None:
@@ -224,6 +227,7 @@ class SpcEngine:
                 z=sample.z,
                 phase=sample.phase.value,
                 session=session,
+                clock=watched.clock,
                 timestamp=at,
                 source=SOURCE,
             )
@@ -244,6 +248,7 @@ class SpcEngine:
                     chart=name,
                     involved=violation.involved,
                     session=session,
+                    clock=watched.clock,
                     timestamp=at,
                     source=SOURCE,
                 )
@@ -265,6 +270,7 @@ class SpcEngine:
                 sigma=limits.sigma,
                 excluded_count=limits.n_excluded,
                 iterations=limits.iterations,
+                clock=watched.clock,
                 timestamp=at,
                 source=SOURCE,
             )
@@ -278,6 +284,7 @@ class SpcEngine:
                     "id": watched.characteristic_id,
                     "settings": dict(watched.settings),
                     "chart": watched.chart.state(),
+                    "clock": watched.clock,
                     "open": {violation_id: list(samples) for violation_id, samples in watched.open.items()},
                 }
                 for name, watched in self._watched.items()
@@ -298,7 +305,7 @@ class SpcEngine:
                 chart = Chart(spec)
                 chart.restore(saved["chart"])
                 opened = {violation_id: tuple(samples) for violation_id, samples in saved["open"].items()}
-                self._watched[name] = _Watched(saved["id"], chart, dict(saved["settings"]), opened)
+                self._watched[name] = _Watched(saved["id"], chart, dict(saved["settings"]), opened, saved["clock"])
         self._sigma = dict(state["sigma"])
         self._scale.restore(state["scale"])
         self._fills_session = state["fills_session"]

@@ -6,14 +6,27 @@ import asyncio
 import hashlib
 import random
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.app import build, load_feed
 from quantum_trader.config import Config, load_config
-from quantum_trader.events import OrderApprovedEvent, RunCompletedEvent, TradeExecutedEvent, is_decision
+from quantum_trader.events import (
+    HealthStatusChangedEvent,
+    MetricRecordedEvent,
+    OrderApprovedEvent,
+    RunCompletedEvent,
+    SessionDecideEvent,
+    TradeExecutedEvent,
+    is_decision,
+)
 from quantum_trader.market.dataset import Dataset, load_dataset
+from quantum_trader.model import HealthStatus
+from quantum_trader.monitoring.runtime import LAG
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +39,20 @@ def feed(config: Config) -> Dataset:
     return load_feed(config)
 
 
-async def run(config: Config, feed: Dataset, *, onlooker: object = None) -> RunCompletedEvent:
+async def run(
+    config: Config,
+    feed: Dataset,
+    *,
+    onlooker: Callable[[Event], Any] | None = None,
+    companion: Callable[[InMemoryEventBus, Event], Any] | None = None,
+) -> RunCompletedEvent:
+    """A run; an onlooker gets every event, a companion the bus too."""
     bus = InMemoryEventBus(max_queue_size=100_000)
     system = build(bus, config, feed)
-    if callable(onlooker):
+    if onlooker is not None:
         bus.subscribe("*", onlooker, name="onlooker")
+    if companion is not None:
+        bus.subscribe("*", partial(companion, bus), name="companion")
     async with bus:
         completed = await system.run()
     system.close()
@@ -58,6 +80,25 @@ async def test_an_onlooker_in_a_thread_changes_nothing(config: Config, feed: Dat
         seen.release()
 
     assert (await run(config, feed, onlooker=count)).digest == (await run(config, feed)).digest
+
+
+async def test_a_struggling_machine_is_told_and_changes_nothing_that_is_decided(config: Config, feed: Dataset) -> None:
+    told: list[HealthStatusChangedEvent] = []
+
+    async def struggle(bus: InMemoryEventBus, event: Event) -> None:
+        if isinstance(event, SessionDecideEvent):
+            for at in range(5):
+                value = 100.0 if event.session % 60 == 59 else 1.0 + 0.1 * (at % 3)
+                await bus.publish(
+                    MetricRecordedEvent(metric=LAG, value=value, unit="", clock="wall", session=event.session)
+                )
+        elif isinstance(event, HealthStatusChangedEvent) and event.component == "RUNTIME":
+            told.append(event)
+
+    troubled = await run(config, feed, companion=struggle)
+    assert {event.new_status for event in told} >= {HealthStatus.DEGRADED, HealthStatus.HEALTHY}
+    assert all(event.overall_old is event.overall_new for event in told)
+    assert troubled.digest == (await run(config, feed)).digest
 
 
 async def test_another_setting_is_another_digest(config: Config, feed: Dataset) -> None:

@@ -167,3 +167,8 @@ async def test_dead_letter_of_who_moves_money_is_critical_and_an_onlooker_s_is_n
         bus.subscribe(FeedAnomalyEvent, fail, name="ledger.anomaly")
         await ward.tell(anomaly, portfolio(2))
     assert ward.changes == [("EXECUTION", CRITICAL)]
+
+
+def test_charts_of_nobody_are_left_to_people() -> None:
+    assert statuses(facts(alarms={"a": alarm("mine.own"), "b": alarm("my.other")})) == {}
+    assert statuses(facts(alarms={str(at): alarm("mine.own", 2) for at in range(5)})) == {}

@@ -28,6 +28,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
+    is_decision,
 )
 from quantum_trader.model import OrderKind, Side, Trigger
 from quantum_trader.monitoring.characteristics import Characteristics
@@ -210,12 +211,21 @@ async def test_verdicts_become_points_in_the_order_of_the_orders(
     assert [one.mean for one in recorder.of(SampleProcessedEvent)] == [0.5, 0.5]
 
 
-async def test_wall_clock_metrics_never_become_points(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    await engine_with(event_bus, m__x=IMR)
-    await event_bus.publish(metric("m.x", 1.0, 1, wall=True))
+async def test_what_is_measured_by_the_wall_clock_is_told_by_it_and_is_no_decision(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    engine, _ = await engine_with(event_bus, m__x=IMR)
+    for at, value in enumerate([*quiet(20), 5.0]):
+        await event_bus.publish(metric("m.x", value, at, wall=True))
     await event_bus.publish(metric("m.unknown", 1.0, 1))
     await event_bus.drain()
-    assert not recorder.of(SampleProcessedEvent)
+    engine.restore(json.loads(json.dumps(engine.state())))
+    await event_bus.publish(AcknowledgeRequestedEvent(violation_id="m.x-20-1", user="ann", reason="busy"))
+    await event_bus.drain()
+    for told in (SampleProcessedEvent, ViolationCreatedEvent, ControlLimitsUpdatedEvent, ViolationAcknowledgedEvent):
+        events = recorder.of(told)
+        assert events
+        assert not any(map(is_decision, events))
 
 
 async def test_an_acknowledgement_closes_its_violation_and_can_keep_its_points_out_of_the_next_baseline(
