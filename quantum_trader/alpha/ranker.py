@@ -6,7 +6,6 @@ Bars in, `opportunities.updated` out: every few sessions, and whenever an exclus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple
 from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
@@ -75,11 +74,11 @@ class OpportunityRanker:
             OpportunitiesUpdatedEvent(
                 top_symbols=ranking.top,
                 scores={symbol: round(score, 9) for symbol, score in ranking.scores.items()},
-                criteria={"weights": asdict(self._weights), "lead": self._lead, "top_n": self._top_n},
+                criteria={"weights": self._weights._asdict(), "lead": self._lead, "top_n": self._top_n},
                 excluded_count=len(ranking.excluded),
                 session=event.session,
                 effective_session=event.session,
-                components={symbol: asdict(ranks) for symbol, ranks in ranking.ranks.items()},
+                components={symbol: ranks._asdict() for symbol, ranks in ranking.ranks.items()},
                 excluded={symbol: reason.value for symbol, reason in ranking.excluded.items()},
                 timestamp=event.timestamp,
                 source=SOURCE,
@@ -97,7 +96,7 @@ class OpportunityRanker:
             and {
                 "top": list(last.top),
                 "scores": dict(last.scores),
-                "ranks": {symbol: list(astuple(ranks)) for symbol, ranks in last.ranks.items()},
+                "ranks": {symbol: list(ranks) for symbol, ranks in last.ranks.items()},
                 "excluded": {symbol: reason.value for symbol, reason in last.excluded.items()},
             },
         }

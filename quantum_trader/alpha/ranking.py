@@ -7,14 +7,14 @@ scale; a symbol that cannot be judged is excluded with its reason, never scored.
 from __future__ import annotations
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from quantum_trader.market.indicators import RollingMedian
 from quantum_trader.model import Bar
 
 HISTORY: Final = 130  # bars kept, and needed
@@ -36,8 +36,7 @@ class Exclusion(StrEnum):
     ILLIQUID = "ILLIQUID"
 
 
-@dataclass(frozen=True, slots=True)
-class Components:
+class Components(NamedTuple):
     """The five quantities of one symbol, or their ranks in 0..1; more is better in each.
 
     `trend`: efficiency ratio of 20 closes. `momentum`: half-year log return in units of its volatility. `liquidity`:
@@ -65,8 +64,7 @@ class Ranking:
     excluded: dict[str, Exclusion]
 
 
-@dataclass(frozen=True, slots=True)
-class _Day:
+class _Day(NamedTuple):
     session: int
     open: float
     close: float
@@ -78,13 +76,16 @@ class SymbolHistory:
 
     def __init__(self) -> None:
         self._days: deque[_Day] = deque(maxlen=HISTORY)
+        self._dollars = RollingMedian(MONTH)
         self._jumped: int | None = None
 
     def update(self, bar: Bar) -> None:
         """Take the next bar of the symbol."""
         if self._days and abs(math.log(bar.open / self._days[-1].close)) > JUMP:
             self._jumped = bar.session
-        self._days.append(_Day(bar.session, bar.open, bar.close, bar.close * bar.volume))
+        dollars = bar.close * bar.volume
+        self._days.append(_Day(bar.session, bar.open, bar.close, dollars))
+        self._dollars.update(dollars)
 
     def exclusion(self, session: int, *, min_dollar_volume: float = MIN_DOLLAR_VOLUME) -> Exclusion | None:
         """Why the symbol may not be ranked in `session`, None if it may."""
@@ -95,7 +96,7 @@ class SymbolHistory:
             return Exclusion.STALE
         if self._jumped is not None and session - self._jumped < QUARANTINE:
             return Exclusion.JUMP
-        return Exclusion.ILLIQUID if self._dollar_volume() < min_dollar_volume else None
+        return Exclusion.ILLIQUID if self._dollar_volume < min_dollar_volume else None
 
     def components(self) -> Components:
         """The five quantities; call only when there is no exclusion."""
@@ -109,22 +110,27 @@ class SymbolHistory:
         return Components(
             trend=abs(closes[-1] - closes[0]) / path if path > 0 else 0.0,
             momentum=half_year / (deviation * math.sqrt(HALF_YEAR)) if moves else 0.0,
-            liquidity=self._dollar_volume(),
+            liquidity=self._dollar_volume,
             quality=1 - min(1.0, abs(math.log(deviation / USUAL_VOLATILITY)) / math.log(4)) if moves else 0.0,
             cost=-1e4 * math.fsum(abs(math.log(b.open / a.close)) for a, b in pairwise(month)) / MONTH,
         )
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
-        return {"days": [list(astuple(day)) for day in self._days], "jumped": self._jumped}
+        return {"days": [list(day) for day in self._days], "jumped": self._jumped}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become the history that `state()` described."""
         self._days = deque((_Day(*day) for day in state["days"]), maxlen=HISTORY)
+        self._dollars = RollingMedian(MONTH)
+        for day in self._days:
+            self._dollars.update(day.dollars)
         self._jumped = state["jumped"]
 
+    @property
     def _dollar_volume(self) -> float:
-        return statistics.median(day.dollars for day in list(self._days)[-MONTH:])
+        """Median of a month; asked only of a full history."""
+        return self._dollars.value or 0.0
 
 
 def rank(
@@ -155,8 +161,7 @@ def rank(
 
 def score(ranks: Components, weights: Components = WEIGHTS) -> float:
     """Weighted mean of the ranks, 0..1."""
-    shares = astuple(weights)
-    return math.fsum(share * value for share, value in zip(shares, astuple(ranks), strict=True)) / math.fsum(shares)
+    return math.fsum(share * value for share, value in zip(weights, ranks, strict=True)) / math.fsum(weights)
 
 
 def average_ranks(values: Sequence[float]) -> list[float]:
@@ -194,5 +199,5 @@ def _deviation(values: Sequence[float]) -> float:
 def _ranked(measured: Mapping[str, Components]) -> dict[str, Components]:
     if not measured:
         return {}
-    columns = [average_ranks(column) for column in zip(*map(astuple, measured.values()), strict=True)]
+    columns = [average_ranks(column) for column in zip(*measured.values(), strict=True)]
     return {symbol: Components(*ranks) for symbol, ranks in zip(measured, zip(*columns, strict=True), strict=True)}
