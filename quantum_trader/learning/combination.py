@@ -39,15 +39,20 @@ class ErrorWeights:
             raise ValueError(f"half_life: {half_life} sessions, it must be positive")
         self._keep: float = 0.5 ** (1 / half_life)
         self._mse: dict[str, float] = {}
+        self._known: dict[
+            tuple[str, ...], dict[str, float]
+        ] = {}  # weights since the last score, by members: symbols share
 
     def score(self, member: str, loss: float) -> None:
         """Take a session's loss of `member`: the mean over symbols of its squared error."""
         before = self._mse.get(member, loss)
         self._mse[member] = self._keep * before + (1 - self._keep) * loss
+        self._known.clear()
 
     def forget(self, member: str) -> None:
         """Drop a member that retired."""
         self._mse.pop(member, None)
+        self._known.clear()
 
     def combine(self, forecasts: Mapping[str, float]) -> Combined | None:
         """`sum(w_i f_i)` with `w_i ~ 1 / max(MSE_i, 1e-4)`; None when no forecast is finite.
@@ -57,12 +62,9 @@ class ErrorWeights:
         finite = {member: value for member, value in sorted(forecasts.items()) if math.isfinite(value)}
         if not finite:
             return None
-        worst = max((self._mse[member] for member in finite if member in self._mse), default=1.0)
-        inverse = {member: 1 / max(self._mse.get(member, worst), MSE_FLOOR) for member in finite}
-        total = math.fsum(inverse.values())
-        weights = {member: value / total for member, value in inverse.items()}
+        weights = self._weights(tuple(finite))
         return Combined(
-            value=math.fsum(weights[member] * value for member, value in finite.items()),
+            value=math.fsum([weights[member] * value for member, value in finite.items()]),
             weights=weights,
             dropped=tuple(sorted(forecasts.keys() - finite.keys())),
         )
@@ -74,6 +76,16 @@ class ErrorWeights:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described; the half-life must be the same."""
         self._mse = dict(state["mse"])
+        self._known.clear()
+
+    def _weights(self, members: tuple[str, ...]) -> dict[str, float]:
+        weights = self._known.get(members)
+        if weights is None:
+            worst = max((self._mse[member] for member in members if member in self._mse), default=1.0)
+            inverse = {member: 1 / max(self._mse.get(member, worst), MSE_FLOOR) for member in members}
+            total = math.fsum(inverse.values())
+            weights = self._known[members] = {member: value / total for member, value in inverse.items()}
+        return weights
 
 
 def fill_missing(forecasts: Mapping[str, float | None]) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -84,9 +96,10 @@ def fill_missing(forecasts: Mapping[str, float | None]) -> tuple[dict[str, float
     known = {symbol: value for symbol, value in forecasts.items() if value is not None}
     if not known:
         return {}, ()
-    median = statistics.median(known.values())
     missing = tuple(sorted(forecasts.keys() - known.keys()))
-    return known | dict.fromkeys(missing, median), missing
+    if missing:
+        known |= dict.fromkeys(missing, statistics.median(known.values()))
+    return known, missing
 
 
 @dataclass(slots=True)
