@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
-from uuid import UUID, uuid5
+
+import uuid_utils
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
@@ -34,12 +35,12 @@ SOURCE = "evaluation"
 ATTEMPTS: Final = 3
 MODEL_LOSS: Final = "model.loss"  # a metric with labels model and version: the loss of what is no log-range forecast
 _ANSWERS_KEPT: Final = 1_000  # about two years of reviews: whoever asks again does so at once, or after a restart
-_NAMESPACE: Final = UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
+_NAMESPACE: Final = uuid_utils.UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
 
 
 def evaluation_id(subject_id: str, version: int, purpose: Purpose, last_session: int) -> str:
     """The identity of a question: asked twice, it is answered once."""
-    return str(uuid5(_NAMESPACE, f"{subject_id}|{version}|{purpose.value}|{last_session}"))
+    return str(uuid_utils.uuid5(_NAMESPACE, f"{subject_id}|{version}|{purpose.value}|{last_session}"))
 
 
 def request(

@@ -112,14 +112,14 @@ def deflated_sharpe(returns: Returns, trial_sharpes: Series, trials: int | None 
     number by default). Source: as `expected_best_sharpe`.
     """
     known = np.asarray(trial_sharpes, dtype=np.float64)
-    deviation = float(known.std(ddof=1)) if known.size > 1 else 0.0
+    deviation = _deviation(known) if known.size > 1 else 0.0
     return probabilistic_sharpe(returns, expected_best_sharpe(deviation, trials or known.size))
 
 
 def profit_factor(results: Series) -> float:
     """Gross profit over gross loss of closed trades, at most 1,000; 0 without a profit."""
     x = np.asarray(results, dtype=np.float64)
-    gain, loss = float(x[x > 0].sum()), float(-x[x < 0].sum())
+    gain, loss = float(np.add.reduce(x[x > 0])), float(-np.add.reduce(x[x < 0]))
     if gain == 0:
         return 0.0
     return min(gain / loss, PROFIT_FACTOR_CAP) if loss > 0 else PROFIT_FACTOR_CAP
@@ -180,6 +180,12 @@ def long_run_variance(values: Series) -> float:
     for lag in range(1, lags + 1):
         total += 2 * (1 - lag / (lags + 1)) * float(d[lag:] @ d[:-lag])
     return total / n
+
+
+def _deviation(x: Floats) -> float:
+    """As `x.std(ddof=1)`, which takes four times as long over a few numbers."""
+    d = x - np.add.reduce(x) / x.size
+    return math.sqrt(np.add.reduce(d * d) / (x.size - 1))
 
 
 def _known(returns: Returns) -> Moments:

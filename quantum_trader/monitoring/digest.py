@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import is_decision
 
@@ -57,7 +59,7 @@ class ReplayDigest:
 
 def decision_line(event: Event) -> bytes:
     """What of a decision event is hashed, and what two runs are compared by."""
-    return f"{event.type} {event.model_dump_json(exclude=_HEADER)}\n".encode()
+    return b"%b %b\n" % (event.type.encode(), to_json(event, exclude=_HEADER))
 
 
 def chained(before: str, lines: Iterable[bytes]) -> str:
