@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
 from eventbus import Event, InMemoryEventBus
-from quantum_trader.app import build, load_feed
+from quantum_trader.app import build, load_feed, run_id_of
 from quantum_trader.config import Config, load_config
 from quantum_trader.events import (
     HealthStatusChangedEvent,
     MetricRecordedEvent,
-    OrderApprovedEvent,
     RunCompletedEvent,
+    RunStartedEvent,
     SessionDecideEvent,
-    TradeExecutedEvent,
     is_decision,
 )
+from quantum_trader.identity import RunIds
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.model import HealthStatus
 from quantum_trader.monitoring.runtime import LAG
@@ -60,29 +64,98 @@ async def run(
     return completed
 
 
-async def test_two_runs_have_one_digest_and_so_has_one_with_a_slow_onlooker(config: Config, feed: Dataset) -> None:
+@pytest.fixture(scope="module")
+def usual(config: Config, feed: Dataset) -> RunCompletedEvent:
+    """The run that every other is compared with."""
+    return asyncio.run(run(config, feed))
+
+
+async def test_two_runs_have_one_digest(config: Config, feed: Dataset, usual: RunCompletedEvent) -> None:
+    again = await run(config, feed)
+    assert usual.det_events > 3_000
+    assert (again.digest, again.det_events) == (usual.digest, usual.det_events)
+
+
+async def test_a_slow_onlooker_changes_nothing(config: Config, feed: Dataset, usual: RunCompletedEvent) -> None:
     dice = random.Random(4)
 
     async def slow(event: Event) -> None:
         for _ in range(dice.randrange(4)):
             await asyncio.sleep(0)
 
-    first, second = await run(config, feed), await run(config, feed)
-    third = await run(config, feed, onlooker=slow)
-    assert first.det_events > 3_000
-    assert (first.digest, first.det_events) == (second.digest, second.det_events) == (third.digest, third.det_events)
+    assert (await run(config, feed, onlooker=slow)).digest == usual.digest
 
 
-async def test_an_onlooker_in_a_thread_changes_nothing(config: Config, feed: Dataset) -> None:
+async def test_an_onlooker_in_a_thread_changes_nothing(config: Config, feed: Dataset, usual: RunCompletedEvent) -> None:
     seen = threading.Semaphore(0)
 
     def count(_event: Event) -> None:
         seen.release()
 
-    assert (await run(config, feed, onlooker=count)).digest == (await run(config, feed)).digest
+    assert (await run(config, feed, onlooker=count)).digest == usual.digest
 
 
-async def test_a_struggling_machine_is_told_and_changes_nothing_that_is_decided(config: Config, feed: Dataset) -> None:
+async def test_a_machine_that_stalls_changes_nothing(config: Config, feed: Dataset, usual: RunCompletedEvent) -> None:
+    """Every delivery is held up by turns of the loop or by work, differently each time."""
+    dice = random.Random(5)
+
+    async def stall(bus: InMemoryEventBus, event: Event) -> None:
+        held = dice.choice(bus.subscriptions)
+        if dice.random() < 0.05 and held.name != "companion":
+            held.pause()
+            for _ in range(dice.randrange(20)):
+                await asyncio.sleep(0)
+            held.resume()
+        sum(range(dice.randrange(2_000)))
+
+    assert (await run(config, feed, companion=stall)).digest == usual.digest
+
+
+async def test_what_an_onlooker_of_operations_chokes_on_changes_nothing(
+    config: Config, feed: Dataset, usual: RunCompletedEvent
+) -> None:
+    async def choke(event: Event) -> None:
+        raise RuntimeError("no room on the dashboard")
+
+    bus = InMemoryEventBus(max_queue_size=100_000)
+    system = build(bus, config, feed)
+    for topic in ("queue.*", "notification.*", "spc.*"):
+        bus.subscribe(topic, choke, name=f"dashboard.{topic}")
+    async with bus:
+        completed = await system.run()
+    system.close()
+    assert len(bus.dead_letters) > 0
+    assert completed.digest == usual.digest
+
+
+def test_another_process_with_other_hashes_decides_the_same() -> None:
+    """Sets of texts are walked in another order in every process; one digest means that no decision follows it."""
+    code = (
+        "import asyncio, sys; from eventbus import InMemoryEventBus; from quantum_trader.app import build, load_feed;"
+        "from quantum_trader.config import load_config;"
+        "config = load_config(environ={}, overrides={'universe': {'end': '2001-12-31'}}); feed = load_feed(config)\n"
+        "async def main():\n"
+        "    async with InMemoryEventBus(max_queue_size=100_000) as bus:\n"
+        "        print((await build(bus, config, feed).run()).digest)\n"
+        "asyncio.run(main())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
+
+
+async def test_a_struggling_machine_is_told_and_changes_nothing_that_is_decided(
+    config: Config, feed: Dataset, usual: RunCompletedEvent
+) -> None:
     told: list[HealthStatusChangedEvent] = []
 
     async def struggle(bus: InMemoryEventBus, event: Event) -> None:
@@ -98,66 +171,57 @@ async def test_a_struggling_machine_is_told_and_changes_nothing_that_is_decided(
     troubled = await run(config, feed, companion=struggle)
     assert {event.new_status for event in told} >= {HealthStatus.DEGRADED, HealthStatus.HEALTHY}
     assert all(event.overall_old is event.overall_new for event in told)
-    assert troubled.digest == (await run(config, feed)).digest
+    assert troubled.digest == usual.digest
 
 
-async def test_another_setting_is_another_digest(config: Config, feed: Dataset) -> None:
+async def test_another_setting_is_another_digest(config: Config, feed: Dataset, usual: RunCompletedEvent) -> None:
     costly = config.model_copy(update={"execution": config.execution.model_copy(update={"half_spread_bp": 9.0})})
-    assert (await run(costly, feed)).digest != (await run(config, feed)).digest
+    assert (await run(costly, feed)).digest != usual.digest
 
 
-async def stream(config: Config, feed: Dataset, sessions: int) -> list[str]:
-    """A digest of the decision events of each of the first `sessions` sessions."""
-    bus = InMemoryEventBus(max_queue_size=100_000)
-    system = build(bus, config, feed)
-    lines: dict[int, list[str]] = {}
+async def stream(config: Config, feed: Dataset) -> list[str]:
+    """A digest for each session: of every decision event up to its last barrier, ids and causes included."""
+    ids = RunIds(run_id_of(config))
+    bus = InMemoryEventBus(max_queue_size=100_000, identify=ids)
+    system = build(bus, config, feed, ids=ids)
+    pending: list[str] = []
+    digests: list[str] = []
 
     async def keep(event: Event) -> None:
-        session = event.get("session")
-        if is_decision(event) and session is not None and session < sessions:
-            text = event.model_dump_json(exclude={"event_id", "correlation_id", "causation_id"})
-            lines.setdefault(session, []).append(f"{event.type} {text}")
+        # The first event says how much data there is, and no other may know.
+        if is_decision(event) and not isinstance(event, RunStartedEvent):
+            pending.append(f"{event.type} {event.model_dump_json()}")
+
+    async def close(_session: int) -> None:
+        digests.append(hashlib.sha256("\n".join(sorted(pending)).encode()).hexdigest())
+        pending.clear()
 
     bus.subscribe("*", keep, name="keep")
     async with bus:
-        await system.run()
+        await system.begin()
+        await system.play(on_session=close)
     system.close()
-    return [
-        hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
-        for session, found in sorted(lines.items())
-        if session >= 0
-    ]
+    assert len(bus.dead_letters) == 0
+    return digests
 
 
-async def test_what_comes_later_changes_nothing_before_it(config: Config, feed: Dataset) -> None:
-    dice = random.Random(20)
-    cuts = sorted(dice.sample(range(60, len(feed)), 5))
-    whole = await stream(config, feed, cuts[-1])
-    for cut in cuts:
-        part = Dataset(feed.name, feed.file, feed.sha256, feed.symbols, feed.sessions[:cut])
-        assert await stream(config, part, cut) == whole[:cut]
-
-
-async def test_every_fill_descends_from_an_approval(config: Config, feed: Dataset) -> None:
-    bus = InMemoryEventBus(max_queue_size=100_000)
-    system = build(bus, config, feed)
-    approved: set[str] = set()
-    strangers: list[str] = []
-
-    async def on_approved(event: OrderApprovedEvent) -> None:
-        approved.add(event.order_id)
-
-    async def on_trade(event: TradeExecutedEvent) -> None:
-        if event.order_id.partition(":")[0] not in approved:
-            strangers.append(event.order_id)
-
-    bus.subscribe(OrderApprovedEvent, on_approved)
-    bus.subscribe(TradeExecutedEvent, on_trade)
-    async with bus:
-        await system.run()
-    system.close()
-    assert approved
-    assert strangers == []
+@pytest.mark.parametrize(
+    ("overrides", "cuts"),
+    [
+        ({"universe": {"end": "2001-06-30"}, "strategies": {"all_live": True}}, 16),
+        ({"universe": {"end": "2002-06-30"}}, 4),
+    ],
+    ids=["all live", "bred"],
+)
+async def test_what_comes_later_changes_nothing_before_it(overrides: dict[str, Any], cuts: int) -> None:
+    """Twenty random dates: cut the data there, and up to there everything is decided as if it went on."""
+    config = load_config(environ={}, overrides=overrides)
+    feed = load_feed(config)
+    whole = await stream(config, feed)
+    assert len(set(whole)) == len(feed)
+    for cut in random.Random(20).sample(range(60, len(feed)), cuts):
+        part = replace(feed, sessions=feed.sessions[:cut])
+        assert await stream(config, part) == whole[:cut], cut
 
 
 def test_shipped_data_is_what_the_default_configuration_runs() -> None:
