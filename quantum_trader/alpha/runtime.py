@@ -110,15 +110,17 @@ class StrategyRuntimeEngine:
         if atr is None:
             atr = self._atr[symbol] = ATR(_ATR_BARS)
         atr.update(bar.high, bar.low, bar.close)
+        opened, close, settle_bars = bar.open, bar.close, self._settings.settle_bars
         for strategy in self._strategies.values():
             cell = strategy.cells.get(symbol)
             if cell is None:
                 cell = strategy.cells[symbol] = _Cell(strategy.spec.machine())
-            account = strategy.account
-            if cell.target is not None:
-                account.open(symbol, bar.open, cell.target)
-            account.mark(symbol, bar.close)
-            self._advance(cell, bar)
+            strategy.account.take(symbol, opened, close, cell.target)
+            target = cell.machine.update(bar)
+            if target is not None and cell.settled < settle_bars:
+                cell.settled += 1
+                target = None
+            cell.target = target
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
@@ -170,13 +172,6 @@ class StrategyRuntimeEngine:
             spec,
             VirtualAccount(weight=settings.weight_per_symbol, cost=settings.cost, window=settings.confidence_window),
         )
-
-    def _advance(self, cell: _Cell, bar: Bar) -> None:
-        target = cell.machine.update(bar)
-        if target is not None and cell.settled < self._settings.settle_bars:
-            cell.settled += 1
-            target = None
-        cell.target = target
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._change_stages(event.session)

@@ -29,18 +29,17 @@ class VirtualAccount:
         self._count = 0
         self._confidence: float | None = None
 
-    def open(self, symbol: str, price: float, target: int) -> None:
-        """Bring the position to `target` (1 long, 0 flat) at the open `price`."""
-        held = self._shares.get(symbol, 0.0)
-        if target and not held:
-            value = self._weight * self._equity
-            self._shares[symbol] = value / price
-            self._cash -= value * (1.0 + self._cost)
-        elif held and not target:
+    def take(self, symbol: str, opened: float, close: float, target: int | None) -> None:
+        """Take the next bar of a symbol: the position becomes `target` (1 long, 0 flat, None as it is) at the open."""
+        held = self._shares.get(symbol)
+        if held is None:
+            if target:
+                value = self._weight * self._equity
+                self._shares[symbol] = value / opened
+                self._cash -= value * (1.0 + self._cost)
+        elif target == 0:
             del self._shares[symbol]
-            self._cash += held * price * (1.0 - self._cost)
-
-    def mark(self, symbol: str, close: float) -> None:
+            self._cash += held * opened * (1.0 - self._cost)
         self._closes[symbol] = close
 
     def close_session(self) -> float:
