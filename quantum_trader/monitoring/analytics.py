@@ -79,7 +79,6 @@ class AnalyticsService:
         self._put("run", ("universe_size", str(record.universe_size)))
         bus.subscribe(RunStartedEvent, self.on_run_started, name="analytics.started")
         bus.subscribe(RunCompletedEvent, self.on_run_completed, name="analytics.completed")
-        bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="analytics.portfolio")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="analytics.trade")
         bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="analytics.signals")
         bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="analytics.denied")
@@ -100,11 +99,6 @@ class AnalyticsService:
         self._put("run", ("completed", _text(event)))
         self._put("run", ("bars", str(self._record.bars)))
         self.flush()
-
-    async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
-        mode = None if self._record.mode is None else self._record.mode.value
-        row = (event.session, event.timestamp.isoformat(), str(event.equity), self._record.benchmark())
-        self._put("equity", (*row, event.drawdown, mode, _text(event)))
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
         who = (event.fill_id, event.session, event.strategy_id, event.symbol, event.side.value)
@@ -144,6 +138,10 @@ class AnalyticsService:
         self._put("retries", (event.evaluation_id, event.attempt, event.session))
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        last, mode = self._record.last, self._record.mode
+        if last is not None and last.session == event.session:
+            row = (last.session, last.timestamp.isoformat(), str(last.equity), self._record.benchmark(), last.drawdown)
+            self._put("equity", (*row, None if mode is None else mode.value, _text(last)))
         self.flush()
 
     def flush(self) -> None:

@@ -23,6 +23,7 @@ from quantum_trader.events import (
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
     SampleProcessedEvent,
+    SessionDecideEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
     ViolationCreatedEvent,
@@ -85,6 +86,7 @@ class RunRecord:
     def attach(self, bus: InMemoryEventBus) -> None:
         bus.subscribe(MarketBarEvent, self.on_bar, name="record.bar")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="record.portfolio")
+        bus.subscribe(SessionDecideEvent, self.on_session_decide, name="record.decide")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="record.trade")
         bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="record.denied")
         bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="record.strategy")
@@ -103,9 +105,13 @@ class RunRecord:
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
         self.keep_portfolio(event)
-        self.points.append(
-            EquityPoint(event.session, event.timestamp, event.equity, self.benchmark(), event.drawdown, self.mode)
-        )
+
+    async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        # Only now is it certain which policy the session ended with, whoever was heard first.
+        last = self.last
+        if last is not None and last.session == event.session:
+            point = EquityPoint(last.session, last.timestamp, last.equity, self.benchmark(), last.drawdown, self.mode)
+            self.points.append(point)
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
         self.trades.append(TradeLine.of(event))
