@@ -279,10 +279,10 @@ class InMemoryEventBus:
             raise BusStopped
         if spec.kind is Kind.EXECUTION and self._halt_reason is not None:
             raise Halted(self._halt_reason)
-        hops = 0
+        hops, base = 0, None
         cause = None if cell is None else cell.event
         if cell is not None and cause is not None:
-            hops = cell.hops + 1
+            hops, base = cell.hops + 1, cell.base_of_effects()
             if hops > HOP_LIMIT:
                 raise HopLimit(event.type, HOP_LIMIT)
         is_urgent = spec.kind is Kind.CONTROL
@@ -310,7 +310,14 @@ class InMemoryEventBus:
             joins = self._ordinary
             self._ordinary.add(type(event))
         receipt = door.enter(
-            event, table=self._table, hops=hops, shares=shares, joins=joins, is_plain=is_plain, is_urgent=is_urgent
+            event,
+            table=self._table,
+            base=base,
+            hops=hops,
+            shares=shares,
+            joins=joins,
+            is_plain=is_plain,
+            is_urgent=is_urgent,
         )
         if is_urgent:
             self._runtime.interrupt()

@@ -7,26 +7,51 @@ nobody else. `Cell` is the mark that a running delivery leaves in that copy: chi
 from __future__ import annotations
 
 import decimal
+import gc
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from eventbus.event import Event
 
 
 class Cell:
-    """The delivery that this code runs inside of: its event, how far it is from the root, and whether it still runs."""
+    """The delivery that this code runs inside of: its event, how far it is from the root, and whether it still runs.
 
-    __slots__ = ("event", "hops", "live", "subscription")
+    Deliveries one after the other may share a cell, and the context that it marks, for as long as none of them leaves anything
+    behind there.
+    """
+
+    __slots__ = ("base", "content", "event", "hops", "live", "subscription")
 
     def __init__(self, event: Event | None, hops: int, subscription: str) -> None:
         self.event = event
         self.hops = hops
         self.subscription = subscription
         self.live = True
+        self.base: Context | None = None  # of a shared context: what it is a copy of
+        self.content: object = (
+            None  # and what its own copies share with it: its reference count tells how many there are
+        )
+
+    def shared_context(self, base: Context) -> Context:
+        """A copy of `base` for deliveries that share this cell."""
+        context = base.copy()
+        context.run(CURRENT.set, self)
+        self.base, self.content = base, _content(context)
+        return context
+
+    def base_of_effects(self) -> Context | None:
+        """What handlers of an event published here and now get a copy of, if the shared context is still as it was."""
+        return self.base if self.base is not None and _content(copy_context()) is self.content else None
 
 
 CURRENT: ContextVar[Cell | None] = ContextVar("eventbus_current", default=None)
+
+
+def _content(context: Context) -> object:
+    """The immutable mapping inside a context that nobody is in. Copies share it until they are written to."""
+    return gc.get_referents(context)[-1]
 
 
 def _decimal_variable() -> ContextVar[Any]:

@@ -263,7 +263,7 @@ class Dispatcher:
                 self._leave(sweep)
                 break
         task.is_stepping = False
-        sweep.cell.live, sweep.cell.event = False, None
+        sweep.cell.live = False
         return False
 
     def _suspended(self, sweep: Sweep, task: LeaderTask) -> None:

@@ -116,22 +116,28 @@ class Door:
         event: Event,
         *,
         table: Any,
+        base: Context | None,
         hops: int,
         shares: bool,
         joins: AbstractSet[type[Event]] = NOBODY,
         is_plain: bool,
         is_urgent: bool,
     ) -> Receipt:
-        """Accept. With `shares`, what the same publisher publishes next may join this burst: the same class, and those of `joins`."""
+        """Accept. With `shares`, what the same publisher publishes next may join this burst: the same class, and those of `joins`.
+
+        `base` is what handlers get a copy of; by default the present context, of which the door keeps a copy.
+        """
         self.seal()
-        context = copy_context()
-        if not self._last_comparable or not same_context(context, self._last_context):
-            self._last_context = context
-            self._last_comparable = is_comparable(context)
-            self._last_base = without_decimal(context)
+        if base is None:
+            context = copy_context()
+            if not self._last_comparable or not same_context(context, self._last_context):
+                self._last_context = context
+                self._last_comparable = is_comparable(context)
+                self._last_base = without_decimal(context)
+            base = self._last_base
         burst = Burst(
             event,
-            base=self._last_base,
+            base=base,
             hops=hops,
             accepted_ns=self._clock.monotonic_ns(),
             table=table,

@@ -1,7 +1,8 @@
 """Sweep: runs a burst through handlers that do not suspend, without a task, a timer, a lock or an object per event.
 
 It runs inside one copy of the publisher's context and stops, to go on in another, as soon as a handler leaves something behind
-there. When a handler suspends after all, the sweep goes no further than that event. Knows no lane and no mailbox.
+there, or somebody: a task, a timer. When a handler suspends after all, the sweep goes no further than that event. Knows no lane
+and no mailbox.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sys import getrefcount
 from typing import Any
 
 from eventbus.burst import Burst
-from eventbus.context import CURRENT, Cell
+from eventbus.context import Cell
 from eventbus.delivery import Delivery
 from eventbus.event import Event
 from eventbus.receipt import Outcome, Status
@@ -25,6 +26,8 @@ from eventbus.worker import Worker
 _TIMED_TOGETHER = 64  # events per clock reading: handlers this quick are timed by their mean
 _SLOW_NS = 1_000_000  # a stretch that took longer had a slow one among its events
 _TURN_NS = 5_000_000  # then the loop gets a turn
+
+_FAILED: Any = object()  # stands where there is no result
 
 Part = tuple[Worker, Sequence[Event], Sequence[int]]  # who gets which events, and their places in the burst
 
@@ -57,10 +60,9 @@ class Sweep:
 
     def context(self) -> Context:
         """A fresh context to go on in."""
-        self.cell.live, self.cell.event = False, None  # what the last one left running is no longer inside a delivery
+        self.cell.live = False  # what the last one left running is no longer inside a delivery
         self.cell = Cell(None, self.burst.hops, "")
-        self._context = self.burst.base.copy()
-        self._context.run(CURRENT.set, self.cell)
+        self._context = self.cell.shared_context(self.burst.base)
         if self.is_due:
             self.is_due, self._turn_began = False, self._clock()
             self._started = self._turn_began
@@ -69,14 +71,16 @@ class Sweep:
     async def run(self) -> None:
         """Run events until all are done, or something must be looked at before the next."""
         task, cell, context, clean = asyncio.current_task(), self.cell, self._context, copy_context()
+        content = cell.content
         together = 1 if self._is_watched else _TIMED_TOGETHER
-        untouched = getrefcount(task)
+        untouched, alone = getrefcount(task), getrefcount(content)
         while True:
             worker = self.worker
             if worker is None:
                 worker = self._next_part()
                 if worker is None:
                     self.is_done = True
+                    cell.event = None
                     return
             handler, rest = worker.handler, self.rest
             cell.subscription = worker.name
@@ -93,15 +97,15 @@ class Sweep:
                             self.error = error
                             return
                         self._failed(worker, event, error)
-                    else:
-                        if together == 1:
-                            self._landed(worker, event, result)
-                    # The context is compared as it is now with what it was: a copy shares its content until somebody writes.
-                    if context != clean or getrefcount(task) != untouched:
-                        self._flush(worker)
+                        result = _FAILED
+                    # A copy of a context shares its content until somebody writes. So it shows what the handler left behind:
+                    # a value, when it differs from the copy; a task or a timer, when more than these two share the content.
+                    if context != clean or getrefcount(content) != alone or getrefcount(task) != untouched:
+                        self._flush(worker, result)
                         return
-                self._flush(worker)
+                self._flush(worker, result)
                 if self.is_due:
+                    cell.event = None
                     return
             self.worker = None
 
@@ -118,10 +122,15 @@ class Sweep:
             worker.pump()
         return None
 
-    def _flush(self, worker: Worker) -> None:
-        """Count what ran since the clock was read last; its reading is where the next stretch begins."""
+    def _flush(self, worker: Worker, result: Any) -> None:
+        """Count what ran since the clock was read last; its reading is where the next stretch begins.
+
+        The result is of the last one, and the only one when somebody waits for it.
+        """
         left, now = length_hint(self.rest), self._clock()
         ran, took = self._entered - left, now - self._started
+        if self._is_watched and result is not _FAILED:
+            self._landed(worker, result, took)
         if ran > 1 and took > _SLOW_NS:
             # Which of them was slow is not known: one gets it all, for the slow tail is what people look for.
             typical = min(worker.typical_ns, took // ran)
@@ -133,12 +142,12 @@ class Sweep:
         self._entered, self._started, self._odd = left, now, 0
         self.is_due = now - self._turn_began > _TURN_NS
 
-    def _landed(self, worker: Worker, event: Event, result: Any) -> None:
+    def _landed(self, worker: Worker, result: Any, took_ns: int) -> None:
         """Somebody waits for this outcome."""
-        if self.event is event:
+        if self.event is not None:
             self.result = result  # it suspended: the delivery it has by now is concluded with this
             return
-        queued_s, ran_s = (self._started - self.burst.accepted_ns) / 1e9, (self._clock() - self._started) / 1e9
+        queued_s, ran_s = (self._started - self.burst.accepted_ns) / 1e9, took_ns / 1e9
         outcome = Outcome(worker.name, Status.SUCCEEDED, result, None, 1, queued_s, ran_s)
         self.burst.flight(self._index()).outcomes.append(outcome)
 
@@ -165,7 +174,7 @@ class Sweep:
         self.event = event
         self._odd += 1
         self.left_with = worker, worker.follow(self.burst, event, self._index())
-        self._flush(worker)
+        self._flush(worker, _FAILED)
         self._entered = 0  # none of the others run in this sweep
         return self.left_with
 

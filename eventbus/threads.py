@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import Context, copy_context
 from operator import length_hint
+from sys import getrefcount
 from typing import Any, Literal
 
 from eventbus.burst import Burst
@@ -351,17 +352,17 @@ class _WholeBatch(_Batch):
             self._later -= len(events)
             rest = self._rest = iter(events)
             while not self._is_recalled and length_hint(rest):
-                context, cell = burst.base.copy(), Cell(None, burst.hops, self._worker.name)
-                context.run(CURRENT.set, cell)
-                self.cell = cell
+                self.cell = cell = Cell(None, burst.hops, self._worker.name)
+                context = cell.shared_context(burst.base)
                 context.run(self._sweep, rest, cell, odd, context)
-                cell.live, cell.event = False, None
+                cell.live = False
             self._post(self._settle, burst, odd, list(rest), events, indices, self._clock() - started)
         self._post(self._thread_is_back)
 
     def _sweep(self, rest: Iterator[Event], cell: Cell, odd: list[_Odd], context: Context) -> None:
-        """Run events until one leaves something behind in the context: the next must not see it."""
-        handler, clean = self._worker.handler, copy_context()
+        """Run events until one leaves something, or somebody, behind in the context, as `Sweep` does."""
+        handler, content, clean = self._worker.handler, cell.content, copy_context()
+        alone = getrefcount(content)
         for event in rest:
             cell.event = event
             try:
@@ -371,8 +372,9 @@ class _WholeBatch(_Batch):
                     self._is_recalled = True  # the rest waits until that is done
             except BaseException as failure:  # noqa: BLE001 - a handler may raise anything, and it is an outcome
                 odd.append((length_hint(rest), failure, None))
-            if self._is_recalled or context != clean:
+            if self._is_recalled or context != clean or getrefcount(content) != alone:
                 return
+        cell.event = None
 
     def _settle(
         self,
