@@ -72,6 +72,7 @@ class Sweep:
         """Run events until all are done, or something must be looked at before the next."""
         task, cell, context, clean = asyncio.current_task(), self.cell, self._context, copy_context()
         content = cell.content
+        result: Any = None
         together = 1 if self._is_watched else _TIMED_TOGETHER
         untouched, alone = getrefcount(task), getrefcount(content)
         while True:
