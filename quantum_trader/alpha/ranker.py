@@ -117,8 +117,8 @@ class OpportunityRanker:
         )
 
     def _is_due(self, session: int) -> bool:
-        top_n = max((told, number) for told, number in self._wanted if told < session)[1]
-        self._wanted = [(told, number) for told, number in self._wanted if told >= session] + [(-1, top_n)]
+        top_n = [number for told, number in self._wanted if told < session][-1]
+        self._wanted = [(-1, top_n), *((told, number) for told, number in self._wanted if told >= session)]
         changed, self._top_n = top_n != self._top_n, top_n
         if self._last is None or changed or session % self._every == 0:
             return True
