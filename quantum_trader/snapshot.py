@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from eventbus import Event, event_class
 from quantum_trader.model import Bar
+
+_NUMBERS: Final = frozenset({int, float})
 
 
 class Stateful(Protocol):
@@ -81,7 +83,7 @@ def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple | deque):
-        return [_plain(one) for one in value]
+        return [one if type(one) in _NUMBERS else _plain(one) for one in value]
     return snapshot(value)
 
 

@@ -287,7 +287,7 @@ class ContinuousLearningManager:
             "places": {model: asdict(place) for model, place in self._places.items()},
             "direction": self._direction.state(),
             "histories": {symbol: history.state() for symbol, history in self._histories.items()},
-            "seen": [[[symbol, asdict(one)] for symbol, one in group] for group in self._seen],
+            "seen": [[[symbol, one.y, one.week, one.month, one.fall] for symbol, one in group] for group in self._seen],
             "alarm_due": self._alarm_due,
         }
 
@@ -298,6 +298,6 @@ class ContinuousLearningManager:
         self._histories = {}
         for symbol, saved in state["histories"].items():
             self._history(symbol).restore(saved)
-        groups = (tuple((symbol, Observation(**one)) for symbol, one in group) for group in state["seen"])
+        groups = (tuple((symbol, Observation(*rest)) for symbol, *rest in group) for group in state["seen"])
         self._seen = deque(groups, maxlen=TRAINING)
         self._alarm_due = state["alarm_due"]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
+
+from pydantic_core import to_json
 
 from quantum_trader.runs.folder import CHECKPOINTS, RunFolder, write_whole
 
@@ -32,7 +34,8 @@ class Checkpoint:
 
 def save(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Write it, then remove all but the newest. Raises `OSError`."""
-    body = json.dumps(asdict(checkpoint), separators=(",", ":"), allow_nan=False).encode()
+    # Not `asdict`: it copies the state, value by value, and that takes three times as long as writing it.
+    body = to_json({field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)})
     head = hashlib.sha256(body).hexdigest().encode()
     write_whole(folder.path / f"checkpoint-{checkpoint.session:08}.json", head + b"\n" + body + b"\n")
     for old in sorted(folder.path.glob(CHECKPOINTS))[:-_KEPT]:
