@@ -92,8 +92,8 @@ def size_entry(
     scale = 1.0 if sigma is None else min(max(rules.sigma_target / sigma, 0.5), 1.5)
     held = account.exposure.get(symbol, 0.0)
     terms = {
+        "RISK": budget,  # first: of equal terms the first is named, and without a forecast these two are
         "VOLATILITY": budget * scale,
-        "RISK": budget,
         "ORDER_WEIGHT": rules.max_order_weight * equity / reference,
         "SYMBOL_WEIGHT": (rules.max_symbol_weight * equity - held) / reference,
         "GROSS": (allowance.gross_limit * equity - account.gross) / reference,
