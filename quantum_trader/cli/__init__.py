@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from quantum_trader.cli import data, runs, settings, wiring
+from quantum_trader.cli import data, history, runs, settings, wiring
 from quantum_trader.cli.faults import EXPECTED, exit_code, one_line
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 runs.register(app)
+history.register(app)
 wiring.register(app)
 
 

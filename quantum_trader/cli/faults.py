@@ -11,6 +11,7 @@ from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.runs.durable import RunDiffers
 from quantum_trader.runs.folder import RunUnfinished
+from quantum_trader.runs.story import NoOrder
 
 CHECK_FAILED: Final = 1
 USAGE: Final = 2
@@ -31,6 +32,7 @@ EXPECTED: Final = (
     ConfigError,
     DataError,
     NoRun,
+    NoOrder,
     RunDiffers,
     RunUnfinished,
     JournalError,
@@ -43,7 +45,7 @@ def exit_code(error: BaseException) -> int:
     match error:
         case Failed():
             return error.code
-        case IdConflict():
+        case IdConflict() | NoOrder():
             return CHECK_FAILED
         case DataError() | NoRun() | RunDiffers() | JournalError():
             return DATA

@@ -18,9 +18,9 @@ from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
-from quantum_trader.monitoring.analytics import FILE_NAME, NoRun, load_record
+from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_html, as_lines, make_report
-from quantum_trader.runs.folder import RunFolder, free_folder, run_folder
+from quantum_trader.runs.folder import RunFolder, free_folder, newest, run_folder
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
 
@@ -135,7 +135,7 @@ def report(
     config: ConfigDirectory = None,
 ) -> None:
     """What a recorded run came to."""
-    folder = run or _newest(Path(load_config(config).app.run_directory))
+    folder = run or newest(Path(load_config(config).app.run_directory)).path
     record, completed = load_record(folder)
     found = make_report(record)
     if html is not None:
@@ -198,11 +198,3 @@ def _start(choices: Choices, manner: Manner, output: Path | None) -> None:
     except OSError as cause:
         raise unwritable(folder.path, cause, "--output") from cause
     carry_out(folder, config, feed, manner)
-
-
-def _newest(runs: Path) -> Path:
-    """The folder of the run that was recorded last."""
-    files = sorted(runs.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
-    if not files:
-        raise NoRun(runs, "no run is recorded there")
-    return files[-1].parent

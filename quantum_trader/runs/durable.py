@@ -14,23 +14,19 @@ from typing import Final, Self
 from eventbus import Event, TrailingEventBus, create_event_bus
 from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
 from quantum_trader.config import Config
-from quantum_trader.events import RunCompletedEvent, RunStartedEvent, SessionDecideEvent, is_decision
+from quantum_trader.events import RunCompletedEvent, RunStartedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.learning.registry import RegistryBehind
 from quantum_trader.market.dataset import Dataset
-from quantum_trader.market.replayer import SOURCE as REPLAYER
 from quantum_trader.model import KillMode
 from quantum_trader.monitoring.analytics import AnalyticsService
 from quantum_trader.monitoring.metrics import MetricsLogger
 from quantum_trader.runs.checkpoint import Checkpoint, save, saved
 from quantum_trader.runs.folder import RunFolder
-from quantum_trader.session import SOURCE as CLOCK
+from quantum_trader.runs.history import is_command
 
 ONLOOKERS: Final = ("record.", "analytics.")
 """Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
-
-FEEDERS: Final = (CLOCK, REPLAYER)
-"""Who publishes without a cause and is not somebody outside."""
 
 NOTHING_WRITTEN: Final = {"versions": 0, "stages": 0}
 
@@ -175,5 +171,5 @@ class DurableRun:
         async for event in self.bus.replay(since=since):
             if isinstance(event, SessionDecideEvent):
                 session = event.session + 1
-            elif event.causation_id is None and is_decision(event) and event.source not in FEEDERS:
+            elif is_command(event):
                 self._commands[session].append(event)

@@ -99,6 +99,14 @@ def run_folder(runs: Path, name: str) -> RunFolder:
     raise NoRun(Path(name), f"no such run; known in {runs} are {known}")
 
 
+def newest(runs: Path) -> RunFolder:
+    """The run that was recorded last. Raises `NoRun`."""
+    files = sorted(runs.glob(f"*/{FILE_NAME}"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        raise NoRun(runs, "no run is recorded there")
+    return RunFolder(files[-1].parent)
+
+
 def free_folder(runs: Path, stem: str) -> RunFolder:
     """The first of `stem`, `stem-2`, `stem-3`, ... that holds no unfinished run."""
     number, folder = 1, RunFolder(runs / stem)
