@@ -44,8 +44,8 @@ def test_order_weight_binds_when_all_else_is_wide() -> None:
 
 
 def test_risk_budget_binds_by_the_distance_to_the_stop() -> None:
-    assert size(allowance=replace(OPEN, max_risk_per_trade=0.01)) == Size(200, "VOLATILITY")
-    assert size(allowance=replace(OPEN, max_risk_per_trade=0.01), stop=90.0) == Size(100, "VOLATILITY")
+    assert size(allowance=replace(OPEN, max_risk_per_trade=0.01)) == Size(200, "RISK")
+    assert size(allowance=replace(OPEN, max_risk_per_trade=0.01), stop=90.0) == Size(100, "RISK")
 
 
 def test_without_a_stop_the_whole_price_is_at_risk() -> None:
