@@ -5,29 +5,73 @@ Counting is plain integer arithmetic on the loop thread, flushed per batch; noth
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _STEPS = 4  # buckets per doubling: quantiles are within 25 %
 _BUCKETS = 64 * _STEPS
+_NOTES = 256  # sorted into buckets together
 
 
 class Histogram:
-    """Durations in logarithmic buckets: constant memory, one addition per entry, quantiles within a bucket."""
+    """Durations in logarithmic buckets: constant memory, quantiles within a bucket.
 
-    __slots__ = ("count", "counts", "total_ns")
+    A single duration is only noted: notes go into their buckets many at a time, for a fraction of the price. Any thread may read.
+    """
+
+    __slots__ = ("_count", "_counts", "_lock", "_notes", "_total_ns")
 
     def __init__(self) -> None:
-        self.counts = [0] * _BUCKETS
-        self.count = 0
-        self.total_ns = 0
+        self._counts = [0] * _BUCKETS
+        self._count = 0
+        self._total_ns = 0
+        self._notes: list[int] = []
+        self._lock = threading.Lock()
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
-        octave = duration_ns.bit_length()
-        self.counts[octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns] += times
-        self.count += times
-        self.total_ns += duration_ns * times
+        if times == 1:
+            self._notes.append(duration_ns)
+            if len(self._notes) >= _NOTES:
+                self._sort_notes()
+        else:
+            with self._lock:
+                self._counts[_bucket(duration_ns)] += times
+                self._count += times
+                self._total_ns += duration_ns * times
+
+    def _sort_notes(self) -> None:
+        with self._lock:
+            notes = self._notes[:]
+            del self._notes[: len(notes)]  # what came in between stays for the next time
+            notes.sort()
+            start = 0
+            while start < len(notes):
+                bucket = _bucket(notes[start])
+                end = bisect_left(notes, _end_ns(bucket), start)
+                self._counts[bucket] += end - start
+                start = end
+            self._count += len(notes)
+            self._total_ns += sum(notes)
+
+    @property
+    def count(self) -> int:
+        """Durations entered."""
+        return self._count + len(self._notes)
+
+    @property
+    def total_ns(self) -> int:
+        """Their sum."""
+        self._sort_notes()
+        return self._total_ns
+
+    @property
+    def counts(self) -> list[int]:
+        """How many there are in each bucket."""
+        self._sort_notes()
+        return self._counts
 
     @property
     def mean_ns(self) -> float:
@@ -56,9 +100,20 @@ class Histogram:
         return edges
 
 
-def _upper_edge_ns(bucket: int) -> int:
+def _bucket(duration_ns: int) -> int:
+    octave = duration_ns.bit_length()
+    return octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
+
+
+def _end_ns(bucket: int) -> int:
+    """The first duration that is too long for it."""
     octave, step = divmod(bucket, _STEPS)
-    return bucket if octave < 3 else (_STEPS + step + 1) << octave - 3
+    return bucket + 1 if octave < 3 else (_STEPS + step + 1) << octave - 3
+
+
+def _upper_edge_ns(bucket: int) -> int:
+    """The edge shown to people: of a bucket with one duration that duration, else where the next bucket begins."""
+    return bucket if bucket < _STEPS else _end_ns(bucket)
 
 
 @dataclass(slots=True)
