@@ -9,7 +9,7 @@ import asyncio
 import itertools
 from collections.abc import Set as AbstractSet
 from contextvars import Context
-from typing import Any
+from typing import Any, Final
 
 from eventbus.event import AdHocEvent, Event
 from eventbus.receipt import Flight
@@ -26,34 +26,22 @@ class Burst:
     `room` how many in all; 0 once it is sealed.
     """
 
-    __slots__ = (
-        "accepted_ns",
-        "admits",
-        "base",
-        "committed",
-        "context",
-        "durability",
-        "events",
-        "flights",
-        "hops",
-        "is_closed",
-        "is_mixed",
-        "is_owned",
-        "is_plain",
-        "is_urgent",
-        "is_watched",
-        "joins",
-        "number",
-        "offset",
-        "out",
-        "records",
-        "room",
-        "table",
-        "thread",
-    )
+    # What most bursts never need is said here once: making a burst is most of what an event on its own costs.
+    is_closed = False
+    is_watched = False  # somebody holds a receipt of one of its events
+    is_owned = False  # one subscription took all of it, and settles its events one by one
+    out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
+    committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
+    offset: int | None = None
+    durability = "memory"
+    admits: type[Event] | None = None
+    joins: AbstractSet[type[Event]] = NOBODY
+    context: Any = _NEVER
+    room = 0
+    thread = 0
 
     def __init__(
-        self, event: Event, *, base: Context, hops: int, accepted_ns: int, table: Any, is_plain: bool, is_urgent: bool
+        self, event: Event, base: Context, hops: int, accepted_ns: int, table: Any, is_plain: bool, is_urgent: bool
     ) -> None:
         self.events = [event]
         self.number = next(_numbers)  # in order of acceptance
@@ -61,23 +49,11 @@ class Burst:
         self.hops = hops
         self.accepted_ns = accepted_ns
         self.table = table  # the routes as they were at acceptance
-        self.is_urgent = is_urgent
         self.is_plain = is_plain  # lossless, and nothing expires
+        self.is_urgent = is_urgent
         self.is_mixed = type(event) is AdHocEvent  # of several types, perhaps
-        self.joins: AbstractSet[type[Event]] = NOBODY
         self.flights: dict[int, Flight] = {}
-        self.is_closed = False
-        self.is_watched = False  # somebody holds a receipt of one of its events
-        self.is_owned = False  # one subscription took all of it, and settles its events one by one
-        self.out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
         self.records: list[Any] = []  # its events as a journal keeps them; empty: it does not
-        self.committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
-        self.offset: int | None = None
-        self.durability = "memory"
-        self.admits: type[Event] | None = None
-        self.context: Any = _NEVER
-        self.room = 0
-        self.thread = 0
 
     def flight(self, index: int) -> Flight:
         """The flight of one of its events, made on demand."""
@@ -91,23 +67,17 @@ class Burst:
     def part(self, index: int) -> Burst:
         """One of its events in a burst of its own."""
         part = Burst(
-            self.events[index],
-            base=self.base,
-            hops=self.hops,
-            accepted_ns=self.accepted_ns,
-            table=self.table,
-            is_plain=self.is_plain,
-            is_urgent=self.is_urgent,
+            self.events[index], self.base, self.hops, self.accepted_ns, self.table, self.is_plain, self.is_urgent
         )
         part.records = self.records[index : index + 1]
         return part
 
 
-def sealed_burst() -> Burst:
-    """Stands where no burst is open: it admits nothing and holds nothing."""
+def _sealed_burst() -> Burst:
     burst: Burst = Burst.__new__(Burst)
     burst.events = []
-    burst.admits, burst.joins = None, NOBODY
-    burst.room = 0
     burst.is_urgent = False
     return burst
+
+
+SEALED: Final = _sealed_burst()  # stands where no burst is open: it admits nothing and holds nothing

@@ -11,6 +11,7 @@ import contextlib
 import random
 import threading
 import uuid
+from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextvars import copy_context
@@ -39,7 +40,7 @@ from eventbus.errors import (
     WouldDeadlock,
     WrongLoop,
 )
-from eventbus.event import Event, Kind, event_key, stamp
+from eventbus.event import AdHocEvent, Event, Kind, event_key, stamp
 from eventbus.hands import StreamHand
 from eventbus.policy import Overflow, Policy
 from eventbus.pool import ThreadPool
@@ -117,6 +118,7 @@ class InMemoryEventBus:
         self._table: RouteTable[Subscription] = RouteTable()
         self._names: dict[str, Subscription] = {}
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
+        self._sharing: set[type[Event]] = set()  # classes whose events may join a burst of their own
         self._retained: dict[str, dict[Any, Event]] = {}
         self._gone = Tally()  # counts of subscriptions that ended
         self._leaving: list[Subscription] = []  # cancelled, with an attempt still running
@@ -232,7 +234,11 @@ class InMemoryEventBus:
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> list[BaseException]:
         """Publish and wait until it is settled; returns the exceptions of deliveries that did not succeed in the end."""
-        outcomes = await self._settled("publish_and_wait()", self._coerce(event, payload), timeout)
+        fact = event if payload is None and isinstance(event, Event) else self._coerce(event, payload)
+        burst = self._at_once(fact, is_watched=False)
+        if burst is not None and not burst.flights:
+            return []  # every handler succeeded
+        outcomes = await self._settled("publish_and_wait()", fact, timeout, burst)
         return [outcome.error for outcome in outcomes if outcome.error is not None]
 
     async def request(
@@ -244,7 +250,8 @@ class InMemoryEventBus:
         """
         fact = self._coerce(event, payload)
         async with asyncio.timeout(timeout):
-            outcomes = await self._settled("request()", fact, None)
+            burst = self._at_once(fact, is_watched=True)
+            outcomes = await self._settled("request()", fact, None, burst)
         for outcome in outcomes:
             if outcome.status is Status.SUCCEEDED and outcome.result is not None:
                 return outcome.result
@@ -253,11 +260,33 @@ class InMemoryEventBus:
                 raise outcome.error
         raise NoReply(fact.type, len(outcomes))
 
-    async def _settled(self, call: str, event: Event, timeout: float | None) -> tuple[Outcome, ...]:
+    async def _settled(
+        self, call: str, event: Event, timeout: float | None, burst: Burst | None
+    ) -> tuple[Outcome, ...]:
+        """The outcomes of an event; it is published here unless it has its `burst` already."""
+        if burst is not None:
+            return await burst.flight(0).settled()
         self._must_run(call)
         receipt = await self._publish(event, timeout)
         receipt.burst.flight(receipt.index).is_watched = True
         return await receipt
+
+    def _at_once(self, event: Event, *, is_watched: bool) -> Burst | None:
+        """Run an event in its publisher's turn, who waits for the outcomes in any case; None when it cannot be.
+
+        With `is_watched` there is an outcome of each delivery, else only of those that did not succeed there and then.
+        """
+        if self._dispatcher.is_at_rest and CURRENT.get() is None and self._needs_no_look(event):
+            return self._dispatcher.run_at_once(event, self._table, is_watched=is_watched)
+        return None
+
+    def _needs_no_look(self, event: Event) -> bool:
+        """Was one of its class let in before, and would this one be too, published outside of any handler?"""
+        return (
+            type(event) in self._sharing
+            and self._runtime.loop is _get_running_loop()
+            and not (self._door.is_shut or self._door.is_full or self._halt_reason)
+        )
 
     def _coerce(self, event: Event | str, payload: Mapping[str, Any] | None) -> Event:
         if isinstance(event, Event):
@@ -270,8 +299,10 @@ class InMemoryEventBus:
 
     def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
         """Let an event in, or return None when it has to wait."""
-        spec, door = event.__event__, self._door
-        cell = CURRENT.get()
+        spec, door, cell = event.__event__, self._door, CURRENT.get()
+        if cell is None and self._needs_no_look(event):
+            self._admitting(event)
+            return door.enter(event, self._table, joins=self._ordinary if type(event) in self._ordinary else NOBODY)
         inside = cell is not None and cell.live
         if not inside or get_ident() != self._thread:
             self._must_own("publish()")
@@ -300,18 +331,22 @@ class InMemoryEventBus:
             stamp(event, cause=cause, event_id=self._identity(event, cause, cell.subscription))
         self._admitting(event)
         is_plain = spec.kind in _PLAIN and spec.max_age is None
-        # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
         gates = [member for member in self._table.gates if member in self._table.route(event)]
         for member in gates:
             member.worker.expected += 1
-        shares = cause is None and not spec.retain and not is_urgent and not gates
+        # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
+        has_gates = bool(self._table.gates) if type(event) is AdHocEvent else bool(gates)  # the next is of another type
+        needs_no_look = not (spec.retain or is_urgent or has_gates)
+        shares = cause is None and needs_no_look
         joins: AbstractSet[type[Event]] = NOBODY
-        if shares and is_plain and spec.kind is Kind.EVENT:
-            joins = self._ordinary
-            self._ordinary.add(type(event))
+        if needs_no_look and is_plain:
+            self._sharing.add(type(event))
+            if shares and spec.kind is Kind.EVENT:
+                joins = self._ordinary
+                self._ordinary.add(type(event))
         receipt = door.enter(
             event,
-            table=self._table,
+            self._table,
             base=base,
             hops=hops,
             shares=shares,
@@ -480,7 +515,7 @@ class InMemoryEventBus:
     def _set_table(self, table: RouteTable[Subscription]) -> None:
         """What is accepted from now on follows these routes; what was accepted before keeps its own."""
         self._door.seal()
-        self._ordinary = set()
+        self._ordinary, self._sharing = set(), set()
         self._table = table
 
     def _replay_retained(self, subscription: Subscription) -> None:
@@ -705,7 +740,7 @@ class InMemoryEventBus:
         if (
             loop is not None
             and not loop.is_closed()
-            and (get_ident() != self._thread or _running_loop() not in (loop, None))
+            and (get_ident() != self._thread or _get_running_loop() not in (loop, None))
         ):
             raise WrongLoop(call)
 
@@ -819,10 +854,3 @@ class InMemoryEventBus:
 
 async def _unused(_event: Event) -> None:
     """Stands where a stream has no handler."""
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -119,21 +119,28 @@ class InContext:
         self._on_suspend = on_suspend
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        run = self._context.run
-        send, throw = self._coroutine.send, self._coroutine.throw
         try:
-            waiting = run(send, None)
-            if self._on_suspend is not None:
-                self._on_suspend()
-            while True:
-                try:
-                    value = yield waiting
-                except GeneratorExit:
-                    run(self._coroutine.close)
-                    raise
-                except BaseException as thrown:  # noqa: BLE001 - whatever the loop throws in belongs to the coroutine
-                    waiting = run(throw, thrown)
-                else:
-                    waiting = run(send, value)
+            waiting = self._context.run(self._coroutine.send, None)
         except StopIteration as end:
             return end.value
+        if self._on_suspend is not None:
+            self._on_suspend()
+        return (yield from resume(self._coroutine, self._context, waiting))
+
+
+def resume(coroutine: Coroutine[Any, Any, Any], context: Context, waiting: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that waits for `waiting`, in its context, in the task that drives this; returns its result."""
+    run, send, throw = context.run, coroutine.send, coroutine.throw
+    try:
+        while True:
+            try:
+                value = yield waiting
+            except GeneratorExit:
+                run(coroutine.close)
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - whatever the loop throws in belongs to the coroutine
+                waiting = run(throw, thrown)
+            else:
+                waiting = run(send, value)
+    except StopIteration as end:
+        return end.value

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from collections.abc import Callable
+from asyncio.tasks import _enter_task, _leave_task  # what asyncio documents for those who step coroutines themselves
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
 
-from eventbus.burst import Burst
+from eventbus.burst import SEALED, Burst
 from eventbus.context import InContext
 from eventbus.event import AdHocEvent, Event
 from eventbus.hands import LeaderHand, RunnerHand
 from eventbus.runtime import Runtime, log
+from eventbus.selector import RouteTable
+from eventbus.single import Suspension, step
 from eventbus.sweep import Part, Sweep
 from eventbus.threads import ThreadHand
 from eventbus.worker import Worker
 
 _TYPES_COUNTED = 10_000
 _BUDGET = 64  # deliveries served in a row without giving the loop a turn
+_SLOW_NS = 1_000_000  # an event at once that took longer has the next one wait for its turn
 
 
 def _held_elsewhere(bursts: list[Any]) -> int:
@@ -81,6 +85,8 @@ class Dispatcher:
         self._runtime = runtime
         self._door = runtime.door
         self._is_waiting = False
+        self._at_once = 0  # events that may still run in their publishers' turns before the leader has its own
+        self._suspension: Suspension | None = None  # of such an event: the leader is to stay with it
         self.dispatched = 0
         self.by_type: dict[str, int] = {}
         self.replaced = 0
@@ -144,8 +150,14 @@ class Dispatcher:
                     runtime.is_sweeping = False
                     runtime.check_idle()
                 self._is_waiting = True
-                burst = await self._door.next_burst()
+                self._at_once = _BUDGET
+                burst = await self._next_burst(task)
                 self._is_waiting = False
+                if self._suspension is not None:
+                    suspension, self._suspension = self._suspension, None
+                    task.suspend()
+                    await suspension
+                    return
                 runtime.is_sweeping = True
                 if burst.events and await self._dispatch(burst, task):
                     return
@@ -158,12 +170,99 @@ class Dispatcher:
                 budget = _BUDGET
                 await asyncio.sleep(0)
 
+    async def _next_burst(self, task: LeaderTask) -> Burst:
+        try:
+            return await self._door.next_burst()
+        except asyncio.CancelledError:
+            if self._suspension is None:
+                raise
+            asyncio.Task.cancel(task)  # meant for the delivery that it is to stay with
+            return SEALED
+
+    # --- one event -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Is there nothing that an event published now would have to come after?"""
+        return (
+            self._at_once > 0
+            and self._is_waiting
+            and self._door.lane.empty()
+            and not self._runtime.ready
+            and self._runtime.is_running
+        )
+
+    def run_at_once(self, event: Event, table: RouteTable[Any], *, is_watched: bool) -> Burst | None:
+        """Dispatch an event in its publisher's turn, with the identity of the leader, who sleeps meanwhile.
+
+        None, and nothing happened, when somebody that it goes to cannot be stepped.
+        """
+        runtime = self._runtime
+        loop, leader = runtime.loop, runtime.leader
+        caller = asyncio.current_task(loop)
+        workers = _steppable(table.route(event))
+        if workers is None or caller is None or loop is None or not isinstance(leader, LeaderTask):
+            return None
+        burst = self._door.pass_through(event, table)
+        burst.is_watched = is_watched
+        _leave_task(loop, caller)
+        _enter_task(loop, leader)
+        clean = getrefcount(leader)
+        suspension = self._step(burst, workers, leader, burst.accepted_ns)
+        runtime.clear_interrupts()
+        is_kept = leader.is_self_cancelled or getrefcount(leader) != clean
+        _leave_task(loop, leader)
+        _enter_task(loop, caller)
+        is_slow = runtime.clock.monotonic_ns() - burst.accepted_ns > _SLOW_NS
+        self._at_once = 0 if is_slow else self._at_once - 1
+        if suspension is not None:
+            self._suspension = suspension
+            self._door.nudge()
+            self.start()
+        elif is_kept:
+            self._door.nudge()  # it sees for itself that it must go
+        return burst
+
+    def _step(self, burst: Burst, workers: list[Worker], task: LeaderTask, started_ns: int) -> Suspension | None:
+        """Run the one event of a burst through its handlers; those not reached get it in their mailboxes."""
+        runtime, event = self._runtime, burst.events[0]
+        self.dispatched += 1
+        self.on_dispatch(burst)
+        _count(self.by_type, event.type, 1)
+        burst.out = 1
+        if burst.is_watched:
+            burst.flight(0).is_watched = True
+        runtime.dispatch.add(max(0, started_ns - burst.accepted_ns), len(workers))
+        left = iter(workers)
+        task.is_stepping = True
+        suspension = step(burst, left, task, runtime.clock.monotonic_ns, started_ns)
+        if suspension is None:
+            task.is_stepping = False
+        else:
+            suspension.worker.hand = RunnerHand(suspension.worker)
+        for worker in left:
+            burst.flight(0).is_watched = True
+            worker.tally.accepted += 1
+            worker.return_unstarted(burst, burst.events, (0,))
+            worker.pump()
+        self._burst_returned(burst)
+        return suspension
+
     # --- bursts --------------------------------------------------------------------------------------------------
 
     async def _dispatch(self, burst: Burst, task: LeaderTask) -> bool:
         """Offer a burst to everybody it goes to; True when the lead was lost on the way."""
-        self.dispatched += len(burst.events)
         is_watched = bool(burst.flights) or _held_elsewhere([burst]) > _LONE
+        is_alone = len(burst.events) == 1 and burst.is_plain
+        if is_alone and (workers := _steppable(burst.table.route(burst.events[0]))) is not None:
+            burst.is_watched = is_watched
+            suspension = self._step(burst, workers, task, self._runtime.clock.monotonic_ns())
+            if suspension is None:
+                return False
+            self._pass_on(task)
+            await suspension
+            return True
+        self.dispatched += len(burst.events)
         self.on_dispatch(burst)
         burst.out = 1
         burst.is_watched = is_watched
@@ -182,6 +281,8 @@ class Dispatcher:
             elif not is_watched and not burst.is_urgent and (by == "thread" or (by == "runner" and len(parts) == 1)):
                 assert isinstance(worker.hand, ThreadHand | RunnerHand)
                 worker.hand.take_whole(burst, events, indices)
+                if burst.is_owned:
+                    self._door.settle(len(burst.events) - len(events))  # those that go to nobody
             else:
                 worker.offer(burst, events, indices)
         if sweeps:
@@ -226,13 +327,14 @@ class Dispatcher:
             return
         burst.is_closed = True
         held = 0
-        for flight in burst.flights.values():
-            flight.is_routed = True
-            if flight.holding:
-                flight.is_counted = True
-                held += 1
-            if not flight.open:
-                flight.landed()
+        if burst.flights:
+            for flight in burst.flights.values():
+                flight.is_routed = True
+                if flight.holding:
+                    flight.is_counted = True
+                    held += 1
+                if not flight.open:
+                    flight.landed()
         if not burst.is_owned:
             self._door.settle(len(burst.events) - held)
 
@@ -318,8 +420,22 @@ class Dispatcher:
         task.suspend()
 
 
+def _steppable(members: Sequence[Any]) -> list[Worker] | None:
+    """The workers behind subscriptions, if the leader can step an event through all of them."""
+    workers = []
+    for member in members:
+        worker: Worker = member.worker
+        if worker.hand.sweeps != "leader":
+            return None
+        workers.append(worker)
+    return workers
+
+
 def _count(counts: dict[str, int], name: str, events: int) -> None:
     """Ad-hoc types come from outside: beyond a bound, new ones are counted together."""
-    if name not in counts and len(counts) >= _TYPES_COUNTED:
-        name = "other"
-    counts[name] = counts.get(name, 0) + events
+    if name in counts:
+        counts[name] += events
+    elif len(counts) < _TYPES_COUNTED:
+        counts[name] = events
+    else:
+        counts["other"] = counts.get("other", 0) + events

@@ -7,14 +7,14 @@ It bounds what was accepted and is not yet settled. Events accepted in a row, fr
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import Any
 
-from eventbus.burst import NOBODY, Burst, sealed_burst
+from eventbus.burst import NOBODY, SEALED, Burst
 from eventbus.clock import Clock
 from eventbus.context import is_comparable, same_context, without_decimal
 from eventbus.errors import BusStopped, QueueFull, WouldDeadlock
@@ -43,7 +43,7 @@ class Lane(asyncio.Queue[Burst]):
         return len(self._control) + len(self._queue)
 
     def empty(self) -> bool:
-        return not self._control and not self._queue
+        return not (self._queue or self._control)
 
     @property
     def has_control(self) -> bool:
@@ -73,7 +73,7 @@ class Door:
         self._last_context: Context = Context()
         self._last_base: Context = Context()
         self._last_comparable = True
-        self.open = sealed_burst()
+        self.open = SEALED
         self.pass_on: Callable[[Burst], None] = self.lane.put_nowait  # a bus with a journal writes it down first
         self.uncommitted = 0  # events on their way into the journal
         self._withdrawn = 0
@@ -99,6 +99,13 @@ class Door:
         return self._sealed + len(self.open.events) - self._settled + self._promised
 
     @property
+    def is_full(self) -> bool:
+        """Is there no place, or somebody who waits for one?"""
+        # `held`, written out: a publisher that waits for outcomes asks before every event.
+        held = self._sealed + len(self.open.events) - self._settled + self._promised
+        return held >= self.size or bool(self._waiting)
+
+    @property
     def crowded(self) -> bool:
         """Do so many events wait that the dispatcher should have a turn?"""
         return self._sealed + len(self.open.events) - self._taken >= _BURST
@@ -109,47 +116,34 @@ class Door:
         if burst.events:
             burst.room = 0
             self._sealed += len(burst.events)
-            self.open = sealed_burst()
+            self.open = SEALED
 
     def enter(
         self,
         event: Event,
-        *,
         table: Any,
-        base: Context | None,
-        hops: int,
-        shares: bool,
+        *,
+        base: Context | None = None,
+        hops: int = 0,
+        shares: bool = True,
         joins: AbstractSet[type[Event]] = NOBODY,
-        is_plain: bool,
-        is_urgent: bool,
+        is_plain: bool = True,
+        is_urgent: bool = False,
     ) -> Receipt:
         """Accept. With `shares`, what the same publisher publishes next may join this burst: the same class, and those of `joins`.
 
         `base` is what handlers get a copy of; by default the present context, of which the door keeps a copy.
         """
         self.seal()
-        if base is None:
-            context = copy_context()
-            if not self._last_comparable or not same_context(context, self._last_context):
-                self._last_context = context
-                self._last_comparable = is_comparable(context)
-                self._last_base = without_decimal(context)
-            base = self._last_base
-        burst = Burst(
-            event,
-            base=base,
-            hops=hops,
-            accepted_ns=self._clock.monotonic_ns(),
-            table=table,
-            is_plain=is_plain,
-            is_urgent=is_urgent,
-        )
+        base = self._base() if base is None else base
+        burst = Burst(event, base, hops, self._clock.monotonic_ns(), table, is_plain, is_urgent)
         if shares and self._last_comparable:
             burst.admits = type(event)
             burst.joins = joins
             burst.context = self._last_context
-            burst.room = min(_BURST, self.size - self.held)
-            burst.thread = threading.get_ident()
+            room = self.size - self.held
+            burst.room = room if room < _BURST else _BURST
+            burst.thread = get_ident()
         self.open = burst
         self.pass_on(burst)
         if not shares:
@@ -158,18 +152,25 @@ class Door:
         receipt.burst, receipt.index = burst, 0
         return receipt
 
+    def pass_through(self, event: Event, table: Any) -> Burst:
+        """Accept an event that is dispatched before anything else happens: it never waits in the lane."""
+        self._sealed += 1
+        self._taken += 1
+        return Burst(event, self._base(), 0, self._clock.monotonic_ns(), table, is_plain=True, is_urgent=False)
+
+    def _base(self) -> Context:
+        """The context of whoever publishes now, as handlers get it. Publishers change seldom: the last one is kept."""
+        context = copy_context()
+        if not self._last_comparable or not same_context(context, self._last_context):
+            self._last_context = context
+            self._last_comparable = is_comparable(context)
+            self._last_base = without_decimal(context)
+        return self._last_base
+
     def outside(self, event: Event) -> Burst:
         """A burst for an event that did not come in by the door: it holds no place."""
         base = without_decimal(copy_context())
-        burst = Burst(
-            event,
-            base=base,
-            hops=0,
-            accepted_ns=self._clock.monotonic_ns(),
-            table=None,
-            is_plain=False,
-            is_urgent=False,
-        )
+        burst = Burst(event, base, 0, self._clock.monotonic_ns(), None, is_plain=False, is_urgent=False)
         burst.is_closed = True
         return burst
 
@@ -207,10 +208,14 @@ class Door:
     async def next_burst(self) -> Burst:
         """Wait for the next burst; CONTROL comes first."""
         burst = await self.lane.get()
+        self.take(burst)
+        return burst
+
+    def take(self, burst: Burst) -> None:
+        """A burst is dispatched now: nothing joins it any more."""
         if burst is self.open:
             self.seal()
         self._taken += len(burst.events)
-        return burst
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
@@ -223,7 +228,7 @@ class Door:
 
     def nudge(self) -> None:
         """Let the dispatcher look up although no event came."""
-        self.lane.put_nowait(sealed_burst())
+        self.lane.put_nowait(SEALED)
 
     def settle(self, events: int) -> None:
         """So many events are settled by every lossless subscription."""

@@ -54,8 +54,7 @@ class LeaderHand:
 
     @property
     def sweeps(self) -> Literal["leader", "no"]:
-        worker = self._worker
-        return "leader" if worker.is_simple and worker.is_clear and not worker.in_flight else "no"
+        return "leader" if self._worker.is_at_rest else "no"
 
 
 class RunnerHand:

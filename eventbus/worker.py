@@ -118,6 +118,15 @@ class Worker:
         return not (self.retrying or self.is_paused or self.is_cancelled)
 
     @property
+    def is_at_rest(self) -> bool:
+        """May the leader step it, events of a batch or one alone, and nothing comes before them?"""
+        return (
+            self._is_simple
+            and self.feed is None
+            and not (self.mailbox or self.in_flight or self.retrying or self.is_paused or self.is_cancelled)
+        )
+
+    @property
     def is_held(self) -> bool:
         """May no attempt start now, not even one that was taken already?"""
         return self.is_paused or self.is_cancelled or not self.runtime.is_running

@@ -23,7 +23,7 @@ FLOORS = (
     {"mailbox", "door"},
     {"runtime"},
     {"worker"},
-    {"hands", "threads", "sweep"},
+    {"hands", "threads", "sweep", "single"},
     {"subscription", "dispatcher"},
     {"stream"},
     {"bus"},

@@ -19,6 +19,7 @@ from eventbus import (
     Overflow,
     PolicyConflict,
 )
+from eventbus.testing import settle
 
 
 class Noted(Event, type="contract.noted"):
@@ -434,3 +435,45 @@ async def test_a_sync_attempt_that_ended_leaves_no_timer() -> None:
         del loop.call_later
     assert timers
     assert all(timer.cancelled() for timer in timers)
+
+
+async def test_ad_hoc_events_in_a_row_wait_for_the_queue_of_a_subscription_too(event_bus: InMemoryEventBus) -> None:
+    """They are of one class and of several types: what holds for the first of a row need not hold for the next."""
+    opened = asyncio.Event()
+
+    async def waits(_event: Event) -> None:
+        await opened.wait()
+
+    async def passes(_event: Event) -> None:
+        """Nothing to do."""
+
+    event_bus.subscribe("gated.order", waits, queue_size=1)
+    event_bus.subscribe("gated.other", passes)
+    published: list[int] = []
+
+    async def publish() -> None:
+        await event_bus.publish(Event("gated.other"))
+        for n in range(3):
+            await event_bus.publish(Event("gated.order"))
+            published.append(n)
+
+    publisher = asyncio.create_task(publish())
+    await settle()
+    assert published == [0]
+    opened.set()
+    await publisher
+
+
+@pytest.mark.event_bus(max_queue_size=4)
+async def test_an_event_that_goes_to_nobody_gives_its_place_back_beside_one_that_is_handled(
+    event_bus: InMemoryEventBus,
+) -> None:
+    async def pauses(_event: Event) -> None:
+        await asyncio.sleep(0)
+
+    event_bus.subscribe("place.handled", pauses)
+    await event_bus.publish_and_wait("place.handled")
+    for _ in range(8):  # twice as many as there are places
+        await event_bus.publish(Event("place.unheard"))
+        await event_bus.publish(Event("place.handled"))
+        assert await event_bus.drain()
