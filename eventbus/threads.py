@@ -284,7 +284,8 @@ class _DeliveryBatch(_Batch):
             self._results.append(result)
             if inspect.isawaitable(result[2]):
                 break
-            if clock() - reported > _REPORT_NS:
+            # After the last of them the end reports, and takes the timers down in the same turn.
+            if clock() - reported > _REPORT_NS and self._waiting:
                 self._post(self._report)
                 reported = clock()
         self._post(self._end)
