@@ -239,7 +239,8 @@ class Door:
                 self._let_in()
             else:
                 self._opening = True
-                asyncio.get_running_loop().call_later(_OPENING_S, self._let_in)
+                # Their loop, which need not be running now: a subscription may be resumed or cancelled by plain code.
+                self._waiting[0].get_loop().call_later(_OPENING_S, self._let_in)
 
     def shut(self) -> None:
         """Outside publishers are refused from now on; those who wait get `BusStopped`."""

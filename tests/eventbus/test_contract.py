@@ -160,6 +160,32 @@ async def test_a_refused_publisher_gives_its_place_to_the_next() -> None:
     assert done
 
 
+def test_places_are_given_back_by_plain_code_while_the_loop_does_not_run() -> None:
+    bus = InMemoryEventBus(max_queue_size=8)
+    runner = asyncio.Runner()
+
+    async def fill() -> asyncio.Task[object]:
+        await bus.connect()
+        await bus.publish_many([Noted(n=n) for n in range(7)])
+        await bus.publish(Filled(order="1"))
+        return asyncio.create_task(bus.publish(Noted(n=8)))
+
+    async def end(waiting: asyncio.Task[object]) -> None:
+        async with asyncio.timeout(5):
+            await waiting
+        await bus.shutdown()
+
+    with runner:
+        bus.subscribe(Noted, ignore).pause()
+        one = bus.subscribe(Filled, ignore)
+        one.pause()
+        waiting = runner.run(fill())
+        runner.run(asyncio.sleep(0.01))
+        one.cancel()
+        bus.clear_handlers(Noted)
+        runner.run(end(waiting))
+
+
 async def test_control_does_not_wait_for_the_full_queue_of_one_subscription() -> None:
     bus, go = InMemoryEventBus(), asyncio.Event()
     order: list[str] = []
