@@ -11,12 +11,16 @@ from quantum_trader.events import (
     MarketBarEvent,
     OrderApprovedEvent,
     OrdersSizedEvent,
+    PortfolioUpdatedEvent,
     SessionClosedEvent,
 )
 from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.fills import Costs
+from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.venue import PaperVenue
-from quantum_trader.model import KillMode, OrderKind, Side
+from quantum_trader.model import HealthStatus, KillMode, OrderKind, Side
+from quantum_trader.monitoring.health import SystemHealthMonitor
+from quantum_trader.monitoring.health_rules import Component, HealthLimits
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -126,3 +130,40 @@ async def test_order_that_finds_no_bar_expires() -> None:
             await bus.publish(SessionClosedEvent(session=session))
             await bus.drain()
     assert floor.told[-1] == "order.expired"
+
+
+async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> None:
+    """A venue whose memory was tampered with: an order that is filled stands among those that work."""
+    plain = Costs(half_spread_bp=0, impact_bp=0, participation=1)
+    first = PaperVenue(plain, cash=Decimal(10_000))
+    first.submit(approval(0).order())
+    state = first.state()
+    state["books"]["AAA"]["working"][0]["state"] = OrderState.FILLED.value
+    async with InMemoryEventBus() as bus:
+        venue = PaperVenue(plain, cash=Decimal(10_000))
+        venue.restore(state)
+        Executor(bus, venue)
+        health = SystemHealthMonitor(bus, HealthLimits())
+        await bus.publish(SessionClosedEvent(session=9))
+        await bus.drain()
+        (letter,) = bus.dead_letters.list()
+        assert letter.subscription == "executor.closed"
+        assert letter.error.startswith("IllegalTransition: order 0-s-AAA-BUY-1: EXPIRE in state FILLED")
+        assert venue.state() == state
+        await bus.publish(portfolio(session=9))
+        await bus.drain()
+        assert health.statuses[Component.EXECUTION] is HealthStatus.CRITICAL
+
+
+def portfolio(session: int) -> PortfolioUpdatedEvent:
+    nothing = Decimal(0)
+    return PortfolioUpdatedEvent(
+        session=session,
+        cash=nothing,
+        equity=nothing,
+        gross=nothing,
+        realised=nothing,
+        fees=nothing,
+        drawdown=0.0,
+        day_return=0.0,
+    )
