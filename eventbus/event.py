@@ -110,9 +110,12 @@ class Event(BaseModel):
     class has the type, `InvalidEventType` when the name is none, `pydantic.ValidationError` for unknown or wrong fields.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, cache_strings="keys"
+    )
 
     __event__: ClassVar[EventSpec] = EventSpec(type="")
+    __form__: ClassVar[Any] = None  # the codec's: how events of exactly this class are written
     type: ClassVar[str]
 
     event_id: str = Field(default_factory=new_event_id)
@@ -151,6 +154,7 @@ class Event(BaseModel):
     ) -> None:
         super().__init_subclass__(**kwargs)
         inherited = cls.__event__
+        cls.__form__ = None
         cls.__event__ = EventSpec(
             type=_wire_name(type if type is not None else _name_from_class(cls.__name__)),
             version=version,

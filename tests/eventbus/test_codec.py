@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, field_serializer
 
 from eventbus import CodecError, Event, event_types, upcast
 from eventbus.codec import decode, encode, version_of
@@ -249,3 +250,54 @@ def _only_codec_error(raw: bytes) -> None:
         assert isinstance(decode(raw), Event)
     except CodecError:
         pass
+
+
+class InnerPart(BaseModel):
+    """A part of an event."""
+
+    n: int
+    at: datetime | None = None
+
+    @field_serializer("n")
+    def _twice(self, n: int) -> int:
+        return 2 * n
+
+
+class PartsEvent(Event, type="test.codec.parts"):
+    """Parts that are models."""
+
+    part: InnerPart
+    more: tuple[InnerPart, ...] = ()
+
+
+class OwnWayEvent(Event, type="test.codec.own_way"):
+    """A field that its class writes in its own way, and a figure that it works out."""
+
+    price: Decimal
+
+    @field_serializer("price")
+    def _cents(self, price: Decimal) -> int:
+        return int(price * 100)
+
+
+class ChainEvent(Event, type="test.codec.chain"):
+    """Containers and a cause."""
+
+    tree: Mapping[str, int | tuple[int, ...]] = {}
+    note: str | None = None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        PartsEvent(part=InnerPart(n=1), more=(InnerPart(n=2, at=datetime(2026, 1, 1, tzinfo=UTC)),)),
+        OwnWayEvent(price=Decimal("1.50"), metadata={"a": [1]}),
+        OwnWayEvent(price=Decimal("1.50"), source="desk"),
+        ChainEvent(tree={"a": 1, "b": (1, 2)}, causation_id="c"),
+        Event("test.codec.free", payload={"a": [1, {"b": None}]}),
+    ],
+)
+def test_events_are_written_as_their_class_says(event: Event) -> None:
+    written = json.loads(encode(event))["event"]
+    wanted = json.loads(event.model_dump_json())
+    assert list(written.items()) == [(k, v) for k, v in wanted.items() if k != "metadata" or event.metadata]
