@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, overload
 
 TEXT_CAP = 8 * 1024
 """Bytes of UTF-8 kept of a reason or an error text."""
@@ -71,6 +71,32 @@ class Appended(NamedTuple):
 
     offset: int
     duplicate: bool = False
+
+
+class NewRecords(Sequence[Appended]):
+    """`Appended` for records that are all new and follow each other: no object for each before somebody looks at it."""
+
+    __slots__ = ("_offsets",)
+
+    def __init__(self, offsets: range) -> None:
+        self._offsets = offsets
+
+    @overload
+    def __getitem__(self, index: int) -> Appended: ...
+    @overload
+    def __getitem__(self, index: slice) -> NewRecords: ...
+    def __getitem__(self, index: int | slice) -> Appended | NewRecords:
+        if isinstance(index, slice):
+            return NewRecords(self._offsets[index])
+        return Appended(self._offsets[index])
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other if isinstance(other, list) else self is other
+
+    __hash__ = None  # type: ignore[assignment] # it equals lists
 
 
 Start = Literal["beginning", "end"] | int
@@ -244,7 +270,7 @@ class Journal(Protocol):
         """Finish what was asked, then let go. May be called twice."""
         ...
 
-    def append(self, batch: Sequence[Append]) -> Awaitable[list[Appended]]:
+    def append(self, batch: Sequence[Append]) -> Awaitable[Sequence[Appended]]:
         """Keep all of the batch or nothing; answered when it is durable.
 
         A known id with the same body is a duplicate and gives its first offset; with another body, `IdConflict`.

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
-from eventbus.journal.base import Append
+from pydantic_core import from_json, to_json
+
+from eventbus.journal.base import Append, Record
 
 GENESIS = hashlib.sha256(b"eventbus journal").digest()
 """The digest of a journal without records."""
@@ -50,10 +52,11 @@ def pack(batch: Iterable[Append], first: int, digest: bytes) -> Packed:
     parameters: list[Column] = []
     chained = [digest]
     offset = first
-    for event_id, type_, version, kind, key, time_ns, cor, cau, body, _ in batch:
-        head = f"{offset}\0{event_id}\0{type_}\0{version}\0{kind}\0{key}\0{time_ns}\0{cor}\0{cau}".encode()
-        crc = crc32(body, crc32(head))
-        parameters += (offset, event_id, type_, version, kind, key, time_ns, cor, cau, body, crc)
+    for item in batch:
+        event_id, body = item[0], item[8]
+        labels = to_json(item[1:8]).decode()
+        head = f"{offset}\0{event_id}\0{labels}".encode()
+        parameters += (offset, event_id, labels, body, crc32(body, crc32(head)))
         chained += (head, body)
         offset += 1
     content = b"".join(chained)
@@ -64,14 +67,20 @@ def sound_parts(rows: Iterable[Sequence[Any]]) -> list[bytes]:
     """What `pack()` chained for these rows, two parts for each; it ends before the first that is not as it was written."""
     parts: list[bytes] = []
     try:
-        for offset, event_id, type_, version, kind, key, time_ns, cor, cau, body, crc in rows:
-            head = f"{offset}\0{event_id}\0{type_}\0{version}\0{kind}\0{key}\0{time_ns}\0{cor}\0{cau}".encode()
+        for offset, event_id, labels, body, crc in rows:
+            head = f"{offset}\0{event_id}\0{labels}".encode()
             if crc32(body, crc32(head)) != crc:
                 break
             parts += (head, body)
     except TypeError:  # damage turned the body into a value of another type
         pass
     return parts
+
+
+def unpack(row: Sequence[Any]) -> Record:
+    """The record of a sound row."""
+    offset, event_id, labels, body, _ = row
+    return tuple.__new__(Record, (offset, event_id, *from_json(labels, cache_strings="none"), body))
 
 
 def chain(digest: bytes, parts: Iterable[bytes]) -> bytes:

@@ -149,7 +149,7 @@ class SqliteJournal:
 
     # --- records ----------------------------------------------------------------------------------------------------
 
-    def append(self, batch: Sequence[Append]) -> Awaitable[list[Appended]]:
+    def append(self, batch: Sequence[Append]) -> Awaitable[Sequence[Appended]]:
         return self._ask(Store.append, batch)
 
     async def read(

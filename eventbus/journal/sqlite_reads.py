@@ -12,10 +12,10 @@ from typing import Any
 from eventbus.errors import JournalDamaged, OffsetGone
 from eventbus.journal.base import DeadLetterRecord, Quarantined, Record, SettledDelivery
 from eventbus.journal.cursor import GroupProgress
-from eventbus.journal.integrity import Seal, row_crc, sound_parts
+from eventbus.journal.integrity import Seal, row_crc, sound_parts, unpack
 from eventbus.journal.sqlite_schema import Database
 
-RECORD_COLUMNS = "offset, event_id, type, version, kind, key, time_ns, correlation_id, causation_id, body, crc"
+RECORD_COLUMNS = "offset, event_id, labels, body, crc"
 
 
 class Reads:
@@ -173,7 +173,7 @@ class Reads:
             raise self.bad_record(rows[sound][0] - 1, self.seal())
         if after is not None and (reached := contiguous(rows, after)) < len(rows):
             raise self.bad_record(after + reached, self.seal())
-        return [Record._make(row[:-1]) for row in rows]
+        return list(map(unpack, rows))
 
     def _rows(self, table: str, columns: str, rest: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a small table without their CRC, each checked."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.base import Append, Record
-from eventbus.journal.integrity import GENESIS, Seal, row_crc, sound_parts
+from eventbus.journal.integrity import GENESIS, Seal, row_crc, sound_parts, unpack
 from eventbus.journal.sqlite_guard import Mark, side_file
 from eventbus.journal.sqlite_reads import RECORD_COLUMNS
 from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
@@ -75,7 +75,7 @@ def _sound_records(db: Database, newest: int) -> Iterator[Record]:
         except sqlite3.Error:
             rows = [row for offset in range(at + 1, at + _CHUNK + 1) for row in _single(db, offset)]
             top = at + _CHUNK if at + _CHUNK < newest else None
-        yield from (Record._make(row[:-1]) for row in rows if sound_parts([row]))
+        yield from (unpack(row) for row in rows if sound_parts([row]))
         if top is None:
             return
         at = top

@@ -17,6 +17,7 @@ from eventbus.journal.base import (
     Cursor,
     NewDeadLetter,
     NewQuarantined,
+    NewRecords,
     Settled,
     Start,
     Status,
@@ -139,7 +140,7 @@ class Store(SmallTables):
                 self._seal()  # not the first records of this transaction: the digest is chained from seal to seal
             batch, self._waiting = self._waiting, []
             packed = pack(batch, self._last + 1, self._digest)
-            self._insert("records", 11, packed.parameters)
+            self._insert("records", 5, packed.parameters)
             self._last += len(batch)
             self._digest = packed.digest
             self._counters.bytes += packed.size
@@ -153,11 +154,11 @@ class Store(SmallTables):
 
     # --- records ----------------------------------------------------------------------------------------------------
 
-    def append(self, batch: Sequence[Append]) -> list[Appended]:
+    def append(self, batch: Sequence[Append]) -> NewRecords:
         """Append without looking for duplicates: `flush()` fails if there is one, then `append_carefully()` is next."""
         first = self._last + len(self._waiting) + 1
         self._waiting += batch
-        return [Appended(offset) for offset in range(first, first + len(batch))]
+        return NewRecords(range(first, first + len(batch)))
 
     def append_carefully(self, batch: Sequence[Append]) -> list[Appended]:
         """Append what is not there yet. Raises `IdConflict` before anything is changed."""

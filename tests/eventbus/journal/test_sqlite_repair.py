@@ -40,7 +40,7 @@ def tamper(path: Path, statement: str) -> None:
     ("statement", "first_bad"),
     [
         ("UPDATE records SET body = x'00' WHERE offset = 4", 4),
-        ("UPDATE records SET time_ns = 0 WHERE offset = 4", 4),
+        ("UPDATE records SET labels = json_set(labels, '$[4]', 0) WHERE offset = 4", 4),
         ("DELETE FROM records WHERE offset = 4", 4),
         ("DELETE FROM records WHERE offset = 1", 1),
         ("DELETE FROM records WHERE offset = 9", 9),
