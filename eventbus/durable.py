@@ -8,14 +8,13 @@ at most what had begun and was not committed yet: 256 deliveries, whatever the h
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, NamedTuple
 
 from eventbus.burst import Burst
 from eventbus.codec import decode
-from eventbus.context import without_decimal
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.errors import CodecError, JournalError, OffsetGone
@@ -31,43 +30,62 @@ from eventbus.subscription import Subscription
 _AHEAD = 256  # deliveries of one group that are counted as begun and not committed: a crash repeats no more
 _PAGE = _AHEAD // 2  # records read at a time, and attempts counted in one commit
 _RETRY_JOURNAL_S = 0.25
+_NO_CONTEXT = Context()
 
 
-class Passed(NamedTuple):
-    """An event that went through this process, and what its publisher left with it."""
+class Found(NamedTuple):
+    """What is at an offset: an event that went through this process, with what its publisher left; or else its record."""
 
-    event: Event
+    offset: int
+    event: Event | None
     base: Context
     hops: int
     accepted_ns: int
+    record: Record | None
 
 
 class Recent:
     """Events that passed lately, by offset, so that a subscription that keeps up decodes nothing and knows their context."""
 
     def __init__(self, size: int = 10_000) -> None:
-        self._events: OrderedDict[int, Passed] = OrderedDict()
-        self._size = size
+        self._size = size  # events at least; twice as many before the oldest are forgotten
+        self._held = 0
+        self._firsts: list[int] = []  # the offset of the first event of each burst, ascending
+        self._bursts: list[tuple[list[Event], Context, int, int]] = []
         self.newest = 0  # the newest offset that was dispatched, or was there when the journal was opened
 
     def remember(self, burst: Burst) -> None:
         """The events of a burst that is durable and not yet dispatched."""
-        if burst.offset is None:
-            return
-        events, base, hops, accepted_ns = self._events, burst.base, burst.hops, burst.accepted_ns
-        for offset, event in enumerate(burst.events, burst.offset):
-            events[offset] = Passed(event, base, hops, accepted_ns)
-        while len(events) > self._size:
-            events.popitem(last=False)
+        if burst.offset is None or (self._firsts and burst.offset <= self._firsts[-1]):
+            return  # not journalled, or it was there before after all
+        self._firsts.append(burst.offset)
+        self._bursts.append((burst.events, burst.base, burst.hops, burst.accepted_ns))
+        self._held += len(burst.events)
+        if self._held > 2 * self._size:
+            forgotten = 0
+            while self._held > self._size:
+                self._held -= len(self._bursts[forgotten][0])
+                forgotten += 1
+            del self._firsts[:forgotten], self._bursts[:forgotten]
 
     def dispatched(self, burst: Burst) -> None:
         """The dispatcher offers the events of a burst."""
         if burst.offset is not None:
             self.newest = max(self.newest, burst.offset + len(burst.events) - 1)
 
-    def get(self, offset: int) -> Passed | None:
-        """The event at an offset, if it passed lately."""
-        return self._events.get(offset)
+    def following(self, offset: int, limit: int) -> list[Found]:
+        """Up to so many events that follow an offset without a gap, if they passed lately."""
+        found: list[Found] = []
+        at = bisect_right(self._firsts, offset + 1) - 1
+        while 0 <= at < len(self._firsts) and len(found) < limit:
+            first, (events, base, hops, accepted_ns) = self._firsts[at], self._bursts[at]
+            index = offset + 1 + len(found) - first
+            if not 0 <= index < len(events):
+                break
+            places = range(index, min(len(events), index + limit - len(found)))
+            found += [Found(first + place, events[place], base, hops, accepted_ns, None) for place in places]
+            at += 1
+        return found
 
 
 class DurableReader:
@@ -159,31 +177,43 @@ class DurableReader:
                 self.subscription.cancel()
 
     async def _step(self) -> None:
-        records = await self._journal.read(self._position, _PAGE)
-        if not records:
+        page = self._recent.following(self._position, _PAGE) or await self._read()
+        if not page:
             self._runtime.check_idle()
             await self._journal.wait(self._position, timeout=1.0)
             return
         assert self._cursor is not None
-        fresh: list[tuple[Record, Event]] = []
-        for record in records:
-            event = self._wanted(record)
+        fresh: list[tuple[Found, Event]] = []
+        for found in page:
+            event = self._wanted(found)
             if event is None:
                 continue
-            if record.offset in self._cursor.attempts:
+            if found.offset in self._cursor.attempts:
                 # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
-                await self._begin([(record, event)])
+                await self._begin([(found, event)])
                 await self._until(lambda: not self._unfinished)
             elif self._only_attempt:
                 # Counted ahead and not started when the process dies, it would have had its attempt and never run.
                 await self._until(lambda: self._worker.tally.pending < self.subscription.policy.concurrency)
-                await self._begin([(record, event)])
+                await self._begin([(found, event)])
             else:
-                fresh.append((record, event))
+                fresh.append((found, event))
         await self._begin(fresh)
-        self._position = records[-1].offset
+        self._position = page[-1].offset
         self._flush()
         await self._until(lambda: self._unfinished <= _AHEAD - _PAGE)
+
+    async def _read(self) -> list[Found]:
+        """What follows in the journal. How long ago it was accepted, on the clock that measures, its label tells."""
+        records = await self._journal.read(self._position, _PAGE)
+        clock = self._runtime.clock
+        now_ns, label_ns = clock.monotonic_ns(), int(clock.now().timestamp() * 1e9)
+        page: list[Found] = []
+        for record in records:
+            waited_ns = max(0, label_ns - record.time_ns)
+            old = Found(record.offset, None, _NO_CONTEXT, 0, now_ns - waited_ns, record)
+            page += self._recent.following(record.offset - 1, 1) or [old]
+        return page
 
     @property
     def _only_attempt(self) -> bool:
@@ -196,22 +226,24 @@ class DurableReader:
         """Deliveries that were counted as begun and are not committed."""
         return self._worker.tally.pending + self._uncommitted
 
-    def _wanted(self, record: Record) -> Event | None:
+    def _wanted(self, found: Found) -> Event | None:
         """The event, if this subscription listens to it and has not finished it."""
         assert self._cursor is not None
-        offset, is_new = record.offset, record.offset > self._noted
+        offset, event, record = found.offset, found.event, found.record
+        is_new = offset > self._noted
         self._noted = max(self._noted, offset)
         if self._cursor.is_settled(offset):
             return None
         try:
-            passed = self._recent.get(offset)
-            event = decode(record.body) if passed is None else passed.event
+            if record is not None:
+                event = decode(record.body)
         except CodecError as error:
-            if is_new:
+            if is_new and record is not None:
                 item = self._quarantine.note(record, error)
                 self._quarantined += [] if item is None else [item]
                 self._settled.append(Settled(offset, Status.DROPPED.value, 0))
             return None
+        assert event is not None
         if self.subscription.selector.matches(type(event), event.type):
             where = self.subscription.policy.where
             try:
@@ -219,46 +251,39 @@ class DurableReader:
                     return event
             except Exception as error:  # noqa: BLE001 - the user's code: this event fails, and only this one
                 if is_new:
-                    self._worker.give_up_unstarted(self._deliver(event, record), "where= raised", error)
+                    self._worker.give_up_unstarted(self._deliver(event, found), "where= raised", error)
                 return None
         if is_new:
             self._skip(offset, offset)
         return None
 
-    def _deliver(self, event: Event, record: Record) -> Delivery:
-        """A delivery of this record, counted as one."""
-        passed = self._recent.get(record.offset)
+    def _deliver(self, event: Event, found: Found) -> Delivery:
+        """A delivery of what was found, counted as one."""
         burst = Burst(
             event,
-            base=without_decimal(Context()) if passed is None else passed.base,
-            hops=0 if passed is None else passed.hops,
-            accepted_ns=self._accepted_ns(record) if passed is None else passed.accepted_ns,
+            base=found.base,
+            hops=found.hops,
+            accepted_ns=found.accepted_ns,
             table=None,
             is_plain=False,
             is_urgent=event.__event__.kind is Kind.CONTROL,
         )
-        burst.offset, burst.is_closed = record.offset, True
+        burst.offset, burst.is_closed = found.offset, True
         max_age = self.subscription.policy.max_age_for(event.__event__)
         return self._worker.adopt(burst, event, 0, is_lossless=False, max_age=max_age)
 
-    def _accepted_ns(self, record: Record) -> int:
-        """When an earlier process accepted it, on the clock that measures: the label of the wall clock tells how long ago."""
-        clock = self._runtime.clock
-        age_ns = max(0, int(clock.now().timestamp() * 1e9) - record.time_ns)
-        return clock.monotonic_ns() - age_ns
-
-    async def _begin(self, wanted: Sequence[tuple[Record, Event]]) -> None:
+    async def _begin(self, wanted: Sequence[tuple[Found, Event]]) -> None:
         """Count an attempt for each, durably, and only then let them run."""
         if not wanted:
             return
-        attempts = await self._journal.record_attempts(self.group, [record.offset for record, _ in wanted])
+        attempts = await self._journal.record_attempts(self.group, [found.offset for found, _ in wanted])
         if self._worker.is_cancelled:
             return
         retry = self.subscription.policy.retry
         limit = retry.attempts if retry else UNPLANNED_ATTEMPTS
-        for record, event in wanted:
-            delivery = self._deliver(event, record)
-            delivery.attempt = attempts[record.offset] - 1
+        for found, event in wanted:
+            delivery = self._deliver(event, found)
+            delivery.attempt = attempts[found.offset] - 1
             if delivery.attempt >= limit:
                 self._worker.give_up_unstarted(delivery, f"attempts that began and did not end: {delivery.attempt}")
             else:
