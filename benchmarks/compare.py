@@ -80,13 +80,13 @@ def versus(settings: Settings, baseline: Side, subject: Side, *, reach: float) -
     return summary(taken, reach=reach)
 
 
-def summary(taken: Mapping[str, list[float]], *, reach: float) -> dict[str, Any]:
+def summary(taken: Mapping[str, list[float]], baseline: str = BASELINE, *, reach: float) -> dict[str, Any]:
     """The figures of a baseline and the bus."""
-    each = ratios(taken[BASELINE], taken[SUBJECT])
+    each = ratios(taken[baseline], taken[SUBJECT])
     low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else [*each] * 3
     return {
-        "queue_ns": statistics.median(taken[BASELINE]),
-        "eventbus_ns": statistics.median(taken[SUBJECT]),
+        f"{baseline}_ns": statistics.median(taken[baseline]),
+        f"{SUBJECT}_ns": statistics.median(taken[SUBJECT]),
         "ratio": middle,
         "ratio_from": low,
         "ratio_to": high,

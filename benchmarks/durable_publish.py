@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from benchmarks.compare import Now, Settings, Side, in_turns, summary
 from benchmarks.journal_raw import RawWriter, Row
 from eventbus import Event, JournaledEventBus, Kind
 from eventbus.codec import encode
 from eventbus.journal.sqlite import SqliteJournal
 
-ROUNDS = 3  # the best of each counts, taken in turns, so that a disturbance does not hit one side alone
+ROUNDS = 5  # at most: a disk has no use for more
 
 
 class DurableTradeEvent(Event, type="bench.durable.trade", kind=Kind.EVENT):
@@ -29,24 +30,25 @@ class DurableTradeEvent(Event, type="bench.durable.trade", kind=Kind.EVENT):
 
 
 class Workload(NamedTuple):
-    """So many publishers, each awaiting so many batches of such a size; and the ratio that is wanted."""
+    """So many publishers, each awaiting batches of such a size, so many events in all; and the ratio that is wanted."""
 
     publishers: int
-    batches: int
     size: int
+    events: int
     reach: float
 
 
 WORKLOADS = {
-    "one publisher awaiting each": Workload(1, 1_000, 1, 0.8),
-    "100 concurrent publishers": Workload(100, 100, 1, 0.5),
-    "publish_many of 1,000": Workload(1, 30, 1_000, 0.4),
+    "one publisher awaiting each": Workload(1, 1, 1_000, 0.8),
+    "100 concurrent publishers": Workload(100, 1, 10_000, 0.5),
+    "publish_many of 1,000": Workload(1, 1_000, 30_000, 0.4),
 }
 
 
-def run() -> dict[str, Any]:
-    """Events per second of the bus and of raw SQLite, and their ratio, by workload."""
-    return {name: asyncio.run(_compare(workload)) for name, workload in WORKLOADS.items()}
+def run(settings: Settings) -> dict[str, Any]:
+    """Nanoseconds per event of raw SQLite and of the bus, and the ratio of their speeds, by workload."""
+    settings = replace(settings, rounds=min(settings.rounds, ROUNDS))
+    return {name: _compare(settings, workload) for name, workload in WORKLOADS.items()}
 
 
 def trade(number: int) -> DurableTradeEvent:
@@ -54,16 +56,18 @@ def trade(number: int) -> DurableTradeEvent:
     return DurableTradeEvent(order_id=f"o-{number}", symbol="AAPL", size=Decimal(100), price=Decimal("187.2500"))
 
 
-async def _compare(workload: Workload) -> dict[str, float]:
-    ours = raw = 0.0
-    for _ in range(ROUNDS):
-        events = [trade(number) for number in range(workload.publishers * workload.batches * workload.size)]
-        raw = max(raw, await _raw(workload, [(event.event_id, encode(event)) for event in events]))
-        ours = max(ours, await _ours(workload, events))
-    return {"events_per_s": ours, "raw_events_per_s": raw, "ratio": ours / raw, "reach": workload.reach}
+def _compare(settings: Settings, workload: Workload) -> dict[str, Any]:
+    async def raw(count: int, now: Now) -> float:
+        return await _raw(workload, [(event.event_id, encode(event)) for event in map(trade, range(count))], now)
+
+    async def ours(count: int, now: Now) -> float:
+        return await _ours(workload, list(map(trade, range(count))), now)
+
+    sides = {"raw": Side(raw, workload.events), "eventbus": Side(ours, workload.events)}
+    return summary(in_turns(settings, sides), "raw", reach=workload.reach)
 
 
-async def _raw(workload: Workload, rows: Sequence[Row]) -> float:
+async def _raw(workload: Workload, rows: Sequence[Row], now: Now) -> float:
     with TemporaryDirectory() as folder:
         writer = RawWriter(Path(folder, "raw.db"))
 
@@ -71,12 +75,12 @@ async def _raw(workload: Workload, rows: Sequence[Row]) -> float:
             for at in range(number * workload.size, len(rows), workload.publishers * workload.size):
                 await writer.append(rows[at : at + workload.size])
 
-        rate = await _drive(workload, publisher, len(rows))
+        taken = await _drive(workload, publisher, now)
         writer.close()
-    return rate
+    return taken
 
 
-async def _ours(workload: Workload, events: Sequence[DurableTradeEvent]) -> float:
+async def _ours(workload: Workload, events: Sequence[DurableTradeEvent], now: Now) -> float:
     with TemporaryDirectory() as folder:
         async with JournaledEventBus(SqliteJournal(Path(folder, "run.db"))) as bus:
 
@@ -87,11 +91,11 @@ async def _ours(workload: Workload, events: Sequence[DurableTradeEvent]) -> floa
                     else:
                         await bus.publish_many(events[at : at + workload.size])
 
-            return await _drive(workload, publisher, len(events))
+            return await _drive(workload, publisher, now)
 
 
-async def _drive(workload: Workload, publisher: Any, total: int) -> float:
+async def _drive(workload: Workload, publisher: Any, now: Now) -> float:
     gc.collect()
-    began = time.perf_counter()
+    began = now()
     await asyncio.gather(*map(publisher, range(workload.publishers)))
-    return total / (time.perf_counter() - began)
+    return now() - began

@@ -5,14 +5,13 @@ An event of its own object for time, cause, context and routes would cost more t
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Set as AbstractSet
 from contextvars import Context
 from typing import Any, Final
 
 from eventbus.event import AdHocEvent, Event
-from eventbus.receipt import Flight
+from eventbus.receipt import Commit, Flight
 
 _NEVER: Any = object()  # equals no context
 _numbers = itertools.count()
@@ -31,7 +30,7 @@ class Burst:
     is_watched = False  # somebody holds a receipt of one of its events
     is_owned = False  # one subscription took all of it, and settles its events one by one
     out = 0  # parties that still work on it as a whole: the dispatcher, and each batch in a thread
-    committed: asyncio.Future[None] | None = None  # done when it is durable; None in memory
+    committed: Commit | None = None  # done when it is durable; None in memory
     offset: int | None = None
     durability = "memory"
     admits: type[Event] | None = None

@@ -266,12 +266,12 @@ class Dispatcher:
         self.on_dispatch(burst)
         burst.out = 1
         burst.is_watched = is_watched
-        if is_watched:
+        parts = self._parts(burst)
+        if is_watched and parts:
             for index in range(len(burst.events)):
                 burst.flight(index).is_watched = True
         sweeps: list[Part] = []
         deliveries = 0
-        parts = self._parts(burst)
         for part in parts:
             worker, events, indices = part
             by = worker.hand.sweeps if burst.is_plain else "no"

@@ -95,10 +95,11 @@ class JournaledEventBus(InMemoryEventBus):
         await self._open()
         receipts: list[Receipt] = []
         burst: Burst | None = None
+        join = self._committer.join
         for event in events:
             cls = type(event)
             if burst is not None and (cls is burst.admits or cls in burst.joins) and len(burst.events) < burst.room:
-                receipts.append(self._committer.join(burst, event))
+                receipts.append(join(burst, event))
             else:
                 receipts.append(await super()._publish(event, timeout))
                 burst = self._joinable(event)  # and so it stays until something is awaited again
@@ -115,7 +116,6 @@ class JournaledEventBus(InMemoryEventBus):
         if (
             (cls is burst.admits or cls in burst.joins)
             and len(burst.events) < burst.room
-            and self._committer.may_join(burst)
             and get_ident() == burst.thread
             and same_context(copy_context(), burst.context)
         ):
@@ -156,8 +156,7 @@ class JournaledEventBus(InMemoryEventBus):
     def _entered(self, burst: Burst) -> None:
         """The events of a burst are durable, and about to be dispatched."""
         self._recent.remember(burst)
-        for event in burst.events:
-            self._retain(event)
+        self._retain(burst.events[0])  # what is retained shares no burst
 
     def _dispatching(self, burst: Burst) -> None:
         self._recent.dispatched(burst)

@@ -33,7 +33,7 @@ class Trail:
         self._batch = batch
         self._delay = delay
         self._events: list[Event] = []
-        self._writing: asyncio.Future[list[Appended]] | None = None
+        self._writing: asyncio.Future[Sequence[Appended]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.failure: EventBusError | None = None
 
@@ -78,7 +78,7 @@ class Trail:
         else:
             self._writing.add_done_callback(lambda done: self._written(events, done))
 
-    def _written(self, events: Sequence[Event], done: asyncio.Future[list[Appended]]) -> None:
+    def _written(self, events: Sequence[Event], done: asyncio.Future[Sequence[Appended]]) -> None:
         self._writing = None
         error = JournalUnavailable("of this bus", "it was cancelled") if done.cancelled() else done.exception()
         if error is None:

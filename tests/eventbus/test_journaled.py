@@ -58,7 +58,7 @@ class MoodyJournal(SqliteJournal):
     refuses = False
     forgets_to_answer = False
 
-    def append(self, batch: Sequence[Append]) -> Awaitable[list[Appended]]:
+    def append(self, batch: Sequence[Append]) -> Awaitable[Sequence[Appended]]:
         if self.refuses:
             return self._fail(JournalUnavailable("run.db", "the disk is full"))
         if self.forgets_to_answer:

@@ -41,7 +41,7 @@ class FullDisk(SqliteJournal):
 
     is_full = False
 
-    def append(self, batch: Sequence[Append]) -> Awaitable[list[Appended]]:
+    def append(self, batch: Sequence[Append]) -> Awaitable[Sequence[Appended]]:
         return self._refuse() if self.is_full else super().append(batch)
 
     async def _refuse(self) -> list[Appended]:
