@@ -193,8 +193,8 @@ class DurableReader:
                 await self._begin([(found, event)])
                 await self._until(lambda: not self._unfinished)
             elif self._only_attempt:
-                # Counted ahead and not started when the process dies, it would have had its attempt and never run.
-                await self._until(lambda: self._worker.tally.pending < self.subscription.policy.concurrency)
+                # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
+                await self._until(lambda: self._unfinished < self.subscription.policy.concurrency)
                 await self._begin([(found, event)])
             else:
                 fresh.append((found, event))
