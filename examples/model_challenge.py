@@ -25,7 +25,8 @@ from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
 from quantum_trader.learning.manager import ContinuousLearningManager
-from quantum_trader.learning.registry import MODEL, CachingRegistry, Registry
+from quantum_trader.learning.registry import CachingRegistry, Registry
+from quantum_trader.learning.registry_reads import MODEL
 from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.dataset import load_dataset

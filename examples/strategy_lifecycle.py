@@ -19,7 +19,8 @@ from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
 from quantum_trader.learning.lifecycle import LEGAL, ModelGate, StrategyGates
-from quantum_trader.learning.registry import STRATEGY, Registry
+from quantum_trader.learning.registry import Registry
+from quantum_trader.learning.registry_reads import STRATEGY
 from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.calendar import SessionBars

@@ -23,7 +23,7 @@ from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
 from quantum_trader.config import Config, ConfigError, ModeConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
-from quantum_trader.control.kill_switch import KillSwitch
+from quantum_trader.control.kill_switch import KillSwitch, SwitchFile
 from quantum_trader.control.orchestrator import Orchestrator
 from quantum_trader.control.policy_rules import PolicyValues, Thresholds
 from quantum_trader.control.policy_store import NoPolicyStore, PolicyStore
@@ -224,18 +224,19 @@ def build(
     feed: Feed,
     *,
     policy_store: PolicyStore | None = None,
+    switch_file: SwitchFile | None = None,
     registry_file: Path | None = None,
     ids: RunIds | None = None,
 ) -> TradingSystem:
     """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`.
 
-    `registry_file` keeps strategies, models and policies; in memory without one. `ids` are those that the bus identifies
-    events by, if it does.
+    `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
+    is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
     """
     costs = costs_of(config)
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
-    kill_switch = KillSwitch(bus)
+    kill_switch = KillSwitch(bus, file=switch_file)
     runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
     parts: dict[str, Stateful] = {"kill_switch": kill_switch, "runtime": runtime}
     _build_ranker(bus, config, parts)

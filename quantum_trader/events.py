@@ -259,12 +259,16 @@ class KillSwitchRequestedEvent(Decision, Event, type="command.killswitch", kind=
 
 
 class PolicyOverrideRequestedEvent(Decision, Event, type="command.policy", kind=Kind.CONTROL):
-    """Somebody asks for a risk mode for a while. It can only be more defensive than the policy, unless `force`."""
+    """Somebody asks for a risk mode for a while. It can only be more defensive than the policy, unless `force`.
+
+    With `block_entries` no strategy is allowed until a request with `force`.
+    """
 
     risk_mode: RiskMode
     reason: str
     actor: str
     force: bool = False
+    block_entries: bool = False
 
 
 class HealthStatusChangedEvent(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from quantum_trader.cli import data, history, runs, settings, wiring
+from quantum_trader.cli import data, history, looking, operating, runs, settings, wiring
 from quantum_trader.cli.faults import EXPECTED, exit_code, one_line
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 runs.register(app)
 history.register(app)
+looking.register(app)
+operating.register(app)
 wiring.register(app)
 
 

@@ -24,6 +24,7 @@ from quantum_trader.cli.faults import HALTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
+from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
@@ -31,7 +32,7 @@ from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.report import Report, as_lines, make_report
 from quantum_trader.runs.durable import DurableRun
-from quantum_trader.runs.folder import RunFolder, write_whole
+from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
 

@@ -7,6 +7,8 @@ from typing import Final
 from eventbus import IdConflict, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
+from quantum_trader.control.policy_store import PolicyStoreError
+from quantum_trader.learning.registry_reads import UnreadableRegistry
 from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.runs.durable import RunDiffers
@@ -33,6 +35,8 @@ EXPECTED: Final = (
     DataError,
     NoRun,
     NoOrder,
+    PolicyStoreError,
+    UnreadableRegistry,
     RunDiffers,
     RunUnfinished,
     JournalError,
@@ -47,7 +51,7 @@ def exit_code(error: BaseException) -> int:
             return error.code
         case IdConflict() | NoOrder():
             return CHECK_FAILED
-        case DataError() | NoRun() | RunDiffers() | JournalError():
+        case DataError() | NoRun() | PolicyStoreError() | UnreadableRegistry() | RunDiffers() | JournalError():
             return DATA
         case _:
             return USAGE

@@ -124,6 +124,7 @@ class MetaStrategyController:
             event.force,
             f"{event.actor} asks for {event.risk_mode}: {event.reason}",
         )
+        self._is_blocked = event.block_entries or (self._is_blocked and not event.force)
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
         self._portfolio = event

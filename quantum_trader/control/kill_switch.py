@@ -1,21 +1,63 @@
 """Kill switch: one mode, one way in, no dependence on anything but itself.
 
 Requests in, `killswitch.changed` out; HALT also closes the bus to events that move money. A latched mode stays until a
-request with `force`.
+request with `force`. Its file tells a restart what held; one that cannot be read is a HALT.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import KillSwitchChangedEvent, KillSwitchRequestedEvent
+from quantum_trader.files import write_whole
 from quantum_trader.model import KillMode
 
 SOURCE = "kill_switch"
 
 _STRICTNESS = (KillMode.OFF, KillMode.REDUCE_ONLY, KillMode.HALT)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the switch was set to, by whom and why."""
+
+    mode: KillMode
+    latched: bool
+    actor: str
+    reason: str
+
+    def is_stricter_than(self, mode: KillMode, *, latched: bool) -> bool:
+        """Whether going on with `mode` would be a weakening."""
+        return (_STRICTNESS.index(self.mode), self.latched) > (_STRICTNESS.index(mode), latched)
+
+
+class SwitchFile:
+    """The mode on disk: one small file, replaced whole, read by nothing but the switch and people."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Held | None:
+        """What was kept, None when nothing was. What cannot be read is a HALT, latched: it may well have been one."""
+        try:
+            saved = json.loads(self._path.read_bytes())
+            return Held(KillMode(saved["mode"]), bool(saved["latched"]), str(saved["actor"]), str(saved["reason"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            return Held(KillMode.HALT, latched=True, actor=SOURCE, reason=f"{self._path} cannot be read")
+
+    def save(self, held: Held) -> None:
+        """Keep it. Raises `OSError`."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._path, json.dumps(asdict(held)).encode())
 
 
 class KillSwitch:
@@ -23,8 +65,16 @@ class KillSwitch:
 
     publishes: ClassVar = (KillSwitchChangedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus, mode: KillMode = KillMode.OFF, *, latched: bool = False) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        mode: KillMode = KillMode.OFF,
+        *,
+        latched: bool = False,
+        file: SwitchFile | None = None,
+    ) -> None:
         self._bus = bus
+        self._file = file
         self._token: str | None = None
         self.mode = mode
         self.latched = latched
@@ -65,6 +115,7 @@ class KillSwitch:
         elif self._token is not None:
             self._bus.rearm(self._token)
             self._token = None
+        self._keep(event)
         await self._bus.publish(
             KillSwitchChangedEvent(
                 mode=self.mode,
@@ -76,3 +127,11 @@ class KillSwitch:
                 source=SOURCE,
             )
         )
+
+    def _keep(self, event: KillSwitchRequestedEvent) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.save(Held(self.mode, self.latched, event.actor, event.reason))
+        except OSError:  # a full disk must not keep anybody from hearing that trading stops
+            _log.exception("the kill switch is at %s, and its file could not be written", self.mode)

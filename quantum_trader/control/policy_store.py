@@ -5,14 +5,13 @@ A store that cannot be read fails closed: the answer is "none", and none means D
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import ValidationError
 
 from quantum_trader.events import PolicyUpdatedEvent
+from quantum_trader.files import write_whole
 
 
 class PolicyStoreError(Exception):
@@ -58,15 +57,16 @@ class FilePolicyStore:
             raise PolicyStoreError(self._path, "not a readable policy") from cause
 
     def save(self, policy: PolicyUpdatedEvent) -> None:
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                file.write(policy.model_dump_json().encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            # What a power cut leaves of it may be unreadable, which is safe; waiting for the disk would hold up the session.
+            write_whole(self._path, policy.model_dump_json().encode(), durable=False)
         except OSError as cause:
-            with contextlib.suppress(OSError):
-                draft.unlink()
             raise PolicyStoreError(self._path, f"cannot be written ({cause.strerror})") from cause
+
+    def forget(self) -> None:
+        """Start anew. Raises `PolicyStoreError`."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as cause:
+            raise PolicyStoreError(self._path, f"cannot be removed ({cause.strerror})") from cause

@@ -29,7 +29,8 @@ from quantum_trader.learning.catalogue import ENSEMBLE, FIRST, MODELS, build
 from quantum_trader.learning.combination import HALF_LIFE, Combined, ErrorWeights, SigmaCalibration, fill_missing
 from quantum_trader.learning.forecast import Forecaster, Observation, RangeHistory, digest
 from quantum_trader.learning.lifecycle import ModelStage
-from quantum_trader.learning.registry import MODEL, CachingRegistry
+from quantum_trader.learning.registry import CachingRegistry
+from quantum_trader.learning.registry_reads import MODEL
 from quantum_trader.model import Bar
 
 SOURCE = "ensemble"

@@ -10,11 +10,9 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
@@ -25,14 +23,10 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
 )
+from quantum_trader.learning.registry_reads import LIMITS, POLICY, STRATEGY, Entry, RegistryReads
 from quantum_trader.model import StrategyLifecycle
 
 SOURCE = "registry"
-STRATEGY: Final = "STRATEGY"
-MODEL: Final = "MODEL"
-POLICY: Final = "POLICY"
-LIMITS: Final = "LIMITS"
-KINDS: Final = (STRATEGY, MODEL, POLICY, LIMITS)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -45,20 +39,6 @@ CREATE TABLE IF NOT EXISTS stages (
 );
 CREATE INDEX IF NOT EXISTS stages_of ON stages (kind, id, version);
 """
-_SELECT: Final = """
-SELECT v.version, v.payload_json, v.sha256, v.created_session,
-       (SELECT stage FROM stages s WHERE s.kind = v.kind AND s.id = v.id AND s.version = v.version
-        ORDER BY number DESC LIMIT 1)
-FROM versions v WHERE v.kind = ? AND v.id = ?
-"""
-
-
-class NotRegistered(LookupError):
-    """There is no such version. The message names kind, id and version; register it first."""
-
-    def __init__(self, kind: str, id_: str, version: int | None) -> None:
-        wanted = "any version" if version is None else f"version {version}"
-        super().__init__(f"{kind} {id_}: {wanted} is not registered; register it first")
 
 
 class RegistryBehind(Exception):
@@ -68,27 +48,14 @@ class RegistryBehind(Exception):
         super().__init__(f"registry: {table} ends at {found}, a checkpoint says {wanted}; start the run anew")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One version. `payload` is plain JSON, `sha256` its digest, `stage` the last one recorded, "" if none was."""
-
-    kind: str
-    id: str
-    version: int
-    payload: Mapping[str, Any]
-    sha256: str
-    created_session: int
-    stage: str
-
-
-class Registry:
+class Registry(RegistryReads):
     """The store. `path` is a file, made when missing, or ":memory:"; one process at a time writes it."""
 
     publishes: ClassVar = (RegistryUpdatedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, path: str | Path = ":memory:") -> None:
+        super().__init__(sqlite3.connect(path, isolation_level=None))
         self._bus = bus
-        self._db = sqlite3.connect(path, isolation_level=None)
         # The journal is the truth: what a power cut takes from here is written again when it is replayed.
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -103,18 +70,6 @@ class Registry:
             name="registry.limits",
             where=lambda event: event.clock == "event",
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; nothing can be read or written after."""
-        self._db.close()
 
     async def put(
         self, kind: str, id_: str, payload: Mapping[str, Any], *, session: int, at: datetime, stage: str = ""
@@ -148,30 +103,6 @@ class Registry:
             return
         self._add_stage(kind, id_, version, stage, session)
         await self._tell(kind, id_, version, "STAGE", at)
-
-    def get(self, kind: str, id_: str, version: int | None = None) -> Entry:
-        """One version, the newest when none is named. Raises NotRegistered."""
-        wanted = version if version is not None else self.latest_version(kind, id_)
-        if not wanted:
-            raise NotRegistered(kind, id_, version)
-        return self._read(kind, id_, wanted)
-
-    def latest_version(self, kind: str, id_: str) -> int:
-        """Number of the newest version, 0 when there is none."""
-        found = self._db.execute("SELECT max(version) FROM versions WHERE kind = ? AND id = ?", (kind, id_)).fetchone()
-        return int(found[0] or 0)
-
-    def ids(self, kind: str) -> tuple[str, ...]:
-        """Everything registered of a kind, sorted."""
-        rows = self._db.execute("SELECT DISTINCT id FROM versions WHERE kind = ? ORDER BY id", (kind,))
-        return tuple(row[0] for row in rows)
-
-    def stages(self, kind: str, id_: str) -> tuple[tuple[int, str, int], ...]:
-        """The history of an id's stages as (version, stage, session), oldest first."""
-        rows = self._db.execute(
-            "SELECT version, stage, session FROM stages WHERE kind = ? AND id = ? ORDER BY number", (kind, id_)
-        )
-        return tuple((row[0], row[1], row[2]) for row in rows)
 
     async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
         payload = {
@@ -216,12 +147,6 @@ class Registry:
             "INSERT INTO stages (kind, id, version, stage, session) VALUES (?, ?, ?, ?, ?)",
             (kind, id_, version, stage, session),
         )
-
-    def _read(self, kind: str, id_: str, version: int) -> Entry:
-        row = self._db.execute(f"{_SELECT} AND v.version = ?", (kind, id_, version)).fetchone()
-        if row is None:
-            raise NotRegistered(kind, id_, version)
-        return Entry(kind, id_, row[0], json.loads(row[1]), row[2], row[3], row[4] or "")
 
     async def _tell(self, kind: str, id_: str, version: int, op: str, at: datetime) -> None:
         await self._bus.publish(

@@ -29,6 +29,7 @@ from quantum_trader.events import (
     SignalsGeneratedEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
 )
 from quantum_trader.model import RiskMode
@@ -55,6 +56,7 @@ CREATE TABLE thresholds (session INTEGER, metric TEXT, value REAL, threshold REA
 CREATE TABLE evaluations (evaluation_id TEXT, attempt INTEGER, session INTEGER, subject TEXT, purpose TEXT,
     PRIMARY KEY (evaluation_id, attempt)) WITHOUT ROWID;
 CREATE TABLE retries (evaluation_id TEXT, attempt INTEGER, session INTEGER);
+CREATE TABLE acknowledgements (violation_id TEXT PRIMARY KEY, user TEXT, reason TEXT, excluded INTEGER);
 CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart TEXT, rule_id INTEGER, severity TEXT);
 """
 
@@ -90,6 +92,7 @@ class AnalyticsService:
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="analytics.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="analytics.policy")
         bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="analytics.violation")
+        bus.subscribe(ViolationAcknowledgedEvent, self.on_acknowledged, name="analytics.acknowledged")
         bus.subscribe(SampleProcessedEvent, self.on_sample_processed, name="analytics.sample")
         bus.subscribe(AlertThresholdExceededEvent, self.on_threshold_exceeded, name="analytics.threshold")
         bus.subscribe(EvaluationStartedEvent, self.on_evaluation_started, name="analytics.evaluation")
@@ -126,6 +129,10 @@ class AnalyticsService:
     async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
         row = (str(event.violation_id), event.session, event.chart, event.rule_id, event.severity)
         self._put("violations", row)
+
+    async def on_acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
+        row = (str(event.violation_id), event.user, event.reason, event.exclude_samples)
+        self._put("acknowledgements", row)
 
     async def on_sample_processed(self, event: SampleProcessedEvent) -> None:
         judged = (event.centre, event.sigma, event.z, event.zone, event.in_control, event.phase)

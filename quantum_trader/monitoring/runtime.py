@@ -23,8 +23,10 @@ _EVERY: Final = 5  # sessions
 class _Counting(Protocol):
     """A histogram of run times."""
 
-    count: int
-    total_ns: int
+    @property
+    def count(self) -> int: ...
+    @property
+    def total_ns(self) -> int: ...
 
 
 class RuntimeMonitor:

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from quantum_trader.runs.folder import CHECKPOINTS, RunFolder, write_whole
+from quantum_trader.files import write_whole
+from quantum_trader.runs.folder import CHECKPOINTS, RunFolder
 
 FORMAT: Final = 1
 _KEPT: Final = 2

@@ -6,7 +6,6 @@ it has the same ids, and the journal keeps it once. A step that comes out differ
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -14,19 +13,33 @@ from typing import Final, Self
 from eventbus import Event, TrailingEventBus, create_event_bus
 from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
 from quantum_trader.config import Config
-from quantum_trader.events import RunCompletedEvent, RunStartedEvent, SessionDecideEvent
+from quantum_trader.control.kill_switch import Held, SwitchFile
+from quantum_trader.control.policy_store import FilePolicyStore, PolicyStoreError
+from quantum_trader.events import (
+    KillSwitchRequestedEvent,
+    PolicyOverrideRequestedEvent,
+    RunCompletedEvent,
+    RunStartedEvent,
+    SessionDecideEvent,
+    is_decision,
+)
 from quantum_trader.identity import RunIds
 from quantum_trader.learning.registry import RegistryBehind
 from quantum_trader.market.dataset import Dataset
-from quantum_trader.model import KillMode
+from quantum_trader.model import KillMode, RiskMode
 from quantum_trader.monitoring.analytics import AnalyticsService
 from quantum_trader.monitoring.metrics import MetricsLogger
 from quantum_trader.runs.checkpoint import Checkpoint, save, saved
+from quantum_trader.runs.commands import Commands
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.history import is_command
+from quantum_trader.runs.inbox import Inbox
 
 ONLOOKERS: Final = ("record.", "analytics.")
 """Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
+
+OPERATOR: Final = "operator"
+"""Who commands from outside."""
 
 NOTHING_WRITTEN: Final = {"versions": 0, "stages": 0}
 
@@ -49,11 +62,23 @@ class DurableRun:
         self.bus: TrailingEventBus = create_event_bus(
             f"sqlite:///{folder.journal}", write_behind=True, max_queue_size=QUEUE_SIZE, identify=ids
         )
-        self.system: TradingSystem = build(self.bus, config, feed, registry_file=folder.registry, ids=ids)
+        self._feed = feed
+        self._policies = FilePolicyStore(folder.policy)
+        self._switch_file = SwitchFile(folder.kill_switch)
+        self.system: TradingSystem = build(
+            self.bus,
+            config,
+            feed,
+            policy_store=self._policies,
+            switch_file=self._switch_file,
+            registry_file=folder.registry,
+            ids=ids,
+        )
         self.sessions = 0  # completed, those of earlier processes among them
         self.bars_before = 0  # that earlier processes replayed
         self.is_stopped = False
-        self._commands: defaultdict[int, list[Event]] = defaultdict(list)  # by the session they came before
+        self._commands = Commands(Inbox(folder.commands))
+        self._held: Held | None = None  # what the kill switch was at when the last process ended
         self._every = config.app.checkpoint_every
         self._analytics = AnalyticsService(self.bus, folder.analytics, self.system.record)
         MetricsLogger(self.bus, folder.metrics)
@@ -71,7 +96,7 @@ class DurableRun:
 
     def command(self, event: Event) -> None:
         """Have a command published before the next session: a place that is the same when the run is done again."""
-        self._commands[self.sessions].append(event)
+        self._commands.ask(event)
 
     def stop(self) -> None:
         """Stop after the session in hand; the run can be continued."""
@@ -102,6 +127,9 @@ class DurableRun:
 
     async def _after(self, session: int) -> None:
         self.sessions = session + 1
+        if self._commands.are_taken:
+            await self.bus.flush()
+            self._commands.settle()
         if (session + 1) % self._every == 0:
             await self._checkpoint(session)
 
@@ -112,15 +140,31 @@ class DurableRun:
         save(self.folder, Checkpoint(system.run_id, session, offset, letters, system.state()))
 
     def _commands_before(self, session: int) -> list[Event]:
-        return self._commands.pop(session, [])
+        if session >= self._commands.frontier:
+            self._hold_switch()
+        return self._commands.before(session, self._feed.sessions[session].ts)
+
+    def _hold_switch(self) -> None:
+        """The kill switch is never weaker after a restart than its file says, whatever the journal lost."""
+        held, self._held = self._held, None
+        switch = self.system.kill_switch
+        if held is not None and held.is_stricter_than(switch.mode, latched=switch.latched):
+            reason = f"kept over a restart: {held.reason}"
+            self.command(
+                KillSwitchRequestedEvent(
+                    mode=held.mode, latch=held.latched, reason=reason, actor=held.actor, source=OPERATOR
+                )
+            )
 
     # --- going on ----------------------------------------------------------------------------------------------------
 
     async def _recover(self) -> int:
         """Become what the newest checkpoint says, or begin; returns the session to go on with."""
         await self._check_origin()
+        self._held = self._switch_file.load()
         checkpoint = self._newest()
         if checkpoint is None:
+            self._policies.forget()
             self.system.registry.restore(NOTHING_WRITTEN)
             self.system.kill_switch.restore({"mode": KillMode.OFF, "latched": False})
             await self._gather_commands(0, 1)
@@ -128,6 +172,7 @@ class DurableRun:
             await self.system.begin()
             return 0
         self.system.restore(checkpoint.state)
+        self._ask_for_policy()
         self._forget_letters(checkpoint.letters)
         await self._tell_onlookers(checkpoint.offset)
         await self._gather_commands(checkpoint.session + 1, checkpoint.offset + 1)
@@ -166,10 +211,30 @@ class DurableRun:
                 if onlooker.selector.matches(type(event), event.type):
                     await onlooker.handler(event)
 
+    def _ask_for_policy(self) -> None:
+        """A policy that cannot be read is no policy: DEFENSIVE, and no entries until somebody says so."""
+        try:
+            self._policies.load()
+        except PolicyStoreError as error:
+            self.command(
+                PolicyOverrideRequestedEvent(
+                    risk_mode=RiskMode.DEFENSIVE,
+                    reason=str(error),
+                    actor="policy_store",
+                    block_entries=True,
+                    source=OPERATOR,
+                )
+            )
+
     async def _gather_commands(self, session: int, since: int) -> None:
-        """What was commanded from outside since then comes again, where it came."""
+        """What was commanded from outside since then comes again, where it came; what is new comes after all that was begun."""
+        is_begun = False
         async for event in self.bus.replay(since=since):
             if isinstance(event, SessionDecideEvent):
-                session = event.session + 1
+                session, is_begun = event.session + 1, False
             elif is_command(event):
-                self._commands[session].append(event)
+                self._commands.repeat(event, session)
+                is_begun = True
+            elif is_decision(event):
+                is_begun = True
+        self._commands.frontier = session + is_begun

@@ -5,8 +5,7 @@ The journal is the truth; the registry and the checkpoints save time when the ru
 
 from __future__ import annotations
 
-import contextlib
-import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,10 +13,20 @@ from typing import Final
 from pydantic import ValidationError
 
 from quantum_trader.config import Config
+from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import FILE_NAME, NoRun
 
 CHECKPOINTS: Final = "checkpoint-*.json"
-_OURS: Final = ("run.db*", "config.json", "registry.sqlite*", "metrics.jsonl*", "report.json", "equity.svg")
+_OURS: Final = (
+    "run.db*",
+    "config.json",
+    "registry.sqlite*",
+    "metrics.jsonl*",
+    "report.json",
+    "equity.svg",
+    "policy.json",
+    "killswitch.json",
+)
 
 
 class RunUnfinished(Exception):
@@ -51,6 +60,18 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def policy(self) -> Path:
+        return self.path / "policy.json"
+
+    @property
+    def kill_switch(self) -> Path:
+        return self.path / "killswitch.json"
+
+    @property
+    def commands(self) -> Path:
+        return self.path / "commands"
 
     @property
     def report(self) -> Path:
@@ -87,6 +108,7 @@ class RunFolder:
         for pattern in (*_OURS, CHECKPOINTS, f"{FILE_NAME}*"):
             for file in self.path.glob(pattern):
                 file.unlink()
+        shutil.rmtree(self.commands, ignore_errors=True)
         write_whole(self.path / "config.json", config.model_dump_json(indent=2).encode())
 
 
@@ -114,23 +136,3 @@ def free_folder(runs: Path, stem: str) -> RunFolder:
         number += 1
         folder = RunFolder(runs / f"{stem}-{number}")
     return folder
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file, durably: after a crash it is the old one or the new one, whole. Raises `OSError`."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise

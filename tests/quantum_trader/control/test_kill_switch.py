@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from eventbus import Halted, InMemoryEventBus
-from quantum_trader.control.kill_switch import KillSwitch
+from quantum_trader.control.kill_switch import Held, KillSwitch, SwitchFile
 from quantum_trader.events import KillSwitchChangedEvent, KillSwitchRequestedEvent, TradeExecutedEvent
 from quantum_trader.model import KillMode, Side
 
@@ -71,3 +72,40 @@ def test_restored_halt_halts_the_bus() -> None:
     bus = InMemoryEventBus()
     KillSwitch(bus, KillMode.HALT, latched=True)
     assert bus.is_halted
+
+
+async def test_the_file_says_what_holds_by_whom_and_why(tmp_path: Path) -> None:
+    bus = InMemoryEventBus()
+    file = SwitchFile(tmp_path / "run" / "killswitch.json")
+    KillSwitch(bus, file=file)
+    assert file.load() is None
+    async with bus:
+        await ask(bus, KillMode.HALT, latch=True)
+        assert file.load() == Held(KillMode.HALT, latched=True, actor="ada", reason="test")
+        await ask(bus, KillMode.OFF)  # refused: latched
+        assert file.load() == Held(KillMode.HALT, latched=True, actor="ada", reason="test")
+        await ask(bus, KillMode.OFF, force=True)
+    assert file.load() == Held(KillMode.OFF, latched=False, actor="ada", reason="test")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"mode": "ON"}', b"\xff"])
+def test_a_file_that_cannot_be_read_is_a_halt(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "killswitch.json"
+    path.write_bytes(content)
+    held = SwitchFile(path).load()
+    assert held is not None
+    assert (held.mode, held.latched) == (KillMode.HALT, True)
+    assert held.is_stricter_than(KillMode.REDUCE_ONLY, latched=True)
+    assert not held.is_stricter_than(KillMode.HALT, latched=True)
+
+
+async def test_trading_stops_though_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "taken").write_text("")
+    bus = InMemoryEventBus()
+    switch = KillSwitch(bus, file=SwitchFile(tmp_path / "taken" / "killswitch.json"))
+    async with bus:
+        await ask(bus, KillMode.HALT)
+        assert bus.is_halted
+    assert switch.mode is KillMode.HALT
+    assert len(bus.dead_letters) == 0
+    assert "could not be written" in caplog.text

@@ -24,7 +24,8 @@ from quantum_trader.learning.catalogue import AVERAGE, MODELS, REGRESSION, build
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.forecast import digest, log_range
 from quantum_trader.learning.lifecycle import ModelStage
-from quantum_trader.learning.registry import MODEL, CachingRegistry, Registry
+from quantum_trader.learning.registry import CachingRegistry, Registry
+from quantum_trader.learning.registry_reads import MODEL
 from quantum_trader.market.calendar import SessionBars
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar

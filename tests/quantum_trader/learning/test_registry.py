@@ -17,7 +17,8 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
 )
-from quantum_trader.learning.registry import MODEL, STRATEGY, CachingRegistry, NotRegistered, Registry
+from quantum_trader.learning.registry import CachingRegistry, Registry
+from quantum_trader.learning.registry_reads import MODEL, STRATEGY, NotRegistered
 from quantum_trader.model import StrategyLifecycle
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)

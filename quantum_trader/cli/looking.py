@@ -1,0 +1,155 @@
+"""`qt strategies`, `qt models`, `qt spc`: what a run has come to, while it runs or after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quantum_trader.cli.choosing import AsJson, Run, chosen
+from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.settings import ConfigDirectory
+from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
+from quantum_trader.monitoring.archive import Archive, ChartSummary
+
+_SHOWN_POINTS = 25
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to `qt`."""
+    app.command()(strategies)
+    app.command()(models)
+    app.command()(spc)
+
+
+def strategies(
+    strategy: Annotated[str | None, typer.Argument(help="One of them, with its history.")] = None,
+    run: Run = None,
+    as_json: AsJson = False,
+    config: ConfigDirectory = None,
+) -> None:
+    """The strategies of a run: family, parameters, parents, stage."""
+    _registered(STRATEGY, strategy, run, as_json=as_json, config=config)
+
+
+def models(
+    model: Annotated[str | None, typer.Argument(help="One of them, with its versions.")] = None,
+    run: Run = None,
+    as_json: AsJson = False,
+    config: ConfigDirectory = None,
+) -> None:
+    """The models of a run: versions, stages, digests of what was fitted."""
+    _registered(MODEL, model, run, as_json=as_json, config=config)
+
+
+def spc(
+    chart: Annotated[str | None, typer.Argument(help="One chart: its newest points and its violations.")] = None,
+    run: Run = None,
+    as_json: AsJson = False,
+    open_only: Annotated[bool, typer.Option("--open", help="Only violations that nobody acknowledged.")] = False,
+    config: ConfigDirectory = None,
+) -> None:
+    """The control charts of a run, and the ids of what broke a rule."""
+    folder = chosen(run, config)
+    archive = Archive(folder.path)
+    charts = archive.charts()
+    if chart is not None and chart not in {one.chart for one in charts}:
+        known = ", ".join(one.chart for one in charts) or "none with points"
+        raise Failed(f"chart {chart}: there is none of that name in {folder.path}; known are {known}")
+    shown = [one for one in charts if chart in {None, one.chart}]
+    points = archive.points(chart, newest=_SHOWN_POINTS) if chart is not None else ()
+    violations = archive.violations(chart=chart, open_only=open_only)
+    if as_json:
+        parts = {
+            "charts": list(map(asdict, shown)),
+            "points": list(map(asdict, points)),
+            "violations": list(map(asdict, violations)),
+        }
+        typer.echo(json.dumps(parts, indent=2))
+        return
+    for one in shown:
+        typer.echo(_summary(one))
+    for point in points:
+        z = "" if point.z is None else f"  z {point.z:+.2f}  {point.zone}"
+        mark = "" if point.in_control else "  !"
+        typer.echo(f"  point {point.sample_id:>5}  session {point.session:>5}  {point.value:+.4f}{z}{mark}")
+    for found in violations if chart is not None or open_only else violations[-_SHOWN_POINTS:]:
+        answer = f"acknowledged by {found.acknowledged_by}: {found.reason}" if found.acknowledged_by else "open"
+        head = f"{found.violation_id:<30}  session {found.session:>5}  rule {found.rule_id}  {found.severity:<8}"
+        typer.echo(f"  {head}  {answer}")
+
+
+def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, config: Path | None) -> None:
+    folder = chosen(run, config)
+    with registry_view(folder.registry) as registry:
+        known = registry.ids(kind)
+        if id_ is not None and id_ not in known:
+            raise Failed(
+                f"{kind.lower()} {id_}: there is none of that name in {folder.path};"
+                f" known are {', '.join(known) or 'none'}"
+            )
+        if as_json:
+            wanted = known if id_ is None else (id_,)
+            typer.echo(json.dumps([_plain(registry, kind, one) for one in wanted], indent=2))
+        elif id_ is None:
+            for one in known:
+                entry = _current(registry, kind, one)
+                typer.echo(f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}  {_words(entry.payload)}")
+        else:
+            _tell_history(registry, kind, id_)
+
+
+def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
+    """The version that is in use: the newest LIVE one, else the newest."""
+    versions = registry.history(kind, id_)
+    return next((entry for entry in reversed(versions) if entry.stage == "LIVE"), versions[-1])
+
+
+def _tell_history(registry: RegistryReads, kind: str, id_: str) -> None:
+    for entry in registry.history(kind, id_):
+        typer.echo(
+            f"version {entry.version}  session {entry.created_session}  sha256 {entry.sha256[:16]}  {entry.stage}"
+        )
+        typer.echo(f"  {_words(entry.payload)}")
+    for version, stage, session in registry.stages(kind, id_):
+        typer.echo(f"session {session:>5}  version {version}  {stage}")
+
+
+def _plain(registry: RegistryReads, kind: str, id_: str) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "versions": [asdict(entry) for entry in registry.history(kind, id_)],
+        "stages": [
+            {"version": version, "stage": stage, "session": session}
+            for version, stage, session in registry.stages(kind, id_)
+        ],
+    }
+
+
+def _summary(chart: ChartSummary) -> str:
+    limits = "" if chart.centre is None or chart.sigma is None else f"  {chart.centre:.4f} +- 3 x {chart.sigma:.4f}"
+    return (
+        f"{chart.chart:<20}  {chart.points:>6,} points  {chart.phase:<9}  {chart.violations:>4} violations,"
+        f" {chart.open} open{limits}"
+    )
+
+
+def _words(payload: Mapping[str, Any]) -> str:
+    """The payload on one line; fitted states are too long for one."""
+    return ", ".join(f"{key} {_value(value)}" for key, value in payload.items() if key != "state")
+
+
+def _value(value: Any) -> str:
+    match value:
+        case Mapping():
+            return " ".join(f"{key}={inner}" for key, inner in value.items())
+        case str():
+            return value
+        case Iterable():
+            return "/".join(map(str, value)) or "-"
+        case _:
+            return str(value)
