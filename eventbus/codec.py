@@ -21,6 +21,7 @@ _DEPTH = 64
 _METADATA = {"metadata"}
 _PLAIN = {"type", "schema", "metadata"}  # what a field of a core schema has that is written as it is
 _BODY = b',"event":'
+_END = ord("}")
 _LABELS = 1_000
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -129,6 +130,28 @@ def _is_odd(schema: Any) -> bool:
     """Is the field written by a method of its class, or described elsewhere?"""
     text = repr(schema)
     return "is_field_serializer" in text or "definition-ref" in text
+
+
+def decoder() -> Callable[[bytes], Event]:
+    """`decode` for many events in a row: each label and its class are looked up once, and not forgotten while it is used."""
+    known: dict[bytes, Callable[[bytes], Event]] = {}
+    skip = len(_BODY)
+
+    def read(raw: bytes) -> Event:
+        at = raw.find(_BODY)
+        validate = known.get(raw[:at])
+        if validate is not None and raw[-1] == _END:
+            try:
+                return validate(raw[at + skip : -1])
+            except ValueError:  # whatever is wrong, `decode` says it
+                pass
+        event = decode(raw)
+        cls, label = type(event), _labels.get(raw[:at])
+        if cls is not AdHocEvent and label == (cls.type, cls.__event__.version) and len(known) < _LABELS:
+            known[raw[:at]] = cls.__pydantic_validator__.validate_json
+        return event
+
+    return read
 
 
 def _read_label(head: bytes) -> tuple[str, int]:

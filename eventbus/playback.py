@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from datetime import datetime
 
 from eventbus.causality import Explanation, Handled, explain
-from eventbus.codec import decode
+from eventbus.codec import decoder
 from eventbus.errors import CodecError, PolicyConflict
 from eventbus.event import Event
 from eventbus.journal.base import Journal, Record, SettledDelivery
@@ -35,23 +35,28 @@ async def replay(
     last = until if isinstance(until, int) else journal.last
     earliest = since if isinstance(since, datetime) else None
     latest = _aware("until", until) if isinstance(until, datetime) else None
-    while records := await journal.read(after, _PAGE, until=last):
-        for record in records:
+    chooses = types != "*" or earliest is not None or latest is not None or where is not None
+    while page := await journal.bodies(after, _PAGE, until=last):
+        read = decoder()  # anew for each page: a class may have come meanwhile
+        for offset, body in page:
             try:
-                event = decode(record.body)
+                event = read(body)
             except CodecError:
-                await quarantine.read(record)
+                for record in await journal.read(offset - 1, 1):
+                    await quarantine.read(record)
                 continue
-            if not selector.matches(type(event), event.type):
-                continue
-            # Labels need not ascend: a time is asked of each event, not of its place.
-            if (earliest is not None and event.timestamp < earliest) or (
-                latest is not None and event.timestamp > latest
-            ):
-                continue
-            if where is None or where(event):
-                yield event
-        after = records[-1].offset
+            if chooses:
+                if not selector.matches(type(event), event.type):
+                    continue
+                # Labels need not ascend: a time is asked of each event, not of its place.
+                if (earliest is not None and event.timestamp < earliest) or (
+                    latest is not None and event.timestamp > latest
+                ):
+                    continue
+                if where is not None and not where(event):
+                    continue
+            yield event
+        after = page[-1][0]
 
 
 async def trace(journal: Journal, quarantine: Quarantine, event_id: str) -> Explanation:

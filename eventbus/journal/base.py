@@ -283,6 +283,10 @@ class Journal(Protocol):
         """Records with `after < offset <= until`, oldest first. `types` are names or wildcards. Raises `OffsetGone`."""
         ...
 
+    async def bodies(self, after: int, limit: int = 1000, *, until: int | None = None) -> list[tuple[int, bytes]]:
+        """Offset and body of what `read` would give, for those who look inside anyway. Raises `OffsetGone`."""
+        ...
+
     async def find(self, event_id: str) -> Record | None:
         """The record with this id."""
         ...

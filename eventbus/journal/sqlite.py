@@ -157,6 +157,9 @@ class SqliteJournal:
     ) -> list[Record]:
         return await self._ask(Store.read, after, limit, None if types is None else tuple(types), until)
 
+    async def bodies(self, after: int, limit: int = 1000, *, until: int | None = None) -> list[tuple[int, bytes]]:
+        return await self._ask(Store.bodies, after, limit, until)
+
     async def find(self, event_id: str) -> Record | None:
         return await self._ask(Store.find, event_id)
 

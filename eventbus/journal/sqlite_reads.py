@@ -46,6 +46,13 @@ class Reads:
         self, after: int, limit: int, types: Sequence[str] | None = None, until: int | None = None
     ) -> list[Record]:
         """See `Journal.read`."""
+        return list(map(unpack, self._following(after, limit, types, until)))
+
+    def bodies(self, after: int, limit: int, until: int | None = None) -> list[tuple[int, bytes]]:
+        """See `Journal.bodies`."""
+        return [(offset, body) for offset, _, _, body, _ in self._following(after, limit, None, until)]
+
+    def _following(self, after: int, limit: int, types: Sequence[str] | None, until: int | None) -> list[Any]:
         base = self.base()
         if after < base:
             raise OffsetGone(after + 1, base + 1)
@@ -63,7 +70,7 @@ class Reads:
     def find(self, event_id: str) -> Record | None:
         """The record with this id."""
         rows = self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE event_id = ?", (event_id,))
-        return self._sound(rows)[0] if rows else None
+        return unpack(self._sound(rows)[0]) if rows else None
 
     def related(self, correlation_id: str, limit: int) -> list[Record]:
         """See `Journal.related`. A root is older than what it caused, so the search begins there."""
@@ -73,7 +80,7 @@ class Reads:
             " ORDER BY offset LIMIT ?",
             (root[0] if root else 0, correlation_id, correlation_id, limit),
         )
-        return self._sound(rows)
+        return list(map(unpack, self._sound(rows)))
 
     def seek(self, time_ns: int) -> int:
         """See `Journal.seek`. Wall-clock labels need not ascend, so this looks at each."""
@@ -166,14 +173,14 @@ class Reads:
         last = self.seal().last
         return self.damaged(f"{table}: a row is missing or altered", first_bad=None, last_good=last, expected=last)
 
-    def _sound(self, rows: Sequence[Any], after: int | None = None) -> list[Record]:
-        """The rows as records; with `after` they must follow it without a hole."""
+    def _sound(self, rows: list[Any], after: int | None = None) -> list[Any]:
+        """The rows, each as it was written; with `after` they must follow it without a hole."""
         sound = len(sound_parts(rows)) // 2
         if sound < len(rows):
             raise self.bad_record(rows[sound][0] - 1, self.seal())
         if after is not None and (reached := contiguous(rows, after)) < len(rows):
             raise self.bad_record(after + reached, self.seal())
-        return list(map(unpack, rows))
+        return rows
 
     def _rows(self, table: str, columns: str, rest: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a small table without their CRC, each checked."""

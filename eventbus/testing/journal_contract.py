@@ -195,6 +195,15 @@ class JournalContract:
         await journal.append([item(number, type=name) for number, name in enumerate(names)])
         assert offsets(await journal.read(0, types=types)) == found
 
+    async def test_bodies_are_those_of_the_records(self, journal: Journal) -> None:
+        await journal.append(items(1, 4))
+        await journal.append(items(5, 9))
+        assert await journal.bodies(0) == [(record.offset, record.body) for record in await journal.read(0)]
+        assert [offset for offset, _ in await journal.bodies(2, 3, until=4)] == [3, 4]
+        await journal.trim(before=5)
+        with pytest.raises(OffsetGone):
+            await journal.bodies(0)
+
     async def test_a_record_is_found_by_its_id(self, journal: Journal) -> None:
         await journal.append(items(1, 3))
         found = await journal.find("event-000002")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
 from eventbus import CodecError, Event, event_types, upcast
-from eventbus.codec import decode, encode, version_of
+from eventbus.codec import decode, decoder, encode, version_of
 
 
 class Side(StrEnum):
@@ -301,3 +302,17 @@ def test_events_are_written_as_their_class_says(event: Event) -> None:
     written = json.loads(encode(event))["event"]
     wanted = json.loads(event.model_dump_json())
     assert list(written.items()) == [(k, v) for k, v in wanted.items() if k != "metadata" or event.metadata]
+
+
+def test_many_in_a_row_are_read_as_each_would_be() -> None:
+    old = b'{"type":"test.codec.own_way","version":0,"event":{}}'
+    events = [OwnWayEvent(price=Decimal(1)), Event("test.codec.free", payload={"n": 1}), ChainEvent(tree={"a": 1})]
+    read = decoder()
+    for raw in [*map(encode, events)] * 2 + [old, b"", b"{}", encode(events[0])[:-1], encode(events[0])[:-2] + b"1}"]:
+        try:
+            wanted: object = decode(raw)
+        except CodecError as error:
+            with pytest.raises(CodecError, match=re.escape(str(error))):
+                read(raw)
+        else:
+            assert read(raw) == wanted
