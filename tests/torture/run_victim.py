@@ -1,7 +1,8 @@
 """A `qt` command to be killed. Arguments: the point to die at, how often to pass it first, then those of the command.
 
-Points: `decided` (a decision event was dispatched), `filled` (between a fill and the ledger), `drafted` and `renamed` (inside
-the writing of a checkpoint, around its rename), and those of the journal's writer, such as `committing` and `committed`.
+Points: `decided` (a decision event was dispatched), `interrupted` (the same, but the signal is that of Ctrl-C), `filled`
+(between a fill and the ledger), `drafted` and `renamed` (inside the writing of a checkpoint, around its rename), and those of
+the journal's writer, such as `committing` and `committed`.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ class Death:
     def passed(self, point: str) -> None:
         if point == self._point:
             self._left -= 1
-            if self._left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self._left == -1:
+                os.kill(os.getpid(), signal.SIGINT if point == "interrupted" else signal.SIGKILL)
 
 
 def lay_in_wait(death: Death) -> None:
     """Have every point say that it is passed."""
     _before(ReplayDigest, "on_event", lambda: death.passed("decided"))
+    _before(ReplayDigest, "on_event", lambda: death.passed("interrupted"))
     _before(PortfolioLedger, "on_trade_executed", lambda: death.passed("filled"))
     patch.object(SqliteJournal, "__init__", partialmethod(SqliteJournal.__init__, probe=death.passed)).start()
     sync, calls = os.fsync, itertools.count()

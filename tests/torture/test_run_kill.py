@@ -103,6 +103,15 @@ def test_a_run_killed_at_a_named_point_ends_as_if_nothing_had_happened(home: Pat
     same_in_the_end(home, point)
 
 
+def test_a_run_that_is_interrupted_ends_its_session_and_says_how_to_go_on(home: Path) -> None:
+    command = [sys.executable, str(VICTIM), "interrupted", "2500", "replay", "--output", "interrupted"]
+    ended = subprocess.run([*command, "--config", "config"], cwd=home, capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert "sessions; continue with: qt resume interrupted" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    same_in_the_end(home, "interrupted")
+
+
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_happened(home: Path) -> None:
     dice = random.Random(11)
     assert kill(home, "decided", dice.randrange(EVENTS), "replay", "--output", "often")
