@@ -14,7 +14,7 @@ import uuid
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from threading import get_ident
 from types import TracebackType
@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 from eventbus.burst import NOBODY, Burst
 from eventbus.causality import Explanation, History
 from eventbus.clock import Clock, SystemClock
-from eventbus.context import CURRENT, inside_delivery
+from eventbus.context import CURRENT, inside_delivery, same_context
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.dispatcher import Dispatcher
 from eventbus.door import Door
@@ -118,6 +118,7 @@ class InMemoryEventBus:
         self._table: RouteTable[Subscription] = RouteTable()
         self._names: dict[str, Subscription] = {}
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
+        self._urgent: set[type[Event]] = set()  # those of kind CONTROL, which have bursts of their own
         self._sharing: set[type[Event]] = set()  # classes whose events may join a burst of their own
         self._retained: dict[str, dict[Any, Event]] = {}
         self._gone = Tally()  # counts of subscriptions that ended
@@ -299,6 +300,9 @@ class InMemoryEventBus:
 
     def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
         """Let an event in, or return None when it has to wait."""
+        joined = self._join(event)
+        if joined is not None:
+            return joined
         spec, door, cell = event.__event__, self._door, CURRENT.get()
         if cell is None and self._needs_no_look(event):
             self._admitting(event)
@@ -330,21 +334,44 @@ class InMemoryEventBus:
         if cell is not None and cause is not None:
             stamp(event, cause=cause, event_id=self._identity(event, cause, cell.subscription))
         self._admitting(event)
+        return self._enter(event, base=base, hops=hops, is_root=cause is None)
+
+    def _join(self, event: Event) -> Receipt | None:
+        """Into the open burst, if it admits the event. `publish` has this written out."""
+        burst = self._door.open
+        cls, index = type(event), len(burst.events)
+        if index >= burst.room or get_ident() != burst.thread or not (cls is burst.admits or cls in burst.joins):
+            return None
+        if not same_context(copy_context(), burst.context):
+            return None
+        if cls is not burst.admits:
+            burst.admits, burst.is_mixed = cls, True
+        burst.events.append(event)
+        receipt = Receipt()
+        receipt.burst, receipt.index = burst, index
+        return receipt
+
+    def _enter(self, event: Event, *, base: Context | None, hops: int, is_root: bool) -> Receipt:
+        """An event that nothing stands against opens a burst. What it may share decides what may join it."""
+        spec = event.__event__
+        is_urgent = spec.kind is Kind.CONTROL
         is_plain = spec.kind in _PLAIN and spec.max_age is None
         gates = [member for member in self._table.gates if member in self._table.route(event)]
         for member in gates:
             member.worker.expected += 1
-        # What needs a look at each event, or overtakes, or has a cause of its own, does not share a burst.
+        # What needs a look at each event, or has a cause of its own, does not share a burst.
         has_gates = bool(self._table.gates) if type(event) is AdHocEvent else bool(gates)  # the next is of another type
-        needs_no_look = not (spec.retain or is_urgent or has_gates)
-        shares = cause is None and needs_no_look
+        needs_no_look = not (spec.retain or has_gates)
+        shares = is_root and needs_no_look
         joins: AbstractSet[type[Event]] = NOBODY
         if needs_no_look and is_plain:
-            self._sharing.add(type(event))
-            if shares and spec.kind is Kind.EVENT:
-                joins = self._ordinary
-                self._ordinary.add(type(event))
-        receipt = door.enter(
+            if not is_urgent:
+                self._sharing.add(type(event))
+            if shares:
+                alike = self._urgent if is_urgent else self._ordinary
+                alike.add(type(event))
+                joins = alike
+        receipt = self._door.enter(
             event,
             self._table,
             base=base,
@@ -515,7 +542,7 @@ class InMemoryEventBus:
     def _set_table(self, table: RouteTable[Subscription]) -> None:
         """What is accepted from now on follows these routes; what was accepted before keeps its own."""
         self._door.seal()
-        self._ordinary, self._sharing = set(), set()
+        self._ordinary, self._urgent, self._sharing = set(), set(), set()
         self._table = table
 
     def _replay_retained(self, subscription: Subscription) -> None:
@@ -751,6 +778,7 @@ class InMemoryEventBus:
         if self._halt_reason is None:
             self._halt_reason, self._halt_token = reason, uuid.uuid4().hex
             self._door.seal()
+            self._ordinary = set()  # what is refused from now on joins nobody
             self._runtime.interrupt()
         return self._halt_token
 

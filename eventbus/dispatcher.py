@@ -373,7 +373,9 @@ class Dispatcher:
         worker, _delivery = sweep.suspended()
         hand = worker.hand = RunnerHand(worker)
         burst = sweep.burst
-        if sweep.is_sole and not burst.is_watched:  # then the rest of the burst is all that is left of it
+        if sweep.is_sole and not (
+            burst.is_watched or burst.is_urgent
+        ):  # then the rest of the burst is all that is left of it
             events, indices = sweep.rest_of_part()
             worker.tally.accepted -= len(events)  # taking them counts them again
             hand.take_whole(burst, events, indices)

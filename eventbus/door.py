@@ -141,7 +141,7 @@ class Door:
             burst.admits = type(event)
             burst.joins = joins
             burst.context = self._last_context
-            room = self.size - self.held
+            room = self.size - self.held + (_CONTROL_RESERVE if is_urgent else 0)
             burst.room = room if room < _BURST else _BURST
             burst.thread = get_ident()
         self.open = burst

@@ -147,6 +147,9 @@ class JournaledEventBus(InMemoryEventBus):
     def _at_once(self, event: Event, *, is_watched: bool) -> Burst | None:
         return None  # it is written down first
 
+    def _join(self, event: Event) -> Receipt | None:
+        return None  # `publish` and `publish_many` see to it, with its record
+
     def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
         receipt = super()._admit(event, has_place=has_place)
         if receipt is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Hashable, Iterator
-from operator import attrgetter
 
 from eventbus.delivery import Delivery
 from eventbus.policy import Overflow
@@ -28,7 +27,7 @@ class Mailbox:
         self._latest: dict[Hashable, Delivery] = {}  # conflated key -> its place in _waiting
         self._busy: set[Hashable] = set()
         self._held: dict[Hashable, deque[Delivery]] = {}  # passed over because their key was busy
-        self._freed: deque[Delivery] = deque()  # held or taken once, runnable now, in order of acceptance
+        self._freed: deque[Delivery] = deque()  # held or taken once, runnable now, in the order of their turns
         self._length = 0
         self.conflated = 0
         self.gaps = 0
@@ -70,7 +69,8 @@ class Mailbox:
 
     def take(self) -> Delivery | None:
         """The next delivery that may run, its key busy from now on; None when there is none."""
-        for source in (self._urgent, self._freed, self._waiting):
+        has_urgent_back = bool(self._freed) and self._freed[0].is_urgent  # it came before those that never left
+        for source in (self._freed, self._waiting) if has_urgent_back else (self._urgent, self._freed, self._waiting):
             while source:
                 place = source.popleft()
                 if source is self._freed:
@@ -116,7 +116,7 @@ class Mailbox:
         yield from self._waiting
 
     def _free(self, delivery: Delivery) -> None:
-        insort(self._freed, delivery, key=_by_acceptance)
+        insort(self._freed, delivery, key=_by_turn)
 
     def _hand_out(self, place: Delivery) -> Delivery:
         delivery = self._latest_of(place)
@@ -158,4 +158,6 @@ class Mailbox:
         return self._latest_of(place)
 
 
-_by_acceptance = attrgetter("order")
+def _by_turn(delivery: Delivery) -> tuple[bool, int]:
+    """Urgent ones first, then by acceptance."""
+    return not delivery.is_urgent, delivery.order

@@ -144,6 +144,9 @@ class TrailingEventBus(JournaledEventBus):
     def _admitting(self, event: Event) -> None:
         super(JournaledEventBus, self)._admitting(event)
 
+    def _join(self, event: Event) -> Receipt | None:
+        return super(JournaledEventBus, self)._join(event)
+
     def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
         return super(JournaledEventBus, self)._admit(event, has_place=has_place)
 

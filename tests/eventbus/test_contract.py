@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -184,6 +186,53 @@ def test_places_are_given_back_by_plain_code_while_the_loop_does_not_run() -> No
         one.cancel()
         bus.clear_handlers(Noted)
         runner.run(end(waiting))
+
+
+@pytest.mark.parametrize("kinds", [("noted",), ("noted", "filled"), ("stopped",)], ids="-".join)
+async def test_an_event_that_waits_takes_little_memory_whatever_kinds_take_turns(kinds: tuple[str, ...]) -> None:
+    bus, size = InMemoryEventBus(history=1), 1_000
+    make: dict[str, Callable[[], Event]] = {
+        "noted": lambda: Noted(n=1),
+        "filled": lambda: Filled(order="1"),
+        "stopped": Stopped,
+    }
+    events = [make[kinds[n % len(kinds)]]() for n in range(size)]
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        for n, event in enumerate(events):
+            if n % 2:
+                bus.publish_nowait(event)
+            else:
+                await bus.publish(event)
+        after, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bus.get_stats()["pending"] == size
+    assert (after - before) / size < 64
+
+
+async def test_what_a_halt_refuses_does_not_slip_in_beside_other_events() -> None:
+    bus = InMemoryEventBus()
+    filled: list[Event] = []
+
+    async def fill(event: Event) -> None:
+        filled.append(event)
+
+    bus.subscribe(Filled, fill)
+    async with bus:
+        await bus.publish(Filled(order="1"))
+        await bus.publish(Noted(n=1))
+        token = bus.halt("drawdown")
+        for n in range(2, 4):
+            await bus.publish(Noted(n=n))
+            with pytest.raises(Halted):
+                await bus.publish(Filled(order=str(n)))
+        bus.rearm(token)
+        await bus.publish(Noted(n=4))
+        await bus.publish(Filled(order="4"))
+        await bus.drain()
+    assert [event["order"] for event in filled] == ["1", "4"]
 
 
 async def test_control_does_not_wait_for_the_full_queue_of_one_subscription() -> None:

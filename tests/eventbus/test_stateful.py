@@ -279,11 +279,12 @@ class BusMachine(RuleBasedStateMachine):
         for other in member.running:
             if related(other) and (key is not None or member.handle.policy.concurrency == 1):
                 self.complaints.append(f"{member.name} at {fact.event['n']}: overlaps {other.event['n']}")
-        if not first or fact.is_redriven or fact.event.__event__.kind is Kind.CONTROL:
+        if not first or fact.is_redriven:
             return
+        is_urgent = fact.event.__event__.kind is Kind.CONTROL
         for other in self.facts[self.facts.index(fact) + 1 :]:
-            urgent = other.event.__event__.kind is Kind.CONTROL
-            if related(other) and other.attempts.get(member.name) and not other.is_redriven and not urgent:
+            overtakes = (other.event.__event__.kind is Kind.CONTROL) is not is_urgent
+            if related(other) and other.attempts.get(member.name) and not other.is_redriven and not overtakes:
                 if self.may_take_the_place(member, fact, other):
                     continue
                 self.complaints.append(f"{member.name} at {fact.event['n']}: after the later {other.event['n']}")

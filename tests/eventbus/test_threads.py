@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Delivery, Event, HandlerTimeout, InMemoryEventBus
+from eventbus import Delivery, Event, HandlerTimeout, InMemoryEventBus, Kind
 from eventbus.testing import Gate, VirtualClock, VirtualLoop, VirtualPool, settle
 
 pytestmark = pytest.mark.virtual_time
@@ -34,6 +34,10 @@ def gate(pool: VirtualPool) -> Iterator[Gate]:
         yield gate
 
 
+class Ordered(Event, type="threads.ordered", kind=Kind.CONTROL):
+    n: int
+
+
 def asked(events: int) -> list[Event]:
     return [Event("job.asked", payload={"n": n}) for n in range(events)]
 
@@ -57,6 +61,26 @@ async def test_only_the_attempt_that_runs_is_in_flight_and_abandoned(
     report = await bus.shutdown(timeout=1)
     assert report.abandoned == (f"hung: {events[2]}",)
     assert report.left == (8 if warm else 6)
+
+
+async def test_control_keeps_its_order_when_newer_control_recalls_it(
+    bus: InMemoryEventBus, pool: VirtualPool, gate: Gate
+) -> None:
+    order: list[int] = []
+
+    def obey(event: Ordered) -> None:
+        order.append(event.n)
+        if event.n == 0:
+            gate.wait()
+
+    bus.subscribe(Ordered, obey)
+    await bus.publish_many(Ordered(n=n) for n in range(4))
+    await settle()
+    await bus.publish_many(Ordered(n=n) for n in range(4, 6))
+    await settle()
+    gate.open()
+    await bus.drain()
+    assert order == list(range(6))
 
 
 async def test_a_receipt_does_not_wait_for_a_later_event_of_its_batch(
