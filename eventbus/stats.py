@@ -64,8 +64,8 @@ class Histogram:
     @property
     def total_ns(self) -> int:
         """Their sum."""
-        self._sort_notes()
-        return self._total_ns
+        with self._lock:
+            return self._total_ns + sum(self._notes)
 
     @property
     def counts(self) -> list[int]:
