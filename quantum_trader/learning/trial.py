@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -127,7 +127,7 @@ class Trial:
             },
             "sessions": list(self._sessions),
             "equity": list(self._equity),
-            "trades": [list(astuple(trade)) for trade in self._trades],
+            "trades": [[trade.opened, trade.closed, trade.profit] for trade in self._trades],
             "through": self.through,
         }
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
-from eventbus import InMemoryEventBus
+from eventbus import BusStats, InMemoryEventBus
 from quantum_trader.events import MetricRecordedEvent, RunCompletedEvent, SessionDecideEvent
+
+_FIGURES: Final = ("published", "errors", "queue_size", "dispatch_p50_ms", "dispatch_p99_ms")
 
 
 class MetricsLogger:
@@ -36,7 +38,7 @@ class MetricsLogger:
     @property
     def counts(self) -> dict[str, int]:
         """Events so far, by type. The bus counts them anyway: to be told of each would be a delivery per event."""
-        return {name: of_type.dispatched for name, of_type in self._bus.stats().types.items()}
+        return _counts(self._bus.stats())
 
     async def on_metric(self, event: MetricRecordedEvent) -> None:
         labels = ",".join(f"{name}={value}" for name, value in sorted(event.labels.items()))
@@ -50,9 +52,9 @@ class MetricsLogger:
         self._write({"session": event.sessions, "digest": event.digest})
 
     def _write(self, head: dict[str, Any]) -> None:
-        stats = self._bus.get_stats()
-        bus = {key: stats[key] for key in ("published", "errors", "queue_size", "dispatch_p50_ms", "dispatch_p99_ms")}
-        line = json.dumps({**head, "bus": bus, "events": self.counts, "metrics": dict(sorted(self._last.items()))})
+        stats = self._bus.stats()
+        bus = {name: getattr(stats, name) for name in _FIGURES}
+        line = json.dumps({**head, "bus": bus, "events": _counts(stats), "metrics": dict(sorted(self._last.items()))})
         try:
             with self._opened() as file:
                 file.write(line + "\n")
@@ -67,3 +69,7 @@ class MetricsLogger:
                     older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         return self._path.open("a", encoding="utf-8")
+
+
+def _counts(stats: BusStats) -> dict[str, int]:
+    return {name: of_type.dispatched for name, of_type in stats.types.items()}
