@@ -51,7 +51,7 @@ from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.model import HealthStatus, RiskMode
 from quantum_trader.monitoring.alerts import DRAWDOWN, AlertManager, DrawdownLadder, ladder_settings
-from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic
+from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic, chart_spec
 from quantum_trader.monitoring.control_limits import ControlLimitService
 from quantum_trader.monitoring.digest import ReplayDigest
 from quantum_trader.monitoring.discord import DiscordSettings
@@ -340,6 +340,14 @@ def _build_evaluation(
     return generator
 
 
+def check(config: Config) -> None:
+    """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
+    costs_of(config)
+    seeds(config)
+    controller_settings(config)
+    watched(config)
+
+
 def costs_of(config: Config) -> Costs:
     """What trading costs. Raises `ConfigError` for costs that no venue could charge."""
     execution = config.execution
@@ -413,16 +421,22 @@ def controller_settings(config: Config) -> ControllerSettings:
     )
 
 
+def watched(config: Config) -> dict[str, dict[str, Any]]:
+    """The control charts, and the ladder for the drawdown, by name. Raises `ConfigError` for one that cannot be drawn."""
+    if not config.spc.enabled:
+        return {}
+    found: dict[str, dict[str, Any]] = {name: chart.model_dump() for name, chart in config.spc.charts.items()}
+    found[DRAWDOWN] = ladder_settings(config.risk.max_drawdown)
+    for name, settings in found.items():
+        try:
+            chart_spec(name, settings)
+        except UnusableCharacteristic as cause:
+            raise ConfigError("spc.toml", "spc.charts", str(cause), remedy="correct the chart") from cause
+    return found
+
+
 def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> SpcEngine:
-    """The control charts, and the ladder for the drawdown. Raises `ConfigError` for one that cannot be drawn."""
-    watched: dict[str, dict[str, Any]] = {}
-    if config.spc.enabled:
-        watched = {name: chart.model_dump() for name, chart in config.spc.charts.items()}
-        watched[DRAWDOWN] = ladder_settings(config.risk.max_drawdown)
-    try:
-        parts["characteristics"] = Characteristics(bus, watched)
-    except UnusableCharacteristic as cause:
-        raise ConfigError("spc.toml", "spc.charts", str(cause), remedy="correct the chart") from cause
+    parts["characteristics"] = Characteristics(bus, watched(config))
     engine = parts["spc"] = SpcEngine(bus)
     parts["limits"] = ControlLimitService(bus, engine)
     parts["ladder"] = DrawdownLadder(bus)

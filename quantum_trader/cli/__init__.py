@@ -5,13 +5,15 @@ Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 3 data, 4 the run 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from quantum_trader.cli import data, history, looking, operating, runs, settings, wiring
-from quantum_trader.cli.faults import EXPECTED, exit_code, one_line
+from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code
 
 app = typer.Typer(
     name="qt",
@@ -29,13 +31,42 @@ operating.register(app)
 wiring.register(app)
 
 
+# Of the click that typer uses, which may be its own; it is the root of what is wrong with a command line.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point of `qt`."""
+    """The entry point of `qt`. Ends the process with an exit code; what goes wrong is one line on stderr."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; gives its exit code."""
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
-    except KeyboardInterrupt:
-        sys.stderr.write("qt: interrupted\n")
-        sys.exit(130)
+        code = typer.main.get_command(app).main(list(arguments), prog_name="qt", standalone_mode=False)
+    except UsageError as error:
+        return _complain(_usage(error), USAGE)
+    except (typer.Abort, KeyboardInterrupt):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EXPECTED as error:
-        sys.stderr.write(f"qt: {one_line(error)}\n")
-        sys.exit(exit_code(error))
+        return _complain(str(error), exit_code(error))
+    except OSError as error:
+        return _complain(
+            f"{error.filename or 'file'}: {error.strerror or error}; check the path and its permissions", DATA
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, naming the option or argument, and where help is."""
+    context = getattr(error, "ctx", None)
+    command = "qt" if context is None else context.command_path
+    return f"{error.format_message().rstrip('.').replace('Value error, ', '')}; see {command} --help"
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"qt: {' '.join(message.split())}\n")
+    return code

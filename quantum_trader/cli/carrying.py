@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from eventbus.observability import serve_metrics
 from quantum_trader.app import discord_settings
-from quantum_trader.cli.faults import HALTED, Failed
+from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
@@ -36,7 +36,6 @@ from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
 
-INTERRUPTED: Final = 130  # as a shell says it
 CAUTION: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
 
 
@@ -128,9 +127,7 @@ def _tell_stopped(run: DurableRun, manner: Manner) -> None:
 
 
 def _print_report(console: Console, run: DurableRun, completed: RunCompletedEvent, report: Report) -> None:
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    for label, text in as_lines(report):
-        table.add_row(label, text)
+    table = figures(as_lines(report))
     stats = run.bus.stats()
     deliveries = sum(row.succeeded for row in stats.subscriptions)
     table.add_row(
@@ -146,8 +143,18 @@ def _print_report(console: Console, run: DurableRun, completed: RunCompletedEven
     table.add_row("Digest", f"{completed.digest} of {completed.det_events:,} decision events")
     table.add_row("Run", str(run.folder.path))
     table.add_row("Plot", str(run.folder.plot))
-    console.print(table, highlight=False, soft_wrap=True)
+    console.print(table, highlight=False)
     console.print(CAUTION, style="dim")
+
+
+def figures(lines: Iterable[tuple[str, str]]) -> Table:
+    """Labelled lines, which a narrow terminal folds and never cuts: half a digest is none."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    return table
 
 
 def plot(record: RunRecord, found: Report) -> str:

@@ -19,6 +19,7 @@ CHECK_FAILED: Final = 1
 USAGE: Final = 2
 DATA: Final = 3
 HALTED: Final = 4
+INTERRUPTED: Final = 130  # as a shell says it
 
 
 class Failed(Exception):
@@ -55,8 +56,3 @@ def exit_code(error: BaseException) -> int:
             return DATA
         case _:
             return USAGE
-
-
-def one_line(error: BaseException) -> str:
-    """The message without line breaks."""
-    return " ".join(str(error).split())

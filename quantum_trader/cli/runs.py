@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quantum_trader.app import load_feed
-from quantum_trader.cli.carrying import Manner, carry_out, plot, run_loop, unwritable, write
+from quantum_trader.app import check, load_feed
+from quantum_trader.cli.carrying import Manner, carry_out, figures, plot, run_loop, unwritable, write
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.settings import ConfigDirectory, Profile
@@ -29,7 +29,9 @@ Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all of the d
 From = Annotated[str | None, typer.Option("--from", help="First date, like 2008-01-01.")]
 To = Annotated[str | None, typer.Option("--to", help="Last date.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics there while running.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="Serve Prometheus metrics there while running.", min=0, max=65_535)
+]
 Name = Annotated[str | None, typer.Option("--data", help="Name of the data set.")]
 Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webhook of the environment, else print.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
@@ -144,10 +146,7 @@ def report(
     elif as_json:
         typer.echo(json.dumps(found.as_dict() | {"run": str(folder), "digest": completed.digest}, indent=2))
     else:
-        table = Table(show_header=False, box=None, padding=(0, 2))
-        for label, text in [*as_lines(found), ("Digest", completed.digest)]:
-            table.add_row(label, text)
-        Console().print(table, highlight=False, soft_wrap=True)
+        Console().print(figures([*as_lines(found), ("Digest", completed.digest)]), highlight=False)
 
 
 @oracle_app.command("check")
@@ -190,6 +189,7 @@ def bench(
 
 def _start(choices: Choices, manner: Manner, output: Path | None) -> None:
     config = choices.load()
+    check(config)
     feed = load_feed(config)
     runs = Path(config.app.run_directory)
     folder = RunFolder(output) if output is not None else free_folder(runs, f"run-{config.sha256()[:12]}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from quantum_trader.app import controller_settings, costs_of, load_feed, seeds
+from quantum_trader.app import check as check_system
+from quantum_trader.app import load_feed
 from quantum_trader.config import config_directory, load_config, profiles
 
 app = typer.Typer(help="The configuration: files, profiles, environment.", no_args_is_help=True)
@@ -28,8 +29,6 @@ def check(config: ConfigDirectory = None, profile: Profile = None) -> None:
     where = config_directory(config)
     for name in (None, *profiles(config)) if profile is None else (profile,):
         effective = load_config(config, name)
-        costs_of(effective)
-        seeds(effective)
-        controller_settings(effective)
+        check_system(effective)
         load_feed(effective)
     typer.echo(f"{where or 'built-in defaults'}: ok, sha256 {load_config(config, profile).sha256()}")

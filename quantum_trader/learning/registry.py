@@ -23,7 +23,7 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
 )
-from quantum_trader.learning.registry_reads import LIMITS, POLICY, STRATEGY, Entry, RegistryReads
+from quantum_trader.learning.registry_reads import LIMITS, POLICY, STRATEGY, Entry, RegistryReads, UnreadableRegistry
 from quantum_trader.model import StrategyLifecycle
 
 SOURCE = "registry"
@@ -49,17 +49,24 @@ class RegistryBehind(Exception):
 
 
 class Registry(RegistryReads):
-    """The store. `path` is a file, made when missing, or ":memory:"; one process at a time writes it."""
+    """The store. `path` is a file, made when missing, or ":memory:"; one process at a time writes it.
+
+    Raises `UnreadableRegistry` for a file that is none.
+    """
 
     publishes: ClassVar = (RegistryUpdatedEvent,)
 
     def __init__(self, bus: InMemoryEventBus, path: str | Path = ":memory:") -> None:
         super().__init__(sqlite3.connect(path, isolation_level=None))
         self._bus = bus
-        # The journal is the truth: what a power cut takes from here is written again when it is replayed.
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            # The journal is the truth: what a power cut takes from here is written again when it is replayed.
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as cause:
+            self.close()
+            raise UnreadableRegistry(path) from cause
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="registry.strategy_created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="registry.strategy_promoted")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="registry.policy")

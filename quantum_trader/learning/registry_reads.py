@@ -33,10 +33,10 @@ class NotRegistered(LookupError):
 
 
 class UnreadableRegistry(Exception):
-    """There is no readable registry in that file. Name the folder of a run that has begun."""
+    """There is no readable registry in that file. Remove it: it is made again from the journal of the run."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: no readable registry; name the folder of a run that has begun")
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(f"{path}: no readable registry; remove it, and qt resume makes it again from the journal")
         self.path = path
 
 

@@ -96,6 +96,7 @@ class DiscordNotifier:
         self._is_closing = False
         self.dropped = 0
         self.summary: Counter[str] = Counter()  # notices not sent one by one, by title
+        self.failed: Counter[str] = Counter()  # notices given up, by reason
         bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="discord.health")
         bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="discord.killswitch")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="discord.strategy")
@@ -115,6 +116,9 @@ class DiscordNotifier:
             await self._task
         if self.summary:
             self._echo("not sent one by one: " + ", ".join(f"{n} x {what}" for what, n in self.summary.most_common()))
+        if self.failed:
+            reasons = ", ".join(f"{n} x {why}" for why, n in self.failed.most_common())
+            self._echo(f"notices given up: {reasons}; check {WEBHOOK_VARIABLE}")
 
     # --- what becomes a notice -----------------------------------------------------------------------------------
 
@@ -222,6 +226,7 @@ class DiscordNotifier:
                     break
             if attempt < self._settings.attempts:
                 await self._sleep(pause)
+        self.failed[reason] += 1
         await self._tell(
             NotificationFailedEvent(
                 channel=CHANNEL, dedupe_key=notice.key, attempts=attempt, status=status, reason=reason
