@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import typing
-from asyncio.tasks import _enter_task, _leave_task  # what asyncio documents for those who step coroutines themselves
-from collections.abc import Callable, Sequence
+from asyncio.tasks import _enter_task, _leave_task  # documented for those who step coroutines themselves
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from sys import getrefcount
 from typing import Any
 
@@ -303,21 +304,18 @@ class Dispatcher:
             indices = range(len(events))
             _count(counts, events[0].type, len(events))
             return [(member.worker, events, indices) for member in table.route(events[0])]
-        groups: dict[type[Event] | str, list[int]] = {}
-        for index, cls in enumerate(map(type, events)):
-            key = cls if cls is not AdHocEvent else events[index].type
-            if key in groups:
-                groups[key].append(index)
-            else:
-                groups[key] = [index]
-        places: dict[Worker, list[int]] = {}
-        for found in groups.values():
-            first = events[found[0]]
-            _count(counts, first.type, len(found))
-            for member in table.route(first):
-                worker = member.worker
-                # A subscription to several of the types gets them in the order they came.
-                places[worker] = sorted(places[worker] + found) if worker in places else found
+        keys: list[type[Event] | str] = list(map(type, events))
+        if AdHocEvent in keys:
+            keys = [event.type if key is AdHocEvent else key for key, event in zip(keys, events, strict=True)]
+        places = defaultdict[Worker, list[int]](list)
+        takers: dict[type[Event] | str, Callable[[int], None]] = {}
+        for key, event in dict(zip(keys, events, strict=True)).items():
+            workers = [member.worker for member in table.route(event)]
+            takers[key] = places[workers[0]].append if len(workers) == 1 else _to_each(places, workers)
+        for index, key in enumerate(keys):
+            takers[key](index)
+        for key, number in Counter(keys).items():
+            _count(counts, key if isinstance(key, str) else key.__event__.type, number)
         return [(worker, [events[index] for index in indices], indices) for worker, indices in places.items()]
 
     def _burst_returned(self, burst: Burst) -> None:
@@ -431,6 +429,17 @@ def _steppable(members: Sequence[Any]) -> list[Worker] | None:
             return None
         workers.append(worker)
     return workers
+
+
+def _to_each(places: Mapping[Worker, list[int]], workers: Sequence[Worker]) -> Callable[[int], None]:
+    """What notes the place of an event that several get, or nobody."""
+    noting = [places[worker] for worker in workers]
+
+    def note(index: int) -> None:
+        for noted in noting:
+            noted.append(index)
+
+    return note
 
 
 def _count(counts: dict[str, int], name: str, events: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -46,6 +47,15 @@ class Selector:
         return self.what
 
     @property
+    def begins(self) -> type[Event] | str:
+        """What is sure of all it selects: the class, the whole name, the first word of a wildcard with its dot, or nothing."""
+        if self._match is None:
+            return self.what
+        assert isinstance(self.what, str)
+        word = _first_word(_head(self.what))
+        return word if word.endswith(".") else ""
+
+    @property
     def title(self) -> str:
         """How it is written in statistics and logs."""
         return self.what if isinstance(self.what, str) else getattr(self.what, "type", "*")
@@ -66,11 +76,16 @@ class Selector:
 
 def _matcher(pattern: str) -> Callable[[str], Any]:
     """What tells whether a name fits: most patterns are a literal head and a star, and most names fail at the head."""
-    head = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    head = _head(pattern)
     if pattern == head + "*":
         return lambda name: name.startswith(head) or None
     match = re.compile(fnmatch.translate(pattern)).match
     return lambda name: match(name) if name.startswith(head) else None
+
+
+def _head(pattern: str) -> str:
+    """What a wildcard says literally before its first sign."""
+    return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
 
 
 def _unbalanced(pattern: str) -> bool:
@@ -96,12 +111,13 @@ S = TypeVar("S", bound=Selecting)
 class RouteTable(Generic[S]):
     """Which of `members` an event goes to. A snapshot: adding a member makes another table."""
 
-    __slots__ = ("_routes", "gates", "members")
+    __slots__ = ("_index", "_routes", "gates", "members")
 
     def __init__(self, members: tuple[S, ...] = ()) -> None:
         self.members = members
         self.gates = tuple(member for member in members if member.is_gate)
         self._routes: dict[type[Event] | str, tuple[S, ...]] = {}
+        self._index = defaultdict[type | str, list[int]](list)  # of members, made when the first route is looked for
 
     def route(self, event: Event) -> tuple[S, ...]:
         """The members that the event goes to, in order of subscription."""
@@ -111,7 +127,20 @@ class RouteTable(Generic[S]):
         return self._find(key, cls, event.type) if known is None else known
 
     def _find(self, key: type[Event] | str, cls: type[Event], type_name: str) -> tuple[S, ...]:
-        found = self._routes[key] = tuple(member for member in self.members if member.selector.matches(cls, type_name))
+        """Types may come from outside by the thousand: only members whose selector begins as the type does are asked."""
+        if not self._index:
+            for place, member in enumerate(self.members):
+                self._index[member.selector.begins].append(place)
+        index, members = self._index, self.members
+        beginnings: tuple[type | str, ...] = ("", type_name, *cls.__mro__)
+        places = [place for beginning in beginnings for place in index.get(beginning, ())]
+        word = _first_word(type_name)
+        if word != type_name:
+            places += index.get(word, ())
+        places.sort()
+        found = self._routes[key] = tuple(
+            [members[place] for place in places if members[place].selector.matches(cls, type_name)]
+        )
         return found
 
     def with_member(self, member: S) -> RouteTable[S]:
@@ -119,3 +148,9 @@ class RouteTable(Generic[S]):
 
     def without(self, member: S) -> RouteTable[S]:
         return RouteTable(tuple(other for other in self.members if other is not member))
+
+
+def _first_word(name: str) -> str:
+    """Up to its first dot, and with it: no whole name of several words is the same."""
+    word, dot, _rest = name.partition(".")
+    return word + dot

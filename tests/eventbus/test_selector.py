@@ -149,4 +149,13 @@ def test_pattern_is_matched_once_per_type(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(3):
         table.route(Event("a.b"))
         table.route(Base())
-    assert asked == ["a.b", "sel.base"]
+    assert asked == ["a.b"]  # the other begins otherwise
+
+
+def test_only_patterns_that_begin_as_the_type_are_asked() -> None:
+    patterns = ["*", "a*", "a.*", "a.b", "b.*", "a.?", "*.b", "[ab].b", "a.b.*", "A.*", "b", "a"]
+    table: RouteTable[Member] = RouteTable(tuple(map(member, patterns)))
+    for name in ("a.b", "a", "b.b", "ab", "a.b.c", "A.b", ".b", "a."):
+        event = Event(name)
+        everybody = tuple(one for one in table.members if one.selector.matches(type(event), name))
+        assert table.route(event) == everybody
