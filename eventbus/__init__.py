@@ -55,6 +55,7 @@ from eventbus.event import Event, EventSpec, Kind, event_class, event_types
 from eventbus.journaled import JournaledEventBus
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
 from eventbus.receipt import Outcome, Receipt, Status
+from eventbus.retention import Retention
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
@@ -105,6 +106,7 @@ __all__ = [
     "Receipt",
     "ReentrantStop",
     "Reject",
+    "Retention",
     "Retry",
     "RetryLater",
     "ShutdownReport",

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from eventbus.bus import InMemoryEventBus
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
 from eventbus.journaled import JournaledEventBus
+from eventbus.retention import Retention
 from eventbus.trailing import TrailingEventBus
 
 _ENTRY_POINTS = "eventbus.backends"
@@ -71,13 +72,15 @@ def _from_url(url: str) -> dict[str, Any]:
         "path": parts.path.removeprefix("/") or None,
     }
     settings: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
-    settings.update({key: _number(value) for key, value in parse_qsl(parts.query)})
+    settings.update({key: _value(value) for key, value in parse_qsl(parts.query)})
     if settings:
         settings["url"] = url
     return {"backend": parts.scheme, **settings}
 
 
-def _number(text: str) -> Any:
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)
@@ -99,6 +102,7 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
     """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one.
 
     With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.
+    `retention_s` and `retention_bytes` bound what is kept; see `Retention`.
     """
     from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
 
@@ -107,6 +111,13 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
     if not path:
         raise PolicyConflict("path", "a sqlite bus needs a file: sqlite:///run.db")
     for_journal = {key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "keep_outcomes") if key in chosen}
+    bounds = {
+        name: chosen.pop(key)
+        for key, name in (("retention_s", "max_age"), ("retention_bytes", "max_bytes"))
+        if key in chosen
+    }
+    if bounds:
+        chosen["retention"] = Retention(**bounds)
     bus = TrailingEventBus if chosen.pop("write_behind", False) else JournaledEventBus
     try:
         return bus(SqliteJournal(path, **for_journal), **chosen)

@@ -8,23 +8,24 @@ at most what had begun and was not committed yet: 256 deliveries, whatever the h
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, NamedTuple
+from typing import Any
 
 from eventbus.burst import Burst
 from eventbus.codec import decode
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
-from eventbus.errors import CodecError, JournalError, OffsetGone
+from eventbus.errors import CodecError, JournalError, OffsetGone, PolicyConflict
 from eventbus.event import Event, Kind
-from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Record, Settled, Start
+from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Settled, Start
 from eventbus.keeper import as_kept
 from eventbus.policy import UNPLANNED_ATTEMPTS
 from eventbus.quarantine import Quarantine
 from eventbus.receipt import Flight, Outcome, Status
+from eventbus.recent import Found, Recent
 from eventbus.runtime import Runtime, log
+from eventbus.selector import Selector
 from eventbus.subscription import Subscription
 
 _AHEAD = 256  # deliveries of one group that are counted as begun and not committed: a crash repeats no more
@@ -33,59 +34,19 @@ _RETRY_JOURNAL_S = 0.25
 _NO_CONTEXT = Context()
 
 
-class Found(NamedTuple):
-    """What is at an offset: an event that went through this process, with what its publisher left; or else its record."""
-
-    offset: int
-    event: Event | None
-    base: Context
-    hops: int
-    accepted_ns: int
-    record: Record | None
-
-
-class Recent:
-    """Events that passed lately, by offset, so that a subscription that keeps up decodes nothing and knows their context."""
-
-    def __init__(self, size: int = 10_000) -> None:
-        self._size = size  # events at least; twice as many before the oldest are forgotten
-        self._held = 0
-        self._firsts: list[int] = []  # the offset of the first event of each burst, ascending
-        self._bursts: list[tuple[list[Event], Context, int, int]] = []
-        self.newest = 0  # the newest offset that was dispatched, or was there when the journal was opened
-
-    def remember(self, burst: Burst) -> None:
-        """The events of a burst that is durable and not yet dispatched."""
-        if burst.offset is None or (self._firsts and burst.offset <= self._firsts[-1]):
-            return  # not journalled, or it was there before after all
-        self._firsts.append(burst.offset)
-        self._bursts.append((burst.events, burst.base, burst.hops, burst.accepted_ns))
-        self._held += len(burst.events)
-        if self._held > 2 * self._size:
-            forgotten = 0
-            while self._held > self._size:
-                self._held -= len(self._bursts[forgotten][0])
-                forgotten += 1
-            del self._firsts[:forgotten], self._bursts[:forgotten]
-
-    def dispatched(self, burst: Burst) -> None:
-        """The dispatcher offers the events of a burst."""
-        if burst.offset is not None:
-            self.newest = max(self.newest, burst.offset + len(burst.events) - 1)
-
-    def following(self, offset: int, limit: int) -> list[Found]:
-        """Up to so many events that follow an offset without a gap, if they passed lately."""
-        found: list[Found] = []
-        at = bisect_right(self._firsts, offset + 1) - 1
-        while 0 <= at < len(self._firsts) and len(found) < limit:
-            first, (events, base, hops, accepted_ns) = self._firsts[at], self._bursts[at]
-            index = offset + 1 + len(found) - first
-            if not 0 <= index < len(events):
-                break
-            places = range(index, min(len(events), index + limit - len(found)))
-            found += [Found(first + place, events[place], base, hops, accepted_ns, None) for place in places]
-            at += 1
-        return found
+def check_durable(
+    selector: type[Event] | str, *, replay_last: bool, start: Start, policy: Mapping[str, Any], with_quotes: bool
+) -> None:
+    """Raise `PolicyConflict` for what a durable subscription cannot have."""
+    for argument in ("queue_size", "overflow"):
+        if policy.get(argument) is not None:
+            raise PolicyConflict(argument, "a durable subscription is never full, it reads the journal: leave it out")
+    if replay_last:
+        raise PolicyConflict("replay_last", 'is for subscriptions in memory: use start="beginning"')
+    if start not in ("beginning", "end") and (not isinstance(start, int) or start < 0):
+        raise PolicyConflict("start", f"{start!r} is none of 'beginning', 'end', or an offset")
+    if not with_quotes and any(cls.__event__.kind is Kind.QUOTE for cls in Selector(selector).classes()):
+        raise PolicyConflict("durable", "quotes are not in this journal: set journal_quotes=True")
 
 
 class DurableReader:

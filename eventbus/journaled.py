@@ -8,28 +8,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextvars import copy_context
-from inspect import isawaitable
 from threading import get_ident
 from typing import Any, Self
 
 from eventbus.burst import Burst
 from eventbus.bus import Handler, InMemoryEventBus, Selects, ShutdownReport
 from eventbus.causality import Explanation
-from eventbus.codec import decode
 from eventbus.committer import Committer, as_record, durable
 from eventbus.context import same_context
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
-from eventbus.durable import DurableReader, Recent
-from eventbus.errors import BusNotRunning, BusStopped, CodecError, PolicyConflict
+from eventbus.durable import DurableReader, check_durable
+from eventbus.errors import BusNotRunning, BusStopped, PolicyConflict
 from eventbus.event import Event, Kind, event_key
-from eventbus.journal.base import RETAINED, Append, Journal, Start
+from eventbus.journal.base import Append, Journal, Start
 from eventbus.keeper import Keeper
-from eventbus.playback import Place, replay, trace
+from eventbus.playback import Place, replay, replay_to, trace
 from eventbus.quarantine import Quarantine
 from eventbus.receipt import Outcome, Receipt
-from eventbus.runtime import log
-from eventbus.selector import Selector
+from eventbus.recent import Recent
+from eventbus.retention import Retention, retain
 from eventbus.subscription import Subscription
 
 
@@ -38,14 +36,18 @@ class JournaledEventBus(InMemoryEventBus):
 
     `await publish()` returns after the commit that contains the event; `publish_nowait` before it, and the event is
     dispatched after it all the same. `journal_quotes=False` leaves QUOTE events out of the journal. The journal is opened by
-    `connect()`, `run_forever()`, or the first awaited publish.
+    `connect()`, `run_forever()`, or the first awaited publish. `retention` bounds what is kept while the bus runs.
     """
 
-    def __init__(self, journal: Journal, *, journal_quotes: bool = True, **settings: Any) -> None:
+    def __init__(
+        self, journal: Journal, *, journal_quotes: bool = True, retention: Retention | None = None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.journal = journal
         self.capabilities = InMemoryEventBus.capabilities | {"durable", "replay"} | journal.capabilities
         self._journal_quotes = journal_quotes
+        self.retention = retention
+        self._retaining: asyncio.Task[None] | None = None
         self._records: list[Append] = []  # of the event that is being admitted
         self._quarantine = Quarantine(journal)
         self._keeper = Keeper(journal)
@@ -198,7 +200,7 @@ class JournaledEventBus(InMemoryEventBus):
                 self._wait_for_retained.append(subscription)
             self._redrive_asked()
             return subscription
-        self._check_durable(selector, replay_last=replay_last, start=start, policy=policy)
+        check_durable(selector, replay_last=replay_last, start=start, policy=policy, with_quotes=self._journal_quotes)
         reader_name = group or name
         if reader_name in self._readers:
             raise PolicyConflict("group", f"{reader_name!r} is read by another subscription of this bus already")
@@ -219,19 +221,6 @@ class JournaledEventBus(InMemoryEventBus):
             reader.start()
         self._redrive_asked()
         return subscription
-
-    def _check_durable(self, selector: Selects, *, replay_last: bool, start: Start, policy: Mapping[str, Any]) -> None:
-        for argument in ("queue_size", "overflow"):
-            if policy.get(argument) is not None:
-                raise PolicyConflict(
-                    argument, "a durable subscription is never full, it reads the journal: leave it out"
-                )
-        if replay_last:
-            raise PolicyConflict("replay_last", 'is for subscriptions in memory: use start="beginning"')
-        if start not in ("beginning", "end") and (not isinstance(start, int) or start < 0):
-            raise PolicyConflict("start", f"{start!r} is none of 'beginning', 'end', or an offset")
-        if not self._journal_quotes and any(cls.__event__.kind is Kind.QUOTE for cls in Selector(selector).classes()):
-            raise PolicyConflict("durable", "quotes are not in this journal: set journal_quotes=True")
 
     def _add(self, subscription: Subscription) -> None:
         subscription.worker.on_outcome = self._ended_in_memory
@@ -292,6 +281,9 @@ class JournaledEventBus(InMemoryEventBus):
             for reader in self._readers.values():
                 reader.start()
             self._redrive_asked()
+            if self.retention is not None and (self._retaining is None or self._retaining.done()):
+                seeing_to_it = retain(self.journal, self.retention, self._clock, lambda: self._runtime.is_running)
+                self._retaining = self._runtime.start(seeing_to_it)
 
     async def connect(self) -> Self:
         """Open the journal and start the dispatcher as a task of the bus."""
@@ -319,12 +311,7 @@ class JournaledEventBus(InMemoryEventBus):
             latch = await self._keeper.latch()
             if latch is not None and not self.is_halted:
                 self._halt_reason, self._halt_token = latch
-            for raw in (await self.journal.values(RETAINED)).values():
-                try:
-                    event = decode(raw)
-                except CodecError as error:
-                    log.error("retained event cannot be read", extra={"error": str(error)})
-                    continue
+            for event in await self._keeper.retained():
                 self._retained.setdefault(event.type, {})[event_key(event, event.__event__.key)] = event
             await self._keeper.load(self.dead_letters)
             self._recent.newest = self.journal.last
@@ -403,16 +390,14 @@ class JournaledEventBus(InMemoryEventBus):
 
         `speed` 1 keeps the pace of their timestamps, 2 twice that; 0 is as fast as possible.
         """
-        count, previous = 0, None
-        async for event in self.replay(since, until, types, where):
-            if speed > 0 and previous is not None:
-                await asyncio.sleep(max(0.0, (event.timestamp - previous).total_seconds() / speed))
-            previous = event.timestamp
-            result = handler(event)
-            if isawaitable(result):
-                await result
-            count += 1
-        return count
+        return await replay_to(handler, self.replay(since, until, types, where), speed)
+
+    def explain(self, event_id: str) -> Explanation:
+        """The causal tree of a recent event. Raises `LookupError` when it is not remembered: `trace` knows all there are."""
+        try:
+            return super().explain(event_id)
+        except LookupError:
+            raise LookupError(f"event {event_id} is not remembered: await bus.trace({event_id!r})") from None
 
     async def trace(self, event_id: str) -> Explanation:
         """The causal tree of any event in the journal, however old, with what its durable subscriptions made of each.

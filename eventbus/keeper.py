@@ -16,7 +16,8 @@ from pydantic_core import from_json, to_json
 from eventbus.codec import decode, encode
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.errors import CodecError, JournalError
-from eventbus.journal.base import DeadLetterRecord, Journal, NewDeadLetter
+from eventbus.event import Event
+from eventbus.journal.base import RETAINED, DeadLetterRecord, Journal, NewDeadLetter
 from eventbus.runtime import log
 
 LATCH = "latch"
@@ -82,6 +83,18 @@ class Keeper:
         """Keep the halt; without a reason, forget it."""
         value = None if reason is None else to_json({"reason": reason, "token": token})
         self.write(lambda: self._journal.set_values(LATCH, {"halt": value}), "halt not saved in the journal")
+
+    # --- retained events -----------------------------------------------------------------------------------------
+
+    async def retained(self) -> list[Event]:
+        """The retained events that earlier processes left, as far as they can be read."""
+        events = []
+        for raw in (await self._journal.values(RETAINED)).values():
+            try:
+                events.append(decode(raw))
+            except CodecError as error:
+                log.error("retained event cannot be read", extra={"error": str(error)})
+        return events
 
     # --- dead letters --------------------------------------------------------------------------------------------
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
+from inspect import isawaitable
+from typing import Any
 
 from eventbus.causality import Explanation, Handled, explain
 from eventbus.codec import decoder
@@ -57,6 +60,20 @@ async def replay(
                     continue
             yield event
         after = page[-1][0]
+
+
+async def replay_to(handler: Callable[[Event], Any], events: AsyncIterator[Event], speed: float) -> int:
+    """Call `handler` with each event, one after the other; gives how many. `speed` 1 keeps their pace, 0 none."""
+    count, previous = 0, None
+    async for event in events:
+        if speed > 0 and previous is not None:
+            await asyncio.sleep(max(0.0, (event.timestamp - previous).total_seconds() / speed))
+        previous = event.timestamp
+        result = handler(event)
+        if isawaitable(result):
+            await result
+        count += 1
+    return count
 
 
 async def trace(journal: Journal, quarantine: Quarantine, event_id: str) -> Explanation:

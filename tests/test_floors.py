@@ -27,7 +27,7 @@ FLOORS = (
     {"subscription", "dispatcher"},
     {"stream"},
     {"bus"},
-    {"committer", "quarantine", "keeper"},
+    {"committer", "quarantine", "keeper", "recent", "retention"},
     {"durable", "playback"},
     {"journaled"},
     {"trailing"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import typer
 
 from eventbus.cli import render
 from eventbus.clock import SystemClock
+from eventbus.errors import JournalDamaged
 from eventbus.event import event_class
 from eventbus.journal.base import Record
 from eventbus.journal.sqlite import JournalReader
@@ -166,8 +168,13 @@ def why(journal: Journal, event: EventId, json: Json = False) -> None:
 @app.command()
 def verify(journal: Journal, json: Json = False) -> None:
     """Read everything and check it. Exit code 1 if anything is missing or altered."""
-    with JournalReader(journal) as reader:
-        sound = reader.verify()
+    try:
+        with JournalReader(journal) as reader:
+            sound = reader.verify()
+    except JournalDamaged as damage:
+        if json:
+            render.emit({"sound": False, **vars(damage)})
+        raise
     if json:
         render.emit({"sound": True, **sound._asdict()})
     else:
@@ -189,6 +196,7 @@ def stats(journal: Journal, json: Json = False) -> None:
             "oldest": render.moment(ends[0].time_ns) if ends else None,
             "newest": render.moment(ends[-1].time_ns) if ends else None,
             "file_bytes": reader.file_bytes(),
+            "log_bytes": reader.log_bytes(),
             "dead_letters": reader.count_dead_letters(None, False),
             "quarantined": reader.count_quarantined(),
             "halted": "halt" in reader.values("latch"),
@@ -201,7 +209,7 @@ def stats(journal: Journal, json: Json = False) -> None:
     if json:
         render.emit(found)
         return
-    found["file_bytes"] = render.size(found["file_bytes"])
+    found |= {name: render.size(found[name]) for name in ("file_bytes", "log_bytes")}
     if ends:
         found["newest"] += f" ({render.duration((now.timestamp() * 1e9 - ends[-1].time_ns) / 1e9)} ago)"
     rows = found.pop("groups")
@@ -211,6 +219,26 @@ def stats(journal: Journal, json: Json = False) -> None:
         ("group", "floor#", "behind#", "in flight#", "outcomes"),
         [(r["group"], r["floor"], r["behind"], r["in_flight"], render.brief(r["totals"])) for r in rows],
         empty="no groups",
+    )
+
+
+@app.command()
+def quarantine(journal: Journal, json: Json = False) -> None:
+    """List what could not be read as an event, with its bytes."""
+    with JournalReader(journal) as reader:
+        found = reader.quarantined(0, 1_000_000_000)
+    if json:
+        for item in found:
+            raw = base64.b64encode(item.raw).decode()
+            render.emit(
+                {"id": item.id, "offset": item.offset, "time": render.moment(item.time_ns)}
+                | {"reason": item.reason, "raw_base64": raw}
+            )
+        return
+    render.show_table(
+        ("id#", "offset#", "time", "bytes#", "reason"),
+        [(item.id, item.offset, render.moment(item.time_ns), len(item.raw), item.reason[:120]) for item in found],
+        empty="nothing is quarantined",
     )
 
 

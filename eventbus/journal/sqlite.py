@@ -285,7 +285,7 @@ class SqliteJournal:
             held_back=counters.held_back,
             stale_acks=counters.stale_acks,
             file_bytes=_size(self._path),
-            log_bytes=_size(self._path.with_name(self._path.name + "-wal")),
+            log_bytes=_size(_log(self._path)),
             failure=str(file.failure) if file.failure else None,
         )
 
@@ -345,6 +345,10 @@ class JournalReader(Reads):
             raise JournalUnavailable(str(path), "it holds no journal yet")
         super().__init__(db, self._file)
 
+    def log_bytes(self) -> int:
+        """Size of the log beside the file: what its writer has yet to move into it."""
+        return _size(_log(self._file))
+
     def verify(self) -> Verified:
         """See `Journal.verify`."""
         return check_file(self._file, connect, read_mark(self._file))
@@ -363,6 +367,10 @@ class JournalReader(Reads):
 def _give_up(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
         waiter.set_result(False)
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _size(path: Path) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from eventbus import Event, JournaledEventBus
 from eventbus.cli import run
 from eventbus.cli.render import duration, place, size
 from eventbus.journal.base import Append
-from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.sqlite import JournalReader, SqliteJournal
 from eventbus.testing.recorder import Recorder
 
 Run = Callable[..., tuple[int, list[str], str]]
@@ -221,6 +222,18 @@ def test_verify_says_sound_or_names_the_damage(cli: Run, path: Path) -> None:
     assert code == 1
     assert "is damaged" in complaint
     assert complaint.count("\n") == 1
+    code, lines, _ = cli("verify", path, "--json")
+    (found,) = parsed(lines)
+    assert (code, found["sound"], found["expected"]) == (1, False, 12)
+
+
+def test_the_quarantine_is_listed_with_its_bytes(cli: Run, path: Path) -> None:
+    (item,) = parsed(cli("quarantine", path, "--json")[1])
+    assert (item["offset"], item["reason"]) == (12, "not an event: the bytes end early")
+    with JournalReader(path) as reader:
+        (record,) = reader.read(11, 1)
+    assert b64decode(item["raw_base64"]) == record.body
+    assert "the bytes end early" in "\n".join(cli("quarantine", path)[1])
 
 
 def test_compact_removes_the_old_but_nothing_unread(cli: Run, path: Path) -> None:
@@ -333,6 +346,7 @@ def test_help_names_every_command(cli: Run) -> None:
         "compact",
         "types",
         "diff",
+        "quarantine",
     ]:
         assert f" {command} " in text
 

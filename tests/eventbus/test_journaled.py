@@ -24,6 +24,7 @@ from eventbus import (
     Kind,
     OutcomeUnknown,
     PolicyConflict,
+    Retention,
     create_event_bus,
 )
 from eventbus.journal.base import Append, Appended
@@ -342,6 +343,14 @@ async def test_new_events_beside_a_duplicate_leave_a_sound_journal(bus: Journale
     await bus.shutdown()
     async with SqliteJournal(tmp_path / "run.db") as journal:
         assert (await journal.verify()).records == 5
+
+
+def test_a_url_says_what_is_kept_and_how_long(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/run.db?journal_quotes=false&allow_damaged=False&retention_s=60&retention_bytes=5e9"
+    bus = create_event_bus(url)
+    with pytest.raises(PolicyConflict, match="journal_quotes"):
+        bus.subscribe(PriceEvent, print, durable=True)
+    assert bus.retention == Retention(max_age=60, max_bytes=5_000_000_000)
 
 
 # --- refused -------------------------------------------------------------------------------------------------------

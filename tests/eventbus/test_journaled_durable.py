@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from eventbus import (
     OnFailure,
     PolicyConflict,
     Reject,
+    Retention,
     Retry,
     RetryLater,
     Status,
     Subscription,
     upcast,
 )
-from eventbus.journal.base import Append
+from eventbus.journal.base import Append, Trimmed
 from eventbus.journal.sqlite import SqliteJournal
 from eventbus.testing.recorder import Recorder
 
@@ -414,6 +416,49 @@ async def test_a_journal_that_fails_for_a_while_costs_nothing_but_time(
         Shaky.shakes = False
     assert recorder.values("n") == list(range(600))
     assert list(dict.fromkeys(flaky.values("n"))) == list(range(600))
+
+
+class TrimmedJournal(SqliteJournal):
+    """It counts how often retention looked at it."""
+
+    trims = 0
+
+    async def trim(self, **bounds: Any) -> Trimmed:
+        trimmed = await super().trim(**bounds)
+        self.trims += 1
+        return trimmed
+
+    async def trimmed(self, times: int) -> None:
+        until = self.trims + times
+        while self.trims < until:
+            await self.values("nothing")
+
+
+async def test_a_running_bus_keeps_its_journal_within_bounds_but_keeps_what_is_not_handled(tmp_path: Path) -> None:
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    journal, may_go_on = TrimmedJournal(tmp_path / "run.db"), asyncio.Event()
+    bus = JournaledEventBus(journal, retention=Retention(max_age=3_600, every=0.001))
+
+    async def handle(_event: Event) -> None:
+        await may_go_on.wait()
+
+    bus.subscribe("t.*", handle, group="slow")
+    async with bus:
+        for n in range(3):
+            await bus.publish(Event("t.x", payload={"n": n}, timestamp=long_ago))
+        await bus.publish(event(3))
+        await journal.trimmed(3)
+        assert journal.first == 1
+        may_go_on.set()
+        assert await bus.drain(5)
+        await journal.trimmed(3)
+        assert [each["n"] async for each in bus.replay()] == [3]
+
+
+@pytest.mark.parametrize("bounds", [{"max_age": 0}, {"max_bytes": -1}, {"every": 0}, {"max_age": "1d"}])
+def test_bounds_that_are_none_are_refused(bounds: dict[str, Any]) -> None:
+    with pytest.raises(PolicyConflict, match=next(iter(bounds))):
+        Retention(**bounds)
 
 
 async def test_retention_stops_at_the_slowest_group_and_forced_beyond_it_is_told(tmp_path: Path) -> None:
