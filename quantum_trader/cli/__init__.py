@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from quantum_trader.cli import data, history, looking, operating, runs, settings, wiring
-from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code
+from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code, remedied
 
 app = typer.Typer(
     name="qt",
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except EXPECTED as error:
-        return _complain(str(error), exit_code(error))
+        return _complain(remedied(error), exit_code(error))
     except OSError as error:
         return _complain(
             f"{error.filename or 'file'}: {error.strerror or error}; check the path and its permissions", DATA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from eventbus import IdConflict, JournalError
+from eventbus import IdConflict, JournalDamaged, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.control.policy_store import PolicyStoreError
@@ -56,3 +56,10 @@ def exit_code(error: BaseException) -> int:
             return DATA
         case _:
             return USAGE
+
+
+def remedied(error: BaseException) -> str:
+    """The message of an expected fault, with the remedy that a run has."""
+    if isinstance(error, JournalDamaged):  # a better one than that of any other journal
+        return f"{str(error).partition(';')[0]}; restore a copy, or start the run anew: it decides the same"
+    return str(error)

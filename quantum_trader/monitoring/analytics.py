@@ -64,8 +64,10 @@ CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart T
 class NoRun(Exception):
     """There is no readable record of a run. Name one that `qt replay` or `qt demo` wrote."""
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}; name the folder of a run, or replay it again")
+    def __init__(
+        self, path: Path, problem: str, *, remedy: str = "name the folder of a run, or replay it again"
+    ) -> None:
+        super().__init__(f"{path}: {problem}; {remedy}")
         self.path = path
 
 
@@ -194,7 +196,7 @@ def load_record(path: Path) -> tuple[RunRecord, RunCompletedEvent]:
 def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompletedEvent]:
     run = dict(db.execute("SELECT key, value FROM run").fetchall())
     if "completed" not in run:
-        raise NoRun(file, "the run did not complete")
+        raise NoRun(file, "the run is unfinished", remedy=f"continue it with: qt resume {file.parent}")
     record = RunRecord(cash=Decimal(run["cash"]), universe_size=int(run["universe_size"]))
     record.bars = int(run["bars"])
     for session, ts, equity, benchmark, drawdown, mode, portfolio in db.execute(

@@ -112,8 +112,13 @@ def test_a_run_done_in_parts_is_the_run_done_at_once(home: Path, said: Callable[
     assert "the same: " in said("diff", "parts", "runs/whole")
 
 
-def test_a_torn_checkpoint_costs_time_and_nothing_else(home: Path, said: Callable[..., Any]) -> None:
+def test_a_torn_checkpoint_costs_time_and_nothing_else(
+    home: Path, said: Callable[..., Any], complaint: Callable[..., tuple[int, str]]
+) -> None:
     said("replay", *RANGE, "--output", "torn", "--until-session", "130")
+    code, line = complaint("report", "torn")
+    assert code == 3
+    assert "the run is unfinished; continue it with: qt resume torn" in line
     newest, older = sorted((home / "torn").glob("checkpoint-*"), reverse=True)
     newest.write_bytes(newest.read_bytes()[:-100])
     older.write_bytes(older.read_bytes().replace(b'"equity"', b'"equiti"', 1))
@@ -195,7 +200,9 @@ def test_verify_finds_statements_that_the_fills_do_not_give(
     assert "the statement is not what the fills give" in findings["books"]["detail"]
 
 
-def test_verify_finds_an_altered_record(home: Path, complaint: Callable[..., tuple[int, str]]) -> None:
+def test_verify_finds_an_altered_record(
+    home: Path, complaint: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     journal = home / "runs" / "whole" / "run.db"
     raw = journal.read_bytes()
     place = raw.rindex(b'"type":"session.decide"')
@@ -203,6 +210,10 @@ def test_verify_finds_an_altered_record(home: Path, complaint: Callable[..., tup
     code, line = complaint("verify", "whole")
     assert code == 1
     assert line.startswith("qt: journal: ")
+    (home / "runs" / "whole" / "report.json").unlink()
+    capsys.readouterr()
+    assert qt("resume", "whole") == 3
+    assert "restore a copy, or start the run anew: it decides the same" in capsys.readouterr().err
 
 
 # --- comparing -----------------------------------------------------------------------------------------------------------
