@@ -851,7 +851,7 @@ class InMemoryEventBus:
             self._leaving.remove(subscription)
             self._gone.add(subscription.worker.tally)
         rows = tuple(subscription.stats() for subscription in (*self._table.members, *self._leaving))
-        gone, dispatch = self._gone, runtime.dispatch
+        gone = self._gone
         uptime_ns = 0 if self._started_ns is None else self._clock.monotonic_ns() - self._started_ns
         return BusStats(
             published=self._door.published,
@@ -869,11 +869,9 @@ class InMemoryEventBus:
             reserve_used=self._door.reserve_used,
             replaced_threads=self._pool.replaced,
             uptime_s=uptime_ns / 1e9,
-            dispatch_p50_ms=dispatch.quantile(0.5) * 1e3,
-            dispatch_p99_ms=dispatch.quantile(0.99) * 1e3,
             types={name: TypeStats(count) for name, count in sorted(self._dispatcher.by_type.items())},
             subscriptions=rows,
-            dispatch=dispatch,
+            dispatch=runtime.dispatch.copy(),
         )
 
     def _dispatching(self, burst: Burst) -> None:

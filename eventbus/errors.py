@@ -281,6 +281,21 @@ class OffsetGone(JournalError, LookupError):
         self.oldest = oldest
 
 
+# --- observability -------------------------------------------------------------------------------------------------
+
+
+class MetricsPortUnavailable(UsageError):
+    """The metrics page cannot be served there. Choose another port, or 0 for any free one, or stop the process that has it."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"metrics port {port} on {host}: {reason}; choose another port, or 0 for any free one, or stop what uses it"
+        )
+        self.host = host
+        self.port = port
+        self.reason = reason
+
+
 # --- gateway -------------------------------------------------------------------------------------------------------
 
 

@@ -23,10 +23,10 @@ class Histogram:
 
     __slots__ = ("_count", "_counts", "_lock", "_notes", "_total_ns")
 
-    def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
-        self._count = 0
-        self._total_ns = 0
+    def __init__(self, counts: list[int] | None = None, count: int = 0, total_ns: int = 0) -> None:
+        self._counts = counts or [0] * _BUCKETS
+        self._count = count
+        self._total_ns = total_ns
         self._notes: list[int] = []
         self._lock = threading.Lock()
 
@@ -55,6 +55,12 @@ class Histogram:
                 start = end
             self._count += len(notes)
             self._total_ns += sum(notes)
+
+    def copy(self) -> Histogram:
+        """What was entered so far; what is entered later is not in it."""
+        self._sort_notes()
+        with self._lock:
+            return Histogram(self._counts[:], self._count, self._total_ns)
 
     @property
     def count(self) -> int:
@@ -172,10 +178,18 @@ class SubscriptionStats:
     errors: int
     gaps: int
     abandoned: int
-    p50_ms: float
-    p99_ms: float
     oldest_age_s: float
     ran: Histogram = field(repr=False, compare=False)
+
+    @property
+    def p50_ms(self) -> float:
+        """The run time that half of the attempts stay below."""
+        return self.ran.quantile(0.5) * 1e3
+
+    @property
+    def p99_ms(self) -> float:
+        """The run time that 99 in 100 attempts stay below."""
+        return self.ran.quantile(0.99) * 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +218,16 @@ class BusStats:
     reserve_used: int  # events that handlers published although the door was full
     replaced_threads: int
     uptime_s: float
-    dispatch_p50_ms: float
-    dispatch_p99_ms: float
     types: Mapping[str, TypeStats]
     subscriptions: tuple[SubscriptionStats, ...]
-    dispatch: Histogram = field(repr=False, compare=False)
+    dispatch: Histogram = field(repr=False, compare=False)  # acceptance to first attempt
+
+    @property
+    def dispatch_p50_ms(self) -> float:
+        """From acceptance to the first attempt: what half of the deliveries stay below."""
+        return self.dispatch.quantile(0.5) * 1e3
+
+    @property
+    def dispatch_p99_ms(self) -> float:
+        """From acceptance to the first attempt: what 99 in 100 deliveries stay below."""
+        return self.dispatch.quantile(0.99) * 1e3

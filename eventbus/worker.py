@@ -499,10 +499,8 @@ class Worker:
             errors=tally.errors,
             gaps=tally.gaps,
             abandoned=tally.abandoned,
-            p50_ms=tally.ran.quantile(0.5) * 1e3,
-            p99_ms=tally.ran.quantile(0.99) * 1e3,
             oldest_age_s=age_ns / 1e9,
-            ran=tally.ran,
+            ran=tally.ran.copy(),
         )
 
     def cancel(self) -> None:

@@ -3,10 +3,10 @@
 They read what the bus counts anyway; nothing in here runs per event unless it was asked for.
 """
 
+from eventbus.errors import MetricsPortUnavailable
 from eventbus.observability.logging import LogSink, bind_delivery, configure_logging
 from eventbus.observability.prometheus import (
     MetricsCollector,
-    MetricsPortUnavailable,
     MetricsServer,
     metrics_text,
     serve_metrics,

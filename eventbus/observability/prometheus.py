@@ -21,7 +21,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from eventbus.clock import Clock, SystemClock
-from eventbus.errors import UsageError
+from eventbus.errors import MetricsPortUnavailable
 from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading
 from eventbus.observability.watchdog import LoopWatchdog
 
@@ -46,18 +46,6 @@ _LEVELS_BY_SUBSCRIPTION = (
     ("in_flight", "eventbus_in_flight_deliveries", "Deliveries whose handler runs."),
     ("retry_wait", "eventbus_retrying_deliveries", "Deliveries that wait for their next attempt."),
 )
-
-
-class MetricsPortUnavailable(UsageError):
-    """The metrics page cannot be served there. Choose another port, or 0 for any free one, or stop the process that has it."""
-
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(
-            f"metrics port {port} on {host}: {reason}; choose another port, or 0 for any free one, or stop what uses it"
-        )
-        self.host = host
-        self.port = port
-        self.reason = reason
 
 
 class MetricsCollector(Collector):

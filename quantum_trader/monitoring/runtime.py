@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from eventbus import Clock, InMemoryEventBus, SystemClock
 from quantum_trader.events import MetricRecordedEvent, SessionDecideEvent
@@ -20,15 +20,6 @@ LAG: Final = "runtime.lag_ms"
 _EVERY: Final = 5  # sessions
 
 
-class _Counting(Protocol):
-    """A histogram of run times."""
-
-    @property
-    def count(self) -> int: ...
-    @property
-    def total_ns(self) -> int: ...
-
-
 class RuntimeMonitor:
     """Every five sessions tells ln of the mean run time of a handler since the last time, and ln(1 + ms) of how long the
     event loop took to get round to a callback. `clock` only measures."""
@@ -38,7 +29,6 @@ class RuntimeMonitor:
     def __init__(self, bus: InMemoryEventBus, *, clock: Clock | None = None) -> None:
         self._bus = bus
         self._clock = clock or SystemClock()
-        self._histograms: list[_Counting] = []
         self._ran = (0, 0)  # handler runs and their nanoseconds, when last looked at
         self._lag_ns: int | None = None
         bus.subscribe(SessionDecideEvent, self.on_session_decide, name="runtime_monitor.decide")
@@ -56,11 +46,8 @@ class RuntimeMonitor:
             await self._tell(LAG, math.log1p(lag_ns / 1e6), "ln(1 + ms)", event)
 
     def _totals(self) -> tuple[int, int]:
-        # A snapshot of the bus works out two quantiles of every subscription, 0.4 ms in all; the histograms in it are those
-        # that go on counting, and looking at them takes a hundredth of that.
-        if len(self._histograms) != len(self._bus.subscriptions):
-            self._histograms = [row.ran for row in self._bus.stats().subscriptions]
-        return sum(one.count for one in self._histograms), sum(one.total_ns for one in self._histograms)
+        ran = [row.ran for row in self._bus.stats().subscriptions]
+        return sum(one.count for one in ran), sum(one.total_ns for one in ran)
 
     def _came_round(self, asked_ns: int) -> None:
         self._lag_ns = self._clock.monotonic_ns() - asked_ns
