@@ -1,6 +1,7 @@
 """29 September 2000: AAPL closes at half of the day before. The stop fills at the open, far below its level.
 
-A real crash and a missed split look alike to a feed: the JUMP keeps entries out for five sessions, exits still run.
+A real crash and a missed split look alike to a feed: the JUMP keeps entries out for five sessions, exits still run. The
+drawdown climbs its ladder.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from typing import Any
 from eventbus import InMemoryEventBus
 from quantum_trader.app import build, load_feed
 from quantum_trader.config import load_config
-from quantum_trader.events import FeedAnomalyEvent, HealthStatusChangedEvent, TradeExecutedEvent
+from quantum_trader.events import (
+    AlertThresholdExceededEvent,
+    FeedAnomalyEvent,
+    HealthStatusChangedEvent,
+    TradeExecutedEvent,
+)
 from quantum_trader.model import Trigger
 
 OPEN_POLICY = {
     "global_min_confidence": 0.0,
-    "max_risk_per_trade": 0.05,
+    "max_risk_per_trade": 0.2,
     "max_positions": 5,
     "gross_limit": 1.0,
     "top_n": 5,
@@ -55,6 +61,12 @@ async def main() -> None:
     async def on_health(event: HealthStatusChangedEvent) -> None:
         health.append(event)
 
+    rungs: list[AlertThresholdExceededEvent] = []
+
+    @bus.on(AlertThresholdExceededEvent)
+    async def on_rung(event: AlertThresholdExceededEvent) -> None:
+        rungs.append(event)
+
     async with bus:
         await system.run()
     system.close()
@@ -70,13 +82,17 @@ async def main() -> None:
         ]
     )
 
+    for rung in rungs:
+        print(f"{rung.timestamp.date()}: {rung.metric} {rung.value:.1%} reaches {rung.threshold:.0%}")
+
     assert jump.timestamp.date().isoformat() == "2000-09-29"
     assert crash, "nobody was long, or the stop did not fill"
     assert all(trade.shortfall_bp > 2_000 for trade in crash), "the gap cost nothing"
     # A decision of session t fills in t + 1: the last quarantined session is the jump's plus four.
     assert not [session for session in entries if jump.session < session <= jump.session + 5]
     assert system.record.denials["SYMBOL_NOT_ALLOWED"] == 1, "the quarantine was never asked"
-    assert any(event.component == "DATA" and event.session == jump.session for event in health)
+    assert [rung.threshold for rung in rungs if rung.session == jump.session], "the ladder was not climbed"
+    assert {"DATA", "PORTFOLIO"} <= {event.component for event in health if event.session == jump.session}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""From a doubled prediction error to one message in a chat, by way of a control chart; then acknowledged, and quiet.
+"""From errors beyond all bounds to a message in a chat, by way of control charts; then acknowledged, and quiet.
+
+One outlier degrades what it speaks of, and is not worth a message at full speed. A second chart makes it critical.
 
 The webhook is a real HTTP server on the loopback that answers 429 once. No address outside this machine is used.
 """
@@ -12,6 +14,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -19,6 +22,7 @@ from eventbus import InMemoryEventBus
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
     HealthStatusChangedEvent,
+    MetricRecordedEvent,
     NotificationSentEvent,
     PortfolioUpdatedEvent,
     PredictionScoredEvent,
@@ -43,7 +47,7 @@ class Webhook(HTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.messages: list[dict[str, object]] = []
+        self.messages: list[dict[str, Any]] = []
         self.refused = 0
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
 
@@ -70,6 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+SLIPPAGE = "exec.shortfall"
+
+
 def scored(session: int, error: float) -> PredictionScoredEvent:
     item = ScoreItem(symbol="IBM", model=ENSEMBLE, version=0, stage="LIVE", predicted=0.0, actual=error, error=error)
     return PredictionScoredEvent(session=session, items=(item,), timestamp=START + timedelta(days=session))
@@ -83,9 +90,14 @@ def portfolio(session: int) -> PortfolioUpdatedEvent:
     )  # fmt: skip
 
 
-async def play(bus: InMemoryEventBus, session: int, error: float) -> None:
-    """One session: the prediction is scored, then the portfolio stated, which is when health is judged."""
+async def play(bus: InMemoryEventBus, session: int, error: float, slippage: float) -> None:
+    """One session: prediction and fills are scored, then the portfolio stated, which is when health is judged."""
     await bus.publish(scored(session, error))
+    await bus.publish(
+        MetricRecordedEvent(
+            metric=SLIPPAGE, value=slippage, unit="1", session=session, timestamp=START + timedelta(days=session)
+        )
+    )
     await bus.drain()
     await bus.publish(portfolio(session))
     await bus.drain()
@@ -93,10 +105,10 @@ async def play(bus: InMemoryEventBus, session: int, error: float) -> None:
 
 async def main(webhook: Webhook) -> None:
     bus = InMemoryEventBus()
-    Characteristics(bus, {"pred.log_range": CHART})
+    Characteristics(bus, {"pred.log_range": CHART, SLIPPAGE: CHART})
     engine = SpcEngine(bus)
     health = SystemHealthMonitor(bus, HealthLimits(window=10))
-    settings = DiscordSettings(coalesce_s=0.01)
+    settings = DiscordSettings(coalesce_s=0.01, quiet=True)  # as in a replay: what is critical, and no more
     changes: list[HealthStatusChangedEvent] = []
     sent: list[NotificationSentEvent] = []
 
@@ -118,22 +130,27 @@ async def main(webhook: Webhook) -> None:
         )
         await bus.drain()
         for session in range(BASELINE + 20):
-            await play(bus, session, dice.uniform(-0.4, 0.4))
+            await play(bus, session, dice.uniform(-0.4, 0.4), dice.uniform(-0.4, 0.4))
         assert not changes
-        await play(bus, BASELINE + 20, 2.5)  # far beyond three sigmas
-        await play(bus, BASELINE + 21, 0.1)
+        await play(bus, BASELINE + 20, 2.5, 0.1)  # far beyond three sigmas
+        await play(bus, BASELINE + 21, 0.1, 2.5)  # the fills too
         assert health.statuses[Component.PREDICTION] is HealthStatus.DEGRADED
-        (violation_id,) = engine.open_violations()
-        await bus.publish(AcknowledgeRequestedEvent(violation_id=violation_id, user="ada", reason="a known shock"))
+        assert not webhook.messages
+        await play(bus, BASELINE + 22, 0.1, 0.1)
+        assert health.statuses[Component.PREDICTION] is health.statuses[Component.EXECUTION] is HealthStatus.CRITICAL
+        for violation_id in engine.open_violations():
+            await bus.publish(AcknowledgeRequestedEvent(violation_id=violation_id, user="ada", reason="a known shock"))
         await bus.drain()
-        await play(bus, BASELINE + 22, 0.1)
+        await play(bus, BASELINE + 23, 0.1, 0.1)
         assert health.overall is HealthStatus.HEALTHY
 
-    assert [event.new_status for event in changes] == [HealthStatus.DEGRADED, HealthStatus.HEALTHY]
+    told = [message["embeds"][0]["title"] for message in webhook.messages]
     assert webhook.refused == 1
-    assert len(webhook.messages) == 2
+    assert told.count("PREDICTION is CRITICAL") == told.count("EXECUTION is CRITICAL") == 1, "told not once"
+    assert told.count("PREDICTION is HEALTHY") == told.count("EXECUTION is HEALTHY") == 1, "recovery was not told"
+    assert len(told) == 4
     assert max(event.attempts for event in sent) == 2, "the answer 429 was not retried"
-    print(f"{len(webhook.messages)} messages arrived, {webhook.refused} after a 429: {webhook.messages[0]['embeds']}")
+    print(f"{len(told)} messages arrived, the first after a 429: {', '.join(told)}")
 
 
 if __name__ == "__main__":
