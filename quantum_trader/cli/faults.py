@@ -62,4 +62,9 @@ def remedied(error: BaseException) -> str:
     """The message of an expected fault, with the remedy that a run has."""
     if isinstance(error, JournalDamaged):  # a better one than that of any other journal
         return f"{str(error).partition(';')[0]}; restore a copy, or start the run anew: it decides the same"
+    if isinstance(error, IdConflict):
+        return (
+            f"event {error.event_id}: what is done again comes out differently; "
+            "restore the program that the run was started with, or start the run anew"
+        )
     return str(error)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventbus.journal.base import Append, Record
+from eventbus import JournalUnavailable
+from eventbus.journal.base import Append, Appended, Record
 from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from quantum_trader.alpha.families import Momentum
 from quantum_trader.cli import main
 
 RANGE = ("--to", "2000-10-20", "--symbols", "AAPL,IBM", "--config", "config")
@@ -169,6 +171,38 @@ def test_a_run_that_another_process_writes_is_left_alone(home: Path, complaint: 
     code, line = asyncio.run(hold())
     assert code == 3
     assert "run.db" in line
+
+
+def test_a_run_whose_disk_is_full_ends_and_goes_on_when_there_is_room(
+    home: Path, said: Callable[..., Any], complaint: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = SqliteJournal.append
+    batches = iter(range(3))
+
+    def until_full(self: SqliteJournal, batch: Sequence[Append]) -> Awaitable[Sequence[Appended]]:
+        if next(batches, None) is None:
+            raise JournalUnavailable("run.db", "the disk is full")
+        return append(self, batch)
+
+    monkeypatch.setattr(SqliteJournal, "append", until_full)
+    code, line = complaint("replay", *RANGE, "--output", "full")
+    assert code == 3
+    assert "the disk is full" in line
+    monkeypatch.setattr(SqliteJournal, "append", append)
+    said("resume", "full", "--json")
+    assert "the same: " in said("diff", "full", "whole")
+
+
+def test_a_step_that_comes_out_differently_when_it_is_done_again_is_told(
+    home: Path, said: Callable[..., Any], complaint: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said("replay", *RANGE, "--output", "changed", "--until-session", "90")
+    newest = max((home / "changed").glob("checkpoint-*"))
+    newest.unlink()  # as if it had died before it was written
+    monkeypatch.setattr(Momentum, "update", lambda _self, _bar: 1)
+    code, line = complaint("resume", "changed")
+    assert code == 1
+    assert "what is done again comes out differently" in line
 
 
 # --- checking ------------------------------------------------------------------------------------------------------------
