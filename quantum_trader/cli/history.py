@@ -6,7 +6,6 @@ import asyncio
 import json as as_text
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,19 +17,17 @@ from eventbus.cli import render
 from eventbus.cli.looking import chosen
 from eventbus.codec import decode
 from eventbus.journal.base import Record
+from quantum_trader.cli import choosing
 from quantum_trader.cli.faults import CHECK_FAILED, Failed
 from quantum_trader.cli.settings import ConfigDirectory
-from quantum_trader.config import load_config
 from quantum_trader.runs.audit import audit
 from quantum_trader.runs.comparison import Parting, part
-from quantum_trader.runs.folder import RunFolder, newest, run_folder
 from quantum_trader.runs.history import opened
 from quantum_trader.runs.story import Step, tell
 
 _LOOK_S = 0.1  # how often `--follow` looks for more
 
 Run = Annotated[str, typer.Argument(help="Folder or name of a run.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,14 +36,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def named(run: str, config: Path | None) -> RunFolder:
-    """The folder of the run that somebody names. Raises `NoRun`."""
-    return run_folder(Path(load_config(config).app.run_directory), run)
-
-
-def verify(run: Run, json: Json = False, config: ConfigDirectory = None) -> None:
+def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = None) -> None:
     """Compute again what a run claims: the journal's chain, the digest of its decisions, its books."""
-    findings = asyncio.run(audit(named(run, config)))
+    findings = asyncio.run(audit(choosing.chosen(run, config)))
     if json:
         typer.echo(as_text.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -57,9 +49,9 @@ def verify(run: Run, json: Json = False, config: ConfigDirectory = None) -> None
         raise Failed(f"{wrong[0].check}: {wrong[0].detail}")
 
 
-def diff(one: Run, other: Run, json: Json = False, config: ConfigDirectory = None) -> None:
+def diff(one: Run, other: Run, json: choosing.AsJson = False, config: ConfigDirectory = None) -> None:
     """Name the first decision where two runs part. Exit code 1 if they do."""
-    parting = part(named(one, config), named(other, config))
+    parting = part(choosing.chosen(one, config), choosing.chosen(other, config))
     if json:
         typer.echo(as_text.dumps(_as_dict(parting), indent=2))
     else:
@@ -89,11 +81,11 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until the run is complete.")
     ] = False,
-    json: Json = False,
+    json: choosing.AsJson = False,
     config: ConfigDirectory = None,
 ) -> None:
     """List the events of a run, oldest first; with --json one per line."""
-    folder = named(run, config)
+    folder = choosing.chosen(run, config)
     shown = 0
     with opened(folder) as reader:
         since = start
@@ -116,12 +108,12 @@ def events(
 
 def why(
     order_id: Annotated[str, typer.Argument(help="Id of an order or a fill.", show_default=False)],
-    run: Annotated[str | None, typer.Option(help="Folder or name of the run; the newest if left out.")] = None,
-    json: Json = False,
+    run: choosing.Run = None,
+    json: choosing.AsJson = False,
     config: ConfigDirectory = None,
 ) -> None:
     """Tell why an order came about and what became of it: bar, signal, proposal, size, checks, fills."""
-    folder = named(run, config) if run is not None else newest(Path(load_config(config).app.run_directory))
+    folder = choosing.chosen(run, config)
     story = tell(folder, order_id)
     if json:
         typer.echo(as_text.dumps(_told(story), indent=2, default=str))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from quantum_trader.app import check, load_feed
 from quantum_trader.cli.carrying import Manner, carry_out, figures, plot, run_loop, unwritable, write
+from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.settings import ConfigDirectory, Profile
@@ -20,7 +21,7 @@ from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_html, as_lines, make_report
-from quantum_trader.runs.folder import RunFolder, free_folder, newest, run_folder
+from quantum_trader.runs.folder import RunFolder, free_folder, newest
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
 
@@ -122,7 +123,7 @@ def resume(
     config: ConfigDirectory = None,
 ) -> None:
     """Continue a run whose process ended; it ends as if nothing had happened."""
-    folder = run_folder(Path(load_config(config).app.run_directory), run)
+    folder = chosen(run, config)
     if folder.is_complete:
         typer.echo(folder.report.read_text() if as_json else f"{folder.path}: complete; see qt report {folder.path}")
         return
