@@ -844,6 +844,14 @@ class InMemoryEventBus:
             "uptime_s": stats.uptime_s,
         }
 
+    def run_time(self) -> tuple[int, int]:
+        """Attempts that ended so far and the nanoseconds they ran, those of cancelled subscriptions left out.
+
+        For who looks often: a hundredth of what `stats()` costs.
+        """
+        ran = [subscription.worker.tally.ran for subscription in self._table.members]
+        return sum(one.count for one in ran), sum(one.total_ns for one in ran)
+
     def stats(self) -> BusStats:
         """A snapshot of the bus, per type and per subscription."""
         runtime = self._runtime

@@ -36,7 +36,7 @@ class RuntimeMonitor:
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         if event.session % _EVERY:
             return
-        before, self._ran = self._ran, self._totals()
+        before, self._ran = self._ran, self._bus.run_time()
         runs, spent_ns = self._ran[0] - before[0], self._ran[1] - before[1]
         lag_ns, self._lag_ns = self._lag_ns, None
         asyncio.get_running_loop().call_soon(self._came_round, self._clock.monotonic_ns())
@@ -44,10 +44,6 @@ class RuntimeMonitor:
             await self._tell(HANDLER, math.log(spent_ns / runs / 1e6), "ln ms", event)
         if lag_ns is not None:
             await self._tell(LAG, math.log1p(lag_ns / 1e6), "ln(1 + ms)", event)
-
-    def _totals(self) -> tuple[int, int]:
-        ran = [row.ran for row in self._bus.stats().subscriptions]
-        return sum(one.count for one in ran), sum(one.total_ns for one in ran)
 
     def _came_round(self, asked_ns: int) -> None:
         self._lag_ns = self._clock.monotonic_ns() - asked_ns

@@ -25,3 +25,14 @@ async def test_a_snapshot_stays_as_it_was_taken(event_bus: InMemoryEventBus) -> 
     assert (row.ran.count, row.ran.total_ns, row.ran.buckets(), row.p50_ms, row.p99_ms) == before
     assert (stats.dispatch.count, stats.dispatch.buckets(), stats.dispatch_p99_ms) == dispatched
     assert event_bus.stats().subscriptions[0].ran.count == 603
+
+
+async def test_the_time_that_handlers_ran_is_what_the_snapshot_adds_up_to(event_bus: InMemoryEventBus) -> None:
+    event_bus.subscribe("a.*", ignore)
+    event_bus.subscribe("a.b", ignore)
+    assert event_bus.run_time() == (0, 0)
+    for _ in range(300):
+        await event_bus.publish("a.b")
+    await event_bus.drain()
+    rows = event_bus.stats().subscriptions
+    assert event_bus.run_time() == (600, sum(row.ran.total_ns for row in rows))
