@@ -117,8 +117,8 @@ class SqliteJournal:
         self._closing = False
         self._file = JournalFile(self._settings)
         self._writer = Writer(self._file, loop, self._deliver)
-        self._writer.start(opened, self._closed)
         try:
+            self._writer.start(opened, self._closed)
             await opened
         except asyncio.CancelledError:
             await self.close()

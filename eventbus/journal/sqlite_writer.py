@@ -46,9 +46,15 @@ class Writer:
     # --- from the loop ----------------------------------------------------------------------------------------------
 
     def start(self, opened: Future[None], closed: Future[None]) -> None:
-        """Open the file in the thread. One future learns whether that went well, one when the file is free again."""
+        """Open the file in the thread. One future learns whether that went well, one when the file is free again.
+
+        Raises `JournalUnavailable` when the system gives no thread.
+        """
         name = f"journal {self._file.path.name}"
-        threading.Thread(target=self._run, args=(opened, closed), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(opened, closed), name=name, daemon=True).start()
+        except RuntimeError as error:
+            raise JournalUnavailable(str(self._file.path), f"its writer could not be started ({error})") from error
 
     def submit(self, job: Job) -> None:
         """Queue a job: a future, a function of `Store`, its arguments."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -157,6 +160,45 @@ async def test_a_file_that_can_only_be_read_is_refused_at_the_start(path: Path) 
         await reading.open()
     async with SqliteJournal(path) as again:
         assert again.last == 3
+
+
+async def test_a_journal_without_a_thread_says_so_and_opens_when_there_is_one(path: Path) -> None:
+    journal = SqliteJournal(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(JournalUnavailable, match="could not be started"):
+            await journal.open()
+        await journal.close()
+    async with journal:
+        assert (await journal.append([item(1)]))[0].offset == 1
+
+
+def _no_thread(_self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_a_process_out_of_file_descriptors_is_refused_and_changes_nothing(path: Path) -> None:
+    async with SqliteJournal(path) as journal:
+        await journal.append(items(1, 3))
+    before = path.read_bytes()
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 50, usual[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        for _spare in range(2):
+            with pytest.raises(JournalUnavailable):
+                await SqliteJournal(path).open()
+            os.close(held.pop())
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert path.read_bytes() == before
+    async with SqliteJournal(path) as journal:
+        assert journal.last == 3
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
