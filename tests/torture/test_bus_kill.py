@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -56,16 +57,18 @@ class Ledger:
         self.most_repeated = max(self.most_repeated, repeated)
 
 
-async def live(path: Path, ledger: Ledger, seed: int, point: str, passes: int, seconds: float) -> int:
+def live(path: Path, ledger: Ledger, seed: int, point: str, passes: int, seconds: float) -> int:
     """One life of a victim: it dies at its point, or after so many seconds; gives how it ended."""
     arguments = (path, ledger.path, seed, point, passes)
-    victim = await asyncio.create_subprocess_exec(sys.executable, str(VICTIM), *map(str, arguments))
-    timer = asyncio.get_running_loop().call_later(seconds, victim.kill)
-    code = await victim.wait()
-    timer.cancel()
+    with subprocess.Popen([sys.executable, str(VICTIM), *map(str, arguments)]) as victim:
+        try:
+            victim.wait(seconds)
+        except subprocess.TimeoutExpired:
+            victim.kill()
     ledger.lives += 1
     ledger.read()
-    return code
+    assert victim.returncode is not None
+    return victim.returncode
 
 
 async def compare(path: Path, ledger: Ledger, *, is_end: bool = False) -> None:
@@ -112,12 +115,14 @@ async def cycles(tmp_path: Path, journals: int, lives: int) -> int:
         path, ledger = tmp_path / f"{number}.db", Ledger(tmp_path / f"{number}.log")
         for life in range(lives):
             point = chance.choice(("", *POINTS)) if life else ""
-            code = await live(path, ledger, life, point, chance.randrange(60), 0.6 + 0.7 * chance.random())
+            code = await asyncio.to_thread(
+                live, path, ledger, life, point, chance.randrange(60), 0.6 + 0.7 * chance.random()
+            )
             assert code == -signal.SIGKILL
             deaths += 1
             if path.exists():
                 await compare(path, ledger)
-        assert await live(path, ledger, lives, "drain", 0, 120) == 0
+        assert await asyncio.to_thread(live, path, ledger, lives, "drain", 0, 120) == 0
         await compare(path, ledger, is_end=True)
         assert len(ledger.kept) > lives
     return deaths
@@ -130,9 +135,9 @@ async def test_a_killed_bus_loses_nothing_and_forgets_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize("point", ["committing", "committed"])
 async def test_a_bus_that_dies_around_its_commit_loses_nothing(tmp_path: Path, point: str) -> None:
     path, ledger = tmp_path / "run.db", Ledger(tmp_path / "log")
-    assert await live(path, ledger, 1, point, 20, 30) == -signal.SIGKILL
+    assert await asyncio.to_thread(live, path, ledger, 1, point, 20, 30) == -signal.SIGKILL
     await compare(path, ledger)
-    assert await live(path, ledger, 2, "drain", 0, 60) == 0
+    assert await asyncio.to_thread(live, path, ledger, 2, "drain", 0, 60) == 0
     await compare(path, ledger, is_end=True)
 
 
