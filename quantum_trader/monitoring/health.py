@@ -7,13 +7,14 @@ that the order of the others' messages decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
     EvaluationFailedEvent,
     FeedAnomalyEvent,
     HealthStatusChangedEvent,
+    MetricRecordedEvent,
     PortfolioUpdatedEvent,
     PredictionMadeEvent,
     Told,
@@ -25,6 +26,7 @@ from quantum_trader.monitoring.health_rules import Alarm, Component, Finding, He
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "health_monitor"
+POLICY_NOT_KEPT: Final = "policy_store.failed"  # the metric of a policy that could not be written
 _DEGRADING = frozenset({"STALE", "JUMP"})
 _MOVERS = ("executor.", "ledger.", "risk_guard.", "balancer.", "orchestrator.")
 
@@ -46,6 +48,12 @@ class SystemHealthMonitor:
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="health.anomaly")
         bus.subscribe(EvaluationFailedEvent, self.on_evaluation_failed, name="health.evaluation")
         bus.subscribe(PredictionMadeEvent, self.on_prediction_made, name="health.prediction")
+        bus.subscribe(
+            MetricRecordedEvent,
+            self.on_policy_not_kept,
+            name="health.policy_store",
+            where=lambda event: event.metric == POLICY_NOT_KEPT,
+        )
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="health.portfolio")
 
     @property
@@ -75,6 +83,9 @@ class SystemHealthMonitor:
 
     async def on_prediction_made(self, event: PredictionMadeEvent) -> None:
         self._facts.heartbeats[Component.PREDICTION] = event.session
+
+    async def on_policy_not_kept(self, event: MetricRecordedEvent) -> None:
+        self._runtime.faults.append((event.session, event.labels.get("problem", "the policy could not be kept")))
 
     async def on_portfolio_updated(self, event: PortfolioUpdatedEvent) -> None:
         facts = self._facts

@@ -81,6 +81,7 @@ class HealthFacts:
     anomalies: list[tuple[int, str, str]] = field(default_factory=list)  # session, symbol, kind
     failures: list[tuple[int, str]] = field(default_factory=list)  # session, evaluation given up
     dead_orders: list[tuple[int, str]] = field(default_factory=list)  # session, what was dead-lettered
+    faults: list[tuple[int, str]] = field(default_factory=list)  # session, what of the machine failed
     heartbeats: dict[Component, int] = field(default_factory=dict)
     drawdown: float = 0.0
     invariants_ok: bool = True
@@ -102,6 +103,7 @@ class HealthFacts:
             "anomalies": [list(anomaly) for anomaly in self.anomalies],
             "failures": [list(failure) for failure in self.failures],
             "dead_orders": [list(dead) for dead in self.dead_orders],
+            "faults": [list(fault) for fault in self.faults],
             "heartbeats": {component.value: session for component, session in self.heartbeats.items()},
             "drawdown": self.drawdown,
             "invariants_ok": self.invariants_ok,
@@ -113,6 +115,7 @@ class HealthFacts:
         self.anomalies = [(session, symbol, kind) for session, symbol, kind in state["anomalies"]]
         self.failures = [(session, evaluation_id) for session, evaluation_id in state["failures"]]
         self.dead_orders = [(session, what) for session, what in state["dead_orders"]]
+        self.faults = [(session, what) for session, what in state["faults"]]
         self.heartbeats = {Component(name): session for name, session in state["heartbeats"].items()}
         self.drawdown, self.invariants_ok = state["drawdown"], state["invariants_ok"]
 
@@ -122,6 +125,7 @@ class HealthFacts:
         self.anomalies = [item for item in self.anomalies if item[0] > oldest]
         self.failures = [item for item in self.failures if item[0] > oldest]
         self.dead_orders = [item for item in self.dead_orders if item[0] > oldest]
+        self.faults = [item for item in self.faults if item[0] > oldest]
 
     def _findings(self, session: int) -> Iterator[Finding]:
         limits = self.limits
@@ -144,6 +148,8 @@ class HealthFacts:
         yield from self._from_charts()
         for _, symbol, kind in self.anomalies:
             yield Finding(Component.DATA, degraded, f"{kind} in {symbol}")
+        for _, what in self.faults:
+            yield Finding(Component.RUNTIME, degraded, what)
         for _, evaluation_id in self.failures:
             yield Finding(Component.EVALUATION, degraded, f"evaluation {evaluation_id} was given up")
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from eventbus import InMemoryEventBus
+from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.control.policy_store import PolicyStoreError
 from quantum_trader.events import (
     EvaluationFailedEvent,
     FeedAnomalyEvent,
     HealthStatusChangedEvent,
+    PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    RunStartedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
 )
@@ -167,6 +172,27 @@ async def test_dead_letter_of_who_moves_money_is_critical_and_an_onlooker_s_is_n
         bus.subscribe(FeedAnomalyEvent, fail, name="ledger.anomaly")
         await ward.tell(anomaly, portfolio(2))
     assert ward.changes == [("EXECUTION", CRITICAL)]
+
+
+async def test_a_policy_that_cannot_be_kept_degrades_the_runtime_and_stays_in_force() -> None:
+    class FullDisk:
+        def load(self) -> None:
+            return None
+
+        def save(self, policy: PolicyUpdatedEvent) -> None:
+            raise PolicyStoreError(Path("policy.json"), f"cannot keep version {policy.version}")
+
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        controller = MetaStrategyController(bus, FullDisk(), ControllerSettings())
+        await ward.tell(RunStartedEvent(run_id="r", seed=1, config_sha256="", code_version="", universe=()))
+        await ward.tell(portfolio(0))
+        assert ward.changes == [("RUNTIME", DEGRADED)]
+        assert ward.monitor.overall is HEALTHY
+        await ward.tell(*(portfolio(session) for session in range(1, LIMITS.window + 1)))
+    assert ward.changes[1:] == [("RUNTIME", HEALTHY)]
+    assert controller.policy is not None
+    assert len(bus.dead_letters) == 0
 
 
 def test_charts_of_nobody_are_left_to_people() -> None:
