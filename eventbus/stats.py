@@ -32,6 +32,7 @@ class Histogram:
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
+        self._total_ns += duration_ns * times
         if times == 1:
             self._notes.append(duration_ns)
             if len(self._notes) >= _NOTES:
@@ -40,7 +41,6 @@ class Histogram:
             with self._lock:
                 self._counts[_bucket(duration_ns)] += times
                 self._count += times
-                self._total_ns += duration_ns * times
 
     def _sort_notes(self) -> None:
         with self._lock:
@@ -54,7 +54,6 @@ class Histogram:
                 self._counts[bucket] += end - start
                 start = end
             self._count += len(notes)
-            self._total_ns += sum(notes)
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
@@ -70,8 +69,7 @@ class Histogram:
     @property
     def total_ns(self) -> int:
         """Their sum."""
-        with self._lock:
-            return self._total_ns + sum(self._notes)
+        return self._total_ns
 
     @property
     def counts(self) -> list[int]:
