@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Final
 
 HORIZON: Final = 5  # sessions
@@ -156,7 +157,7 @@ class DirectionModel:
         self._rises += rose
 
     def _probability(self, inputs: list[float]) -> float:
-        score = math.fsum(weight * x for weight, x in zip(self._theta, inputs, strict=True))
+        score = math.fsum(map(mul, self._theta, inputs))
         return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
     def _base_rate(self) -> float:

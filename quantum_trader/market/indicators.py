@@ -194,17 +194,26 @@ class PriorMax(_Indicator):
 
 
 class PriorMin(_Indicator):
-    """The least of the n values before this one."""
+    """The least of the n values before this one: the level that a fall has to pass."""
 
-    __slots__ = ("_negative",)
+    __slots__ = ("_count", "_rising")
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
-        self._negative = PriorMax(n)
+        self._count = 0
+        # Those of the last n values that no later one has undercut; the first is their minimum.
+        self._rising: deque[tuple[int, float]] = deque()
 
     def update(self, x: float) -> float | None:
-        greatest = self._negative.update(-x)
-        self.value = None if greatest is None else -greatest
+        rising = self._rising
+        if self._count >= self.n:
+            self.value = rising[0][1]
+        while rising and rising[-1][1] >= x:
+            rising.pop()
+        rising.append((self._count, x))
+        self._count += 1
+        if rising[0][0] < self._count - self.n:
+            rising.popleft()
         return self.value
 
 
