@@ -2,21 +2,28 @@
 
     12,044 forecasts       naive   MA22    EWMA 0.9  HAR-RLS 0.999 with leverage
     RMSE                   0.493   0.414   0.398     0.390
-    ours                   0.487   0.409   0.393     0.386
+    ours, of ln ln(H/L)    0.487   0.409   0.393     0.386
+    of ln(H/L - 1)         0.494   0.415   0.398     0.391
 
-The order and the ratios are the design's; every figure of ours is about 1.1 % smaller, for a reason not found.
+The order and the ratios are the design's. Every figure of ours is about 1.1 % smaller, the naive one too, which has
+nothing to tune: the design's formula says ln ln(H/L), its figures are those of the plain range H/L - 1. We keep the formula,
+which the volatility is derived from.
 
     windows of 126 sessions with p < 0.05   EWMA over MA22 87 % (88 %), HAR-RLS over EWMA 30 % (24 %)
     direction over 5 sessions               Brier 0.2529 (0.2542) against 0.2495 (0.2499) for the base rate,
                                             accuracy 51.5 % (52.2 %) against 53.2 % (53.2 %),
-                                            promoted in 0 of 23 windows (0 of 25)
+                                            promoted in 0 of 23 windows (0 of 23: those after the first year)
+
+A learner that hardly moves from the base rate can be lucky against it: the gate asks for p < 0.05, and at a rate of 0.003
+one window of the 23 passes. That is what such a gate lets through, not skill.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -26,10 +33,14 @@ from quantum_trader.learning.forecast import Ewma, Forecaster, HarRls, MovingAve
 from quantum_trader.learning.lifecycle import Challenge, challenge
 from quantum_trader.learning.statistics import diebold_mariano
 from quantum_trader.market.dataset import Dataset, load_dataset
+from quantum_trader.model import Bar
 
 WINDOW = 126
 DESIGN = {"naive": 0.493, "MA22": 0.414, "EWMA-0.9": 0.398, "HAR-RLS-0.999-leverage": 0.390}
 OURS = {"naive": 0.4872, "MA22": 0.4090, "EWMA-0.9": 0.3931, "HAR-RLS-0.999-leverage": 0.3861}
+
+PLAIN = {"naive": 0.4937, "MA22": 0.4147, "EWMA-0.9": 0.3985, "HAR-RLS-0.999-leverage": 0.3914}  # of ln(H/L - 1)
+YEAR = 252
 
 SquaredErrors = dict[str, list[list[float]]]  # by model, then by session
 
@@ -41,12 +52,21 @@ def demo() -> Dataset:
 
 @pytest.fixture(scope="module")
 def errors(demo: Dataset) -> SquaredErrors:
+    return measured(demo)
+
+
+def with_plain_range(bar: Bar) -> Bar:
+    """The bar whose ln(H/L) is the plain range H/L - 1 of this one."""
+    return replace(bar, high=math.exp(bar.high / bar.low - 1), low=1.0)
+
+
+def measured(demo: Dataset, seen_as: Callable[[Bar], Bar] = lambda bar: bar) -> SquaredErrors:
     forecasters: list[Forecaster] = [MovingAverage(), Ewma(0.9), HarRls(0.999)]
     histories = {symbol: RangeHistory() for symbol in demo.symbols}
     last: dict[str, float] = {}
     found: SquaredErrors = defaultdict(list)
     for session in demo:
-        seen = {bar.symbol: histories[bar.symbol].observe(bar) for bar in session.bars}
+        seen = {bar.symbol: histories[bar.symbol].observe(seen_as(bar)) for bar in session.bars}
         scores: dict[str, list[float]] = defaultdict(list)
         for symbol, one in seen.items():
             for model in forecasters:
@@ -87,6 +107,14 @@ def test_rmse_is_close_to_the_design(errors: SquaredErrors, name: str) -> None:
     assert rmse(errors[name]) == pytest.approx(DESIGN[name], rel=0.015)
 
 
+@pytest.mark.slow
+def test_the_design_s_figures_are_those_of_the_plain_range(demo: Dataset) -> None:
+    errors = measured(demo, with_plain_range)
+    ours = {name: rmse(errors[name]) for name in DESIGN}
+    assert ours == pytest.approx(PLAIN, abs=5e-4)
+    assert ours == pytest.approx(DESIGN, abs=1.5e-3)
+
+
 def test_each_model_improves_on_the_one_before_as_in_the_design(errors: SquaredErrors) -> None:
     names = list(DESIGN)
     for worse, better in pairwise(names):
@@ -99,24 +127,40 @@ def test_the_gate_has_something_to_promote(errors: SquaredErrors) -> None:
     assert share_won(errors, "EWMA-0.9", "HAR-RLS-0.999-leverage") == pytest.approx(0.30, abs=0.10)
 
 
-def test_direction_is_refused_in_every_window(demo: Dataset) -> None:
-    model = DirectionModel()
-    sessions: list[list[Scored]] = []
+def directions(demo: Dataset, rate: float = 0.01) -> list[tuple[int, list[Scored]]]:
+    """By session, the predictions of a direction that came due."""
+    model = DirectionModel(rate)
+    found = []
     for session in demo:
         due = [one for bar in session.bars if (one := model.update(bar.symbol, bar.close)) is not None]
         if due:
-            sessions.append(due)
-    every = [one for due in sessions for one in due]
+            found.append((session.session, due))
+    return found
+
+
+def answers(found: list[tuple[int, list[Scored]]]) -> list[Challenge]:
+    """What the gate says of each window of half a year after the first year."""
+    later = [due for session, due in found if session >= YEAR]
+    base = [math.fsum(one.base_loss for one in due) / len(due) for due in later]
+    own = [math.fsum(one.loss for one in due) / len(due) for due in later]
+    return [
+        challenge(diebold_mariano(base[at : at + WINDOW], own[at : at + WINDOW]), sessions_since_violation=None).answer
+        for at in range(0, len(base) - WINDOW + 1, WINDOW)
+    ]
+
+
+def test_direction_is_refused_in_every_window(demo: Dataset) -> None:
+    found = directions(demo)
+    every = [one for _, due in found for one in due]
     assert math.fsum(one.loss for one in every) / len(every) == pytest.approx(0.2529, abs=0.003)
     assert math.fsum(one.base_loss for one in every) / len(every) == pytest.approx(0.2495, abs=0.001)
     assert sum((one.model > 0.5) == one.rose for one in every) / len(every) == pytest.approx(0.515, abs=0.01)
     assert sum((one.base > 0.5) == one.rose for one in every) / len(every) == pytest.approx(0.532, abs=0.001)
+    assert len(answers(found)) == 23
+    assert Challenge.PROMOTE not in answers(found)
 
-    base = [math.fsum(one.base_loss for one in due) / len(due) for due in sessions]
-    own = [math.fsum(one.loss for one in due) / len(due) for due in sessions]
-    answers = [
-        challenge(diebold_mariano(base[at : at + WINDOW], own[at : at + WINDOW]), sessions_since_violation=None).answer
-        for at in range(0, len(base) - WINDOW + 1, WINDOW)
-    ]
-    assert len(answers) == 25
-    assert Challenge.PROMOTE not in answers
+
+@pytest.mark.parametrize(("rate", "passed"), [(0.001, 0), (0.003, 1), (0.005, 0), (0.02, 0)])
+def test_another_rate_of_learning_passes_no_more_than_chance_would(demo: Dataset, rate: float, passed: int) -> None:
+    """At p < 0.05 a worthless challenger passes about one window of 20."""
+    assert answers(directions(demo, rate)).count(Challenge.PROMOTE) == passed
