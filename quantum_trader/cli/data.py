@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from quantum_trader.cli.progress import reading
 from quantum_trader.config import load_config
 from quantum_trader.market import layout
 from quantum_trader.market.calendar import format_ts
@@ -78,6 +79,7 @@ def import_(
         columns=dict(_pair(text) for text in column or ()),
         date_format=date_format,
         replace=replace,
+        reading=reading,
     )
     manifest = layout.read_manifest(path)
     typer.echo(f"{manifest.name}: {sum(manifest.rows.values()):,} bars of {', '.join(sorted(manifest.rows))} in {path}")

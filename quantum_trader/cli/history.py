@@ -19,6 +19,7 @@ from eventbus.codec import decode
 from eventbus.journal.base import Record
 from quantum_trader.cli import choosing
 from quantum_trader.cli.faults import CHECK_FAILED, Failed
+from quantum_trader.cli.progress import busy
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.runs.audit import audit
 from quantum_trader.runs.comparison import Parting, part
@@ -38,7 +39,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = None) -> None:
     """Compute again what a run claims: the journal's chain, the digest of its decisions, its books."""
-    findings = asyncio.run(audit(choosing.chosen(run, config)))
+    folder = choosing.chosen(run, config)
+    with busy(f"verifying {folder.path}"):
+        findings = asyncio.run(audit(folder))
     if json:
         typer.echo(as_text.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -51,7 +54,9 @@ def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = No
 
 def diff(one: Run, other: Run, json: choosing.AsJson = False, config: ConfigDirectory = None) -> None:
     """Name the first decision where two runs part. Exit code 1 if they do."""
-    parting = part(choosing.chosen(one, config), choosing.chosen(other, config))
+    left, right = choosing.chosen(one, config), choosing.chosen(other, config)
+    with busy(f"comparing {left.path} and {right.path}"):
+        parting = part(left, right)
     if json:
         typer.echo(as_text.dumps(_as_dict(parting), indent=2))
     else:

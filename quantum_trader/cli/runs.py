@@ -16,6 +16,7 @@ from quantum_trader.cli.carrying import Manner, carry_out, figures, plot, run_lo
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
+from quantum_trader.cli.progress import each
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
@@ -155,7 +156,7 @@ def oracle_check() -> None:
     """Run the reference cases through the whole bus path and compare with independent engines."""
     table = Table("case", "closed", "open", "fees", "net profit", "equity", "drawdown", "agrees")
     wrong = []
-    for case in CASES:
+    for case in each(CASES, "reference runs"):
         system, report = run_case(case)
         found = list(differences(case, system, report))
         wrong += [f"case {case.name}: {difference}" for difference in found]

@@ -12,12 +12,12 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple, TextIO
+from typing import BinaryIO, Final, NamedTuple, TextIO
 
 from quantum_trader.market import layout
 from quantum_trader.market.adjust import RawBar
@@ -51,6 +51,7 @@ def import_csv(
     columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
     replace: bool = False,
+    reading: Callable[[Path], AbstractContextManager[BinaryIO]] = lambda path: path.open("rb"),
 ) -> Path:
     """Check the CSV file `source` and write it into `directory` as a data set; returns the file for `load_dataset`.
 
@@ -60,13 +61,14 @@ def import_csv(
       low, close, volume, adj_close. Without an adjusted close, prices are taken as adjusted already.
     - `date_format`: a `strptime` pattern, when dates are not ISO 8601. Times without a zone are UTC.
     - `replace`: overwrite a data set of the same name.
+    - `reading`: how to open the file, for who wants to see how far it is read.
 
     The file may be gzipped; comma, semicolon, tab and bar are recognised as separators. Rows of one symbol must
     ascend in time. Volumes are rounded to whole shares. Raises `DataError`, and then nothing was written.
     """
     source, directory = Path(source), Path(directory)
     name = _checked_name(source.name.split(".")[0] if name is None else name, directory, replace=replace)
-    with _opened(source) as text:
+    with _opened(source, reading) as text:
         lines = _Rows(source, text, symbol, columns or {}, date_format).normalised()
     return layout.write(directory, name, f"imported from {source.name}", lines)
 
@@ -84,10 +86,10 @@ def _checked_name(name: str, directory: Path, *, replace: bool) -> str:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[TextIO]:
+def _opened(source: Path, reading: Callable[[Path], AbstractContextManager[BinaryIO]]) -> Iterator[TextIO]:
     """`source` as text, its faults as a file turned into errors of ours wherever they show."""
     try:
-        with source.open("rb") as raw:
+        with reading(source) as raw:
             plain = gzip.GzipFile(fileobj=raw) if source.suffix == ".gz" else raw
             with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
                 yield text
