@@ -15,7 +15,9 @@ from eventbus import JournalUnavailable
 from eventbus.journal.base import Append, Appended, Record
 from eventbus.journal.sqlite import JournalReader, SqliteJournal
 from quantum_trader.alpha.families import Momentum
+from quantum_trader.app import load_feed, run_replay
 from quantum_trader.cli import main
+from quantum_trader.runs.folder import RunFolder
 
 RANGE = ("--to", "2000-10-20", "--symbols", "AAPL,IBM", "--config", "config")
 
@@ -136,6 +138,12 @@ def test_an_unfinished_run_is_never_overwritten(
     code, line = complaint("replay", *RANGE, "--output", first)
     assert code == 2
     assert f"an unfinished run is there; continue it with: qt resume {first}, or choose another --output" in line
+
+
+def test_the_journal_changes_nothing_that_is_decided(home: Path) -> None:
+    config = RunFolder(home / "runs" / "whole").config()
+    _, completed = run_replay(config, load_feed(config))
+    assert completed.digest == json.loads((home / "runs" / "whole" / "report.json").read_text())["digest"]
 
 
 def test_a_complete_run_is_told_again_and_replaced_by_a_new_one(home: Path, said: Callable[..., Any]) -> None:
