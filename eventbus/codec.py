@@ -45,22 +45,18 @@ def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
     return register
 
 
-def version_of(event: Event) -> int:
-    """The version it is written as: that of its class; 0 for an ad-hoc event, which has none and needs none to be read."""
-    return 0 if type(event) is AdHocEvent else event.__event__.version
-
-
 def encode(event: Event) -> bytes:
     """The event as JSON bytes. Raises `CodecError`, naming the field, for what JSON cannot hold: NaN, cycles, unknown objects."""
-    form = event.__form__ or _form_of(type(event))
-    metadata = event.metadata
+    form = form_of(event)
+    fields = event.__dict__
+    metadata = fields["metadata"]
     if metadata:
         _check(metadata, "metadata", 0)
     if type(event) is AdHocEvent:
         _check(event.data, "payload", 0)
     try:
         if form.write is not None and not metadata:
-            body = form.write(event.__dict__)
+            body = form.write(fields)
         else:
             body = event.__pydantic_serializer__.to_json(event, exclude=None if metadata else _METADATA)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
@@ -91,16 +87,31 @@ def decode(raw: bytes) -> Event:
         raise CodecError(f"{type_name} version {version} cannot be read: {error}") from error
 
 
-class _Form(NamedTuple):
-    """How the events of one class are written: what stands before their fields, and a quicker way to write these."""
+class Form(NamedTuple):
+    """How the events of one class are written. `type` and `head` are None where each event has a type of its own.
 
-    head: bytes | None  # None where each event has a type of its own
-    write: Callable[[dict[str, Any]], bytes] | None
+    `version` is that of the class; 0 for an ad-hoc event, which has none and needs none to be read.
+    """
+
+    type: str | None
+    version: int
+    kind: str
+    head: bytes | None  # what stands before the fields
+    write: Callable[[dict[str, Any]], bytes] | None  # a quicker way to write them than the serializer of the class
 
 
-def _form_of(cls: type[Event]) -> _Form:
-    head = None if cls is AdHocEvent else _head(cls.type, cls.__event__.version)
-    form = cls.__form__ = _Form(head, _quick_writer(cls))
+def form_of(event: Event) -> Form:
+    """How this event is written; worked out once for each class."""
+    return event.__form__ or _form(type(event))
+
+
+def _form(cls: type[Event]) -> Form:
+    kind, version = str(cls.__event__.kind), cls.__event__.version
+    if cls is AdHocEvent:
+        form = Form(None, 0, kind, None, _quick_writer(cls))
+    else:
+        form = Form(cls.type, version, kind, _head(cls.type, version), _quick_writer(cls))
+    cls.__form__ = form
     return form
 
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from eventbus.burst import Burst
-from eventbus.codec import encode, version_of
+from eventbus.codec import encode, form_of
 from eventbus.door import Door
 from eventbus.errors import EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
 from eventbus.event import Event, event_key
@@ -199,21 +199,22 @@ async def durable(receipt: Receipt) -> None:
 
 def as_record(event: Event) -> Append:
     """How an event is kept in a journal. Raises `CodecError`."""
-    spec, type_ = event.__event__, event.type
+    form, spec, fields = form_of(event), event.__event__, event.__dict__
+    type_ = form.type or event.type
     key = None if spec.key is None else event_key(event, spec.key)
     text = None if key is None else str(key)
-    # As a plain call of Append, at a third of its price.
+    # As a plain call of Append, at a third of its price; and every field of the header is in the dictionary of the event.
     return tuple.__new__(
         Append,
         (
-            event.event_id,
+            fields["event_id"],
             type_,
-            version_of(event),
-            spec.kind._value_,  # what .value gives, without asking a descriptor
+            form.version,
+            form.kind,
             text,
-            int(event.timestamp.timestamp() * 1e9),
-            event.correlation_id,
-            event.causation_id,
+            int(fields["timestamp"].timestamp() * 1e9),
+            fields["correlation_id"],
+            fields["causation_id"],
             encode(event),
             f"{type_} {text or ''}" if spec.retain else None,
         ),

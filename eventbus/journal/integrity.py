@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import chain as flat
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -47,20 +48,17 @@ class Packed(NamedTuple):
     size: int
 
 
-def pack(batch: Iterable[Append], first: int, digest: bytes) -> Packed:
+def pack(batch: Sequence[Append], first: int, digest: bytes) -> Packed:
     """Number a batch from `first`, checksum each record, and chain the digest over it in one pass."""
-    parameters: list[Column] = []
-    chained = [digest]
-    offset = first
-    for item in batch:
-        event_id, body = item[0], item[8]
-        labels = to_json(item[1:8]).decode()
-        head = f"{offset}\0{event_id}\0{labels}".encode()
-        parameters += (offset, event_id, labels, body, crc32(body, crc32(head)))
-        chained += (head, body)
-        offset += 1
-    content = b"".join(chained)
-    return Packed(parameters, hashlib.sha256(content).digest(), len(content))
+    offsets = range(first, first + len(batch))
+    ids = [item[0] for item in batch]
+    labels = [to_json(item[1:8]).decode() for item in batch]
+    bodies = [item[8] for item in batch]
+    heads = [f"{offset}\0{id_}\0{text}".encode() for offset, id_, text in zip(offsets, ids, labels, strict=True)]
+    crcs = map(crc32, bodies, map(crc32, heads))
+    rows = zip(offsets, ids, labels, bodies, crcs, strict=True)
+    content = b"".join((digest, *flat.from_iterable(zip(heads, bodies, strict=True))))
+    return Packed(list(flat.from_iterable(rows)), hashlib.sha256(content).digest(), len(content))
 
 
 def sound_parts(rows: Iterable[Sequence[Any]]) -> list[bytes]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
 from eventbus import CodecError, Event, event_types, upcast
-from eventbus.codec import decode, decoder, encode, version_of
+from eventbus.codec import decode, decoder, encode, form_of
 
 
 class Side(StrEnum):
@@ -201,7 +201,7 @@ def test_an_ad_hoc_event_stays_readable_when_a_class_takes_its_type() -> None:
     again = decode(raw)
     assert again.payload == {"any": [1, {"thing": None}]}
     assert not isinstance(again, LaterEvent)
-    assert version_of(again) == 0
+    assert form_of(again).version == 0
 
 
 def test_a_typed_event_without_its_class_is_read_as_its_payload() -> None:
