@@ -45,7 +45,8 @@ class LoopWatchdog:
     """Reports blocks of `threshold` seconds or more within 100 ms of it, each once: logged, counted, kept in `blocks`.
 
     Give it a loop, or a bus to watch the loop it runs on. `with` it, or `start()` and `stop()` it. `on_block` is called with each
-    `Block` as it is noticed, in the watchdog's thread. Code that holds the GIL is seen when it lets go.
+    `Block` as it is noticed, in the watchdog's thread. Code that holds the GIL, on the loop or in the thread of a sync handler,
+    is seen when it lets go.
     """
 
     def __init__(
@@ -106,27 +107,34 @@ class LoopWatchdog:
                 loop.call_soon_threadsafe(sign.give)
             except RuntimeError:
                 return  # the loop is closed
-            if self._is_blocked(sign):
-                self._blocked(sign)
+            if (holder := self._holder(sign)) is not None:
+                self._blocked(sign, holder)
             self._ident = sign.ident or self._ident
 
-    def _is_blocked(self, sign: _Sign) -> bool:
-        """Was the loop silent for too long, and is it the loop's doing?"""
-        limit, cpu_before = self.threshold - self._pause, _cpu_s(self._ident)
+    def _holder(self, sign: _Sign) -> int | None:
+        """The thread that kept the loop silent for too long, 0 if it is not known which; None: it was not, or nobody did."""
+        limit, cpu_before, all_before = self.threshold - self._pause, _cpu_s(self._ident), time.process_time()
         came = sign.comes(limit)
         if came and sign.after_s < limit:
-            return False
-        # The sign came late, or we are late ourselves: then the loop thread computed with the GIL held, which kept us from
-        # looking, or the whole process got no processor, for which no handler is to blame.
-        is_idle = _cpu_s(self._ident) - cpu_before < sign.after_s / 2
-        if came:
-            return not is_idle
-        was_stopped = is_idle and sign.after_s > limit + self._pause and sign.comes(self._pause)
-        return not was_stopped
-
-    def _blocked(self, sign: _Sign) -> None:
+            return None
+        # The sign came late, or we are late ourselves: then somebody computed with the GIL held, which kept us from looking,
+        # or the whole process got no processor, for which no handler is to blame.
+        busy_s = min(sign.after_s / 2, limit)
+        if _cpu_s(self._ident) - cpu_before >= busy_s:
+            return self._ident
+        came = came or (sign.after_s > limit + self._pause and sign.comes(self._pause))
+        if time.process_time() - all_before < busy_s:
+            return None if came else self._ident
         stacks = sys._current_frames()  # noqa: SLF001 - its documented name
-        block = _describe(stacks.get(self._ident), sign.after_s)
+        del stacks[threading.get_ident()]  # this frame: it would hold itself
+        if not came and (self._ident not in stacks or _delivery_in(stacks[self._ident]) is not None):
+            return self._ident
+        others = (ident for ident in stacks if ident != self._ident and _delivery_in(stacks[ident]) is not None)
+        return next(others, 0 if came else self._ident)
+
+    def _blocked(self, sign: _Sign, holder: int) -> None:
+        stacks = sys._current_frames()  # noqa: SLF001 - its documented name
+        block = _describe(stacks.get(holder), sign.after_s)
         del stacks
         self.count += 1
         self.blocks.append(block)
@@ -202,18 +210,23 @@ def _cpu_s(ident: int) -> float:
 def _describe(innermost: FrameType | None, blocked_s: float) -> Block:
     """Who holds the loop, by the mark of a running delivery in a frame of the bus."""
     if innermost is None:
-        return Block("", "", "the loop thread is gone", "", blocked_s)
+        return Block("", "", "a thread that is gone, or went on", "", blocked_s)
     stack = traceback.extract_stack(innermost, limit=_STACK_FRAMES)
-    subscription = event_type = ""
-    frame: FrameType | None = innermost
-    while frame is not None and not subscription:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
-            for value in frame.f_locals.values():
-                if isinstance(value, Cell) and value.live:
-                    subscription = value.subscription
-                    event_type = "" if value.event is None else value.event.type
-                    break
-        frame = frame.f_back
+    cell = _delivery_in(innermost)
+    subscription = "" if cell is None else cell.subscription
+    event_type = "" if cell is None or cell.event is None else cell.event.type
     code = innermost.f_code
     where = f"{code.co_qualname} ({code.co_filename}:{innermost.f_lineno})"
     return Block(subscription, event_type, where, "".join(traceback.format_list(stack)), blocked_s)
+
+
+def _delivery_in(innermost: FrameType) -> Cell | None:
+    """The running delivery that a stack is inside of."""
+    frame: FrameType | None = innermost
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
+            for value in frame.f_locals.values():
+                if isinstance(value, Cell) and value.live:
+                    return value
+        frame = frame.f_back
+    return None

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -137,24 +138,100 @@ class Delayed(_Sign):
         return self._after_s
 
 
+LOOP, UNKNOWN = 7, 0
+
+
 @pytest.mark.parametrize(
-    ("after_s", "given", "cpu_s", "blocked"),
+    ("after_s", "given", "loop_cpu_s", "all_cpu_s", "holder"),
     [
-        (0.001, True, 0.0, False),  # in time
-        (5.0, True, 0.0, False),  # the process was stopped, and went on
-        (5.0, True, 4.9, True),  # a computation held the GIL
-        (0.26, False, 0.0, True),  # still waiting for something
-        (0.26, False, 0.25, True),  # still computing
-        (5.0, False, 0.0, True),  # late to look, and it still blocks
+        (0.001, True, 0.0, 0.0, None),  # in time
+        (5.0, True, 0.0, 0.0, None),  # the process was stopped, and went on
+        (5.0, True, 4.9, 4.9, LOOP),  # a computation held the GIL
+        (5.0, True, 0.3, 0.3, LOOP),  # it did, with a fraction of a processor
+        (5.0, True, 0.0, 4.9, UNKNOWN),  # a computation in another thread did, which went on
+        (0.26, False, 0.0, 0.0, LOOP),  # still waiting for something
+        (0.26, False, 0.25, 0.25, LOOP),  # still computing
+        (5.0, False, 0.0, 0.0, LOOP),  # late to look, and it still blocks
     ],
 )
-async def test_only_the_loop_is_blamed_for_its_silence(
-    monkeypatch: pytest.MonkeyPatch, *, after_s: float, given: bool, cpu_s: float, blocked: bool
+async def test_nobody_is_blamed_when_the_process_got_no_processor(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after_s: float,
+    given: bool,
+    loop_cpu_s: float,
+    all_cpu_s: float,
+    holder: int | None,
 ) -> None:
-    readings = iter([0.0, cpu_s])
-    monkeypatch.setattr("eventbus.observability.watchdog._cpu_s", lambda _ident: next(readings))
+    loop_readings, all_readings = iter([0.0, loop_cpu_s]), iter([0.0, all_cpu_s])
+    monkeypatch.setattr("eventbus.observability.watchdog._cpu_s", lambda _ident: next(loop_readings))
+    monkeypatch.setattr("eventbus.observability.watchdog.time.process_time", lambda: next(all_readings))
     watchdog = LoopWatchdog(asyncio.get_running_loop(), 0.25)
-    assert watchdog._is_blocked(Delayed(after_s, given=given)) is blocked
+    watchdog._ident = LOOP
+    assert watchdog._holder(Delayed(after_s, given=given)) == holder
+
+
+# --- the GIL -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def backtracking() -> str:
+    """What a bad pattern takes a few tenths of a second for, with the GIL held all the while."""
+    length, took_s = 16, 0.0
+    while took_s < 4 * THRESHOLD:
+        length += 1
+        before = time.process_time()
+        _match("a" * length)
+        took_s = time.process_time() - before
+    return "a" * length
+
+
+def _match(text: str) -> None:
+    assert re.fullmatch(r"(a+)+b", text) is None
+
+
+@pytest.mark.parametrize("is_sync", [False, True], ids=["async", "sync"])
+async def test_a_handler_whose_regex_holds_the_gil_is_named_when_it_lets_go(
+    witness: Witness, backtracking: str, is_sync: bool
+) -> None:
+    def search(_event: Event) -> None:
+        for _ in range(100):
+            _match(backtracking)
+            if witness.blocks:
+                return
+
+    async def search_on_the_loop(event: Event) -> None:
+        search(event)
+
+    bus = InMemoryEventBus()
+    bus.subscribe(Blocked, search if is_sync else search_on_the_loop, name="searcher")
+    with LoopWatchdog(asyncio.get_running_loop(), THRESHOLD, on_block=witness.note):
+        async with bus:
+            await bus.publish(Blocked())
+            await bus.drain()
+    assert (witness.blocks[0].subscription, witness.blocks[0].type) == ("searcher", "watchdog.blocked")
+    assert "search" in witness.blocks[0].stack
+
+
+async def test_a_loop_that_works_hard_and_gives_way_raises_no_alarm(witness: Witness) -> None:
+    """Some hundred beats of the watchdog while events flow, sync handlers run and their threads compute."""
+    bus = InMemoryEventBus()
+
+    async def compute(_event: Event) -> None:
+        sum(range(2_000))
+
+    bus.subscribe("tick", compute)
+    bus.subscribe("tick", lambda _event: sum(range(2_000)))
+    with LoopWatchdog(bus, 1.0, on_block=witness.note) as watchdog:
+        watchdog._pause = 0.002
+        async with bus:
+            until = time.process_time() + 1.0
+            while time.process_time() < until:
+                for _ in range(20):
+                    await bus.publish("tick")
+                await asyncio.sleep(0)
+            await bus.drain()
+    assert witness.blocks == []
 
 
 def test_watchdog_needs_a_loop() -> None:
