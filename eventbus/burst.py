@@ -36,6 +36,7 @@ class Burst:
     admits: type[Event] | None = None
     joins: AbstractSet[type[Event]] = NOBODY
     context: Any = _NEVER
+    cause: Event | None = None  # whose handler publishes the events of this burst
     room = 0
     thread = 0
 

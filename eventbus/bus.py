@@ -334,7 +334,7 @@ class InMemoryEventBus:
         if cell is not None and cause is not None:
             stamp(event, cause=cause, event_id=self._identity(event, cause, cell.subscription))
         self._admitting(event)
-        return self._enter(event, base=base, hops=hops, is_root=cause is None)
+        return self._enter(event, base=base, cause=cause, hops=hops)
 
     def _join(self, event: Event) -> Receipt | None:
         """Into the open burst, if it admits the event. `publish` has this written out."""
@@ -342,7 +342,12 @@ class InMemoryEventBus:
         cls, index = type(event), len(burst.events)
         if index >= burst.room or get_ident() != burst.thread or not (cls is burst.admits or cls in burst.joins):
             return None
-        if not same_context(copy_context(), burst.context):
+        if burst.cause is not None:
+            cell = CURRENT.get()
+            if cell is None or cell.event is not burst.cause or cell.base_of_effects() is not burst.base:
+                return None
+            stamp(event, cause=burst.cause, event_id=self._identity(event, burst.cause, cell.subscription))
+        elif not same_context(copy_context(), burst.context):
             return None
         if cls is not burst.admits:
             burst.admits, burst.is_mixed = cls, True
@@ -351,7 +356,7 @@ class InMemoryEventBus:
         receipt.burst, receipt.index = burst, index
         return receipt
 
-    def _enter(self, event: Event, *, base: Context | None, hops: int, is_root: bool) -> Receipt:
+    def _enter(self, event: Event, *, base: Context | None, cause: Event | None, hops: int) -> Receipt:
         """An event that nothing stands against opens a burst. What it may share decides what may join it."""
         spec = event.__event__
         is_urgent = spec.kind is Kind.CONTROL
@@ -359,10 +364,10 @@ class InMemoryEventBus:
         gates = [member for member in self._table.gates if member in self._table.route(event)]
         for member in gates:
             member.worker.expected += 1
-        # What needs a look at each event, or has a cause of its own, does not share a burst.
+        # What needs a look at each event does not share a burst, and CONTROL published in a handler interrupts each time.
         has_gates = bool(self._table.gates) if type(event) is AdHocEvent else bool(gates)  # the next is of another type
         needs_no_look = not (spec.retain or has_gates)
-        shares = is_root and needs_no_look
+        shares = needs_no_look and (cause is None or (base is not None and not is_urgent))
         joins: AbstractSet[type[Event]] = NOBODY
         if needs_no_look and is_plain:
             if not is_urgent:
@@ -375,6 +380,7 @@ class InMemoryEventBus:
             event,
             self._table,
             base=base,
+            cause=cause,
             hops=hops,
             shares=shares,
             joins=joins,

@@ -124,6 +124,7 @@ class Door:
         table: Any,
         *,
         base: Context | None = None,
+        cause: Event | None = None,
         hops: int = 0,
         shares: bool = True,
         joins: AbstractSet[type[Event]] = NOBODY,
@@ -132,15 +133,19 @@ class Door:
     ) -> Receipt:
         """Accept. With `shares`, what the same publisher publishes next may join this burst: the same class, and those of `joins`.
 
-        `base` is what handlers get a copy of; by default the present context, of which the door keeps a copy.
+        `base` is what handlers get a copy of; by default the present context, of which the door keeps a copy. `cause` is the event
+        whose handler publishes.
         """
         self.seal()
         base = self._base() if base is None else base
         burst = Burst(event, base, hops, self._clock.monotonic_ns(), table, is_plain, is_urgent)
-        if shares and self._last_comparable:
+        if shares and (self._last_comparable or cause is not None):
             burst.admits = type(event)
             burst.joins = joins
-            burst.context = self._last_context
+            if cause is None:
+                burst.context = self._last_context
+            else:
+                burst.cause = cause
             room = self.size - self.held + (_CONTROL_RESERVE if is_urgent else 0)
             burst.room = room if room < _BURST else _BURST
             burst.thread = get_ident()

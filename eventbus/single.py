@@ -14,7 +14,7 @@ from sys import getrefcount
 from typing import Any
 
 from eventbus.burst import Burst
-from eventbus.context import CURRENT, Cell, resume
+from eventbus.context import Cell, resume
 from eventbus.delivery import Delivery
 from eventbus.event import Event
 from eventbus.receipt import Outcome, Status
@@ -72,8 +72,9 @@ def step(
             worker.return_unstarted(burst, (event,), (0,))
             worker.pump()
             continue
-        cell, context = Cell(event, hops, worker.name), base.copy()
-        coroutine = _attempt(worker.handler, event, cell)
+        cell = Cell(event, hops, worker.name)
+        context = cell.shared_context(base)
+        coroutine = _attempt(worker.handler, event)
         try:
             waiting = context.run(coroutine.send, None)
         except StopIteration as end:
@@ -98,8 +99,7 @@ def step(
     return None
 
 
-async def _attempt(handler: Callable[[Event], Any], event: Event, cell: Cell) -> Any:
-    CURRENT.set(cell)
+async def _attempt(handler: Callable[[Event], Any], event: Event) -> Any:
     result = await handler(event)
     if result is not None and isawaitable(result):
         result = await result

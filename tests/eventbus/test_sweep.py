@@ -13,6 +13,8 @@ import pytest
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing import Recorder, settle
 
+COLOUR: ContextVar[str] = ContextVar("sweep_colour", default="none")
+
 
 class Asked(Event, type="sweep.asked"):
     n: int
@@ -165,3 +167,29 @@ async def test_effects_of_a_handler_see_the_context_of_the_publisher_and_what_th
     await event_bus.drain()
     await settle()
     assert seen == [(n, n if n % 2 else 1_000) for n in range(6)]
+
+
+async def test_what_a_handler_publishes_in_a_row_goes_together_and_keeps_its_cause(
+    event_bus: InMemoryEventBus,
+) -> None:
+    """Each has its cause, whatever the handler does to its context in between, and their order is that of publishing."""
+    got: list[tuple[Any, Any, Any]] = []
+
+    async def cause(event: Event) -> None:
+        for n in range(4):
+            if n == 2:
+                COLOUR.set(f"of {event['n']}")
+            await event_bus.publish(Event("row.effect", payload={"n": n}))
+
+    async def effect(event: Event) -> None:
+        got.append((event.causation_id, event["n"], COLOUR.get()))
+
+    event_bus.subscribe("row.cause", cause)
+    event_bus.subscribe("row.effect", effect)
+    causes = [Event("row.cause", payload={"n": n}) for n in range(3)]
+    await event_bus.publish_many(causes)
+    await event_bus.drain()
+    colours = ["none", "none", "of {}", "of {}"]
+    assert got == [
+        (causes[n].event_id, effect_n, colours[effect_n].format(n)) for n in range(3) for effect_n in range(4)
+    ]
