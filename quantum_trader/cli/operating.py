@@ -19,9 +19,8 @@ from quantum_trader.events import AcknowledgeRequestedEvent, KillSwitchRequested
 from quantum_trader.learning.registry_reads import POLICY, registry_view
 from quantum_trader.model import KillMode, RiskMode
 from quantum_trader.monitoring.archive import Archive
-from quantum_trader.runs.durable import OPERATOR
 from quantum_trader.runs.folder import RunFolder
-from quantum_trader.runs.inbox import Inbox
+from quantum_trader.runs.inbox import OPERATOR, Inbox
 
 policy_app = typer.Typer(help="The policy of a run: what it allows, and why.", no_args_is_help=True)
 

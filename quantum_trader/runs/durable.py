@@ -33,13 +33,10 @@ from quantum_trader.runs.checkpoint import Checkpoint, save, saved
 from quantum_trader.runs.commands import Commands
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.history import is_command
-from quantum_trader.runs.inbox import Inbox
+from quantum_trader.runs.inbox import OPERATOR, Inbox
 
 ONLOOKERS: Final = ("record.", "analytics.")
 """Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
-
-OPERATOR: Final = "operator"
-"""Who commands from outside."""
 
 NOTHING_WRITTEN: Final = {"versions": 0, "stages": 0}
 
@@ -235,6 +232,6 @@ class DurableRun:
             elif is_command(event):
                 self._commands.repeat(event, session)
                 is_begun = True
-            elif is_decision(event):
+            elif event.causation_id is None and is_decision(event) and not isinstance(event, RunStartedEvent):
                 is_begun = True
         self._commands.frontier = session + is_begun

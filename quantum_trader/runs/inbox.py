@@ -10,12 +10,15 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Final
 
 from eventbus import Event
 from quantum_trader.files import write_whole
 from quantum_trader.snapshot import event_of, event_values
+from quantum_trader.wiring import Operator
+
+OPERATOR: Final = "operator"
+"""Who commands from outside."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +40,13 @@ class Inbox:
             return
         for file in sorted(self._folder.glob("*.json")):
             try:
-                yield event_of(json.loads(file.read_bytes()))
-            except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-                _log.warning("%s: no readable command (%s); set aside", file, type(error).__name__)
+                command = event_of(json.loads(file.read_bytes()))
+                # Whoever can write here may command, and no more: a fill or an approval comes from those who make them.
+                if not isinstance(command, Operator.publishes) or command.event_id != file.stem:
+                    raise ValueError(command.type)
+                yield command.model_copy(update={"source": OPERATOR, "causation_id": None})
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                _log.warning("%s: no command that a run takes (%s); set aside", file, type(error).__name__)
                 file.rename(file.with_suffix(".unreadable"))
 
     def take_out(self, event_id: str) -> None:

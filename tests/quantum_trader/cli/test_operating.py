@@ -135,7 +135,7 @@ def test_an_unreadable_command_is_set_aside_and_the_run_goes_on(
     (inbox / "2.json").write_text('{"type": "no.such", "event": {}}')
     stopped.ok("resume", "run", "--until-session", "352")
     assert sorted(file.name for file in inbox.iterdir()) == ["1.unreadable", "2.unreadable"]
-    assert "no readable command" in caplog.text
+    assert "no command that a run takes" in caplog.text
 
 
 def test_a_complete_run_takes_no_commands(terminal: Terminal) -> None:
