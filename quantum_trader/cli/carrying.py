@@ -72,9 +72,9 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
 async def _run(
     folder: RunFolder, config: Config, feed: Dataset, manner: Manner, console: Console
 ) -> tuple[DurableRun, RunCompletedEvent | None]:
-    run = DurableRun(folder, config, feed)
-    bus, system = run.bus, run.system
     async with AsyncExitStack() as stack:
+        run = await stack.enter_async_context(DurableRun(folder, config, feed))
+        bus, system = run.bus, run.system
         if manner.metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
             console.print(f"metrics at {server.url}", highlight=False)
@@ -83,7 +83,6 @@ async def _run(
             highlight=False,
         )
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
-        await stack.enter_async_context(run)
         if manner.notify:
             settings = discord_settings(config, quiet=not manner.speed)
             webhook = webhook_from_environment()

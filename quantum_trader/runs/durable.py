@@ -6,6 +6,7 @@ it has the same ids, and the journal keeps it once. A step that comes out differ
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -51,45 +52,58 @@ class RunDiffers(Exception):
 
 
 class DurableRun:
-    """A trading system on a journal in `folder`. An async context manager around the life of its bus."""
+    """A trading system on a journal in `folder`. An async context manager around the life of its bus.
+
+    There is a `system` once it is entered: only who holds the journal may touch the other files of the folder. Entering
+    raises `JournalInUse`, `JournalDamaged`, `JournalUnavailable`.
+    """
+
+    system: TradingSystem
 
     def __init__(self, folder: RunFolder, config: Config, feed: Dataset) -> None:
-        ids = RunIds(run_id_of(config))
+        self._config = config
+        self._feed = feed
+        self._ids = RunIds(run_id_of(config))
         self.folder = folder
         self.bus: TrailingEventBus = create_event_bus(
-            f"sqlite:///{folder.journal}", write_behind=True, max_queue_size=QUEUE_SIZE, identify=ids
-        )
-        self._feed = feed
-        self._policies = FilePolicyStore(folder.policy)
-        self._switch_file = SwitchFile(folder.kill_switch)
-        self.system: TradingSystem = build(
-            self.bus,
-            config,
-            feed,
-            policy_store=self._policies,
-            switch_file=self._switch_file,
-            registry_file=folder.registry,
-            ids=ids,
+            f"sqlite:///{folder.journal}", write_behind=True, max_queue_size=QUEUE_SIZE, identify=self._ids
         )
         self.sessions = 0  # completed, those of earlier processes among them
         self.bars_before = 0  # that earlier processes replayed
         self.is_stopped = False
+        self._policies = FilePolicyStore(folder.policy)
+        self._switch_file = SwitchFile(folder.kill_switch)
         self._commands = Commands(Inbox(folder.commands))
         self._held: Held | None = None  # what the kill switch was at when the last process ended
         self._every = config.app.checkpoint_every
-        self._analytics = AnalyticsService(self.bus, folder.analytics, self.system.record)
-        MetricsLogger(self.bus, folder.metrics)
+        self._open = ExitStack()
 
     async def __aenter__(self) -> Self:
         await self.bus.connect()
+        try:
+            self.system = build(
+                self.bus,
+                self._config,
+                self._feed,
+                policy_store=self._policies,
+                switch_file=self._switch_file,
+                registry_file=self.folder.registry,
+                ids=self._ids,
+            )
+            self._open.callback(self.system.close)
+            self._open.callback(AnalyticsService(self.bus, self.folder.analytics, self.system.record).close)
+            MetricsLogger(self.bus, self.folder.metrics)
+        except BaseException:
+            await self.bus.shutdown()
+            self._open.close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.bus.shutdown()
-        self._analytics.close()
-        self.system.close()
+        self._open.close()
 
     def command(self, event: Event) -> None:
         """Have a command published before the next session: a place that is the same when the run is done again."""

@@ -170,15 +170,21 @@ def test_what_cannot_be_continued_is_told(home: Path, complaint: Callable[..., t
 
 
 def test_a_run_that_another_process_writes_is_left_alone(home: Path, complaint: Callable[..., tuple[int, str]]) -> None:
-    (home / "runs" / "whole" / "report.json").unlink()
+    whole = home / "runs" / "whole"
+    (whole / "report.json").unlink()
 
-    async def hold() -> tuple[int, str]:
-        async with SqliteJournal(home / "runs" / "whole" / "run.db"):
+    def contents() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in whole.iterdir() if not file.name.startswith("run.db")}
+
+    async def resume() -> tuple[int, str]:
+        async with SqliteJournal(whole / "run.db"):
             return await asyncio.to_thread(complaint, "resume", "whole")
 
-    code, line = asyncio.run(hold())
+    before = contents()
+    code, line = asyncio.run(resume())
     assert code == 3
     assert "run.db" in line
+    assert contents() == before
 
 
 def test_a_run_whose_disk_is_full_ends_and_goes_on_when_there_is_room(
