@@ -160,7 +160,8 @@ class JournaledEventBus(InMemoryEventBus):
 
     def _entered(self, burst: Burst) -> None:
         """The events of a burst are durable, and about to be dispatched."""
-        self._recent.remember(burst)
+        if self._readers:
+            self._recent.remember(burst)
         self._retain(burst.events[0])  # what is retained shares no burst
 
     def _dispatching(self, burst: Burst) -> None:

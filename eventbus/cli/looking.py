@@ -82,10 +82,11 @@ def tail(
         while follow:
             last = max(last, reader.base())
             until = reader.seal().last
-            for record in reader.read(last, _PAGE, types, until):
+            page = reader.read(last, _PAGE, types, until)
+            for record in page:
                 _line(record, json)
                 last = record.offset
-            if last >= until or types:
+            if len(page) < _PAGE:  # there was nothing more of these types
                 last = max(last, until)
                 time.sleep(_LOOK_S)
 

@@ -266,9 +266,9 @@ def test_diff_names_the_first_event_where_two_journals_part(cli: Run, path: Path
     assert "ends here" in cli("diff", path, other, "--payload")[1][2]
 
 
-async def _publish(path: Path) -> None:
+async def _publish(path: Path, count: int = 1) -> None:
     async with JournaledEventBus(SqliteJournal(path)) as bus:
-        await bus.publish("one.more", {})
+        await bus.publish_many([Event("one.more") for _ in range(count)])
 
 
 def test_a_live_journal_is_read_beside_its_writer_and_not_changed(cli: Run, path: Path) -> None:
@@ -309,24 +309,17 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(cli: Run, path: Path, argume
     assert complaint.count("\n") == 1
 
 
-def test_the_installed_command_follows_a_journal_and_ends_with_its_reader(path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from eventbus.cli import main; main()",
-        "tail",
-        str(path),
-        "-f",
-        "--json",
-        "-n",
-        "1",
-    ]
+@pytest.mark.parametrize("chosen", [[], ["--type", "one.*"]])
+def test_the_installed_command_follows_a_journal_and_ends_with_its_reader(path: Path, chosen: list[str]) -> None:
+    program = "from eventbus.cli import main; main()"
+    command = [sys.executable, "-c", program, "tail", str(path), "-f", "--json", "-n", "1", *chosen]
+    asyncio.run(_publish(path))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as tail:
         assert tail.stdout is not None
         assert tail.stderr is not None
-        assert json.loads(tail.stdout.readline())["offset"] == 12
-        asyncio.run(_publish(path))
         assert json.loads(tail.stdout.readline())["offset"] == 13
+        asyncio.run(_publish(path, 2_500))
+        assert [json.loads(tail.stdout.readline())["offset"] for _ in range(2_500)] == list(range(14, 2_514))
         tail.terminate()
         assert tail.stderr.read() == ""
 
