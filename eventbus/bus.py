@@ -74,8 +74,10 @@ class ShutdownReport:
 class InMemoryEventBus:
     """A typed event bus in one process and one event loop.
 
-    `max_queue_size` bounds the events accepted and not yet settled by every lossless subscription; `max_workers` the threads
-    for sync handlers; `reserve` what handlers may publish beyond a full door; `history` the events that `explain` remembers;
+    `max_queue_size` bounds the events accepted and not yet settled by every lossless subscription, `max_bytes` what they hold
+    in memory together, to the event that reaches it (weighing takes some microseconds an event; None: not weighed);
+    `max_workers` the threads for sync handlers; `reserve` what handlers may publish beyond a full door, in bytes as much again
+    as there may be outside; `history` the events that `explain` remembers;
     `grace` the seconds a handler has to react to its cancellation. `identify(event, cause, subscription)` gives what a
     handler publishes its id, so that doing it again gives the same ids. Building one needs no running loop.
     """
@@ -89,6 +91,7 @@ class InMemoryEventBus:
         max_queue_size: int = 10_000,
         max_workers: int = 4,
         *,
+        max_bytes: int | None = None,
         reserve: int | None = None,
         history: int = 10_000,
         grace: float = 1.0,
@@ -98,13 +101,14 @@ class InMemoryEventBus:
         name: str = "eventbus",
         identify: Identify | None = None,
     ) -> None:
-        for argument, value in (("max_queue_size", max_queue_size), ("max_workers", max_workers)):
-            if value < 1:
+        bounds = {"max_queue_size": max_queue_size, "max_workers": max_workers, "max_bytes": max_bytes}
+        for argument, value in bounds.items():
+            if value is not None and value < 1:
                 raise PolicyConflict(argument, f"{value!r} is not a positive number")
         self.name = name
         self._identify = identify
         self._clock: Clock = clock or SystemClock()
-        self._door = Door(max_queue_size, max_queue_size if reserve is None else reserve, self._clock)
+        self._door = Door(max_queue_size, max_queue_size if reserve is None else reserve, self._clock, max_bytes)
         self._pool = pool or ThreadPool(max_workers, name)
         self._runtime = Runtime(
             door=self._door, pool=self._pool, clock=self._clock, rng=random.Random(seed), grace=grace

@@ -94,7 +94,7 @@ def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
     try:
         return InMemoryEventBus(**wanted)
     except TypeError as error:
-        known = "max_queue_size, max_workers, reserve, history, grace, clock, seed, name, identify"
+        known = "max_queue_size, max_workers, max_bytes, reserve, history, grace, clock, seed, name, identify"
         raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
 
 

@@ -20,6 +20,7 @@ from eventbus.context import is_comparable, same_context, without_decimal
 from eventbus.errors import BusStopped, QueueFull, WouldDeadlock
 from eventbus.event import Event
 from eventbus.receipt import Receipt
+from eventbus.weight import Scale
 
 _BURST = 2048  # events; publishers that never pause let the dispatcher in after as many
 _CONTROL_RESERVE = 1_024
@@ -55,10 +56,14 @@ class Lane(asyncio.Queue[Burst]):
 
 
 class Door:
-    """Admission. `size` bounds the events accepted and not yet settled; handlers have `reserve` on top, CONTROL one of its own."""
+    """Admission. `size` bounds the events accepted and not yet settled; handlers have `reserve` on top, CONTROL one of its own.
 
-    def __init__(self, size: int, reserve: int, clock: Clock) -> None:
+    With `max_bytes` it is full at so many bytes too. Events are weighed one by one then, and share no bursts.
+    """
+
+    def __init__(self, size: int, reserve: int, clock: Clock, max_bytes: int | None = None) -> None:
         self.size = size
+        self._scale = None if max_bytes is None else Scale(max_bytes)
         self.reserve = reserve
         self.lane = Lane()
         self.reserve_used = 0
@@ -103,7 +108,12 @@ class Door:
         """Is there no place, or somebody who waits for one?"""
         # `held`, written out: a publisher that waits for outcomes asks before every event.
         held = self._sealed + len(self.open.events) - self._settled + self._promised
-        return held >= self.size or bool(self._waiting)
+        is_heavy = self._scale is not None and self._scale.is_full(self._promised)
+        return held >= self.size or bool(self._waiting) or is_heavy
+
+    @property
+    def _is_heavy(self) -> bool:
+        return self._scale is not None and self._scale.is_full(self._promised)
 
     @property
     def crowded(self) -> bool:
@@ -138,6 +148,9 @@ class Door:
         """
         self.seal()
         base = self._base() if base is None else base
+        if self._scale is not None:
+            self._scale.put_on(event)
+            shares = False
         burst = Burst(event, base, hops, self._clock.monotonic_ns(), table, is_plain, is_urgent)
         if shares and (self._last_comparable or cause is not None):
             burst.admits = type(event)
@@ -161,6 +174,8 @@ class Door:
         """Accept an event that is dispatched before anything else happens: it never waits in the lane."""
         self._sealed += 1
         self._taken += 1
+        if self._scale is not None:
+            self._scale.put_on(event)
         return Burst(event, self._base(), 0, self._clock.monotonic_ns(), table, is_plain=True, is_urgent=False)
 
     def _base(self) -> Context:
@@ -182,17 +197,24 @@ class Door:
     def has_room(self, *, inside: bool, is_urgent: bool) -> bool:
         """May an event enter now? Raises `WouldDeadlock` for a handler beyond the reserve: it must not wait for itself."""
         held = self.held
-        if held < self.size and (inside or not self._waiting):
+        if held < self.size and (inside or not self._waiting) and not self._is_heavy:
             return True
         if inside:
-            if held >= self.size + self.reserve:
+            if held >= self.size + self.reserve or self._is_twice_as_heavy:
                 raise WouldDeadlock(held)
             self.reserve_used += 1
             return True
         return is_urgent and held < self.size + _CONTROL_RESERVE
 
+    @property
+    def _is_twice_as_heavy(self) -> bool:
+        return self._scale is not None and self._scale.total >= 2 * self._scale.limit
+
     def refuse_full(self) -> QueueFull:
-        return QueueFull(self.held)
+        where = (
+            "the bus" if self._scale is None or not self._is_heavy else f"the bus, full at {self._scale.limit} bytes,"
+        )
+        return QueueFull(self.held, where)
 
     async def room(self) -> None:
         """Wait for a place, in order of arrival. Raises `BusStopped` when the door is shut meanwhile."""
@@ -238,6 +260,8 @@ class Door:
     def settle(self, events: int) -> None:
         """So many events are settled by every lossless subscription."""
         self._settled += events
+        if self._scale is not None:
+            self._scale.take_off(events)
         if self._waiting and not self._opening:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
             if self.size - self.held >= min(self.size // 4, _BURST):
@@ -258,7 +282,7 @@ class Door:
 
     def _let_in(self) -> None:
         self._opening = False
-        while self._waiting and self.held < self.size:
+        while self._waiting and self.held < self.size and not self._is_heavy:
             place = self._waiting.popleft()
             if not place.done():
                 self._promised += 1

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"errors", "clock", "frozen"},
     {"event"},
-    {"context", "selector", "policy", "codec", "causality"},
+    {"context", "selector", "policy", "codec", "causality", "weight"},
     {"receipt", "stats", "dead_letter", "pool", "journal"},
     {"burst", "delivery"},
     {"mailbox", "door"},

@@ -201,6 +201,7 @@ class BusMachine(RuleBasedStateMachine):
     """Everything that users may do to a bus in memory."""
 
     members = Bundle("members")
+    max_bytes: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,6 +210,7 @@ class BusMachine(RuleBasedStateMachine):
         self.loop.set_exception_handler(lambda _loop, context: self.errors.append(context))
         self.bus = InMemoryEventBus(
             max_queue_size=DOOR,
+            max_bytes=self.max_bytes,
             reserve=RESERVE,
             grace=GRACE,
             clock=self.loop.clock,
@@ -815,6 +817,18 @@ async def awaited(receipt: Receipt) -> Any:
     return await receipt
 
 
+class WeighedBusMachine(BusMachine):
+    """Every event is weighed, though never too heavy: what is settled leaves the scale, and at last it is empty."""
+
+    max_bytes = 100_000_000
+
+    def finish(self) -> None:
+        super().finish()
+        scale = self.bus._door._scale
+        assert scale is not None
+        assert scale.total == 0
+
+
 TestBus = BusMachine.TestCase
 # Without the phase that explains: it traces every line and takes minutes.
 TestBus.settings = settings(
@@ -822,3 +836,5 @@ TestBus.settings = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
 )
+TestWeighedBus = WeighedBusMachine.TestCase
+TestWeighedBus.settings = settings(TestBus.settings, max_examples=max(1, TestBus.settings.max_examples // 20))
