@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -16,44 +16,83 @@ from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
 from quantum_trader.monitoring.archive import Archive, ChartSummary
 
-_SHOWN_POINTS = 25
+_SHOWN_POINTS: Final = 25
+
+strategies_app = typer.Typer(help="The strategies of a run: family, parameters, parents, stage.")
+models_app = typer.Typer(help="The models of a run: versions, stages, digests of what was fitted.")
+spc_app = typer.Typer(help="The control charts of a run, and the ids of what broke a rule.")
+
+OpenOnly = Annotated[bool, typer.Option("--open", help="Only violations that nobody acknowledged.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `qt`."""
-    app.command()(strategies)
-    app.command()(models)
-    app.command()(spc)
+    app.add_typer(strategies_app, name="strategies")
+    app.add_typer(models_app, name="models")
+    app.add_typer(spc_app, name="spc")
 
 
+@strategies_app.callback(invoke_without_command=True)
 def strategies(
-    strategy: Annotated[str | None, typer.Argument(help="One of them, with its history.")] = None,
+    context: typer.Context, run: Run = None, as_json: AsJson = False, config: ConfigDirectory = None
+) -> None:
+    if context.invoked_subcommand is None:
+        _registered(STRATEGY, None, run, as_json=as_json, config=config)
+
+
+@strategies_app.command("show")
+def show_strategy(
+    strategy: Annotated[str, typer.Argument(help="Id of a strategy.")],
     run: Run = None,
     as_json: AsJson = False,
     config: ConfigDirectory = None,
 ) -> None:
-    """The strategies of a run: family, parameters, parents, stage."""
+    """One strategy, with the history of its stages."""
     _registered(STRATEGY, strategy, run, as_json=as_json, config=config)
 
 
-def models(
-    model: Annotated[str | None, typer.Argument(help="One of them, with its versions.")] = None,
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, run: Run = None, as_json: AsJson = False, config: ConfigDirectory = None) -> None:
+    if context.invoked_subcommand is None:
+        _registered(MODEL, None, run, as_json=as_json, config=config)
+
+
+@models_app.command("show")
+def show_model(
+    model: Annotated[str, typer.Argument(help="Name of a model.")],
     run: Run = None,
     as_json: AsJson = False,
     config: ConfigDirectory = None,
 ) -> None:
-    """The models of a run: versions, stages, digests of what was fitted."""
+    """One model, with its versions."""
     _registered(MODEL, model, run, as_json=as_json, config=config)
 
 
+@spc_app.callback(invoke_without_command=True)
 def spc(
-    chart: Annotated[str | None, typer.Argument(help="One chart: its newest points and its violations.")] = None,
+    context: typer.Context,
     run: Run = None,
     as_json: AsJson = False,
-    open_only: Annotated[bool, typer.Option("--open", help="Only violations that nobody acknowledged.")] = False,
+    open_only: OpenOnly = False,
     config: ConfigDirectory = None,
 ) -> None:
-    """The control charts of a run, and the ids of what broke a rule."""
+    if context.invoked_subcommand is None:
+        _charts(None, run, as_json=as_json, open_only=open_only, config=config)
+
+
+@spc_app.command("show")
+def show_chart(
+    chart: Annotated[str, typer.Argument(help="Name of a chart.")],
+    run: Run = None,
+    as_json: AsJson = False,
+    open_only: OpenOnly = False,
+    config: ConfigDirectory = None,
+) -> None:
+    """One chart: its newest points and its violations."""
+    _charts(chart, run, as_json=as_json, open_only=open_only, config=config)
+
+
+def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: bool, config: Path | None) -> None:
     folder = chosen(run, config)
     archive = Archive(folder.path)
     charts = archive.charts()

@@ -139,9 +139,9 @@ def stopped(terminal: Terminal, original: Path) -> Terminal:
 REFUSED = [
     (("ack", "pred.log_range-1-1", "--reason", "r"), FAILED, "there is none of that id in run; see qt spc"),
     (("ack", "'; DROP TABLE violations; --", "--reason", "r"), FAILED, "there is none of that id"),
-    (("strategies", "nope"), FAILED, "there is none of that name in run; known are breakout"),
-    (("models", "nope"), FAILED, "there is none of that name in run; known are"),
-    (("spc", "nope"), FAILED, "there is none of that name in run; known are"),
+    (("strategies", "show", "nope"), FAILED, "there is none of that name in run; known are breakout"),
+    (("models", "show", "nope"), FAILED, "there is none of that name in run; known are"),
+    (("spc", "show", "nope"), FAILED, "there is none of that name in run; known are"),
     (("kill", "halt"), USAGE, "say why"),
     (("policy", "set", "BRAVE", "--reason", "r"), USAGE, "BRAVE"),
 ]

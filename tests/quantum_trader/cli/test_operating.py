@@ -121,7 +121,7 @@ def test_an_acknowledged_violation_is_closed_with_who_and_why(stopped: Terminal)
     assert stopped.qt("ack", one, "--reason", "again", "--run", "run") == 1
     assert "it is acknowledged already" in stopped.complaint()
     stopped.ok("resume", "run", "--until-session", "352")
-    assert "acknowledged by ann: a shock" in stopped.ok("spc", "pred.log_range", "--run", "run")
+    assert "acknowledged by ann: a shock" in stopped.ok("spc", "show", "pred.log_range", "--run", "run")
     assert one not in stopped.ok("spc", "--open", "--run", "run")
     assert stopped.qt("ack", one, "--reason", "again", "--run", "run") == 1
 
@@ -147,13 +147,13 @@ def test_a_complete_run_takes_no_commands(terminal: Terminal) -> None:
 
 
 def test_strategies_models_and_charts_are_shown_with_their_history(stopped: Terminal) -> None:
-    shown = stopped.json("strategies", "trend-20-50", "--run", "run", "--json")
+    shown = stopped.json("strategies", "show", "trend-20-50", "--run", "run", "--json")
     assert [stage["stage"] for stage in shown[0]["stages"]] == ["BACKTEST", "LIVE"]
     assert "trend-20-50" in stopped.ok("strategies", "--run", "run")
     models = {one["id"]: one for one in stopped.json("models", "--run", "run", "--json")}
     assert {"average", "direction"} <= set(models)
     assert len(models["average"]["versions"][0]["sha256"]) == 64
-    assert "version 1" in stopped.ok("models", "average", "--run", "run")
+    assert "version 1" in stopped.ok("models", "show", "average", "--run", "run")
     charts = {one["chart"]: one for one in stopped.json("spc", "--run", "run", "--json")["charts"]}
     assert charts["pred.log_range"]["points"] > 300
     assert "runtime.lag_ms" in charts
