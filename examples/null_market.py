@@ -39,8 +39,8 @@ class Outcome:
     to_live: int
 
 
-async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], seed: int = 7) -> Outcome:
-    """Breed, evaluate and promote over the whole of `feed`; nobody trades."""
+async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], *, breed: bool = True, seed: int = 7) -> Outcome:
+    """Evaluate and promote over the whole of `feed`, and breed unless told not to; nobody trades."""
     gates = GatesConfig(gate=gate)
     reached: dict[StrategyLifecycle, int] = dict.fromkeys(StrategyLifecycle, 0)
 
@@ -50,7 +50,8 @@ async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], seed: int 
     async with InMemoryEventBus() as bus:
         subjects = StrategySubjects(Costs(), weight=0.20, gates=StrategyGates(**gates.model_dump()))
         EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
-        generator = StrategyGenerator(bus, StrategiesConfig(gates=gates), seed=seed)
+        config = StrategiesConfig(gates=gates) if breed else StrategiesConfig(gates=gates, breed_most=0)
+        generator = StrategyGenerator(bus, config, seed=seed)
         bus.subscribe(StrategyPromotedEvent, count)
         await SessionClock(bus, MarketReplayer(feed)).run()
         assert len(bus.dead_letters) == 0

@@ -6,9 +6,9 @@ For the question that every promotion gate must answer: how often does it promot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -18,30 +18,42 @@ from quantum_trader.model import Bar
 
 
 def shuffled(dataset: Dataset, *, seed: int) -> Dataset:
-    """`dataset` with the days of each symbol permuted and its mean return taken out; the same for the same `seed`.
+    """`dataset` with its days permuted and the mean return of each symbol taken out; the same for the same `seed`.
 
     The mean of simple returns, not of logarithms: a position held by luck then earns nothing but its costs.
-    A day keeps its gap, range, body and volume together, so only their order in time is destroyed. Each symbol keeps
-    the sessions in which it has bars and the price at which it starts.
+    A day keeps the gap, range, body and volume of each symbol, and the symbols fall and rise together as they did, so that
+    only the order in time is destroyed; symbols shuffled apart would make a portfolio calmer than any market. Each
+    symbol keeps the sessions in which it has bars and the price at which it starts.
     """
-    random = np.random.Generator(np.random.Philox(key=seed))
+    drawn = _order(dataset, np.random.Generator(np.random.Philox(key=seed)))
     slots: dict[int, list[Bar]] = {group.session: [] for group in dataset}
     for bars in dataset.by_symbol().values():
-        for bar in _shuffled(bars, random):
+        for bar in _shuffled(bars, drawn):
             slots[bar.session].append(bar)
     groups = (SessionBars(group.session, group.ts, tuple(slots[group.session])) for group in dataset)
     return replace(dataset, name=f"{dataset.name}-shuffled-{seed}", sessions=tuple(groups))
 
 
-def _shuffled(bars: Sequence[Bar], random: np.random.Generator) -> list[Bar]:
+def _order(dataset: Dataset, random: np.random.Generator) -> dict[int, int]:
+    """The session whose day each session gets, permuted among those with the same symbols; the first of each stays."""
+    order: dict[int, int] = {}
+    for _, run in groupby(dataset, key=lambda group: tuple(bar.symbol for bar in group.bars)):
+        first, *rest = [group.session for group in run]
+        order |= {first: first, **dict(zip(rest, random.permutation(rest).tolist(), strict=True))}
+    return order
+
+
+def _shuffled(bars: Sequence[Bar], drawn: Mapping[int, int]) -> list[Bar]:
     if len(bars) < 2:
         return list(bars)
+    place = {bar.session: at for at, bar in enumerate(bars)}
     changes = [after.close / before.close for before, after in pairwise(bars)]
     mean = math.fsum(changes) / len(changes) - 1.0
     made = [bars[0]]
-    for place, drawn in enumerate(random.permutation(len(changes)), start=1):
-        before, day, slot = bars[drawn], bars[drawn + 1], bars[place]
-        scale = made[-1].close / before.close * (1.0 - mean / changes[drawn])
+    for slot in bars[1:]:
+        at = place[drawn[slot.session]]
+        before, day = bars[at - 1], bars[at]
+        scale = made[-1].close / before.close * (1.0 - mean / changes[at - 1])
         opened, high, low, close = (round(price * scale, 6) for price in (day.open, day.high, day.low, day.close))
         made.append(replace(slot, open=opened, high=high, low=low, close=close, volume=day.volume))
     return made
