@@ -61,6 +61,7 @@ class DurableReader:
         recent: Recent,
         quarantine: Quarantine,
         start: Start,
+        previous: DurableReader | None = None,
     ) -> None:
         self.group = group
         self.subscription = subscription
@@ -71,6 +72,7 @@ class DurableReader:
         self._recent = recent
         self._quarantine = quarantine
         self._start = start
+        self._previous = previous  # of the same group, in this process
         self._task: asyncio.Task[Any] | None = None
         self._cursor: Cursor | None = None
         self._position = 0  # read and delivered up to here
@@ -108,10 +110,18 @@ class DurableReader:
             or self._committing
         )
 
+    @property
+    def is_finished(self) -> bool:
+        """Has all that had begun an outcome, and is every outcome committed?"""
+        return not (self._committing or self._unfinished or self._skipped)
+
     async def open(self) -> None:
         """Find the place to go on from; a new group begins now. Raises `ValueError` for a start that is none."""
         if self._cursor is not None:
             return
+        if self._previous is not None:
+            await self._previous.finished()
+            self._previous = None
         cursor = await self._journal.open_group(self.group, self._start)
         if self._cursor is None:  # not opened meanwhile
             self._position = self._noted = cursor.floor
@@ -302,6 +312,7 @@ class DurableReader:
 
     def _settle(self, delivery: Delivery, outcome: Outcome, letter: DeadLetter | None) -> None:
         """A delivery of this subscription has its outcome."""
+        self._progress.set()
         offset = delivery.offset
         if offset is None:  # not out of the journal: a retained event, a dead letter again
             if self._on_other_outcome is not None:
@@ -312,7 +323,6 @@ class DurableReader:
             _land(flight, outcome)
         elif offset > self._recent.newest:
             self._early[offset] = outcome
-        self._progress.set()
         if outcome.status is Status.CANCELLED:
             return  # the subscription ended, or the bus, not the delivery: it stays pending for the group
         queued_ns, ran_ns = int(outcome.queued_s * 1e9), int(outcome.ran_s * 1e9)
@@ -355,7 +365,17 @@ class DurableReader:
                 self._progress.set()
         finally:
             self._committing = False
+            self._progress.set()
             self._runtime.check_idle()
+
+    async def finished(self) -> None:
+        """Wait until all that had begun has an outcome, and every outcome is committed."""
+        while not self.is_finished:
+            if self._committing or self._worker.tally.pending:
+                self._progress.clear()
+                await self._progress.wait()
+            else:
+                await self.commit()
 
     def end(self) -> None:
         """The subscription or the bus is gone: nobody waits for it any more. What is pending stays so in the journal."""

@@ -60,6 +60,7 @@ class JournaledEventBus(InMemoryEventBus):
         )
         self._door.pass_on = self._take
         self._readers: dict[str, DurableReader] = {}
+        self._left: dict[str, DurableReader] = {}  # of subscriptions that were cancelled, by group
         self._recent = Recent()
         self._opening: asyncio.Task[None] | None = None
         self._is_open = False
@@ -214,6 +215,7 @@ class JournaledEventBus(InMemoryEventBus):
             self._recent,
             self._quarantine,
             start,
+            self._left.pop(reader_name or subscription.name, None),
         )
         self._readers[reader.group] = reader
         if self._is_open:
@@ -231,7 +233,8 @@ class JournaledEventBus(InMemoryEventBus):
         super()._remove(subscription)
         for name, reader in list(self._readers.items()):
             if reader.subscription is subscription:
-                del self._readers[name]
+                self._left = {group: left for group, left in self._left.items() if not left.is_finished}
+                self._left[name] = self._readers.pop(name)
                 reader.end()
 
     # --- dead letters --------------------------------------------------------------------------------------------
@@ -334,7 +337,7 @@ class JournaledEventBus(InMemoryEventBus):
         report = await super()._end(timeout)
         if self._is_open:
             await self._written()
-            for reader in self._readers.values():
+            for reader in (*self._left.values(), *self._readers.values()):
                 reader.end()
                 await reader.commit()
             await self._keeper.flushed()

@@ -331,6 +331,43 @@ async def test_no_more_begins_than_a_crash_may_repeat_while_a_commit_takes_its_t
     assert recorder.values("n") == list(range(1_000))
 
 
+async def test_who_comes_after_a_cancelled_subscription_waits_for_what_it_has_not_committed(tmp_path: Path) -> None:
+    journal, first, second = HeldJournal(tmp_path / "run.db"), Recorder(), Recorder()
+    bus = JournaledEventBus(journal)
+    subscription = bus.subscribe("t.*", first, group="ledger")
+    async with bus:
+        await bus.publish_many(list(map(event, range(10))))
+        while len(first) < 10:
+            await journal.read(0, 1)
+        await subscription.cancel()
+        bus.subscribe("t.*", second, group="ledger")
+        await bus.publish(event(10))
+        for _ in range(20):
+            await journal.read(0, 1)
+        journal.may_commit.set()
+        assert await bus.drain(10)
+    assert first.values("n") + second.values("n") == list(range(11))
+
+
+async def test_what_a_cancelled_subscription_handled_is_committed_at_shutdown(tmp_path: Path) -> None:
+    journal, first, second = HeldJournal(tmp_path / "run.db"), Recorder(), Recorder()
+    bus = JournaledEventBus(journal)
+    subscription = bus.subscribe("t.*", first, group="ledger")
+    await bus.connect()
+    await bus.publish_many(list(map(event, range(10))))
+    while len(first) < 10:
+        await journal.read(0, 1)
+    await subscription.cancel()
+    ending = asyncio.create_task(bus.shutdown())
+    journal.may_commit.set()
+    await ending
+    bus = open_bus(tmp_path)
+    bus.subscribe("t.*", second, group="ledger")
+    async with bus:
+        assert await bus.drain(10)
+    assert len(second) == 0
+
+
 # --- failures ------------------------------------------------------------------------------------------------------
 
 
