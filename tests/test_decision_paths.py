@@ -31,6 +31,8 @@ ONLOOKERS: Mapping[str, str] = {
     "monitoring.metrics": "writes down what happened",
     "monitoring.plot": "draws what happened",
     "monitoring.report": "sums up what happened",
+    "monitoring.runtime": "times handlers and the loop, in metrics that stay out of the digest",
+    "runs.durable": "puts commands into a run, which get the time of the session that takes them",
     "web.*": "shows people what happens",
     "wiring": "tells people who hears what",
 }
@@ -380,7 +382,11 @@ def test_every_onlooker_exists() -> None:
     assert set(unknown) <= planned
 
 
-COMMANDS = ("cli.", "web.")  # people's commands are decision events: a replay applies them where they were accepted
+COMMANDS = (
+    "cli.",
+    "runs.",
+    "web.",
+)  # people's commands are decision events: a replay applies them where they were accepted
 
 
 def test_no_onlooker_makes_a_decision_event() -> None:
