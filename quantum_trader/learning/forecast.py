@@ -10,12 +10,10 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import mul
 from typing import Any, Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from quantum_trader.model import Bar
 
@@ -172,9 +170,10 @@ class HarRls:
         self.name = f"HAR-RLS-{forgetting:g}{'-leverage' if leverage else ''}"
         self._forgetting = forgetting
         self._leverage = leverage
-        self._theta = np.array([0, 1 / 3, 1 / 3, 1 / 3, *([0.0] if leverage else [])])
-        self._P = np.eye(self._theta.size)
-        self._inputs: dict[str, npt.NDArray[np.float64]] = {}
+        self._theta = [0.0, 1 / 3, 1 / 3, 1 / 3, *([0.0] if leverage else [])]
+        places = range(len(self._theta))
+        self._P = [[float(row == column) for column in places] for row in places]
+        self._inputs: dict[str, list[float]] = {}
 
     def update(self, symbol: str, seen: Observation) -> None:
         before = self._inputs.get(symbol)
@@ -182,33 +181,47 @@ class HarRls:
             self._learn(before, seen.y)
         if seen.week is not None and seen.month is not None:
             fall = [seen.fall] if self._leverage else []
-            self._inputs[symbol] = np.array([1.0, seen.y, seen.week, seen.month, *fall])
+            self._inputs[symbol] = [1.0, seen.y, seen.week, seen.month, *fall]
 
     def forecast(self, symbol: str) -> float | None:
         x = self._inputs.get(symbol)
-        return None if x is None else float(x.dot(self._theta))
+        return None if x is None else _product(x, self._theta)
 
     def state(self) -> dict[str, Any]:
         return {
             "forgetting": self._forgetting,
             "leverage": self._leverage,
-            "theta": self._theta.tolist(),
-            "P": self._P.tolist(),
-            "inputs": {symbol: x.tolist() for symbol, x in self._inputs.items()},
+            "theta": list(self._theta),
+            "P": [list(row) for row in self._P],
+            "inputs": {symbol: list(x) for symbol, x in self._inputs.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._theta = np.array(state["theta"], dtype=np.float64)
-        self._P = np.array(state["P"], dtype=np.float64)
-        self._inputs = {symbol: np.array(x, dtype=np.float64) for symbol, x in state["inputs"].items()}
+        self._theta = list(state["theta"])
+        self._P = [list(row) for row in state["P"]]
+        self._inputs = {symbol: list(x) for symbol, x in state["inputs"].items()}
 
-    def _learn(self, x: npt.NDArray[np.float64], y: float) -> None:
-        # `dot`, because `@` takes twice as long over so few numbers.
-        before, scaled = self._P, x.dot(self._P)
-        gain = before.dot(x) / (self._forgetting + float(scaled.dot(x)))
-        self._theta = self._theta + gain * (y - float(x.dot(self._theta)))
-        P = before - gain[:, None] * scaled
+    def _learn(self, x: list[float], y: float) -> None:
+        forgetting, P = self._forgetting, self._P
+        scaled = [_product(row, x) for row in P]  # P x, and x' P: P is symmetric
+        size = forgetting + _product(scaled, x)
+        gain = [value / size for value in scaled]
+        surprise = y - _product(x, self._theta)
+        self._theta = [value + factor * surprise for value, factor in zip(self._theta, gain, strict=True)]
+        P = [
+            [value - factor * s for value, s in zip(row, scaled, strict=True)]
+            for row, factor in zip(P, gain, strict=True)
+        ]
         # Rounding makes P asymmetric, and forgetting would let that grow without bound.
-        P = (P + P.T) / 2
+        P = [
+            [(one + other) / 2 for one, other in zip(*pair, strict=True)]
+            for pair in zip(P, zip(*P, strict=True), strict=True)
+        ]
         # Inputs that never change teach nothing: forgetting then only winds P up, so it pauses.
-        self._P = P / self._forgetting if sum(P.diagonal().tolist()) < _WOUND_UP else P
+        is_wound_up = sum(P[place][place] for place in range(len(P))) >= _WOUND_UP
+        self._P = P if is_wound_up else [[value / forgetting for value in row] for row in P]
+
+
+def _product(one: Iterable[float], other: Iterable[float]) -> float:
+    """Of two vectors, rounded once: a library's dot product depends on the kind of CPU, and a decision must not."""
+    return math.fsum(map(mul, one, other))

@@ -55,7 +55,7 @@ def moments(returns: Series) -> Moments:
     second = float(np.add.reduce(squares)) / n
     if second <= (_NOISE * float(np.abs(x).max())) ** 2:
         return Moments(n, 0.0, 0.0, 3.0, varies=False)
-    third, fourth = float(squares.dot(d)) / n, float(squares.dot(squares)) / n
+    third, fourth = float(np.add.reduce(squares * d)) / n, float(np.add.reduce(squares * squares)) / n
     return Moments(
         n=n,
         sharpe=mean / math.sqrt(second * n / (n - 1)),
@@ -176,9 +176,10 @@ def long_run_variance(values: Series) -> float:
     if lags**3 > n:
         lags -= 1
     d = x - x.mean()
-    total = float(d @ d)
+    # Sums of products, not dot products: those are added up in another order on another kind of CPU.
+    total = float(np.add.reduce(d * d))
     for lag in range(1, lags + 1):
-        total += 2 * (1 - lag / (lags + 1)) * float(d[lag:] @ d[:-lag])
+        total += 2 * (1 - lag / (lags + 1)) * float(np.add.reduce(d[lag:] * d[:-lag]))
     return total / n
 
 
