@@ -25,7 +25,7 @@ class ThreadPool:
         self.replaced = 0
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run the job in a thread, as soon as one is free."""
+        """Run the job in a thread, as soon as one is free. It waits when the system gives none: see `replace_stuck`."""
         with self._lock:
             self._busy += 1
             if self._busy > self._threads and self._threads < self._max_workers + self.replaced:
@@ -33,12 +33,11 @@ class ThreadPool:
         self._jobs.put(job)
 
     def replace_stuck(self) -> bool:
-        """A thread hangs in a handler: start one in its place. False when the cap of spare threads is reached."""
+        """A thread hangs in a handler, or never came: start one in its place. False at the cap of spares, or when the system has none."""
         with self._lock:
-            if self.replaced >= _SPARE_CAP:
+            if self.replaced >= _SPARE_CAP or not self._start_thread():
                 return False
             self.replaced += 1
-            self._start_thread()
             return True
 
     def close(self) -> None:
@@ -53,10 +52,14 @@ class ThreadPool:
         """Jobs that no thread has taken yet."""
         return self._jobs.qsize()
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
         thread = threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True)
-        thread.start()  # raises RuntimeError when the system gives no thread: nothing is counted then
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no thread
+            return False
         self._threads += 1
+        return True
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

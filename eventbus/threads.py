@@ -22,6 +22,7 @@ from eventbus.context import CURRENT, Cell
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerTimeout
 from eventbus.event import Event
+from eventbus.runtime import log
 from eventbus.worker import Worker, because
 
 _BATCH = 256
@@ -165,9 +166,10 @@ class _Batch:
         runtime = self._worker.runtime
         if runtime.is_ended:
             return
-        if self._started_ns is None and waited_s >= _STUCK_S:
-            # All threads hang in handlers of others. A spare one may go to another job: the next look will tell.
-            runtime.pool.replace_stuck()
+        # All threads hang in handlers of others, or there are none. A spare one may go to another job: the next look will tell.
+        is_stuck = self._started_ns is None and waited_s >= _STUCK_S
+        if is_stuck and not runtime.pool.replace_stuck() and waited_s < 2 * _STUCK_S:
+            log.warning("no thread for a sync handler", extra={"subscription": self._worker.name})
         self._report()
         delay_s = min(waited_s, _STUCK_S)
         self._call_later(delay_s, self._look, waited_s + delay_s)

@@ -20,6 +20,7 @@ from eventbus import (
     OnFailure,
     Overflow,
     PolicyConflict,
+    threads,
 )
 from eventbus.testing import settle
 
@@ -509,7 +510,7 @@ async def test_a_sync_attempt_that_ended_leaves_no_timer() -> None:
         await bus.drain()
         del loop.call_later
     assert timers
-    assert all(timer.cancelled() for timer in timers)
+    assert all(timer.cancelled() or timer.when() <= loop.time() for timer in timers)
 
 
 async def test_ad_hoc_events_in_a_row_wait_for_the_queue_of_a_subscription_too(event_bus: InMemoryEventBus) -> None:
@@ -552,3 +553,28 @@ async def test_an_event_that_goes_to_nobody_gives_its_place_back_beside_one_that
         await event_bus.publish(Event("place.unheard"))
         await event_bus.publish(Event("place.handled"))
         assert await event_bus.drain()
+
+
+# --- no thread to be had -------------------------------------------------------------------------------------------
+
+
+async def test_sync_handlers_run_once_the_system_gives_a_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals, start = 3, threading.Thread.start
+
+    def refuse_some(thread: threading.Thread) -> None:
+        nonlocal refusals
+        if thread.name.startswith("scarce") and refusals:
+            refusals -= 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_some)
+    monkeypatch.setattr(threads, "_STUCK_S", 0.01)
+    async with InMemoryEventBus(name="scarce") as bus:
+        bus.subscribe("job.*", lambda event: event["n"])
+        outcomes = [(await (await bus.publish("job.asked", {"n": n})))[0] for n in range(3)]
+    assert [outcome.result for outcome in outcomes] == [0, 1, 2]
+    assert refusals == 0
+    assert "no thread for a sync handler" in caplog.text
