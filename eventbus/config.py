@@ -98,7 +98,7 @@ def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
         raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
 
 
-def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus:
+def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus:
     """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one.
 
     With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.

@@ -14,10 +14,10 @@ from eventbus.burst import Burst
 from eventbus.bus import Handler, Selects
 from eventbus.committer import as_record
 from eventbus.context import inside_delivery
-from eventbus.errors import BusNotRunning, EventBusError, JournalUnavailable, PolicyConflict
+from eventbus.errors import EventBusError, JournalUnavailable, PolicyConflict
 from eventbus.event import Event, Kind
-from eventbus.journal.base import Appended, Journal, Start
-from eventbus.journaled import JournaledEventBus
+from eventbus.journal.base import Appended, Journal
+from eventbus.kept import KeptEventBus
 from eventbus.receipt import Receipt
 from eventbus.runtime import log
 from eventbus.subscription import Subscription
@@ -91,7 +91,7 @@ class Trail:
         self.failure = error
 
 
-class TrailingEventBus(JournaledEventBus):
+class TrailingEventBus(KeptEventBus):
     """An event bus whose events are dispatched at once, and journalled behind, at most `batch` events or `delay` seconds later.
 
     A crash takes the events that were not written yet, though their handlers ran: use it where a restart does them again, and
@@ -102,7 +102,6 @@ class TrailingEventBus(JournaledEventBus):
     def __init__(self, journal: Journal, *, batch: int = 1_000, delay: float = 0.1, **settings: Any) -> None:
         super().__init__(journal, **settings)
         self.capabilities -= {"durable", "groups"}
-        self._door.pass_on = self._door.lane.put_nowait
         self._trail = Trail(journal, batch=batch, delay=delay)
 
     async def flush(self) -> None:
@@ -112,8 +111,6 @@ class TrailingEventBus(JournaledEventBus):
         """
         await self._open()
         await self._trail.flush()
-
-    # --- the walk is that of the bus in memory ---------------------------------------------------------------------
 
     async def publish(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
@@ -126,34 +123,7 @@ class TrailingEventBus(JournaledEventBus):
             if trail.failure is not None:
                 raise trail.failure
             await trail.flush()
-        return await super(JournaledEventBus, self).publish(event, payload, timeout=timeout)
-
-    async def publish_many(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Receipt]:
-        """As on the bus in memory."""
-        return await super(JournaledEventBus, self).publish_many(events, timeout=timeout)
-
-    async def _publish(self, event: Event, timeout: float | None) -> Receipt:
-        return await super(JournaledEventBus, self)._publish(event, timeout)
-
-    def publish_nowait(self, event: Event | str, payload: Mapping[str, Any] | None = None) -> Receipt:
-        """As on the bus in memory."""
-        if not self._is_open:
-            raise BusNotRunning("publish_nowait() on a bus with a journal")
-        return super(JournaledEventBus, self).publish_nowait(event, payload)
-
-    def _admitting(self, event: Event) -> None:
-        super(JournaledEventBus, self)._admitting(event)
-
-    def _join(self, event: Event) -> Receipt | None:
-        return super(JournaledEventBus, self)._join(event)
-
-    def _admit(self, event: Event, *, has_place: bool = False) -> Receipt | None:
-        return super(JournaledEventBus, self)._admit(event, has_place=has_place)
-
-    def _dispatching(self, burst: Burst) -> None:
-        super(JournaledEventBus, self)._dispatching(burst)
-        if self._journal_quotes or burst.events[0].__event__.kind is not Kind.QUOTE:
-            self._trail.keep(burst.events)
+        return await super().publish(event, payload, timeout=timeout)
 
     def subscribe(
         self,
@@ -164,13 +134,17 @@ class TrailingEventBus(JournaledEventBus):
         replay_last: bool = False,
         durable: bool = False,
         group: str | None = None,
-        start: Start = "end",
         **policy: Any,
     ) -> Subscription:
         """As on the bus in memory. Raises `PolicyConflict` for a durable subscription."""
         if durable or group:
             raise PolicyConflict("durable", "needs events that are durable before they are dispatched: no write_behind")
         return super().subscribe(selector, handler, name=name, replay_last=replay_last, **policy)
+
+    def _dispatching(self, burst: Burst) -> None:
+        super()._dispatching(burst)
+        if self._journal_quotes or burst.events[0].__event__.kind is not Kind.QUOTE:
+            self._trail.keep(burst.events)
 
     async def _written(self) -> None:
         try:
