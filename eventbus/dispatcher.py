@@ -208,12 +208,14 @@ class Dispatcher:
         burst.is_watched = is_watched
         _leave_task(loop, caller)
         _enter_task(loop, leader)
-        clean = getrefcount(leader)
-        suspension = self._step(burst, workers, leader, burst.accepted_ns)
-        runtime.clear_interrupts()
-        is_kept = leader.is_self_cancelled or getrefcount(leader) != clean
-        _leave_task(loop, leader)
-        _enter_task(loop, caller)
+        try:
+            clean = getrefcount(leader)
+            suspension = self._step(burst, workers, leader, burst.accepted_ns)
+            runtime.clear_interrupts()
+            is_kept = leader.is_self_cancelled or getrefcount(leader) != clean
+        finally:
+            _leave_task(loop, leader)
+            _enter_task(loop, caller)
         is_slow = runtime.clock.monotonic_ns() - burst.accepted_ns > _SLOW_NS
         self._at_once = 0 if is_slow else self._at_once - 1
         if suspension is not None:
