@@ -92,6 +92,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock.time()
 
+    async def shutdown_default_executor(self, _timeout: float | None = None) -> None:
+        """Its threads take real time: a time-out in virtual time would be over before they notice."""
+        await super().shutdown_default_executor()
+
     def pool(self, max_workers: int = 4) -> VirtualPool:
         """Threads for the sync handlers of a bus on this loop."""
         pool = VirtualPool(self, max_workers)

@@ -296,6 +296,7 @@ async def test_handler_never_waits_for_a_queue_of_its_own(event_bus: InMemoryEve
 
     event_bus.subscribe("order.placed", multiply)
     await event_bus.publish_and_wait("order.placed")
+    await settle()
     assert len(errors) == 2
     assert full.stats().accepted == 1
 
