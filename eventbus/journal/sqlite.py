@@ -6,6 +6,7 @@ Each call becomes a job of the writer thread and a future on the loop. Knows not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -335,14 +336,16 @@ class JournalReader(Reads):
         self._file = Path(path)
         if not self._file.exists():
             raise JournalUnavailable(str(path), "there is no such file")
-        try:
-            db = connect(self._file, True)
-            version = version_of(db, self._file)
-        except sqlite3.Error as error:
-            raise unavailable(self._file, error) from error
-        if version == 0:
-            db.close()
-            raise JournalUnavailable(str(path), "it holds no journal yet")
+        with contextlib.ExitStack() as failed:
+            try:
+                db = connect(self._file, True)
+                failed.callback(db.close)
+                version = version_of(db, self._file)
+            except sqlite3.Error as error:
+                raise unavailable(self._file, error) from error
+            if version == 0:
+                raise JournalUnavailable(str(path), "it holds no journal yet")
+            failed.pop_all()
         super().__init__(db, self._file)
 
     def log_bytes(self) -> int:
