@@ -182,7 +182,12 @@ class DurableRun:
             self._forget_letters(0)
             await self.system.begin()
             return 0
-        self.system.restore(checkpoint.state)
+        try:
+            self.system.restore(checkpoint.state)
+        except (LookupError, TypeError, ValueError) as error:
+            # It is whole, by its digest: so it was written by code that remembers something else.
+            now = f"code that does not understand its checkpoint ({error!r})"
+            raise RunDiffers(self.folder.path, "code", "that remembers other things", now) from error
         self._ask_for_policy()
         self._forget_letters(checkpoint.letters)
         await self._tell_onlookers(checkpoint.offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socketserver
@@ -185,6 +186,18 @@ def test_a_damaged_file_of_a_run_is_one_line_naming_it(stopped: Terminal, file: 
         each.write_bytes(b"no such format, but long enough to be looked at as one " * 200)
     assert stopped.qt(*command) in {FAILED, DATA}, stopped.err
     assert file in stopped.err.strip().splitlines()[-1]
+
+
+def test_a_checkpoint_of_other_code_is_one_line_and_changes_nothing(stopped: Terminal) -> None:
+    path = max((stopped.home / "run").glob("checkpoint-*.json"))
+    body = json.loads(path.read_bytes().partition(b"\n")[2])
+    body["state"]["ledger"] = {"kept": "in another way"}
+    text = json.dumps(body).encode()
+    written = hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
+    path.write_bytes(written)
+    assert stopped.qt("resume", "run") == DATA
+    assert "does not understand its checkpoint" in stopped.complaint()
+    assert path.read_bytes() == written
 
 
 def test_what_is_printed_as_json_is_json_and_nothing_else(stopped: Terminal) -> None:
