@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.durable_publish import trade
+from benchmarks.journal_latency import compared, measure
 from benchmarks.journal_raw import RawWriter
 from eventbus import JournaledEventBus
 from eventbus.codec import encode
 from eventbus.journal.sqlite import SqliteJournal
 
-RATE = 1_000
 EVENTS = 3_000
 ROUNDS = 2
 
@@ -32,36 +30,9 @@ async def _compare() -> dict[str, Any]:
         events = [trade(number) for number in range(EVENTS)]
         with TemporaryDirectory() as folder:
             writer = RawWriter(Path(folder, "raw.db"))
-            raw += await _measure(writer.append, [[(event.event_id, encode(event))] for event in events])
+            raw += await measure(writer.append, [[(event.event_id, encode(event))] for event in events])
             writer.close()
         with TemporaryDirectory() as folder:
             async with JournaledEventBus(SqliteJournal(Path(folder, "run.db"))) as bus:
-                ours += await _measure(bus.publish, events)
-    p50, p99, raw_p50, raw_p99 = (_at(times, share) for times in (ours, raw) for share in (0.5, 0.99))
-    return {
-        "p50_ms": p50,
-        "p99_ms": p99,
-        "raw_p50_ms": raw_p50,
-        "raw_p99_ms": raw_p99,
-        "p50_ratio": p50 / raw_p50,
-        "p99_ratio": p99 / raw_p99,
-        "reach": {"p50_ratio": 1.5, "p99_ratio": 2.0},
-    }
-
-
-async def _measure(append: Callable[[Any], Awaitable[Any]], items: list[Any]) -> list[float]:
-    """Milliseconds from each call to its answer, the calls being made at their times whatever the answers do."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-
-    async def one(number: int) -> float:
-        await asyncio.sleep(began + number / RATE - loop.time())
-        start = time.perf_counter()
-        await append(items[number])
-        return (time.perf_counter() - start) * 1_000
-
-    return list(await asyncio.gather(*map(one, range(len(items)))))
-
-
-def _at(times: list[float], share: float) -> float:
-    return sorted(times)[int(share * (len(times) - 1))]
+                ours += await measure(bus.publish, events)
+    return compared(ours, raw)
