@@ -239,7 +239,7 @@ class InMemoryEventBus:
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> list[BaseException]:
         """Publish and wait until it is settled; returns the exceptions of deliveries that did not succeed in the end."""
-        fact = event if payload is None and isinstance(event, Event) else self._coerce(event, payload)
+        fact = self._coerce(event, payload)
         burst = self._at_once(fact, is_watched=False)
         if burst is not None and not burst.flights:
             return []  # every handler succeeded
