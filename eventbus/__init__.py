@@ -9,7 +9,7 @@ async with bus:
     await bus.publish("greeting.made", {"text": "hello"})
 """
 
-from eventbus.bus import InMemoryEventBus, ShutdownReport
+from eventbus.bus import InMemoryEventBus
 from eventbus.causality import Explanation
 from eventbus.clock import Clock, SystemClock
 from eventbus.codec import upcast
@@ -44,6 +44,7 @@ from eventbus.errors import (
     PolicyConflict,
     PublishTimeout,
     QueueFull,
+    ReentrantPublish,
     ReentrantStop,
     Reject,
     RetryLater,
@@ -51,11 +52,14 @@ from eventbus.errors import (
     UsageError,
     WouldDeadlock,
     WrongLoop,
+    WrongProcess,
 )
-from eventbus.event import Event, EventSpec, Kind, event_class, event_types
+from eventbus.event import Event, EventSpec, Kind, Request, event_class, event_types
+from eventbus.interface import EventBus, Handler, PolicyOptions, ShutdownReport, Stats, Tap
 from eventbus.journaled import JournaledEventBus
+from eventbus.outcome import Outcome, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
-from eventbus.receipt import Outcome, Receipt, Status
+from eventbus.receipt import Receipt
 from eventbus.retention import Retention
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
@@ -75,12 +79,14 @@ __all__ = [
     "DeliveryError",
     "DuplicateEventType",
     "Event",
+    "EventBus",
     "EventBusError",
     "EventSpec",
     "Explanation",
     "GatewayError",
     "Halted",
     "HandlerCancelled",
+    "Handler",
     "HandlerTimeout",
     "HopLimit",
     "IdConflict",
@@ -103,25 +109,31 @@ __all__ = [
     "Overflow",
     "Policy",
     "PolicyConflict",
+    "PolicyOptions",
     "PublishTimeout",
     "QueueFull",
     "Receipt",
+    "ReentrantPublish",
     "ReentrantStop",
     "Reject",
+    "Request",
     "Retention",
     "Retry",
     "RetryLater",
     "ShutdownReport",
     "Status",
+    "Stats",
     "Stream",
     "Subscription",
     "SubscriptionStats",
     "SystemClock",
+    "Tap",
     "TrailingEventBus",
     "UnknownBackend",
     "UsageError",
     "WouldDeadlock",
     "WrongLoop",
+    "WrongProcess",
     "available_backends",
     "create_event_bus",
     "event_class",

@@ -15,7 +15,6 @@ from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -42,9 +41,11 @@ from eventbus.errors import (
 )
 from eventbus.event import AdHocEvent, Event, Kind, event_key, stamp
 from eventbus.hands import StreamHand
+from eventbus.interface import Identify, ShutdownReport
+from eventbus.outcome import Outcome, Status
 from eventbus.policy import Overflow, Policy
 from eventbus.pool import ThreadPool
-from eventbus.receipt import Outcome, Receipt, Status
+from eventbus.receipt import Receipt
 from eventbus.runtime import Runtime
 from eventbus.selector import RouteTable, Selector
 from eventbus.stats import BusStats, Tally, TypeStats
@@ -57,18 +58,6 @@ _PLAIN = frozenset(set(Kind) - {Kind.QUOTE})  # lossless
 E = TypeVar("E", bound=Event)
 Handler = Callable[..., Any]
 Selects = type[Event] | str
-Identify = Callable[[Event, Event, str], str | None]
-"""Gives an event its id from its cause and the name of the subscription that publishes it; None leaves the random one."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShutdownReport:
-    """How the bus ended: was everything pending handled, which attempts were abandoned, how many deliveries are left undone."""
-
-    drained: bool
-    abandoned: tuple[str, ...]
-    left: int
-    duration_s: float
 
 
 class InMemoryEventBus:
@@ -456,9 +445,11 @@ class InMemoryEventBus:
 
         return decorate
 
-    def stream(self, selector: Selects, *, name: str | None = None, replay_last: bool = False, **policy: Any) -> Stream:
+    def stream(
+        self, selector: Selects, *, name: str | None = None, replay_last: bool = False, **policy: Any
+    ) -> Stream[Any]:
         """Events as an async iterator; it listens from the call on. Policies as for `subscribe`."""
-        stream = Stream()
+        stream = Stream[Any]()
         subscription = self.subscribe(selector, _unused, name=name or "stream", **policy)
         subscription.worker.hand = StreamHand(stream.arrived)
         stream.subscription = subscription

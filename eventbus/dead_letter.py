@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import builtins
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from eventbus.event import Event
-
-_TEXT_CAP = 8 * 1024
+from eventbus.failure import Failure
+from eventbus.wording import capped
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One delivery that was given up. `error` is text, at most 8 KiB."""
+    """One delivery that was given up. `error` says in one text what was raised and where, at most 8 KiB."""
 
     id: int
     event: Event
@@ -29,6 +29,12 @@ class DeadLetter:
     attempts: int
     first_failed: datetime
     last_failed: datetime
+    failure: Failure | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def traceback(self) -> str:
+        """The traceback as Python prints it, at most 8 KiB; empty for what an earlier process gave up."""
+        return "" if self.failure is None else self.failure.traceback
 
 
 class DeadLetters:
@@ -48,22 +54,24 @@ class DeadLetters:
         *,
         subscription: str,
         reason: str,
-        error: str,
+        error: str | Failure,
         attempts: int,
         first_failed: datetime,
         last_failed: datetime,
     ) -> DeadLetter:
         """Keep a delivery that was given up."""
         self._last_id += 1
+        failure = error if isinstance(error, Failure) else None
         letter = DeadLetter(
             self._last_id,
             event,
             subscription,
-            reason[:_TEXT_CAP],
-            error[:_TEXT_CAP],
+            capped(reason),
+            error.text if isinstance(error, Failure) else capped(error),
             attempts,
             first_failed,
             last_failed,
+            failure,
         )
         self._letters[letter.id] = letter
         if len(self._letters) > self._cap:
@@ -71,25 +79,38 @@ class DeadLetters:
             self.evicted += 1
         return letter
 
-    def list(self, where: Callable[[DeadLetter], bool] | None = None) -> list[DeadLetter]:
-        """The kept dead letters, oldest first."""
-        return [letter for letter in self._letters.values() if where is None or where(letter)]
-
     def count(self) -> int:
         """How many are kept."""
         return len(self._letters)
 
-    def redrive(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
-        """Deliver again to the subscription that failed, those whose subscription still lives; returns how many."""
-        redriven = [letter for letter in self.list(where) if self._redrive(letter)]
-        self._forget(redriven, redriven=True)
-        return len(redriven)
+    async def list(self, where: Callable[[DeadLetter], bool] | None = None) -> builtins.list[DeadLetter]:
+        """The kept dead letters, oldest first."""
+        return self._chosen(where)
 
-    def purge(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
+    async def redrive(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
+        """Deliver again to the subscription that failed, those whose subscription still lives; returns how many.
+
+        Raises `BusStopped` after a shutdown; what was not delivered again is kept.
+        """
+        return self.deliver_again(self._chosen(where))
+
+    async def purge(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
         """Forget; returns how many."""
-        gone = self.list(where)
+        gone = self._chosen(where)
         self._forget(gone, redriven=False)
         return len(gone)
+
+    def deliver_again(self, letters: Iterable[DeadLetter]) -> int:
+        """For the bus itself: `redrive` of these, at once."""
+        redriven: builtins.list[DeadLetter] = []
+        try:
+            redriven.extend(letter for letter in letters if self._redrive(letter))
+        finally:
+            self._forget(redriven, redriven=True)
+        return len(redriven)
+
+    def _chosen(self, where: Callable[[DeadLetter], bool] | None) -> builtins.list[DeadLetter]:
+        return [letter for letter in self if where is None or where(letter)]
 
     def _forget(self, letters: builtins.list[DeadLetter], *, redriven: bool) -> None:
         for letter in letters:
@@ -100,20 +121,4 @@ class DeadLetters:
         return len(self._letters)
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        return iter(self.list())
-
-
-def describe(error: BaseException) -> str:
-    """The error as capped text with the line it came from. Never raises, whatever the error's own `str()` does."""
-    try:
-        text = str(error)
-    except BaseException as broken:  # noqa: BLE001 - a handler's exception may do anything when it is printed
-        text = f"<its str() raised {type(broken).__name__}>"
-    where = ""
-    trace = error.__traceback__
-    if trace is not None:
-        while trace.tb_next is not None:
-            trace = trace.tb_next
-        code = trace.tb_frame.f_code
-        where = f" (in {code.co_qualname}, {code.co_filename}:{trace.tb_lineno})"
-    return f"{type(error).__qualname__}: {text[:_TEXT_CAP]}{where}"[:_TEXT_CAP]
+        return iter(tuple(self._letters.values()))

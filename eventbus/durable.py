@@ -20,9 +20,10 @@ from eventbus.errors import CodecError, JournalError, OffsetGone, PolicyConflict
 from eventbus.event import Event, Kind
 from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Settled, Start
 from eventbus.keeper import as_kept
+from eventbus.outcome import Outcome, Status
 from eventbus.policy import UNPLANNED_ATTEMPTS
 from eventbus.quarantine import Quarantine
-from eventbus.receipt import Flight, Outcome, Status
+from eventbus.receipt import Flight
 from eventbus.recent import Found, Recent
 from eventbus.runtime import Runtime, log
 from eventbus.selector import Selector

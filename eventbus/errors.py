@@ -1,11 +1,14 @@
 """Errors: everything the bus can raise, under one root, each with what happened and the remedy.
 
-Facts are attributes, so that code can act on them and logs can carry them. Knows nothing of the rest of the package.
+Facts are attributes, so that code can act on them and logs can carry them. Knows nothing of what raises them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
+
+from eventbus.wording import shown
 
 
 class EventBusError(Exception):
@@ -41,6 +44,26 @@ class WrongLoop(UsageError):
     def __init__(self, call: str) -> None:
         super().__init__(
             f"{call} called off the loop that owns the bus: use bus.publish_threadsafe() from other threads"
+        )
+        self.call = call
+
+
+class WrongProcess(UsageError):
+    """The bus ran in another process, of which this one is a fork: nothing here would handle the event. Build a bus in each process."""
+
+    def __init__(self, call: str, pid: int) -> None:
+        super().__init__(f"{call} called in a fork of process {pid}, which owns the bus: build a bus in each process")
+        self.call = call
+        self.pid = pid
+
+
+class ReentrantPublish(UsageError):
+    """A signal handler interrupted the bus and published into it. Use `loop.add_signal_handler()`, or `publish_threadsafe()`."""
+
+    def __init__(self, call: str = "publish_nowait()") -> None:
+        super().__init__(
+            f"{call} interrupted the bus at its own work, as a signal handler does: use loop.add_signal_handler() "
+            "or bus.publish_threadsafe()"
         )
         self.call = call
 
@@ -84,7 +107,7 @@ class InvalidSelector(UsageError, ValueError):
 
     def __init__(self, selector: object, reason: str) -> None:
         super().__init__(
-            f"selector {selector!r} {reason}: use an Event class, a dotted type, or a wildcard such as 'trade.*'"
+            f"selector {shown(selector)} {reason}: use an Event class, a dotted type, or a wildcard such as 'trade.*'"
         )
         self.selector = selector
         self.reason = reason
@@ -94,7 +117,9 @@ class InvalidEventType(UsageError, ValueError):
     """The type name of an event is not a dotted wire name. Use letters, digits and _ . : - , at most 128 of them."""
 
     def __init__(self, name: object) -> None:
-        super().__init__(f"event type {name!r} is not a wire name: use letters, digits and '_.:-', at most 128 of them")
+        super().__init__(
+            f"event type {shown(name)} is not a wire name: use letters, digits and '_.:-', at most 128 of them"
+        )
         self.name = name
 
 
@@ -145,13 +170,25 @@ class PublishTimeout(DeliveryError, TimeoutError):
 
 
 class WouldDeadlock(DeliveryError):
-    """A handler published into a full bus; waiting would wait for itself. Raise `max_queue_size`, or publish less per event."""
+    """A handler would wait for itself: for room in a full bus, or for what only its own subscription, or a circle of them, can settle.
 
-    def __init__(self, size: int) -> None:
-        super().__init__(
-            f"published inside a handler while {size} events wait and the reserve is used up: raise max_queue_size"
-        )
+    `size` is how many events wait at the door; `circle` names the subscriptions that would wait for each other. Raise
+    `max_queue_size` or publish less per event; raise `concurrency`, publish without waiting, or wait outside of the handler.
+    """
+
+    def __init__(self, size: int = 0, *, call: str = "publish()", circle: Iterable[str] = ()) -> None:
         self.size = size
+        self.call = call
+        self.circle = tuple(circle)
+        if self.circle:
+            chain = " -> ".join((*self.circle, self.circle[0]))
+            super().__init__(
+                f"{call} inside a handler would wait for itself ({chain}): raise concurrency= or do not wait there"
+            )
+        else:
+            super().__init__(
+                f"published inside a handler while {size} events wait and the reserve is used up: raise max_queue_size"
+            )
 
 
 class HopLimit(DeliveryError):
@@ -307,16 +344,36 @@ class GatewayError(EventBusError):
 
 
 class RetryLater(Exception):
-    """Raised by a handler: this attempt did not work out, try again `after` seconds (None: as the policy says)."""
+    """Raised by a handler: this attempt did not work out, try again `after` seconds (None: as the policy says).
 
-    def __init__(self, after: float | None = None, reason: str = "retry later") -> None:
-        super().__init__(reason)
-        self.after = after
+    `after` is a number of seconds from 0 on, or a `timedelta`. Raises `PolicyConflict` for anything else.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(_reason(reason) or "retry later")
+        self.reason = reason
+        self.after = None if after is None else _pause(after)
 
 
 class Reject(Exception):
     """Raised by a handler: this delivery can never work; it becomes a dead letter at once, with the reason."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+        super().__init__(_reason(reason))
         self.reason = reason
+
+
+_LONGEST_PAUSE = timedelta(days=36_525)
+
+
+def _reason(reason: object) -> str:
+    if isinstance(reason, str):
+        return reason
+    raise PolicyConflict("reason", f"{shown(reason)} is no text: the reason comes first, RetryLater('why', after=2.0)")
+
+
+def _pause(after: object) -> float:
+    pause = after.total_seconds() if isinstance(after, timedelta) else after
+    if isinstance(pause, int | float) and not isinstance(pause, bool) and 0 <= pause <= _LONGEST_PAUSE.total_seconds():
+        return float(pause)
+    raise PolicyConflict("after", f"{shown(after)} is not a number of seconds from 0 on, nor a timedelta")

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from functools import partial
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -248,6 +248,9 @@ class AdHocEvent(Event, type=_AD_HOC):
         return name in self.data
 
 
+Answer = TypeVar("Answer")
+
+
 def stamp(event: Event, *, cause: Event, event_id: str | None = None) -> None:
     """Fill in what an event published by a handler still lacks: its cause, the correlation it shares with it, and the id
     that it is to have instead of a random one."""
@@ -294,3 +297,13 @@ def _register(cls: type[Event]) -> None:
 
 def _title(cls: type[Event]) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class Request(Event, Generic[Answer], type="eventbus.request"):
+    """An event that is asked about: `class CheckRisk(Request[bool], type="risk.check")`, and `await bus.request(CheckRisk())` is a bool.
+
+    The answer's type is for type checkers; nothing is checked when the answer comes.
+    """
+
+    def __class_getitem__(cls, answer: Any) -> type[Self]:
+        return cls

@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Self
 
-from eventbus.bus import Handler, InMemoryEventBus, Selects, ShutdownReport
+from eventbus.bus import Handler, InMemoryEventBus, Selects
 from eventbus.causality import Explanation
 from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.errors import BusNotRunning, BusStopped
 from eventbus.event import Event, event_key
+from eventbus.interface import ShutdownReport
 from eventbus.journal.base import Journal
 from eventbus.keeper import Keeper
+from eventbus.outcome import Outcome
 from eventbus.playback import Place, replay, replay_to, trace
 from eventbus.quarantine import Quarantine
-from eventbus.receipt import Outcome, Receipt
+from eventbus.receipt import Receipt
 from eventbus.retention import Retention, retain
 from eventbus.subscription import Subscription
 
@@ -111,9 +113,9 @@ class KeptEventBus(InMemoryEventBus):
         """Deliver again what somebody asked for while no bus ran, where its subscription is there by now."""
         asked = self._keeper.redrive_asked
         if asked and self._runtime.is_running:
-            letters = {letter.id for letter in self.dead_letters.list(lambda letter: letter.id in asked)}
-            self.dead_letters.redrive(lambda letter: letter.id in letters)
-            asked -= letters - {letter.id for letter in self.dead_letters}
+            letters = [letter for letter in self.dead_letters if letter.id in asked]
+            self.dead_letters.deliver_again(letters)
+            asked -= {letter.id for letter in letters} - {letter.id for letter in self.dead_letters}
 
     # --- life ----------------------------------------------------------------------------------------------------
 

@@ -1,18 +1,22 @@
 """Policy: what a subscription wants, as values. Decisions are made here and acted on elsewhere.
 
+What makes no sense is refused when the value is made.
 The worker asks `Policy.after(failure)`; the mailbox asks `Policy.overflow_for(spec)`. Knows no queue, no loop, no handler.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from enum import Enum, StrEnum
+from typing import Any, Literal, TypeVar
 
+from eventbus.bounds import CENTURY, callable_with, number, seconds, whole, word
 from eventbus.errors import PolicyConflict, Reject, RetryLater
 from eventbus.event import Event, EventSpec, Kind
+from eventbus.failure import leaves
+from eventbus.wording import shown, text_of
 
 UNPLANNED_ATTEMPTS = 10
 """What RetryLater may ask for, and what processes may die of, where no retry policy says otherwise."""
@@ -44,34 +48,69 @@ class OnFailure(StrEnum):
     HALT = "halt"  # kept, and the bus halts: EXECUTION events are refused until rearmed
 
 
+class Default(Enum):
+    """Stands where an argument was left out whose `None` has a meaning of its own."""
+
+    DEFAULT = "default"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """When to try again: at most `attempts` in all, `delay * factor ** n` seconds apart, with full jitter.
 
-    `on` names the exceptions worth another attempt. A retrying event blocks its key unless `out_of_order`.
+    A pause is never longer than `max_delay`: 30 seconds, or `delay` if that is longer; None is without end. `on` names the
+    exceptions worth another attempt (any iterable of classes; a group is retried when every exception in it may be). A
+    retrying event blocks its key unless `out_of_order`. Raises `PolicyConflict` for what cannot be.
     """
 
     attempts: int = 3
     delay: float = 0.05
     factor: float = 2.0
-    max_delay: float = 30.0
+    max_delay: float | Default | None = Default.DEFAULT
     jitter: bool = True
-    on: tuple[type[BaseException], ...] = (Exception,)
+    on: Iterable[type[BaseException]] = (Exception,)
     out_of_order: bool = False
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise PolicyConflict("retry.attempts", f"{self.attempts} is not a number of attempts: use 1 or more")
-        if self.delay < 0 or self.max_delay < 0 or self.factor < 1:
-            raise PolicyConflict("retry", "delay and max_delay must not be negative, factor must be 1 or more")
+        whole("retry.attempts", self.attempts)
+        seconds("retry.delay", self.delay, zero=True)
+        number("retry.factor", self.factor, least=1)
+        for name in ("jitter", "out_of_order"):
+            if not isinstance(getattr(self, name), bool):
+                raise PolicyConflict(f"retry.{name}", f"{shown(getattr(self, name))} is neither True nor False")
+        if isinstance(self.max_delay, Default):
+            object.__setattr__(self, "max_delay", max(_MAX_DELAY, self.delay))
+        elif self.max_delay is not None and seconds("retry.max_delay", self.max_delay, zero=True) < self.delay:
+            raise PolicyConflict("retry.max_delay", f"{self.max_delay:g} is less than delay, which is {self.delay:g}")
+        object.__setattr__(self, "on", _exceptions(self.on))
 
     def pause(self, attempt: int, rng: random.Random) -> float:
         """Seconds to wait after attempt number `attempt` (from 1) failed."""
+        longest = self.max_delay if isinstance(self.max_delay, int | float) else CENTURY
         try:
-            ceiling = min(self.max_delay, self.delay * self.factor ** (attempt - 1))
+            ceiling = min(longest, self.delay * self.factor ** (attempt - 1))
         except OverflowError:  # beyond any float, and any cap
-            ceiling = self.max_delay
+            ceiling = longest
         return rng.uniform(0.0, ceiling) if self.jitter else ceiling
+
+    def covers(self, failure: BaseException) -> bool:
+        """Is this exception (no group) worth another attempt?"""
+        return isinstance(failure, tuple(self.on))
+
+
+_MAX_DELAY = 30.0
+
+
+def _exceptions(on: object) -> tuple[type[BaseException], ...]:
+    try:
+        classes: tuple[object, ...] = () if isinstance(on, str | type) else tuple(on)  # type: ignore[arg-type] # tried
+    except Exception as error:
+        raise PolicyConflict("retry.on", f"{shown(on)} is no list of exceptions: use on=(OSError,)") from error
+    if not classes or not all(isinstance(one, type) and issubclass(one, BaseException) for one in classes):
+        raise PolicyConflict("retry.on", f"{shown(on)} is no list of exceptions: use on=(OSError,)")
+    if any(issubclass(one, BaseExceptionGroup) for one in classes):  # type: ignore[arg-type] # looked at above
+        raise PolicyConflict("retry.on", "a group is looked into: name the exceptions that it may hold")
+    return classes  # type: ignore[return-value] # looked at above
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,38 +143,28 @@ class Policy:
     isolation: Literal["auto", "task"] = "auto"
 
     def __post_init__(self) -> None:
-        self._check_types()
-        for name in ("concurrency", "queue_size"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise PolicyConflict(name, f"{value!r} is not a positive number")
-        for name in ("timeout", "max_age"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise PolicyConflict(name, f"{value!r} is not a positive number of seconds")
-        if self.isolation not in ("auto", "task"):
-            raise PolicyConflict("isolation", f"{self.isolation!r} is unknown: use 'auto' or 'task'")
+        """What is of no use is refused now, not when an event comes. A word stands for its enum member."""
+        whole("concurrency", self.concurrency)
+        if self.queue_size is not None:
+            whole("queue_size", self.queue_size)
+        if self.timeout is not None:
+            seconds("timeout", self.timeout)
+        if self.max_age is not None:
+            seconds("max_age", self.max_age)
+        if self.overflow is not None:
+            object.__setattr__(self, "overflow", _member("overflow", Overflow, self.overflow))
+        object.__setattr__(self, "on_failure", _member("on_failure", OnFailure, self.on_failure))
+        isolation: object = self.isolation
+        if not isinstance(isolation, str) or isolation not in ("auto", "task"):
+            raise PolicyConflict("isolation", f"{shown(isolation)} is unknown: use 'auto' or 'task'")
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise PolicyConflict("retry", f"{shown(self.retry)} is no Retry: use Retry(attempts=3)")
+        if self.where is not None:
+            callable_with("where", self.where, "an event")
+        if self.key is not None and not callable(self.key):
+            word("key", self.key)
         if self.overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST, Overflow.REJECT) and self.queue_size is None:
             raise PolicyConflict("overflow", f"{self.overflow} needs queue_size, the size at which it acts")
-
-    def _check_types(self) -> None:
-        """A word stands for its enum member; what is of no use is refused now, not when an event comes."""
-        for name, words in (("overflow", Overflow), ("on_failure", OnFailure)):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                if value not in list(words):
-                    raise PolicyConflict(name, f"{value!r} is unknown: use one of {', '.join(words)}")
-                object.__setattr__(self, name, words(value))
-        for name in ("timeout", "max_age"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, int | float):
-                raise PolicyConflict(name, f"{value!r} is not a number of seconds")
-        if self.retry is not None and not isinstance(self.retry, Retry):
-            raise PolicyConflict("retry", f"{self.retry!r} is no Retry: use Retry(attempts=3)")
-        if self.where is not None and not callable(self.where):
-            raise PolicyConflict("where", f"{self.where!r} cannot be called with an event")
-        if self.key is not None and not isinstance(self.key, str) and not callable(self.key):
-            raise PolicyConflict("key", f"{self.key!r} is neither the name of a field nor a function of the event")
 
     def check_kind(self, spec: EventSpec) -> None:
         """Raise `PolicyConflict` if events of this class may not be treated so."""
@@ -174,21 +203,31 @@ class Policy:
                 return function(event)
 
     def after(self, failure: BaseException, *, attempt: int, rng: random.Random) -> RetryIn | GiveUp:
-        """What to do after attempt number `attempt` (from 1) ended with `failure`."""
-        if isinstance(failure, Reject):
-            return GiveUp(f"rejected: {failure.reason}")
-        if isinstance(failure, RetryLater):
-            limit = self.retry.attempts if self.retry else UNPLANNED_ATTEMPTS
-            if attempt >= limit:
-                return GiveUp(f"still 'retry later' after {attempt} attempts")
-            if failure.after is not None:
-                return RetryIn(failure.after)
-            return RetryIn((self.retry or _DEFAULT_RETRY).pause(attempt, rng))
-        if self.retry is None or not isinstance(failure, self.retry.on):
+        """What to do after attempt number `attempt` (from 1) ended with `failure`. Never raises.
+
+        Of a group the leaves decide: one `Reject` rejects it, every one must be worth another attempt, and the longest
+        `RetryLater` counts.
+        """
+        try:
+            return self._after(failure, attempt, rng)
+        except Exception as broken:  # noqa: BLE001 - whatever a user's exception does when it is looked at
+            return GiveUp(f"handler failed, and its exception cannot be looked at: {type(broken).__name__}")
+
+    def _after(self, failure: BaseException, attempt: int, rng: random.Random) -> RetryIn | GiveUp:
+        causes = leaves(failure)
+        rejected = next((cause for cause in causes if isinstance(cause, Reject)), None)
+        if rejected is not None:
+            return GiveUp(f"rejected: {text_of(rejected.reason)}")
+        later = [cause for cause in causes if isinstance(cause, RetryLater)]
+        others = [cause for cause in causes if not isinstance(cause, RetryLater)]
+        if others and (self.retry is None or not all(map(self.retry.covers, others))):
             return GiveUp("handler failed")
-        if attempt >= self.retry.attempts:
-            return GiveUp(f"handler failed {attempt} times")
-        return RetryIn(self.retry.pause(attempt, rng))
+        if attempt >= (self.retry.attempts if self.retry else UNPLANNED_ATTEMPTS):
+            return GiveUp(
+                f"handler failed {attempt} times" if others else f"still 'retry later' after {attempt} attempts"
+            )
+        asked = [seconds("after", cause.after, zero=True) for cause in later if cause.after is not None]
+        return RetryIn(max(asked) if asked else (self.retry or _DEFAULT_RETRY).pause(attempt, rng))
 
     @property
     def is_gate(self) -> bool:
@@ -202,3 +241,10 @@ class Policy:
 
 
 _DEFAULT_RETRY = Retry()
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def _member(argument: str, words: type[_Word], value: object) -> _Word:
+    if isinstance(value, str) and value in list(words):
+        return words(value)
+    raise PolicyConflict(argument, f"{shown(value)} is unknown: use one of {', '.join(words)}")

@@ -8,32 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
-from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from eventbus.event import Event
-
-
-class Status(StrEnum):
-    """How a delivery ended: exactly one of these."""
-
-    SUCCEEDED = "succeeded"
-    DEAD_LETTERED = "dead_lettered"
-    DROPPED = "dropped"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-
-
-class Outcome(NamedTuple):
-    """How one delivery ended. `queued_s` is the wait from acceptance to the first attempt, `ran_s` the time of the last attempt."""
-
-    subscription: str
-    status: Status
-    result: Any = None
-    error: BaseException | None = None
-    attempts: int = 0
-    queued_s: float = 0.0
-    ran_s: float = 0.0
+from eventbus.outcome import Outcome
 
 
 class Flight:

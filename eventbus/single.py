@@ -17,7 +17,7 @@ from eventbus.burst import Burst
 from eventbus.context import Cell, resume
 from eventbus.delivery import Delivery
 from eventbus.event import Event
-from eventbus.receipt import Outcome, Status
+from eventbus.outcome import Outcome, Status
 from eventbus.worker import Worker
 
 

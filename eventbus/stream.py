@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Self, TypeVar, cast
 
 from eventbus.delivery import Delivery
 from eventbus.event import Event
 from eventbus.subscription import Subscription
 
+E = TypeVar("E", bound=Event)
 
-class Expectation(Coroutine[Any, Any, Event]):
+
+class Expectation(Coroutine[Any, Any, E]):
     """What `expect` gives: a coroutine that lets go of its subscription however it ends, even before its first step."""
 
-    def __init__(self, waiting: Coroutine[Any, Any, Event], subscription: Subscription) -> None:
+    def __init__(self, waiting: Coroutine[Any, Any, E], subscription: Subscription) -> None:
         self._waiting = waiting
         self._subscription = subscription
 
@@ -30,11 +32,11 @@ class Expectation(Coroutine[Any, Any, Event]):
         self._subscription.cancel()
         self._waiting.close()
 
-    def __await__(self) -> Generator[Any, Any, Event]:
+    def __await__(self) -> Generator[Any, Any, E]:
         return (yield from self._waiting.__await__())
 
 
-class Stream:
+class Stream(Generic[E]):
     """`async with bus.stream("quote.*") as quotes: async for quote in quotes: ...`. It listens from the call on.
 
     An event counts as handled when the next one is asked for, or the stream is left.
@@ -50,7 +52,7 @@ class Stream:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -59,10 +61,10 @@ class Stream:
         self._handled()
         self.subscription.cancel()
 
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[E]:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> E:
         self._handled()
         worker = self.subscription.worker
         while (delivery := worker.next()) is None:
@@ -72,7 +74,7 @@ class Stream:
             await self._arrival
         delivery.attempt = 1
         self._in_hand = delivery
-        return delivery.event
+        return cast("E", delivery.event)
 
     def _handled(self) -> None:
         delivery, self._in_hand = self._in_hand, None

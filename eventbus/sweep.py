@@ -20,7 +20,7 @@ from eventbus.burst import Burst
 from eventbus.context import Cell
 from eventbus.delivery import Delivery
 from eventbus.event import Event
-from eventbus.receipt import Outcome, Status
+from eventbus.outcome import Outcome, Status
 from eventbus.worker import Worker
 
 _TIMED_TOGETHER = 64  # events per clock reading: handlers this quick are timed by their mean

@@ -14,13 +14,14 @@ from typing import Any, Literal, Protocol
 
 from eventbus.burst import Burst
 from eventbus.context import CURRENT, Cell, InContext
-from eventbus.dead_letter import DeadLetter, describe
+from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.errors import HandlerCancelled
 from eventbus.event import Event, EventSpec
+from eventbus.failure import Failure, describe
 from eventbus.mailbox import Mailbox
+from eventbus.outcome import Outcome, Status
 from eventbus.policy import GiveUp, OnFailure, Overflow, Policy, RetryIn
-from eventbus.receipt import Outcome, Status
 from eventbus.runtime import Runtime, log
 from eventbus.stats import SubscriptionStats, Tally
 
@@ -419,7 +420,7 @@ class Worker:
             delivery.event,
             subscription=self.name,
             reason=reason,
-            error=describe(error),
+            error=Failure.of(error),
             attempts=delivery.attempt,
             first_failed=delivery.first_failed or now,
             last_failed=now,

@@ -15,10 +15,12 @@ ROOT = Path(__file__).parent.parent
 
 # eventbus from the ground up: a room imports from its own floor and those below. "" is the public face.
 FLOORS = (
-    {"errors", "clock", "frozen"},
+    {"wording", "clock", "frozen"},
+    {"errors", "failure", "outcome"},
+    {"bounds"},
     {"event"},
     {"context", "selector", "policy", "codec", "causality", "weight"},
-    {"receipt", "stats", "dead_letter", "pool", "journal"},
+    {"receipt", "retained", "stats", "dead_letter", "pool", "journal"},
     {"burst", "delivery"},
     {"mailbox", "door"},
     {"runtime"},
@@ -26,6 +28,7 @@ FLOORS = (
     {"hands", "threads", "sweep", "single"},
     {"subscription", "dispatcher"},
     {"stream"},
+    {"interface"},
     {"bus"},
     {"committer", "quarantine", "keeper", "recent", "retention"},
     {"durable", "playback"},
@@ -38,7 +41,18 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MOVERS = {"door", "mailbox", "worker"}  # stations that never import each other, but for a worker its own mailbox
-JOURNALS_KNOW = {"errors", "clock", "frozen", "event", "codec", "journal.base", "journal.cursor", "journal.integrity"}
+JOURNALS_KNOW = {
+    "wording",
+    "errors",
+    "clock",
+    "frozen",
+    "outcome",
+    "event",
+    "codec",
+    "journal.base",
+    "journal.cursor",
+    "journal.integrity",
+}
 
 # quantum_trader: values, components that meet only as events, and those who build them.
 VALUES = {"events", "model", "config", "snapshot", "identity", "files"}

@@ -121,7 +121,7 @@ class SystemHealthMonitor:
 
         Those of mere onlookers are not: what a dashboard chokes on must change no decision.
         """
-        letters = self._bus.dead_letters.list()
+        letters = list(self._bus.dead_letters)
         for letter in letters[min(self._letters, len(letters)) :]:
             if letter.subscription.startswith(_MOVERS):
                 self._facts.dead_orders.append((session, f"{letter.event.type} at {letter.subscription}"))

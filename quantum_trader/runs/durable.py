@@ -179,7 +179,7 @@ class DurableRun:
             self.system.registry.restore(NOTHING_WRITTEN)
             self.system.kill_switch.restore({"mode": KillMode.OFF, "latched": False})
             await self._gather_commands(0, 1)
-            self._forget_letters(0)
+            await self._forget_letters(0)
             await self.system.begin()
             return 0
         try:
@@ -189,7 +189,7 @@ class DurableRun:
             now = f"code that does not understand its checkpoint ({error!r})"
             raise RunDiffers(self.folder.path, "code", "that remembers other things", now) from error
         self._ask_for_policy()
-        self._forget_letters(checkpoint.letters)
+        await self._forget_letters(checkpoint.letters)
         await self._tell_onlookers(checkpoint.offset)
         await self._gather_commands(checkpoint.session + 1, checkpoint.offset + 1)
         return checkpoint.session + 1
@@ -215,10 +215,10 @@ class DurableRun:
                     raise RunDiffers(self.folder.path, what, then, now)
             return
 
-    def _forget_letters(self, kept: int) -> None:
+    async def _forget_letters(self, kept: int) -> None:
         """Dead letters of what is done again will be made again."""
-        newer = {letter.id for letter in self.bus.dead_letters.list()[kept:]}
-        self.bus.dead_letters.purge(lambda letter: letter.id in newer)
+        newer = {letter.id for letter in list(self.bus.dead_letters)[kept:]}
+        await self.bus.dead_letters.purge(lambda letter: letter.id in newer)
 
     async def _tell_onlookers(self, offset: int) -> None:
         onlookers = [each for each in self.bus.subscriptions if each.name.startswith(ONLOOKERS)]

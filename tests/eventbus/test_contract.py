@@ -488,7 +488,7 @@ async def test_concurrent_sync_attempts_run_side_by_side_however_few_they_are() 
     async with bus:
         await bus.publish_many([Noted(n=1), Noted(n=2)])
         await bus.drain()
-    assert bus.dead_letters.list() == []
+    assert list(bus.dead_letters) == []
 
 
 async def test_a_sync_attempt_that_ended_leaves_no_timer() -> None:

@@ -548,16 +548,16 @@ async def test_dead_letters_survive_a_restart_and_can_be_driven_again(tmp_path: 
             assert bus.dead_letters.count() == 2
         recorder = Recorder()
         async with create_event_bus(f"sqlite:///{path}") as bus:
-            letter = bus.dead_letters.list()[0]
+            letter = next(iter(bus.dead_letters))
             assert (letter.event["n"], letter.subscription, letter.attempts) == (1, "ledger", 1)
             assert "no route" in letter.error
             bus.subscribe("t.*", recorder, name="ledger", **options)
-            assert bus.dead_letters.redrive(lambda letter: letter.event["n"] == 1) == 1
+            assert await bus.dead_letters.redrive(lambda letter: letter.event["n"] == 1) == 1
             assert await bus.drain(5)
         assert recorder.values("n") == [1]
         async with create_event_bus(f"sqlite:///{path}") as bus:
             assert [letter.event["n"] for letter in bus.dead_letters] == [2]
-            bus.dead_letters.purge()
+            await bus.dead_letters.purge()
         async with create_event_bus(f"sqlite:///{path}") as bus:
             assert bus.dead_letters.count() == 0
 
@@ -576,12 +576,12 @@ async def test_a_dead_letter_redriven_or_purged_by_the_bus_that_made_it_is_gone_
         bus.subscribe("t.*", fail, name="ledger", **options)
         await bus.publish_many([event(n) for n in range(3)])
         assert await bus.drain(5)
-        assert bus.dead_letters.redrive() == 3
+        assert await bus.dead_letters.redrive() == 3
         assert await bus.drain(5)
         assert bus.dead_letters.count() == 3, "it fails again"
         broken = False
-        bus.dead_letters.redrive(lambda letter: letter.event["n"] == 0)
-        bus.dead_letters.purge(lambda letter: letter.event["n"] == 1)
+        await bus.dead_letters.redrive(lambda letter: letter.event["n"] == 0)
+        await bus.dead_letters.purge(lambda letter: letter.event["n"] == 1)
         assert await bus.drain(5)
     async with create_event_bus(f"sqlite:///{tmp_path}/run.db") as bus:
         assert [letter.event["n"] for letter in bus.dead_letters] == [2]

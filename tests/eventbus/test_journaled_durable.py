@@ -385,7 +385,7 @@ async def test_retries_are_counted_in_the_journal_before_they_start(tmp_path: Pa
     async with bus:
         await bus.publish(event(1))
         assert await bus.drain(5)
-        assert bus.dead_letters.list()[0].attempts == 4
+        assert next(iter(bus.dead_letters)).attempts == 4
     assert counted == [1, 2, 3, 4]
 
 
@@ -396,7 +396,7 @@ async def test_rejected_dropped_and_expired_are_settled_for_good(tmp_path: Path)
         raise Reject("never")
 
     def later(handled: Event) -> None:
-        raise RetryLater(0) if handled["n"] < 3 else OSError
+        raise RetryLater(after=0) if handled["n"] < 3 else OSError
 
     bus.subscribe("t.*", reject, group="reject")
     bus.subscribe("t.*", later, group="drop", on_failure=OnFailure.DROP)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,6 +38,21 @@ class PolicyFact(Event, type="policy.fact"):
 RNG = random.Random(1)
 
 
+class Unprintable(Exception):
+    """Whatever looks at it is sorry."""
+
+    __hash__ = None  # type: ignore[assignment] # on purpose
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no")
+
+
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
@@ -52,6 +69,27 @@ RNG = random.Random(1)
         ("timeout", float("nan")),
         ("max_age", 0),
         ("isolation", "process"),
+        ("isolation", ["task"]),
+        ("concurrency", True),
+        ("concurrency", None),
+        ("queue_size", True),
+        ("timeout", float("inf")),
+        ("timeout", True),
+        ("timeout", "2"),
+        ("timeout", 1e300),
+        ("timeout", 10**400),
+        ("timeout", timedelta(seconds=1)),
+        ("max_age", float("nan")),
+        ("max_age", -1),
+        ("where", "symbol"),
+        ("key", 3),
+        ("key", ""),
+        ("retry", 3),
+        ("overflow", "spill"),
+        ("overflow", 1),
+        ("on_failure", "ignore"),
+        ("on_failure", None),
+        ("retry", Unprintable()),
     ],
 )
 def test_impossible_value_is_refused_by_name(argument: str, value: Any) -> None:
@@ -69,11 +107,57 @@ def test_overflow_that_acts_at_a_size_needs_one(overflow: Overflow) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"attempts": 0}, {"delay": -1.0}, {"factor": 0.5}, {"max_delay": -0.1}], ids=lambda a: next(iter(a))
+    ("argument", "value"),
+    [
+        ("attempts", 0),
+        ("attempts", None),
+        ("attempts", 2.0),
+        ("attempts", True),
+        ("delay", -1.0),
+        ("delay", math.inf),
+        ("delay", math.nan),
+        ("delay", None),
+        ("delay", "1"),
+        ("delay", timedelta(seconds=1)),
+        ("factor", 0.5),
+        ("factor", math.inf),
+        ("factor", True),
+        ("max_delay", -0.1),
+        ("max_delay", math.inf),
+        ("max_delay", "1"),
+        ("jitter", 1),
+        ("out_of_order", "no"),
+        ("on", OSError),
+        ("on", OSError()),
+        ("on", ()),
+        ("on", "OSError"),
+        ("on", None),
+        ("on", [OSError, int]),
+        ("on", [ExceptionGroup]),
+        ("on", Unprintable()),
+    ],
 )
-def test_impossible_retry_is_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(PolicyConflict, match="retry"):
-        Retry(**arguments)
+def test_impossible_retry_is_refused(argument: str, value: Any) -> None:
+    with pytest.raises(PolicyConflict, match="retry") as caught:
+        Retry(**{argument: value})
+    assert caught.value.argument == f"retry.{argument}"
+
+
+@pytest.mark.parametrize("on", [[OSError], {OSError}, iter([OSError])], ids=["list", "set", "iterator"])
+def test_exceptions_may_come_in_any_iterable(on: Any) -> None:
+    retry = Retry(on=on)
+    assert retry == Retry(on=(OSError,))
+    assert isinstance(Policy(retry=retry).after(ConnectionError(), attempt=1, rng=RNG), RetryIn)
+
+
+def test_longest_pause_follows_the_delay_unless_given() -> None:
+    assert Retry(delay=60, jitter=False).pause(1, RNG) == 60
+    assert Retry(delay=60, jitter=False).pause(2, RNG) == 60
+    assert Retry(delay=20, jitter=False).pause(9, RNG) == 30
+    assert Retry(delay=1, max_delay=None, jitter=False).pause(11, RNG) == 1024
+    assert Retry(delay=1, max_delay=None, jitter=False).pause(10_000, RNG) < math.inf
+    with pytest.raises(PolicyConflict, match="less than delay"):
+        Retry(delay=60, max_delay=59.9)
 
 
 # --- kinds ------------------------------------------------------------------------------------------------------------
@@ -151,25 +235,73 @@ def test_reject_gives_up_at_once_with_its_reason() -> None:
 
 
 def test_retry_later_uses_the_policys_attempts_or_ten() -> None:
-    assert Policy().after(RetryLater(2.5), attempt=9, rng=RNG) == RetryIn(2.5)
-    assert isinstance(Policy().after(RetryLater(2.5), attempt=10, rng=RNG), GiveUp)
+    assert Policy().after(RetryLater(after=2.5), attempt=9, rng=RNG) == RetryIn(2.5)
+    assert isinstance(Policy().after(RetryLater(after=2.5), attempt=10, rng=RNG), GiveUp)
     two = Policy(retry=Retry(attempts=2, delay=4.0, jitter=False))
     assert two.after(RetryLater(), attempt=1, rng=RNG) == RetryIn(4.0)
-    assert isinstance(two.after(RetryLater(0.1), attempt=2, rng=RNG), GiveUp)
+    assert isinstance(two.after(RetryLater(after=0.1), attempt=2, rng=RNG), GiveUp)
+
+
+def fails(*causes: BaseException) -> BaseException:
+    """What a task group, in another, makes of exceptions of its children."""
+    return BaseExceptionGroup("unhandled errors in a TaskGroup", [BaseExceptionGroup("inner", causes)])
+
+
+def test_a_group_is_retried_when_everything_in_it_may_be() -> None:
+    policy = Policy(retry=Retry(on=(OSError,), delay=2, jitter=False))
+    assert policy.after(fails(ConnectionResetError(), OSError()), attempt=1, rng=RNG) == RetryIn(2)
+    assert policy.after(fails(ConnectionResetError(), ValueError()), attempt=1, rng=RNG) == GiveUp("handler failed")
+    assert policy.after(fails(OSError()), attempt=3, rng=RNG) == GiveUp("handler failed 3 times")
+    assert Policy().after(fails(OSError()), attempt=1, rng=RNG) == GiveUp("handler failed")
+    assert isinstance(Policy(retry=Retry()).after(fails(OSError(), SystemExit()), attempt=1, rng=RNG), GiveUp)
+
+
+def test_one_rejection_in_a_group_rejects_it() -> None:
+    failure = fails(OSError(), Reject("no such desk"), RetryLater(after=1))
+    assert Policy(retry=Retry()).after(failure, attempt=1, rng=RNG) == GiveUp("rejected: no such desk")
+
+
+def test_the_longest_wait_in_a_group_counts() -> None:
+    assert Policy().after(fails(RetryLater(after=1), RetryLater(after=3)), attempt=1, rng=RNG) == RetryIn(3)
+    assert Policy(retry=Retry()).after(fails(RetryLater(after=9), OSError()), attempt=1, rng=RNG) == RetryIn(9)
+    assert Policy().after(fails(RetryLater(after=9), OSError()), attempt=1, rng=RNG) == GiveUp("handler failed")
+
+
+def test_whatever_an_exception_does_it_is_answered() -> None:
+    class NoReason(Reject):
+        def __init__(self) -> None:
+            pass
+
+    class Odd(RetryLater):
+        def __init__(self) -> None:
+            self.after = math.nan
+
+    class Liar(Exception):
+        @property
+        def __class__(self) -> Any:  # type: ignore[misc] # on purpose
+            raise RuntimeError("no")
+
+    policy = Policy(retry=Retry(on=(OSError,)))
+    for failure in (NoReason(), Odd(), Liar(), Unprintable(), fails(NoReason(), Odd(), Unprintable())):
+        assert isinstance(policy.after(failure, attempt=1, rng=RNG), GiveUp)
+    late = RetryLater("busy")
+    late.__dict__["after"] = "soon"
+    assert isinstance(policy.after(late, attempt=1, rng=RNG), GiveUp)
 
 
 retries = st.builds(
-    Retry,
+    lambda delay, more, **rest: Retry(delay=delay, max_delay=delay + more, **rest),
     attempts=st.integers(1, 50),
     delay=st.floats(0, 100),
     factor=st.floats(1, 10),
-    max_delay=st.floats(0, 1000),
+    more=st.floats(0, 1000),
     jitter=st.booleans(),
 )
 
 
 @given(retries, st.integers(1, 1_000), st.integers())
 def test_pause_is_within_its_bounds(retry: Retry, attempt: int, seed: int) -> None:
+    assert isinstance(retry.max_delay, float)
     assert 0 <= retry.pause(attempt, random.Random(seed)) <= retry.max_delay
 
 

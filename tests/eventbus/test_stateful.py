@@ -332,7 +332,7 @@ class BusMachine(RuleBasedStateMachine):
             case "reject":
                 raise Reject(mood)
             case "later" | "later-once":
-                raise RetryLater(0.25)
+                raise RetryLater(after=0.25)
 
     def publish_from_handler(self, fact: Fact) -> None:
         child = self.new_event(Plain, "calm", fact.event["key"])
@@ -624,7 +624,7 @@ class BusMachine(RuleBasedStateMachine):
             return chosen
 
         expected = sum(member.redriven for member in self.everybody.values())
-        redriven = self.bus.dead_letters.redrive(where)
+        redriven = self.do(self.bus.dead_letters.redrive(where))
         assert redriven == sum(member.redriven for member in self.everybody.values()) - expected
         self.settle()
         self.look_whether_it_stopped()

@@ -176,7 +176,7 @@ async def test_whatever_is_raised_is_the_outcome_of_its_own_delivery(
     outcome = await victim.spring(manner)
     assert outcome.status is Status.DEAD_LETTERED
     assert manner == "unwatched" or outcome.error is not None
-    (letter,) = victim.bus.dead_letters.list()
+    (letter,) = victim.bus.dead_letters
     assert (letter.subscription, letter.event["n"], letter.attempts) == ("victim", 1, 1)
     assert letter.error
 

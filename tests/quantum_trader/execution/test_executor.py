@@ -96,7 +96,7 @@ async def test_approval_without_a_sized_order_is_dead_lettered() -> None:
         await bus.drain()
         await floor.bar(1)
         assert floor.told == ["order.approved"]
-        assert [letter.subscription for letter in bus.dead_letters.list()] == ["executor.approved"]
+        assert [letter.subscription for letter in bus.dead_letters] == ["executor.approved"]
 
 
 async def test_approval_by_somebody_else_is_dead_lettered() -> None:
@@ -104,7 +104,7 @@ async def test_approval_by_somebody_else_is_dead_lettered() -> None:
         Floor(bus)
         await bus.publish(approval(0, source="strategy_runtime"))
         await bus.drain()
-        (letter,) = bus.dead_letters.list()
+        (letter,) = bus.dead_letters
     assert "approved by strategy_runtime" in str(letter.error)
 
 
@@ -146,7 +146,7 @@ async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> 
         health = SystemHealthMonitor(bus, HealthLimits())
         await bus.publish(SessionClosedEvent(session=9))
         await bus.drain()
-        (letter,) = bus.dead_letters.list()
+        (letter,) = bus.dead_letters
         assert letter.subscription == "executor.closed"
         assert letter.error.startswith("IllegalTransition: order 0-s-AAA-BUY-1: EXPIRE in state FILLED")
         assert venue.state() == state

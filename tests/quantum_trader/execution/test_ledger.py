@@ -109,7 +109,7 @@ async def test_a_broken_share_is_dead_lettered_and_not_booked() -> None:
         for event in (trade(Side.BUY, "1.5"), closed(1)):
             await bus.publish(event)
             await bus.drain()
-        (letter,) = bus.dead_letters.list()
+        (letter,) = bus.dead_letters
     assert letter.subscription == "ledger.trade"
     assert letter.error.startswith("FractionalShares: trade 1-s-AAPL-BUY-1#1: size 1.5 is no whole number of shares")
     assert heard.of(PortfolioUpdatedEvent)[0].cash == CASH

@@ -1,0 +1,58 @@
+"""Bounds: a value that makes no sense is refused where it is given, by the name of its argument.
+
+`None` means without end and is the caller's to allow; inf, nan, booleans and other types are refused everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from eventbus.errors import PolicyConflict
+from eventbus.wording import shown
+
+CENTURY = 100 * 365.25 * 86_400
+"""The longest time, in seconds, that every event loop and every journal can hold."""
+
+
+def whole(argument: str, value: object, *, least: int = 1) -> int:
+    """`value`, if it is a whole number from `least` on. Raises `PolicyConflict`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise PolicyConflict(argument, f"{shown(value)} is not a whole number from {least} on")
+    return value
+
+
+def number(argument: str, value: object, *, least: float = 0.0) -> float:
+    """`value`, if it is a finite number from `least` on. Raises `PolicyConflict`."""
+    if _is_number(value) and value >= least:  # type: ignore[operator] # it is one
+        return value  # type: ignore[return-value] # as above
+    raise PolicyConflict(argument, f"{shown(value)} is not a number from {least:g} on")
+
+
+def seconds(argument: str, value: object, *, zero: bool = False) -> float:
+    """`value`, if it is a time in seconds: more than 0 (or 0, if `zero`) and less than a century. Raises `PolicyConflict`."""
+    if _is_number(value) and (0 < value <= CENTURY or (zero and value == 0)):  # type: ignore[operator] # it is one
+        return value  # type: ignore[return-value] # as above
+    wanted = "a number of seconds from 0 on" if zero else "a positive number of seconds"
+    raise PolicyConflict(argument, f"{shown(value)} is not {wanted}, below a century; None is without end")
+
+
+def word(argument: str, value: object) -> str:
+    """`value`, if it is a text with something in it. Raises `PolicyConflict`."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise PolicyConflict(argument, f"{shown(value)} is not a name: use a text that is not empty")
+
+
+def callable_with(argument: str, value: object, what: str) -> Callable[..., Any]:
+    """`value`, if it can be called (with `what`, says the message). Raises `PolicyConflict`."""
+    if callable(value):
+        return value
+    raise PolicyConflict(argument, f"{shown(value)} cannot be called with {what}")
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)

@@ -1,0 +1,177 @@
+"""Failure: what an exception of a user's code says, as text and as decisions. It never raises, and it holds no frame for long.
+
+A group is looked into: its leaves decide. The place named is the user's, not ours and not the library's he called.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from eventbus.wording import capped, text_of
+
+_OURS = str(Path(__file__).parent)
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_LEAVES = 100  # of a group; more say nothing new
+_FRAMES = 30  # the innermost of each exception
+_LINKS = 20  # exceptions that are told: causes, contexts, members of groups
+
+
+class Frame(NamedTuple):
+    """One line of a traceback."""
+
+    file: str
+    line: int
+    function: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.function}, {self.file}:{self.line}"
+
+
+class _Link(NamedTuple):
+    """One exception of a chain, and what leads over to it."""
+
+    said: str
+    text: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as text: what it says, and where. Made at once, cheaply; it holds neither the exception nor its frames.
+
+    `kind` is the name of its class, for counting; `text` is one line with the user's frame, for messages.
+    """
+
+    kind: str
+    text: str
+    _links: tuple[_Link, ...]
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """What there is to say about `error`. Never raises, whatever the error does when it is looked at."""
+        links: list[_Link] = []
+        try:
+            for link in _chain(error):
+                links.append(link)  # noqa: PERF402 - what was told before something went wrong stays
+        except Exception:  # noqa: BLE001 - an exception may have odd attributes; its delivery must end all the same
+            pass
+        return cls(kind_of(error), describe(error), tuple(links))
+
+    @property
+    def traceback(self) -> str:
+        """Its traceback as Python prints it, the frames of the bus left out, at most 8 KiB. Source lines are read now."""
+        lines: list[str] = []
+        for link in reversed(self._links):
+            if link.frames:
+                lines.append("Traceback (most recent call last):")
+            for frame in link.frames:
+                lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
+                if source := linecache.getline(frame.file, frame.line).strip():
+                    lines.append(f"    {source}")
+            lines.append(link.text)
+            if link.said:
+                lines += ["", link.said, ""]
+        return capped("\n".join(lines))
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of its class; of a group, those of its leaves."""
+    name = type(error).__qualname__
+    if not isinstance(error, BaseExceptionGroup):
+        return name
+    return f"{name}({', '.join(dict.fromkeys(type(leaf).__qualname__ for leaf in leaves(error)))})"
+
+
+def leaves(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions that a group holds, at any depth, in order; of another exception, itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return (error,)
+    found: list[BaseException] = []
+    waiting: list[BaseException] = [error]
+    while waiting and len(found) < _LEAVES:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(reversed(_members(one)))
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> tuple[BaseException, ...]:
+    """As the interpreter keeps them, whatever a subclass says."""
+    return BaseExceptionGroup.exceptions.__get__(group)  # type: ignore[no-any-return] # untyped in typeshed
+
+
+def describe(error: BaseException) -> str:
+    """The error as capped text with the user's line; of a group, each leaf with its own. Never raises."""
+    try:
+        if not isinstance(error, BaseExceptionGroup):
+            return capped(_one(error))
+        inside = "; ".join(map(_one, leaves(error)))
+        return capped(f"{type(error).__qualname__}: {text_of(error.message)}: {inside}")
+    except Exception as broken:  # noqa: BLE001 - an exception may have odd attributes
+        return f"{type(error).__qualname__}: <cannot be told: {type(broken).__name__}>"
+
+
+def _one(error: BaseException) -> str:
+    place = place_of(error)
+    return f"{type(error).__qualname__}: {text_of(error)}" + (f" (in {place})" if place else "")
+
+
+def place_of(error: BaseException) -> Frame | None:
+    """The innermost line of the user's own code: not ours, not a library's. None for an exception that was never raised."""
+    frames = _frames(error.__traceback__)
+    if not frames:
+        return None
+    his = [frame for frame in frames if not _is_ours(frame.file)] or frames
+    home = his[0].module.partition(".")[0]  # an application may be installed beside its libraries
+    own = [frame for frame in his if frame.module.partition(".")[0] == home or not _is_installed(frame.file)]
+    return own[-1]
+
+
+def _frames(trace: TracebackType | None) -> list[Frame]:
+    frames = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        frames.append(Frame(code.co_filename, trace.tb_lineno or 0, code.co_qualname, f"{module}"))
+        trace = trace.tb_next
+    return frames
+
+
+def _chain(error: BaseException) -> Iterator[_Link]:
+    """The error, then what led to it: the members of a group, its cause, or what was being handled."""
+    waiting: list[tuple[str, BaseException]] = [("", error)]
+    seen: set[int] = set()
+    while waiting and len(seen) < _LINKS:
+        said, one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        frames = _frames(one.__traceback__)
+        shown = [frame for frame in frames if not _is_ours(frame.file)] or frames
+        yield _Link(said, f"{type(one).__qualname__}: {text_of(one)}", tuple(shown[-_FRAMES:]))
+        if one.__cause__ is not None:
+            waiting.append(("The above exception was the direct cause of the following exception:", one.__cause__))
+        elif one.__context__ is not None and not one.__suppress_context__:
+            waiting.append(("During handling of the above exception, another exception occurred:", one.__context__))
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(("The above exception is one of the following group:", member) for member in _members(one))
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(file: str) -> bool:
+    return file.startswith(_OURS)
+
+
+@lru_cache(maxsize=4096)
+def _is_installed(file: str) -> bool:
+    return file.startswith(("<frozen", *_INSTALLED))

@@ -1,0 +1,36 @@
+"""Outcome: how a delivery ended, as a value. Receipts give it, journals keep it, statistics count it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from eventbus.wording import shown
+
+
+class Status(StrEnum):
+    """How a delivery ended: exactly one of these."""
+
+    SUCCEEDED = "succeeded"
+    DEAD_LETTERED = "dead_lettered"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Outcome(NamedTuple):
+    """How one delivery ended. `queued_s` is the wait from acceptance to the first attempt, `ran_s` the time of the last attempt;
+    of events that were handled in a row, both may be those of the row. It can be printed whatever `result` and `error` do.
+    """
+
+    subscription: str
+    status: Status
+    result: Any = None
+    error: BaseException | None = None
+    attempts: int = 0
+    queued_s: float = 0.0
+    ran_s: float = 0.0
+
+    def __repr__(self) -> str:
+        values = zip(self._fields, self, strict=True)
+        return f"Outcome({', '.join(f'{name}={shown(value)}' for name, value in values)})"
