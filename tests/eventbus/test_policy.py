@@ -277,8 +277,8 @@ def test_whatever_an_exception_does_it_is_answered() -> None:
             self.after = math.nan
 
     class Liar(Exception):
-        @property
-        def __class__(self) -> Any:  # type: ignore[misc] # on purpose
+        @property  # type: ignore[misc] # on purpose
+        def __class__(self) -> Any:
             raise RuntimeError("no")
 
     policy = Policy(retry=Retry(on=(OSError,)))
