@@ -1,4 +1,5 @@
-"""Benchmarks: a module per workload, each with a `run` that returns figures and what they should reach. `python -m benchmarks`.
+"""Benchmarks: one table of rows, each with what is asked of it, all measured in one run. `python -m benchmarks`.
 
-Ratios are taken between sides that run in turns, in the same process and loop type; every delivery is counted, its order checked.
+A row is the bus beside a bare queue loop (put, get, await handler) unless it says otherwise: both in turns, in one process, by
+processor time, medians over rounds. Every delivery is counted and its order checked.
 """

@@ -1,108 +1,121 @@
-"""Compare: sides of a workload measured in turns, so that a disturbance does not hit one side alone."""
+"""Compare: the sides of a row measured in turns, so that a disturbance does not hit one side alone."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.rows import Now, Place, Row, Run
 
 try:
     import uvloop
 except ImportError:  # no wheel for this platform
     LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 else:
-    LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 # Wall time is what users wait for; processor time is what a machine that others use too can tell of it.
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+CLOCKS: dict[str, Now] = {"cpu": time.process_time, "wall": time.perf_counter}
 
-BASELINE, SUBJECT = "queue", "eventbus"
+_BUS, _BASELINE = "eventbus", "baseline"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much is measured: `scale` multiplies the number of events, `rounds` is how often each side has its turn."""
+    """How much is measured: `rounds` is how often each side has its turn, `scale` multiplies the number of events."""
 
-    loop: str = next(iter(LOOPS))
-    rounds: int = 15
+    loop: str = "asyncio"
+    rounds: int = 9
     scale: float = 1.0
     with_peers: bool = True
-    clock: str = "wall"
 
-    def events(self, usual: int) -> int:
-        return max(10, int(usual * self.scale))
+    @property
+    def place(self) -> Place:
+        return Place(sys.version_info[:2], self.loop)
 
-
-Now = Callable[[], float]
-Run = Callable[[int, Now], Awaitable[float]]
-
-
-class Side(NamedTuple):
-    """One way to do the work: handles so many events and returns the seconds that took, by the clock it is given."""
-
-    run: Run
-    events: int
+    def events(self, row: Row) -> int:
+        return max(20, int(row.count * self.scale))
 
 
-def in_turns(settings: Settings, sides: Mapping[str, Side]) -> dict[str, list[float]]:
-    """Nanoseconds per event, by side and round. A first round warms up and does not count; who begins changes every round."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What a row came to: the median over the rounds, and the middle half of them."""
+
+    number: float
+    low: float
+    high: float
+    bus: float  # seconds an event, or the figure itself where nothing is compared
+    baseline: float | None = None
+    peers: Mapping[str, float] = field(default_factory=dict)
+
+
+def measure(row: Row, settings: Settings) -> Figure:
+    """A first round warms up and does not count, unless one is all there is; who begins changes every round."""
+    if row.is_alone:
+        return _figure(row, {_BUS: [_in_own_process(row, settings)]})
+    sides = {_BUS: row.bus}
+    if row.baseline is not None:
+        sides[_BASELINE] = row.baseline
+    if settings.with_peers:
+        sides |= row.peers
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    names = list(sides)
-    for turn in range(settings.rounds + 1):
+    names, rounds = list(sides), min(settings.rounds, row.rounds or settings.rounds)
+    for turn in range(rounds + 1 if rounds > 1 else 1):
         for name in names:
-            gc.collect()
-            count = settings.events(sides[name].events)
-            with asyncio.Runner(loop_factory=LOOPS[settings.loop]) as runner:
-                seconds = runner.run(_coroutine(sides[name].run, count, CLOCKS[settings.clock]))
-            if turn:
-                taken[name].append(seconds / count * 1e9)
+            cost = once(sides[name], settings.events(row), settings.loop, row.clock)
+            if turn or rounds == 1:
+                taken[name].append(cost)
         names.append(names.pop(0))
-    return taken
+    return _figure(row, taken)
+
+
+def once(run: Run, count: int, loop: str, clock: str = "cpu") -> float:
+    """One turn of one side, on a loop of its own. What was there before is not looked at by the collector meanwhile."""
+    gc.collect()
+    gc.freeze()
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            return runner.run(_coroutine(run, count, CLOCKS[clock]))
+    finally:
+        gc.unfreeze()
 
 
 async def _coroutine(run: Run, count: int, now: Now) -> float:
     return await run(count, now)
 
 
-def ratios(over: list[float], under: list[float]) -> list[float]:
-    """One ratio per round: both sides had the same weather then."""
-    return [one / other for one, other in zip(over, under, strict=True)]
+def _in_own_process(row: Row, settings: Settings) -> float:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_alone, row.name, settings.events(row), settings.loop).result()
 
 
-def versus(settings: Settings, baseline: Side, subject: Side, *, reach: float) -> dict[str, Any]:
-    """How many times the speed of the baseline the bus reaches: medians, and the middle half of the ratios."""
-    taken = in_turns(settings, {BASELINE: baseline, SUBJECT: subject})
-    return summary(taken, reach=reach)
+def _alone(name: str, count: int, loop: str) -> float:
+    from benchmarks.table import row_named  # it knows the rows, which are made of what is in here
+
+    return once(row_named(name).bus, count, loop)
 
 
-def summary(taken: Mapping[str, list[float]], baseline: str = BASELINE, *, reach: float) -> dict[str, Any]:
-    """The figures of a baseline and the bus."""
-    each = ratios(taken[baseline], taken[SUBJECT])
-    low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else [*each] * 3
-    return {
-        f"{baseline}_ns": statistics.median(taken[baseline]),
-        f"{SUBJECT}_ns": statistics.median(taken[SUBJECT]),
-        "ratio": middle,
-        "ratio_from": low,
-        "ratio_to": high,
-        "reach": reach,
+def _figure(row: Row, taken: Mapping[str, list[float]]) -> Figure:
+    """A ratio is taken in each round: both sides had the same weather then."""
+    bus, baseline = taken[_BUS], taken.get(_BASELINE)
+    if baseline is None:
+        each = bus
+    elif row.aim.is_floor:
+        each = [theirs / ours for theirs, ours in zip(baseline, bus, strict=True)]
+    else:
+        each = [ours / theirs for theirs, ours in zip(baseline, bus, strict=True)]
+    low, middle, high = statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else each * 3
+    others: dict[str, Any] = {
+        name: statistics.median(costs) for name, costs in taken.items() if name not in (_BUS, _BASELINE)
     }
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process; its peak where the system does not tell the present."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            pages = int(statm.read().split()[1])
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    import os
-
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return Figure(
+        middle, low, high, statistics.median(bus), None if baseline is None else statistics.median(baseline), others
+    )

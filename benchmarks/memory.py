@@ -1,56 +1,176 @@
-"""Memory per queued event: what publishing adds beyond the event itself. Each measure has a process of its own."""
+"""Memory: what an event and a subscription take, and what must not grow. Each row has a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import subprocess
-import sys
 import tracemalloc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.compare import Settings, rss_bytes
-from benchmarks.sides import counted
-from eventbus import InMemoryEventBus
+from benchmarks.machine import MIB, resident_bytes
+from benchmarks.rows import Now, Row, Run, at_most
+from benchmarks.sides import Counted, counted
+from eventbus import Event, InMemoryEventBus, Receipt
 
-EVENTS = 200_000
+TENTHS = 10
+SETTLING = 100  # turns of the loop until what was published lies in its mailbox
 
-
-def run(settings: Settings) -> dict[str, Any]:
-    count = settings.events(EVENTS)
-    figures: dict[str, Any] = {}
-    for side in ("queue", "eventbus"):
-        for by in ("traced", "resident"):
-            answer = subprocess.run(
-                [sys.executable, "-m", "benchmarks.memory", side, by, str(count)],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            figures[f"{side}_{by}_bytes"] = json.loads(answer.stdout)
-    return figures | {"reach": {"eventbus_traced_bytes": 64.0, "eventbus_resident_bytes": 64.0}}
+Step = Callable[[int], Awaitable[object]]
+"""One more of what is repeated; gets its number."""
 
 
-async def _queued(side: str, by: str, count: int) -> float:
-    events = counted(count)
-    for event in events:
-        event.event_id  # noqa: B018 - whatever an event makes on first use belongs to the event
-    queue, bus = asyncio.Queue[Any](), InMemoryEventBus(max_queue_size=count)
-    gc.collect()
-    if by == "traced":
-        tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0] if by == "traced" else rss_bytes()
-    if side == "queue":
-        for event in events:
-            await queue.put(event)
-    else:
+async def at_the_door(count: int, _now: Now) -> float:
+    """Nobody runs the bus yet."""
+    events, bus = counted(count), _bus(count)
+    with _Traced() as traced:
         for event in events:
             await bus.publish(event)
-    gc.collect()
-    after = tracemalloc.get_traced_memory()[0] if by == "traced" else rss_bytes()
-    return (after - before) / count
+        taken = traced.bytes()
+    await bus.shutdown()
+    return taken / count
 
 
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_queued(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
+async def with_receipt(count: int, _now: Now) -> float:
+    events, bus = counted(count), _bus(count)
+    receipts: list[Receipt | None] = [None] * count
+    with _Traced() as traced:
+        for number, event in enumerate(events):
+            receipts[number] = await bus.publish(event)
+        taken = traced.bytes()
+    await bus.shutdown()
+    return taken / count
+
+
+async def in_mailbox(count: int, _now: Now) -> float:
+    events, bus = counted(count), _bus(count)
+    subscription = bus.subscribe(Counted, _unused)
+    subscription.pause()
+    async with bus:
+        with _Traced() as traced:
+            for event in events:
+                await bus.publish(event)
+            for _ in range(SETTLING):
+                await asyncio.sleep(0)
+            taken = traced.bytes()
+        if subscription.stats().queued != count:
+            raise AssertionError(f"{subscription.stats().queued} of {count} events are in the mailbox")
+        subscription.cancel()
+    return taken / count
+
+
+async def of_a_subscription(count: int, _now: Now) -> float:
+    """In KB."""
+    bus = InMemoryEventBus()
+    with _Traced() as traced:
+        for _ in range(count):
+            bus.subscribe(Counted, _unused)
+        return traced.bytes() / count / 1_024
+
+
+class _Traced:
+    """What is allocated inside and not freed again."""
+
+    def __enter__(self) -> _Traced:
+        gc.collect()
+        tracemalloc.start()
+        self._before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def bytes(self) -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - self._before
+
+    def __exit__(self, *_: object) -> None:
+        tracemalloc.stop()
+
+
+async def _unused(_event: Any) -> None:
+    raise AssertionError("nothing is delivered here")
+
+
+def _bus(count: int) -> InMemoryEventBus:
+    return InMemoryEventBus(max_queue_size=count + 1)
+
+
+def growth(stepping: Callable[[InMemoryEventBus], Step]) -> Run:
+    """MiB that the process has grown by after the first tenth, at most; nothing is left to the collector."""
+
+    async def run(count: int, _now: Now) -> float:
+        bus = InMemoryEventBus()
+        step = stepping(bus)
+        readings: list[int] = []
+        gc.disable()
+        try:
+            async with bus:
+                for number in range(count):
+                    await step(number)
+                    if (number + 1) % (count // TENTHS) == 0:
+                        await bus.drain()
+                        readings.append(resident_bytes())
+        finally:
+            gc.enable()
+        first, *later = readings
+        return (max(later) - first) / MIB
+
+    return run
+
+
+def counting(bus: InMemoryEventBus) -> Step:
+    """Each is delivered once, in order."""
+    expected = 0
+
+    async def on_event(event: Counted) -> None:
+        nonlocal expected
+        if event.n != expected:
+            raise AssertionError(f"event {event.n} came in place of {expected}")
+        expected += 1
+
+    bus.subscribe(Counted, on_event)
+    return lambda number: bus.publish(Counted(n=number))
+
+
+def ad_hoc_types(bus: InMemoryEventBus) -> Step:
+    async def on_event(_event: Event) -> None:
+        return
+
+    bus.subscribe("adhoc.*", on_event)
+    return lambda number: bus.publish(f"adhoc.type{number}", {})
+
+
+def subscribe_and_cancel(bus: InMemoryEventBus) -> Step:
+    async def step(_number: int) -> None:
+        bus.subscribe(Counted, _unused).cancel()
+
+    return step
+
+
+def expecting(bus: InMemoryEventBus) -> Step:
+    async def step(number: int) -> None:
+        expected = bus.expect(Counted)
+        await bus.publish(Counted(n=number))
+        event = await expected
+        if event.n != number:
+            raise AssertionError(f"event {event.n} came in place of {number}")
+
+    return step
+
+
+def _bytes(name: str, aim: float, run: Run) -> Row:
+    return Row(name, at_most(aim, "B"), run, count=100_000, is_alone=True)
+
+
+def _flat(name: str, count: int, stepping: Callable[[InMemoryEventBus], Step]) -> Row:
+    return Row(f"RSS over {name}, gc off", at_most(1, "MiB"), growth(stepping), count=count, is_alone=True)
+
+
+ROWS = (
+    _bytes("bytes an event queued at the door", 64, at_the_door),
+    _bytes("bytes an event with its receipt kept", 100, with_receipt),
+    _bytes("bytes an event in a paused mailbox", 200, in_mailbox),
+    Row("a subscription", at_most(3, "KB"), of_a_subscription, count=1_000, is_alone=True),
+    _flat("1 M events", 1_000_000, counting),
+    _flat("200,000 ad-hoc types", 200_000, ad_hoc_types),
+    _flat("100,000 subscribe + cancel", 100_000, subscribe_and_cancel),
+    _flat("100,000 `expect`", 100_000, expecting),
+)

@@ -1,97 +1,112 @@
-"""Report: figures as a table or as JSON, with the machine they were measured on."""
+"""Report: what was measured, as a table for people, as Markdown rows, and as JSON that another run can be laid beside."""
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-_PACKAGES = ("uvloop", "pydantic", "blinker", "psygnal", "eventkit", "pyee", "bubus")
+from benchmarks.compare import Figure
+from benchmarks.rows import Place, Row
 
-Figures = Mapping[str, Any]
+Results = dict[Place, dict[str, Figure]]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
+def show(rows: Iterable[Row], results: Results, console: Console) -> None:
+    """A table for each place."""
+    for place, figures in results.items():
+        table = Table(title=f"Python {place}", title_justify="left")
+        for heading in ("row", "bus", "baseline", "against", "figure", "asked", ""):
+            table.add_column(heading, justify="left" if heading in ("row", "against", "asked", "") else "right")
+        for row in rows:
+            if (figure := figures.get(row.name)) is None:
+                continue
+            is_reached = row.aim.is_reached(figure.number, place)
+            table.add_row(
+                row.name,
+                "" if figure.baseline is None else duration(figure.bus),
+                "" if figure.baseline is None else duration(figure.baseline),
+                "" if figure.baseline is None else row.against,
+                _spread(figure),
+                str(row.aim),
+                "[green]yes[/]" if is_reached else "[red]no[/]",
+            )
+            for peer, cost in sorted(figure.peers.items(), key=lambda item: item[1]):
+                table.add_row(f"  {peer}", _of_peer(row, cost), "", "", "", "", "", style="dim")
+        console.print(table)
+
+
+def markdown(rows: Iterable[Row], results: Results, before: Results) -> Iterator[str]:
+    """The rows of the documentation: words, number asked, numbers of an earlier run, numbers reached."""
+    headings = ["row", "against", "asked", *(f"before, {place}" for place in before), *map(str, results)]
+    yield line(headings)
+    yield line(["---"] * len(headings))
+    for row in rows:
+        found = [figures.get(row.name) for figures in (*before.values(), *results.values())]
+        if any(found):
+            against = "" if row.baseline is None else row.against
+            yield line(
+                [row.name, against, str(row.aim), *("" if each is None else number(each.number) for each in found)]
+            )
+
+
+def peers_markdown(rows: Iterable[Row], results: Results) -> Iterator[str]:
+    """Time of an event with the bus, and with each peer."""
+    for place, figures in results.items():
+        measured = [(row, figures[row.name]) for row in rows if row.name in figures and figures[row.name].peers]
+        peers = list(dict.fromkeys(peer for _, figure in measured for peer in figure.peers))
+        if not measured:
             continue
+        yield line([str(place), "eventbus", *peers])
+        yield line(["---"] * (2 + len(peers)))
+        for row, figure in measured:
+            cells = [_of_peer(row, figure.peers[peer]) if peer in figure.peers else "" for peer in peers]
+            yield line([row.name, _of_peer(row, figure.bus), *cells])
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def number(value: float) -> str:
+    """As many digits as are worth reading."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= 2 * size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds / 1e-9)} ns"
+
+
+def dumped(results: Results) -> str:
+    whole = [
+        {"python": place.python, "loop": place.loop, "figures": {name: asdict(each) for name, each in figures.items()}}
+        for place, figures in results.items()
+    ]
+    return json.dumps(whole, indent=1)
+
+
+def loaded(text: str) -> Results:
+    whole: list[Mapping[str, Any]] = json.loads(text)
     return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "packages": versions,
+        Place(tuple(each["python"]), each["loop"]): {name: Figure(**figure) for name, figure in each["figures"].items()}
+        for each in whole
     }
 
 
-def rows(results: Mapping[str, Figures]) -> Iterator[tuple[str, Figures]]:
-    """One row per set of figures: a workload may have several."""
-    for name, figures in results.items():
-        if figures and all(isinstance(value, Mapping) and "reach" in value for value in figures.values()):
-            yield from ((f"{name}: {part}", inner) for part, inner in figures.items())
-        else:
-            yield name, figures
+def _spread(figure: Figure) -> str:
+    if figure.low == figure.high:
+        return number(figure.number)
+    return f"{number(figure.number)} ({number(figure.low)}-{number(figure.high)})"
 
 
-def goals(figures: Figures) -> dict[str, float]:
-    """What is to be reached, by figure."""
-    reach = figures.get("reach", {})
-    return dict(reach) if isinstance(reach, Mapping) else {"ratio": reach}
-
-
-def is_reached(name: str, figure: float, goal: float) -> bool:
-    """Rates and the ratio of speeds are to be that high, everything else that low."""
-    return figure >= goal if name == "ratio" or name.endswith("_per_s") else figure <= goal
-
-
-def show(results: Mapping[str, Figures], about: Mapping[str, Any], console: Console) -> None:
-    table = Table(
-        title="Python {python}, {system}, {cpus} CPUs, {loop}, {clock} time".format_map(about), title_justify="left"
-    )
-    for heading in ("workload", "figures", "reach", ""):
-        table.add_column(heading)
-    for name, figures in rows(results):
-        wanted = goals(figures)
-        plain = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-        verdicts = [is_reached(key, plain[key], goal) for key, goal in wanted.items() if key in plain]
-        table.add_row(
-            name.replace("_", " "),
-            ", ".join(f"{_words(key)} {_number(value)}" for key, value in plain.items() if key != "reach"),
-            ", ".join(f"{_words(key)} {_sign(key)} {goal:g}" for key, goal in wanted.items()),
-            ("[green]yes[/]" if all(verdicts) else "[red]no[/]") if verdicts else "",
-        )
-    console.print(table)
-    for name, figures in rows(results):
-        if peers := figures.get("peers_ns"):
-            _show_peers(name, figures, peers, console)
-
-
-def _show_peers(name: str, figures: Figures, peers: Mapping[str, float], console: Console) -> None:
-    table = Table(title=f"Peers, {name.replace('_', ' ')}", title_justify="left")
-    for heading in ("library", "ns per delivery", "million per second"):
-        table.add_column(heading, justify="left" if heading == "library" else "right")
-    ours = {"eventbus": figures["eventbus_ns"], "asyncio.Queue": figures["queue_ns"]}
-    for library, taken_ns in sorted((ours | dict(peers)).items(), key=lambda item: item[1]):
-        table.add_row(library, f"{taken_ns:,.0f}", f"{1e3 / taken_ns:.3f}")
-    console.print(table)
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _sign(key: str) -> str:
-    return ">=" if is_reached(key, 1.0, 0.0) else "<="
+def _of_peer(row: Row, cost: float) -> str:
+    return duration(cost) if row.baseline is not None else f"{number(cost)} {row.aim.unit}"

@@ -1,0 +1,103 @@
+"""Wrapped: every coroutine of the road in a pass-through coroutine, as a tracer would have it. It may cost what it costs, no more.
+
+What is compared is the time with all of them wrapped, less what so many wrappers take, against the time without.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from benchmarks.handlers import kept
+from benchmarks.rows import Now, Row, Run, times
+from benchmarks.sides import bus_loop, suspending
+from benchmarks.waiting import one_at_a_time, publish_and_wait
+
+ROAD = ("bus", "dispatcher", "door", "hands", "single", "sweep", "threads", "worker")
+CALLS = 20_000
+
+
+class Passed:
+    """How often a wrapper was passed."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def through(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(inner)
+        async def outer(*args: Any, **options: Any) -> Any:
+            self.times += 1
+            return await inner(*args, **options)
+
+        return outer
+
+    @contextmanager
+    def on_the_road(self) -> Iterator[None]:
+        """All methods of the road that are coroutines are wrapped meanwhile."""
+        found = [
+            (holder, name, function)
+            for module in (import_module(f"eventbus.{name}") for name in ROAD)
+            for holder in vars(module).values()
+            if inspect.isclass(holder) and holder.__module__ == module.__name__
+            for name, function in vars(holder).items()
+            if inspect.iscoroutinefunction(function)
+        ]
+        for holder, name, function in found:
+            setattr(holder, name, self.through(function))
+        try:
+            yield
+        finally:
+            for holder, name, function in found:
+                setattr(holder, name, function)
+
+
+def wrapped(run: Run) -> Run:
+    async def less_its_own_cost(count: int, now: Now) -> float:
+        passed = Passed()
+        with passed.on_the_road():
+            taken = await run(count, now)
+        if not passed.times:
+            raise AssertionError("no coroutine of the road was found")
+        return taken - passed.times * await _price(now) / count
+
+    return less_its_own_cost
+
+
+async def _price(now: Now) -> float:
+    """Seconds that one wrapper takes."""
+
+    async def nothing() -> None:
+        return
+
+    outer = Passed().through(nothing)
+    began = now()
+    for _ in range(CALLS):
+        await nothing()
+    bare = now() - began
+    began = now()
+    for _ in range(CALLS):
+        await outer()
+    return (now() - began - bare) / CALLS
+
+
+def _row(name: str, run: Run, count: int = 20_000) -> Row:
+    return Row(
+        f"coroutines of the road wrapped, the wrappers' own cost off: {name}",
+        times(1.1),
+        wrapped(run),
+        run,
+        against="the row unwrapped",
+        count=count,
+    )
+
+
+ROWS = (
+    _row("one handler, receipts dropped", bus_loop()),
+    _row("receipts kept", bus_loop(publishing=kept)),
+    _row("handler that suspends once", bus_loop(suspending), 4_000),
+    _row("`publish_and_wait`", one_at_a_time(publish_and_wait), 4_000),
+)
