@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
 from typing import NamedTuple
 
 from eventbus.event import Event
+
+_INDENT = 40  # levels; what lies deeper tells its depth instead: a long chain would be mostly blanks
 
 
 class Handled(NamedTuple):
@@ -37,20 +40,26 @@ class Explanation:
     ancestors: tuple[Event, ...]
     descendants: tuple[Event, ...]
     handled: Mapping[str, tuple[Handled, ...]] = field(default_factory=dict)
+    _by_id: Mapping[str, Event] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_id", {event.event_id: event for event in self})
 
     @property
     def root(self) -> Event:
         """The first cause."""
         return self.ancestors[-1] if self.ancestors else self.event
 
+    def __iter__(self) -> Iterator[Event]:
+        """Every event of it, causes before effects."""
+        return chain(reversed(self.ancestors), (self.event,), self.descendants)
+
     def after_cause_s(self, event: Event) -> float | None:
         """Seconds from the cause of one of these events to the event itself; None at the root."""
-        for other in (self.event, *self.ancestors, *self.descendants):
-            if other.event_id == event.event_id:
-                continue
-            if other.event_id == event.causation_id:
-                return (event.timestamp - other.timestamp).total_seconds()
-        return None
+        cause = self._by_id.get(event.causation_id or "")
+        if cause is None or cause.event_id == event.event_id:
+            return None
+        return (event.timestamp - cause.timestamp).total_seconds()
 
     def age_s(self, now: datetime) -> float:
         """Seconds from the root to `now`: how old the whole affair is."""
@@ -72,8 +81,11 @@ class Explanation:
     def __str__(self) -> str:
         lines = []
         for depth, event in self.walk():
+            words = [f"{event}"]
+            if depth:
+                blanks = "   " * (min(depth, _INDENT) - 1)
+                words = [f"{blanks}└─ {event}" if depth <= _INDENT else f"{blanks}└─ ({depth}) {event}"]
             after = self.after_cause_s(event)
-            words = [f"{'   ' * (depth - 1)}└─ {event}" if depth else f"{event}"]
             if after is not None:
                 words.append(f"+{_duration(after)}")
             words += [f"[{handled}]" for handled in self.handled.get(event.event_id, ())]
@@ -84,17 +96,34 @@ class Explanation:
 
 
 class History:
-    """The last `size` events that were dispatched."""
+    """The last `size` events, as they were accepted: bursts of them are held as they are, what is asked is worked out when asked.
+
+    A burst may still grow when it is remembered.
+    """
 
     def __init__(self, size: int) -> None:
-        self._recent: deque[Event] = deque(maxlen=size)
+        self._size = size
+        self._bursts: deque[tuple[Sequence[Event], int]] = deque()  # with how many events are counted of each
+        self._counted = 0
+        self._open: Sequence[Event] = ()  # the last one
 
-    def remember(self, events: Iterable[Event]) -> None:
-        self._recent.extend(events)
+    def remember(self, events: Sequence[Event]) -> None:
+        """These were accepted after all that is remembered. Costs the same however many they are."""
+        if self._open:  # it grows no longer
+            self._bursts.append((self._open, len(self._open)))
+            self._counted += len(self._open)
+        self._open = events if self._size else ()
+        while self._bursts and self._counted - self._bursts[0][1] >= self._size:
+            self._counted -= self._bursts.popleft()[1]
 
-    def explain(self, event_id: str) -> Explanation:
+    def __iter__(self) -> Iterator[Event]:
+        bursts = [*(events for events, _ in self._bursts), self._open]
+        known = sum(map(len, bursts))
+        return islice(chain.from_iterable(bursts), max(0, known - self._size), None)
+
+    def explain(self, event_id: str, handled: Mapping[str, tuple[Handled, ...]] | None = None) -> Explanation:
         """The causal tree of an event. Raises `LookupError` when it is not among those remembered."""
-        return explain(event_id, self._recent)
+        return explain(event_id, self, handled)
 
 
 def explain(
@@ -106,9 +135,11 @@ def explain(
         raise LookupError(f"event {event_id} is not remembered: raise history=, or use a bus with a journal")
     event = by_id[event_id]
     ancestors: list[Event] = []
+    family = {event_id}
     cause = by_id.get(event.causation_id or "")
-    while cause is not None and cause not in ancestors:
+    while cause is not None and cause.event_id not in family:
         ancestors.append(cause)
+        family.add(cause.event_id)
         cause = by_id.get(cause.causation_id or "")
     family, descendants = {event_id}, []
     for candidate in by_id.values():

@@ -1,81 +1,47 @@
 """Stats: counters, latency histograms, and the frozen snapshots that are read from them.
 
-Counting is plain integer arithmetic on the loop thread, flushed per batch; nothing is pushed anywhere, readers take a snapshot.
+Counting is plain integer arithmetic on the loop thread, a stretch of events at a time; totals are kept as they change, so that
+reading them costs the same however many subscriptions there are. Nothing is pushed anywhere, readers take a snapshot.
 """
 
 from __future__ import annotations
 
-import threading
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _STEPS = 4  # buckets per doubling: quantiles are within 25 %
-_BUCKETS = 64 * _STEPS
-_NOTES = 256  # sorted into buckets together
 
 
 class Histogram:
-    """Durations in logarithmic buckets: constant memory, quantiles within a bucket.
+    """Durations in logarithmic buckets: quantiles within a bucket, and memory for the buckets that are used only.
 
-    A single duration is only noted: notes go into their buckets many at a time, for a fraction of the price. Any thread may read.
+    Any thread may read.
     """
 
-    __slots__ = ("_count", "_counts", "_lock", "_notes", "_total_ns")
+    __slots__ = ("_counts", "_high", "_low", "_recent", "count", "total_ns")
 
-    def __init__(self, counts: list[int] | None = None, count: int = 0, total_ns: int = 0) -> None:
-        self._counts = counts or [0] * _BUCKETS
-        self._count = count
-        self._total_ns = total_ns
-        self._notes: list[int] = []
-        self._lock = threading.Lock()
+    def __init__(self, counts: dict[int, int] | None = None, count: int = 0, total_ns: int = 0) -> None:
+        self._counts = {} if counts is None else counts
+        self._recent = (
+            0  # the bucket of the last duration, and what fits into it: most durations are like the one before
+        )
+        self._low, self._high = 0, 0
+        self.count = count  # durations entered
+        self.total_ns = total_ns  # their sum
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
-        self._total_ns += duration_ns * times
-        if times == 1:
-            self._notes.append(duration_ns)
-            if len(self._notes) >= _NOTES:
-                self._sort_notes()
-        else:
-            with self._lock:
-                self._counts[_bucket(duration_ns)] += times
-                self._count += times
-
-    def _sort_notes(self) -> None:
-        with self._lock:
-            notes = self._notes[:]
-            del self._notes[: len(notes)]  # what came in between stays for the next time
-            notes.sort()
-            start = 0
-            while start < len(notes):
-                bucket = _bucket(notes[start])
-                end = bisect_left(notes, _end_ns(bucket), start)
-                self._counts[bucket] += end - start
-                start = end
-            self._count += len(notes)
+        self.total_ns += duration_ns * times
+        self.count += times
+        if not self._low <= duration_ns < self._high:
+            bucket = self._recent = _bucket(duration_ns)
+            self._low, self._high = _start_ns(bucket), _end_ns(bucket)
+            self._counts.setdefault(bucket, 0)
+        self._counts[self._recent] += times
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
-        self._sort_notes()
-        with self._lock:
-            return Histogram(self._counts[:], self._count, self._total_ns)
-
-    @property
-    def count(self) -> int:
-        """Durations entered."""
-        return self._count + len(self._notes)
-
-    @property
-    def total_ns(self) -> int:
-        """Their sum."""
-        return self._total_ns
-
-    @property
-    def counts(self) -> list[int]:
-        """How many there are in each bucket."""
-        self._sort_notes()
-        return self._counts
+        return Histogram(self._counts.copy(), self.count, self.total_ns)
 
     @property
     def mean_ns(self) -> float:
@@ -83,30 +49,28 @@ class Histogram:
 
     def quantile(self, q: float) -> float:
         """The duration that a share `q` of the entries stays below, in seconds (upper edge of its bucket); 0.0 when empty."""
-        if not self.count:
-            return 0.0
-        wanted = q * self.count
-        seen = 0
-        for bucket, count in enumerate(self.counts):
-            seen += count
-            if count and seen >= wanted:
-                return _upper_edge_ns(bucket) / 1e9
-        raise AssertionError("the buckets add up to count")
+        edges = self.buckets()
+        wanted = q * edges[-1][1] if edges else 0.0
+        return next((edge for edge, seen in edges if seen >= wanted), 0.0)
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Upper edges in seconds with cumulative counts, for the buckets up to the last one used."""
+        """Upper edges in seconds with cumulative counts, for the buckets that hold something."""
         edges: list[tuple[float, int]] = []
         seen = 0
-        for bucket, count in enumerate(self.counts):
-            if count:
-                seen += count
-                edges.append((_upper_edge_ns(bucket) / 1e9, seen))
+        for bucket, count in sorted(self._counts.copy().items()):
+            seen += count
+            edges.append((_upper_edge_ns(bucket) / 1e9, seen))
         return edges
 
 
 def _bucket(duration_ns: int) -> int:
     octave = duration_ns.bit_length()
     return octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
+
+
+def _start_ns(bucket: int) -> int:
+    """The first duration that is long enough for it."""
+    return bucket if bucket < _STEPS else _end_ns(bucket - 1)
 
 
 def _end_ns(bucket: int) -> int:
@@ -122,8 +86,12 @@ def _upper_edge_ns(bucket: int) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """The running counts of one subscription. Terminal outcomes add up: what is accepted and not among them is pending."""
+    """The running counts of one subscription. Terminal outcomes add up: what is accepted and not among them is pending.
 
+    Each count goes into `total` as well, where there is one: the counts of the whole bus, whatever becomes of the subscription.
+    """
+
+    total: Tally | None = None
     accepted: int = 0
     succeeded: int = 0
     dead_lettered: int = 0
@@ -135,11 +103,56 @@ class Tally:
     retried: int = 0
     errors: int = 0
     abandoned: int = 0
-    ran: Histogram = field(default_factory=Histogram)
+    attempts: int = 0  # that ended
+    ran_ns: int = 0  # what they took together
+    ran: Histogram = field(default_factory=Histogram)  # and one by one; a total has none
 
-    def end(self, status: str) -> None:
-        """One more delivery with this terminal outcome."""
-        setattr(self, status, getattr(self, status) + 1)
+    def accept(self, deliveries: int = 1) -> None:
+        """So many more are to be handled."""
+        self.accepted += deliveries
+        if self.total is not None:
+            self.total.accepted += deliveries
+
+    def ended(self, status: str, deliveries: int = 1) -> None:
+        """So many more with this terminal outcome: a `Status`."""
+        setattr(self, status, getattr(self, status) + deliveries)
+        if self.total is not None:
+            self.total.ended(status, deliveries)
+
+    def attempted(self, ran_ns: int, attempts: int = 1) -> None:
+        """So many attempts ended that took `ran_ns` each."""
+        self.ran.add(ran_ns, attempts)
+        ran_ns *= attempts
+        self.attempts += attempts
+        self.ran_ns += ran_ns
+        if (total := self.total) is not None:
+            total.attempts += attempts
+            total.ran_ns += ran_ns
+
+    def failed(self) -> None:
+        """An attempt raised."""
+        self.errors += 1
+        if self.total is not None:
+            self.total.errors += 1
+
+    def retries(self) -> None:
+        """There will be another attempt."""
+        self.retried += 1
+        if self.total is not None:
+            self.total.retried += 1
+
+    def abandons(self) -> None:
+        """An attempt went on after its end, and is waited for no longer."""
+        self.abandoned += 1
+        if self.total is not None:
+            self.total.abandoned += 1
+
+    def conflates(self, deliveries: int, gaps: int) -> None:
+        """Newer values took the place of so many, in so many stretches. That they were dropped is said by `ended`."""
+        self.conflated += deliveries
+        self.gaps += gaps
+        if self.total is not None:
+            self.total.conflates(deliveries, gaps)
 
     def add(self, other: Tally) -> None:
         """Take over the counts of a subscription that is gone, but not its run times."""
@@ -151,7 +164,7 @@ class Tally:
         return self.accepted - (self.succeeded + self.dead_lettered + self.dropped + self.expired + self.cancelled)
 
 
-_COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name != "ran")
+_COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name not in ("ran", "total"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -450,7 +450,7 @@ class Worker:
         letter: DeadLetter | None = None,
     ) -> None:
         """The one place where a delivery gets its terminal outcome."""
-        self.tally.end(status.value)
+        self.tally.ended(status)
         flight = delivery.flight
         if self.on_outcome is not None or (flight is not None and flight.is_watched):
             queued_s, ran_s = delivery.queued_ns / 1e9, ran_ns / 1e9
