@@ -1,0 +1,197 @@
+"""URLs and paths of a journal: the file that was named is the one that is opened, or it is refused and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventbus import JournalUnavailable, UsageError, create_event_bus
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def row(id_: str, *values: object, name: str = "") -> Any:
+    """A case whose fault is still there."""
+    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_), id=name or None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> set[str]:
+    return {each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file()}
+
+
+async def use(source: Any) -> None:
+    async with create_event_bus(source) as bus:
+        await bus.publish("told.n", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:///run.db", "run.db"),
+        ("sqlite:///./run.db", "run.db"),
+        row("J5", "sqlite:///odd%3Fname.db", "odd?name.db", name="question mark"),
+        row("J5", "sqlite:///odd%23name.db", "odd#name.db", name="hash"),
+        row("J5", "sqlite:///my%20run.db", "my run.db", name="space"),
+        row("J5", "sqlite:///100%25.db", "100%.db", name="percent"),
+        row("J5", "sqlite:///r%C3%BCn.db", "rün.db", name="umlaut, encoded"),
+        ("sqlite:///rün.db", "rün.db"),
+        ("sqlite:///my run.db", "my run.db"),
+        ("sqlite:///a;b@c:d&e=f.db", "a;b@c:d&e=f.db"),
+    ],
+)
+async def test_a_url_opens_the_file_that_it_names(folder: Path, url: str, name: str) -> None:
+    await use(url)
+    assert files(folder) - {f"{name}-wal", f"{name}-shm"} == {name, f"{name}-mark"}
+
+
+async def test_an_absolute_path_has_four_slashes(folder: Path, tmp_path: Path) -> None:
+    await use(f"sqlite:///{tmp_path / 'there.db'}")
+    assert (tmp_path / "there.db").exists()
+
+
+@pytest.mark.parametrize("name", ["odd?name#1.db", "100%25.db", "a b.db", "sqlite:x.db"])
+async def test_a_path_in_a_mapping_is_taken_as_it_is_written(folder: Path, name: str) -> None:
+    await use({"backend": "sqlite", "path": name})
+    assert name in files(folder)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        row("J5", "sqlite:///odd#1.db", "%23", name="hash"),
+        row("J5", "sqlite:///run.db?name=x#1", "%23", name="hash after the query"),
+        row("J5", "sqlite:///odd?name.db", "%3F", name="question mark in a name"),
+        row("J5", "sqlite:///odd?name#1.db", "%", name="both"),
+        row("J5", "sqlite:///run.db?", "%3F", name="question mark at the end"),
+        pytest.param("sqlite:///run.db?synchronus=full", "synchronus", id="unknown key"),
+        row("J5", "sqlite:///run.db?nosuch=", "nosuch", name="unknown key without a value"),
+        row("J5", "sqlite:///run.db?name=a&name=b", "name", name="a key twice"),
+        row("J5", "sqlite:///run.db?path=other.db", "path", name="path as a key"),
+        pytest.param("sqlite:///run.db?backend=memory", "backend", id="backend as a key"),
+        row("J5", "sqlite:///run.db?keep_outcomes=maybe", "keep_outcomes", name="no yes or no"),
+        row("J5", "sqlite:///run.db?synchronous=sometimes", "synchronous", name="no such level"),
+        row("J5", "sqlite://data/run.db", "data", name="two slashes, a folder"),
+        pytest.param("sqlite://run.db", "run.db", id="two slashes, a file"),
+        row("J5", "sqlite://me:secret@/run.db", "sqlite:///", name="a user"),
+        row("J5", "sqlite://:99/run.db", "sqlite:///", name="a port"),
+        pytest.param("sqlite:///", "sqlite:///", id="no name"),
+        row("J5", "sqlite:run.db", "sqlite:///", name="no slashes"),
+        row("J5", "sqlite:///odd%00.db", "%00", name="a zero byte"),
+        row("J5", "sqlite:///odd%zz.db", "%25", name="no percent encoding"),
+        row("J5", "sqlite:///odd%FF.db", "%FF", name="no UTF-8"),
+        row("J5", "memory://somewhere", "somewhere", name="memory with a place"),
+        row("J5", "memory://?nosuch=", "nosuch", name="memory with an unknown key"),
+    ],
+)
+async def test_a_url_that_says_something_else_is_refused_and_leaves_nothing(folder: Path, url: str, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        await use(url)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert files(folder) == set()
+
+
+# --- what is no file --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_folder_is_refused_by_what_it_is(folder: Path) -> None:
+    await _assert_refused(folder, "sub", r"is a (folder|directory)", make=lambda path: path.mkdir())
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_device_is_refused_by_what_it_is(folder: Path) -> None:
+    (folder / "device").symlink_to("/dev/null")
+    await _assert_refused(folder, "device", "no regular file")
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
+    await _assert_refused(folder, "nowhere/run.db", "folder .*nowhere")
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_database_of_another_program_is_left_alone_with_nothing_beside_it(folder: Path) -> None:
+    def make(path: Path) -> None:
+        with sqlite3.connect(path) as theirs:
+            theirs.execute("CREATE TABLE theirs (x)")
+        theirs.close()
+
+    await _assert_refused(folder, "theirs.db", "another program", make=make)
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_text_is_left_alone_with_nothing_beside_it(folder: Path) -> None:
+    await _assert_refused(folder, "notes.txt", "no journal", make=lambda path: path.write_text("dear diary\n" * 1_000))
+
+
+async def _assert_refused(
+    folder: Path, name: str, words: str, *, make: Callable[[Path], object] = lambda path: None
+) -> None:
+    make(folder / name)
+    before = {each: (folder / each).read_bytes() for each in files(folder) if (folder / each).is_file()}
+    with pytest.raises(JournalUnavailable, match=words) as refused:
+        await create_event_bus({"backend": "sqlite", "path": str(folder / name)}).connect()
+    assert "\n" not in str(refused.value)
+    assert {each: (folder / each).read_bytes() for each in files(folder)} == before
+
+
+# --- what this user may not do ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody(kept: Callable[..., Path]) -> Iterator[Path]:
+    """A folder of somebody else with a journal in it, that may be read and not written."""
+    path = kept(3)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for each in (path, path.with_name("run.db-mark")):
+            (folder / each.name).write_bytes(each.read_bytes())
+            (folder / each.name).chmod(0o444)
+        folder.chmod(0o555)
+        usual = os.geteuid()
+        if usual == 0:  # nothing is forbidden to root
+            os.seteuid(65534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(usual)
+            folder.chmod(0o755)
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_folder_without_write_permission_is_refused_by_what_it_is(nobody: Path) -> None:
+    before = files(nobody)
+    with pytest.raises(JournalUnavailable, match=r"folder .* cannot be written") as refused:
+        await create_event_bus(f"sqlite:///{nobody / 'new.db'}").connect()
+    assert "\n" not in str(refused.value)
+    assert files(nobody) == before
+
+
+@pytest.mark.xfail(strict=True, reason="J5")
+async def test_a_journal_without_write_permission_is_refused_by_what_it_is(nobody: Path) -> None:
+    before = files(nobody)
+    with pytest.raises(JournalUnavailable, match=r"can only be read|cannot be written"):
+        await create_event_bus(f"sqlite:///{nobody / 'run.db'}").connect()
+    assert files(nobody) == before
+
+
+@pytest.mark.parametrize("command", [row("J5", "events"), row("J5", "stats"), row("J5", "verify")])
+def test_a_journal_that_may_only_be_read_is_read(nobody: Path, cli: Cli, command: str) -> None:
+    before = files(nobody)
+    code, _, complaint = cli(command, nobody / "run.db")
+    assert (code, complaint) == (0, "")
+    assert files(nobody) == before
