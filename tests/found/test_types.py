@@ -1,0 +1,93 @@
+"""What `mypy --strict` says to a user: right programs pass, wrong ones are named at the line, README's first program passes.
+
+The programs are in `tests/typing`. A wrong line carries what it is told, as a pattern: `# E: Unexpected keyword argument`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / "tests" / "typing"
+MESSAGE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?:\d+:)? (?P<kind>error): (?P<text>.*)")
+R17 = pytest.mark.xfail(strict=True, reason="R17")
+
+Told = dict[str, dict[int, list[str]]]  # by file, by line
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What mypy tells about each program, README's first one among them. It knows no settings, as that of a user does not."""
+    readme = tmp_path_factory.mktemp("readme") / "readme_first.py"
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    readme.write_text(block[1])
+    programs = [*sorted(PROGRAMS.glob("*.py")), readme]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--hide-error-context", "--no-pretty", *programs],
+        cwd=readme.parent,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    messages: Told = {program.name: defaultdict(list) for program in programs}
+    for message in filter(None, map(MESSAGE.match, done.stdout.splitlines())):
+        name = Path(message["file"]).name
+        if name in messages:
+            messages[name][int(message["line"])].append(message["text"])
+    return messages
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("good_create.py", marks=R17),
+        "good_everywhere.py",
+        pytest.param("good_expect.py", marks=R17),
+        pytest.param("good_last.py", marks=R17),
+        "good_publish.py",
+        pytest.param("good_request.py", marks=R17),
+        pytest.param("good_stats.py", marks=R17),
+        pytest.param("good_stream.py", marks=R17),
+        pytest.param("good_subscribe.py", marks=R17),
+        pytest.param("readme_first.py", marks=R17),
+    ],
+)
+def test_a_right_program_passes(told: Told, program: str) -> None:
+    assert dict(told[program]) == {}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("bad_handlers.py", marks=R17),
+        pytest.param("bad_policies.py", marks=R17),
+        "bad_publish.py",
+        pytest.param("bad_request.py", marks=R17),
+        pytest.param("bad_results.py", marks=R17),
+        pytest.param("bad_stats.py", marks=R17),
+    ],
+)
+def test_a_wrong_program_is_told_so_at_each_wrong_line_and_no_other(told: Told, program: str) -> None:
+    lines = enumerate((PROGRAMS / program).read_text().splitlines(), 1)
+    expected = {number: line.partition("# E: ")[2] for number, line in lines if "# E: " in line}
+    assert sorted(told[program]) == sorted(expected)
+    for number, pattern in expected.items():
+        assert re.search(pattern, " ".join(told[program][number])), told[program][number]
+
+
+def test_every_program_is_looked_at(told: Told) -> None:
+    listed = {name for name in told if name.startswith(("good_", "bad_"))}
+    assert listed == {program.name for program in PROGRAMS.glob("*.py")}
