@@ -1,20 +1,26 @@
-"""What the tests of faults found share: the command line as a call, and journals made, closed or killed as users do."""
+"""What the tests of faults found share: the command line as a call, journals made, closed or killed as users do, and a bus
+in virtual time that each test starts and ends as its fault needs it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from eventbus import Event, create_event_bus
+from eventbus import DeadLetter, Event, InMemoryEventBus, create_event_bus
 from eventbus.cli import run
+from eventbus.testing import VirtualLoop
 
 Cli = Callable[..., tuple[int, str, str]]
 Make = Callable[..., Path]
+Letters = Callable[[Any], Awaitable[list[DeadLetter]]]
 
 KILLED = """
 import asyncio, os, signal, sys
@@ -75,3 +81,22 @@ def told(count: int) -> list[Event]:
 async def _publish(path: Path, events: Iterable[Event]) -> None:
     async with create_event_bus(f"sqlite:///{path}") as bus:
         await bus.publish_many(list(events))
+
+
+@pytest.fixture
+async def idle_bus() -> InMemoryEventBus:
+    """A bus in the time and the threads of the virtual loop, not started."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return InMemoryEventBus(clock=loop.clock, pool=loop.pool())
+
+
+@pytest.fixture
+def letters_of() -> Letters:
+    """The dead letters of a bus, as a coroutine whatever kind of function lists them."""
+
+    async def letters(bus: Any) -> list[DeadLetter]:
+        found = bus.dead_letters.list()
+        return list(await found if inspect.isawaitable(found) else found)
+
+    return letters
