@@ -1,23 +1,27 @@
 """Codec: event to bytes and back. The same event gives the same bytes, and what was readable once stays readable.
 
 An ad-hoc event is readable for ever; a typed one whose class is gone comes back as an ad-hoc event. Bytes that cannot be read,
-or come from a newer version than the class, raise `CodecError` and nothing else.
+or come from a newer version than the class, raise `CodecError` and nothing else. What would come back changed is not written.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json, to_json
+from pydantic_core import SchemaSerializer, from_json, to_json
 
 from eventbus.errors import CodecError
-from eventbus.event import AdHocEvent, Event, event_class
+from eventbus.event import AdHocEvent, Codec, Event, event_class
+from eventbus.exact import holds_numbers, is_exact
+from eventbus.fields import is_untyped
+from eventbus.tagged import check_number, locate, untag
+from eventbus.wording import capped, text_of
 
-MAX_BYTES = 64 * 1024 * 1024
-_DEPTH = 64
+MAX_BYTES = 8 * 1024 * 1024
+"""The most bytes an event may take."""
+
 _METADATA = {"metadata"}
 _PLAIN = {"type", "schema", "metadata"}  # what a field of a core schema has that is written as it is
 _BODY = b',"event":'
@@ -46,31 +50,72 @@ def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
 
 
 def encode(event: Event) -> bytes:
-    """The event as JSON bytes. Raises `CodecError`, naming the field, for what JSON cannot hold: NaN, cycles, unknown objects."""
+    """The event as JSON bytes. Raises `CodecError`, naming the field, for what could not be read back as it is: NaN, cycles,
+    unknown objects, numbers of more than 1,000 digits, more than 8 MiB."""
     form = form_of(event)
     fields = event.__dict__
-    metadata = fields["metadata"]
-    if metadata:
-        _check(metadata, "metadata", 0)
-    if type(event) is AdHocEvent:
-        _check(event.data, "payload", 0)
+    for name in form.numbers:
+        _check_numbers(fields[name], name)
     try:
-        if form.write is not None and not metadata:
+        if form.write is not None and not fields["metadata"]:
             body = form.write(fields)
         else:
-            body = event.__pydantic_serializer__.to_json(event, exclude=None if metadata else _METADATA)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise CodecError(f"{event.type} cannot be written as JSON: {error}") from error
-    if len(body) > MAX_BYTES:
-        raise CodecError(f"{event.type} takes {len(body)} bytes, more than {MAX_BYTES}")
-    return b"%b%b}" % (form.head or _head(event.type, 0), body)
+            body = event.__pydantic_serializer__.to_json(event, exclude=None if fields["metadata"] else _METADATA)
+    except Exception as error:
+        for name in ("metadata", *form.untyped):
+            locate(fields[name], _PLACES.get(name, name))
+        _locate_text(event)
+        raise CodecError(f"{event.type} cannot be written as JSON: {capped(text_of(error), 500)}") from error
+    raw = b"%b%b}" % (form.head or _head(event.type, 0), body)
+    if len(raw) > MAX_BYTES:
+        raise CodecError(f"{event.type} takes {len(raw)} bytes, more than {MAX_BYTES}")
+    if form.doubtful:
+        _read_again(event, raw, form.doubtful)
+    return raw
+
+
+_PLACES = {"data": "payload"}
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse a number that is too long, before it is written: that alone may take seconds."""
+    if isinstance(value, (int, float, Decimal)):
+        check_number(value, where)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _check_numbers(name, where)
+            _check_numbers(item, f"{where}.{name}")
+    elif isinstance(value, (tuple, frozenset)):
+        for index, item in enumerate(value):
+            _check_numbers(item, f"{where}[{index}]")
+
+
+def _locate_text(event: Event) -> None:
+    """Raise `CodecError` for a field that is the one that cannot be written."""
+    for name, value in event.__dict__.items():
+        try:
+            to_json(value, fallback=str)
+        except Exception as error:
+            raise CodecError(f"cannot be written: {capped(text_of(error), 500)}", name) from error
+
+
+def _read_again(event: Event, raw: bytes, doubtful: tuple[str, ...]) -> None:
+    """Refuse an event that would come back changed: its class has fields of which that is not known beforehand."""
+    again = decode(raw)
+    for name in doubtful:
+        if again.__dict__.get(name) != event.__dict__[name] or type(again.__dict__[name]) is not type(
+            event.__dict__[name]
+        ):
+            raise CodecError("would be read back changed: give it one type, or a serializer with its validator", name)
 
 
 def decode(raw: bytes) -> Event:
-    """The event that `encode` made these bytes from. Raises `CodecError`."""
+    """The event that `encode` made these bytes from. Raises `CodecError`, whatever a class's own validators raise."""
     at = raw.find(_BODY)
     if at < 0 or not raw.endswith(b"}"):
         raise CodecError("not an event: the bytes end early")
+    if len(raw) > MAX_BYTES:
+        raise CodecError(f"not an event: {len(raw)} bytes, more than {MAX_BYTES}")
     head = raw[:at]
     type_name, version = _labels.get(head) or _read_label(head)
     cls = event_class(type_name)
@@ -81,10 +126,10 @@ def decode(raw: bytes) -> Event:
         if version == cls.__event__.version:
             return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return] # the validator is untyped
         return _upgrade(cls, version, body)
-    except (ValidationError, ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, CodecError):
-            raise
-        raise CodecError(f"{type_name} version {version} cannot be read: {error}") from error
+    except (CodecError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise CodecError(f"{type_name} version {version} cannot be read: {text_of(error)}") from error
 
 
 class Form(NamedTuple):
@@ -97,6 +142,9 @@ class Form(NamedTuple):
     version: int
     kind: str
     head: bytes | None  # what stands before the fields
+    untyped: tuple[str, ...]  # fields that are written tagged
+    numbers: tuple[str, ...]  # fields with numbers that may be too long
+    doubtful: tuple[str, ...]  # fields of which nobody knows beforehand whether they come back as they were
     write: Callable[[dict[str, Any]], bytes] | None  # a quicker way to write them than the serializer of the class
 
 
@@ -108,9 +156,24 @@ def form_of(event: Event) -> Form:
 def _form(cls: type[Event]) -> Form:
     kind, version = str(cls.__event__.kind), cls.__event__.version
     if cls is AdHocEvent:
-        form = Form(None, 0, kind, None, _quick_writer(cls))
+        form = Form(None, 0, kind, None, ("data",), (), (), _quick_writer(cls))
     else:
-        form = Form(cls.type, version, kind, _head(cls.type, version), _quick_writer(cls))
+        fields = {name: cls.model_fields[name].annotation for name in cls.__event__.fields}
+        untyped = tuple(name for name, annotation in fields.items() if is_untyped(annotation))
+        typed = {name: annotation for name, annotation in fields.items() if name not in untyped}
+        has_own_way = bool(
+            cls.__pydantic_decorators__.field_serializers or cls.__pydantic_decorators__.model_serializers
+        )
+        form = Form(
+            cls.type,
+            version,
+            kind,
+            _head(cls.type, version),
+            untyped,
+            tuple(name for name, annotation in typed.items() if holds_numbers(annotation)),
+            tuple(fields if has_own_way else (name for name, each in typed.items() if not is_exact(each))),
+            _quick_writer(cls),
+        )
     cls.__form__ = form
     return form
 
@@ -134,7 +197,7 @@ def _quick_writer(cls: type[Event]) -> Callable[[dict[str, Any]], bytes] | None:
     ):
         return None
     written = {name: {"type": "typed-dict-field", "schema": field["schema"]} for name, field in plain.items()}
-    return SchemaSerializer({"type": "typed-dict", "fields": written}).to_json
+    return SchemaSerializer({"type": "typed-dict", "fields": written}, {"ser_json_bytes": "base64"}).to_json
 
 
 def _is_odd(schema: Any) -> bool:
@@ -154,7 +217,9 @@ def decoder() -> Callable[[bytes], Event]:
         if validate is not None and raw[-1] == _END:
             try:
                 return validate(raw[at + skip : -1])
-            except ValueError:  # whatever is wrong, `decode` says it
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # noqa: BLE001 - whatever is wrong, `decode` says it
                 pass
         event = decode(raw)
         cls, label = type(event), _labels.get(raw[:at])
@@ -182,10 +247,12 @@ def _as_ad_hoc(type_name: str, version: int, body: bytes) -> Event:
     """An event without a class here: its header as it was, everything else its payload."""
     fields = _fields(body)
     header = {name: fields.pop(name) for name in Event.model_fields if name in fields}
+    if "metadata" in header:
+        header["metadata"] = untag(header["metadata"])
     if version == 0 and (fields.get("type") != type_name or fields.keys() != {"type", "data"}):
         raise CodecError("not an event: an ad-hoc event holds its type and its data")
-    payload = fields["data"] if version == 0 else fields
-    _check(payload, "payload", 0)
+    payload = untag(fields["data"]) if version == 0 else fields
+    _check_numbers(payload, "payload")
     return Event(type_name, payload=payload, **header)
 
 
@@ -201,7 +268,7 @@ def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:
                 fields = function(fields)
             except Exception as error:
                 raise CodecError(f"the upcast of {cls.type} from version {step} raised {error!r}") from error
-    return cls(**fields)
+    return cls.__pydantic_validator__.validate_json(to_json(fields))  # type: ignore[no-any-return] # the validator is untyped
 
 
 def _fields(body: bytes) -> dict[str, Any]:
@@ -211,18 +278,4 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _check(value: Any, where: str, depth: int) -> None:
-    """Refuse what JSON would change silently. Raises `CodecError` naming the place."""
-    if depth > _DEPTH:
-        raise CodecError(f"nested deeper than {_DEPTH}", where)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise CodecError(f"{value} is no JSON number", where)
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            if not isinstance(name, str):
-                raise CodecError(f"key {name!r} is no string", where)
-            _check(item, f"{where}.{name}", depth + 1)
-    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        for index, item in enumerate(value):
-            _check(item, f"{where}[{index}]", depth + 1)
+Event.__codec__ = Codec(encode, decode)  # an event that is to write itself finds its codec there

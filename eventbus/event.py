@@ -7,27 +7,27 @@ event carries its type and payload as data and needs no class.
 from __future__ import annotations
 
 import re
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum, StrEnum
+from datetime import UTC, datetime
+from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
-from uuid import UUID
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import uuid_utils
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from eventbus.errors import DuplicateEventType, InvalidEventType
-from eventbus.frozen import EMPTY, Freeze, FrozenDict, plain
+from eventbus.bounds import seconds, whole
+from eventbus.errors import CodecError, DuplicateEventType, InvalidEventType
+from eventbus.fields import OrDefault, hold_frozen
+from eventbus.frozen import EMPTY, FixOffset, plain, too_deep
+from eventbus.tagged import Untyped
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_DEFINITION = 4  # frames up from where a class is finished is where it is defined
 _AD_HOC = "ad-hoc"  # stands where a class has its wire name; the type of such an event is data
-_SCALARS = (str, int, float, bool, bytes, type(None), Decimal, datetime, date, time, timedelta, UUID, Enum)
 
 utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
@@ -64,14 +64,6 @@ def _correlate(header: dict[str, Any]) -> str:
     return typing.cast(str, header["event_id"])
 
 
-def _nothing() -> FrozenDict:
-    return EMPTY  # shared: nobody can change it
-
-
-def _now_if_none(value: Any) -> Any:
-    return utc_now() if value is None else value
-
-
 def _wire_name(name: object) -> str:
     if isinstance(name, str) and _WIRE_NAME.fullmatch(name):
         return name
@@ -84,22 +76,11 @@ def _name_from_class(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", ".", stem.lstrip("_")).lower()
 
 
-def _is_immutable(annotation: Any) -> bool:
-    """Can no value of this annotation be changed in place? Freezing it, and thawing it to write it, would be for nothing."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _is_immutable(arguments[0])
-    if origin is typing.Literal:
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return all(map(_is_immutable, arguments))
-    if origin is tuple:
-        return all(argument is ... or _is_immutable(argument) for argument in arguments)
-    if not isinstance(annotation, type):
-        return False
-    # What is in a frozen model is for its own class to protect.
-    is_frozen = issubclass(annotation, BaseModel) and annotation.model_config.get("frozen", False)
-    return is_frozen or issubclass(annotation, _SCALARS)
+class Codec(NamedTuple):
+    """How events become bytes and come back."""
+
+    encode: Callable[[Event], bytes]
+    decode: Callable[[bytes], Event]
 
 
 class Event(BaseModel):
@@ -111,25 +92,28 @@ class Event(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, cache_strings="keys"
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        cache_strings="keys",
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
     )
 
     __event__: ClassVar[EventSpec] = EventSpec(type="")
     __form__: ClassVar[Any] = None  # the codec's: how events of exactly this class are written
+    __codec__: ClassVar[Codec]  # set by the codec, which knows this class
     type: ClassVar[str]
 
     event_id: str = Field(default_factory=new_event_id)
-    timestamp: Annotated[datetime, BeforeValidator(_now_if_none)] = Field(default_factory=utc_now)
-    source: str = ""
-    correlation_id: str = Field(
+    timestamp: Annotated[datetime, FixOffset(), OrDefault()] = Field(default_factory=utc_now)
+    source: Annotated[str, OrDefault()] = ""
+    correlation_id: Annotated[str, OrDefault()] = Field(
         default_factory=_correlate
     )  # of a root: its own event_id; shared by its whole causal chain
     causation_id: str | None = None  # the event whose handler published this one; None at the root
-    metadata: Annotated[Mapping[str, Any], Freeze()] = Field(default_factory=_nothing)
-
-    def __new__(cls, *_args: Any, **_fields: Any) -> Self:
-        made: type[Any] = AdHocEvent if cls is Event else cls
-        return typing.cast(Self, object.__new__(made))
+    metadata: Annotated[Mapping[str, Any], Untyped()] = EMPTY  # shared: nobody can change it
 
     if typing.TYPE_CHECKING:
 
@@ -140,6 +124,15 @@ class Event(BaseModel):
             payload: Mapping[str, Any] | None = None,
             **fields: Any,
         ) -> None: ...
+
+    else:
+
+        def __init__(self, /, *args: Any, **fields: Any) -> None:
+            if type(self) is Event:  # an ad-hoc event: it becomes one here, so that no typed one pays for it
+                object.__setattr__(self, "__class__", AdHocEvent)
+                AdHocEvent.__init__(self, *args, **fields)
+            else:
+                BaseModel.__init__(self, **fields)
 
     def __init_subclass__(
         cls,
@@ -153,15 +146,17 @@ class Event(BaseModel):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
+        if cls.__init__ is Event.__init__:
+            cls.__init__ = BaseModel.__init__  # type: ignore[assignment,method-assign] # pydantic fills in a model that has it at once
         inherited = cls.__event__
         cls.__form__ = None
         cls.__event__ = EventSpec(
             type=_wire_name(type if type is not None else _name_from_class(cls.__name__)),
-            version=version,
+            version=whole("version", version),
             kind=inherited.kind if kind is None else Kind(kind),
             key=inherited.key if key is None else key,
             retain=inherited.retain if retain is None else retain,
-            max_age=inherited.max_age if max_age is None else max_age,
+            max_age=inherited.max_age if max_age is None else seconds("max_age", max_age),
         )
 
     @classmethod
@@ -179,16 +174,40 @@ class Event(BaseModel):
                 raise TypeError(f"{cls.__name__}: 'type' and 'payload' are names of the event itself; rename the field")
             cls.type = spec.type
             _register(cls)
-        thawed = [name for name in domain if not _is_immutable(cls.model_fields[name].annotation)]
-        if thawed:
-            for name in thawed:
-                cls.model_fields[name].metadata.append(Freeze())
-            cls.model_rebuild(force=True, raise_errors=False)
+        if hold_frozen(cls, domain):
+            super().model_rebuild(force=True, raise_errors=False, _parent_namespace_depth=_DEFINITION)
+
+    @classmethod
+    def model_rebuild(cls, *, _parent_namespace_depth: int = 2, **options: Any) -> bool | None:
+        """As in pydantic, which calls it for a class whose fields name types that came later."""
+        depth = _parent_namespace_depth + 1  # where the caller of this looks for them
+        outcome = super().model_rebuild(_parent_namespace_depth=depth, **options)
+        if cls.__pydantic_complete__ and hold_frozen(cls, cls.__event__.fields):
+            outcome = super().model_rebuild(**options | {"force": True}, _parent_namespace_depth=depth)
+        return outcome
 
     @classmethod
     def create(cls, *args: Any, **fields: Any) -> Self:
         """The same as calling the class."""
         return cls(*args, **fields)
+
+    def to_json(self) -> str:
+        """The event as JSON, with its type: what `from_json` reads. Raises `CodecError` for what could not be read back."""
+        return self.__codec__.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The event that `to_json` made this of; of a type without a class here, an ad-hoc event.
+
+        Raises `CodecError` for what is no event, and, called on a subclass, for an event of another class.
+        """
+        try:
+            event = cls.__codec__.decode(text.encode() if isinstance(text, str) else bytes(text))
+        except UnicodeEncodeError as error:
+            raise CodecError(f"not an event: {error}") from error
+        if isinstance(event, cls):
+            return event
+        raise CodecError(f"{event.type} is read by {type(event).__name__}, which is no {cls.__name__}")
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -223,7 +242,7 @@ class AdHocEvent(Event, type=_AD_HOC):
     """An event without a class of its own: what `Event(type, payload=...)` makes. Reads like a mapping."""
 
     type: str  # type: ignore[misc] # the one class whose type is data
-    data: Annotated[Mapping[str, Any], Freeze()] = Field(default_factory=_nothing)
+    data: Annotated[Mapping[str, Any], Untyped()] = EMPTY
 
     def __init__(
         self,
@@ -234,7 +253,13 @@ class AdHocEvent(Event, type=_AD_HOC):
     ) -> None:
         if timestamp is not None:
             header["timestamp"] = timestamp
-        BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **header)
+        try:
+            BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **header)
+        except ValidationError:
+            place = too_deep(payload, "payload") or too_deep(header.get("metadata"), "metadata")
+            if place is None:
+                raise
+            raise CodecError("nested too deep, or in a circle", place) from None
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -256,12 +281,13 @@ def stamp(event: Event, *, cause: Event, event_id: str | None = None) -> None:
     that it is to have instead of a random one."""
     given = event.model_fields_set
     header = event.__dict__  # the one place that writes into a frozen event: before anybody else has seen it
+    has_correlation = "correlation_id" in given and header["correlation_id"] != header["event_id"]
     if event_id is not None:
         header["event_id"] = event_id
         given |= {"event_id"}
     if "causation_id" not in given and event is not cause:
         header["causation_id"] = cause.event_id
-        if "correlation_id" not in given:
+        if not has_correlation:
             header["correlation_id"] = cause.correlation_id
         given |= {"causation_id", "correlation_id"}
 

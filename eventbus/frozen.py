@@ -2,19 +2,32 @@
 
 An event is shared by every handler, retry, journal and dead letter; a frozen model alone would still leak its lists and
 dicts. They remain what they were to read: `FrozenDict` is a dict, `FrozenList` is a tuple that equals the list it came from.
+A time keeps its offset and loses its zone: a handler must see the same live as it does when the event is read back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from enum import Enum
 from typing import Any, Never
+from uuid import UUID
 
 from pydantic import BaseModel, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, TzInfo, core_schema
 
-_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+from eventbus.errors import CodecError
+
+DEPTH = 100
+"""How deep containers may be nested."""
+
+_LOOKED_AT = 1_000_000  # values, in search of the one that is nested too deep
+_JSON = frozenset({str, int, float, bool, type(None)})
+_SCALARS = _JSON | {bytes, Decimal, date, timedelta, UUID}
+_FIXED = (timezone, TzInfo)
+_MINUTE = timedelta(minutes=1)
 
 
 class FrozenList(tuple[Any, ...]):
@@ -38,6 +51,9 @@ class FrozenDict(dict[Any, Any]):
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
+    def __hash__(self) -> int:  # type: ignore[override] # a dict has none because it can change
+        return hash(frozenset(self.items()))
+
     def __copy__(self) -> FrozenDict:
         return self
 
@@ -51,25 +67,73 @@ class FrozenDict(dict[Any, Any]):
 EMPTY = FrozenDict()
 
 
-def freeze(value: Any) -> Any:
-    """`value` with every list, dict and set in it, at any depth, replaced by one that cannot be changed."""
-    if type(value) in _SCALARS:
+def freeze(value: Any, depth: int = 0) -> Any:
+    """`value` with every list, dict and set in it, at any depth, replaced by one that cannot be changed.
+
+    Raises `CodecError` for what is nested deeper than `DEPTH`; what holds itself is.
+    """
+    cls = type(value)
+    if cls in _SCALARS:
         return value
+    if cls is datetime or cls is time:
+        return fixed(value)
+    if depth > DEPTH:
+        raise CodecError(f"nested deeper than {DEPTH}, or in a circle")
     if isinstance(value, (dict, Mapping)):  # to ask the abstract class takes longer than to copy a small dict
-        if type(value) is FrozenDict:
+        if cls is FrozenDict:
             return value
-        return FrozenDict({key: item if type(item) in _SCALARS else freeze(item) for key, item in value.items()})
+        below = depth + 1
+        return FrozenDict({key: item if type(item) in _SCALARS else freeze(item, below) for key, item in value.items()})
     if isinstance(value, list):
-        return FrozenList([freeze(item) for item in value])
+        return FrozenList([freeze(item, depth + 1) for item in value])
     if isinstance(value, tuple):
-        if type(value) is FrozenList or hasattr(value, "_fields"):  # a named tuple keeps its names
+        if cls is FrozenList or hasattr(value, "_fields"):  # a named tuple keeps its names
             return value
-        return tuple([freeze(item) for item in value])
+        return tuple([freeze(item, depth + 1) for item in value])
     if isinstance(value, AbstractSet):
-        return frozenset(value)
+        return frozenset([freeze(item, depth + 1) for item in value])
     if isinstance(value, bytearray):
         return bytes(value)
     return value
+
+
+def fixed(moment: datetime | time) -> datetime | time:
+    """The same moment at a fixed offset: a zone would be lost when it is written, and with it what is added to it later."""
+    zone = moment.tzinfo
+    if zone is None or (type(zone) in _FIXED and not moment.utcoffset() % _MINUTE):  # type: ignore[operator] # it has one
+        return moment
+    offset = moment.utcoffset()
+    if offset is None:
+        return moment.replace(tzinfo=None)
+    if not offset % _MINUTE:
+        return moment.replace(tzinfo=timezone(offset), fold=0)
+    if isinstance(moment, datetime) and _is_movable(moment, offset):  # an offset that no notation of times can hold
+        return moment.astimezone(UTC)
+    raise CodecError(f"{moment.isoformat()} has an offset that is no whole number of minutes")
+
+
+def _is_movable(moment: datetime, offset: timedelta) -> bool:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    label = moment.replace(tzinfo=UTC)
+    return label - first >= offset if offset > timedelta(0) else last - label >= -offset
+
+
+def too_deep(value: Any, where: str) -> str | None:
+    """The place in `value`, called `where`, that is nested deeper than `DEPTH`; None when there is none."""
+    waiting, seen = [(value, where, 0)], 0
+    while waiting and seen < _LOOKED_AT:
+        item, place, depth = waiting.pop()
+        seen += 1
+        if isinstance(item, Mapping):
+            within = [(below, f"{place}.{key}") for key, below in item.items()]
+        elif isinstance(item, (list, tuple, AbstractSet)):
+            within = [(below, f"{place}[{index}]") for index, below in enumerate(item)]
+        else:
+            continue
+        if depth > DEPTH:
+            return place
+        waiting += [(below, path, depth + 1) for below, path in reversed(within)]
+    return None
 
 
 def plain(value: Any) -> Any:
@@ -101,20 +165,31 @@ class Freeze:
         )
 
 
+class FixOffset:
+    """Field metadata for what can only change by its zone: times, alone or in tuples. What was read has none."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        return core_schema.json_or_python_schema(
+            json_schema=schema, python_schema=core_schema.no_info_after_validator_function(freeze, schema)
+        )
+
+
 def _serialise(
     value: Any, handler: core_schema.SerializerFunctionWrapHandler, info: core_schema.SerializationInfo
 ) -> Any:
-    written = handler(_thaw(value))
+    written = handler(thaw(value))
     if info.mode == "json" and isinstance(value, frozenset):
         return sorted(written, key=repr)  # a set has no order of its own: equal events give equal bytes
     return written
 
 
-def _thaw(value: Any) -> Any:
+def thaw(value: Any) -> Any:
+    """`value` with plain dicts and lists where it holds frozen ones."""
     if type(value) is FrozenDict:
-        return {key: item if type(item) in _SCALARS else _thaw(item) for key, item in value.items()}
+        return {key: item if type(item) in _SCALARS else thaw(item) for key, item in value.items()}
     if type(value) is FrozenList:
-        return [_thaw(item) for item in value]
+        return [thaw(item) for item in value]
     if type(value) is tuple:
-        return tuple([_thaw(item) for item in value])
+        return tuple([thaw(item) for item in value])
     return value

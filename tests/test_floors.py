@@ -15,11 +15,14 @@ ROOT = Path(__file__).parent.parent
 
 # eventbus from the ground up: a room imports from its own floor and those below. "" is the public face.
 FLOORS = (
-    {"wording", "clock", "frozen"},
+    {"wording", "clock"},
     {"errors", "failure", "outcome"},
-    {"bounds"},
+    {"frozen"},
+    {"bounds", "tagged"},
+    {"fields"},
     {"event"},
-    {"context", "selector", "policy", "codec", "causality", "weight"},
+    {"exact", "context", "selector", "policy", "causality", "weight"},
+    {"codec"},
     {"receipt", "retained", "stats", "dead_letter", "pool", "journal"},
     {"burst", "delivery"},
     {"mailbox", "door"},

@@ -12,9 +12,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import Field, ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
 
-from eventbus import DuplicateEventType, Event, InvalidEventType, Kind, event_class, event_types
+from eventbus import (
+    DuplicateEventType,
+    Event,
+    InvalidEventType,
+    Kind,
+    PolicyConflict,
+    Request,
+    event_class,
+    event_types,
+)
+from eventbus.event import AdHocEvent, stamp
+from eventbus.frozen import FrozenDict
 
 
 class Side(StrEnum):
@@ -67,6 +80,19 @@ def test_timestamp_of_the_caller_is_kept_as_given() -> None:
 def test_none_for_a_timestamp_is_now() -> None:
     for event in (Event("a.b", None, {"n": 1}), trade(timestamp=None)):
         assert abs(datetime.now(UTC) - event.timestamp) < timedelta(minutes=1)
+
+
+def test_none_for_source_or_correlation_is_the_same_as_leaving_it_out() -> None:
+    for event in (Event("a.b", source=None, correlation_id=None), trade(source=None, correlation_id=None)):
+        assert (event.source, event.correlation_id) == ("", event.event_id)
+        stamp(event, cause=(cause := Event("a.cause")))
+        assert (event.correlation_id, event.causation_id) == (cause.event_id, cause.event_id)
+
+
+def test_a_correlation_of_ones_own_is_kept() -> None:
+    event = trade(correlation_id="mine")
+    stamp(event, cause=Event("a.cause"), event_id="new")
+    assert (event.correlation_id, event.event_id) == ("mine", "new")
 
 
 def test_header_fields_are_accepted_by_both_kinds_of_event() -> None:
@@ -155,6 +181,40 @@ def test_bad_wire_name_is_refused(name: Any) -> None:
     if name is not None:
         with pytest.raises(InvalidEventType):
             type("Bad", (Event,), {}, type=name)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("version", 0), ("version", "1"), ("version", True), ("max_age", 0), ("max_age", float("nan")), ("max_age", "1")],
+)
+def test_senseless_class_arguments_are_refused(argument: str, value: Any) -> None:
+    with pytest.raises(PolicyConflict) as caught:
+        type("Bad", (Event,), {"__module__": __name__}, type="test.senseless", **{argument: value})
+    assert caught.value.argument == argument
+
+
+def test_an_ad_hoc_event_is_one_however_it_is_made() -> None:
+    for event in (Event("a.b"), Event.create("a.b"), Event(type="a.b")):
+        assert type(event) is AdHocEvent
+    assert not isinstance(trade(), AdHocEvent)
+
+
+def test_a_class_may_have_an_init_of_its_own() -> None:
+    class OwnInit(Event, type="test.own.init"):
+        n: int
+
+        def __init__(self, n: int, **header: Any) -> None:
+            super().__init__(n=n + 1, **header)
+
+    assert OwnInit(1, source="s").payload == {"n": 2}
+
+
+def test_a_request_says_what_it_is_answered_with() -> None:
+    class AskedEvent(Request[int], type="test.asked"):
+        n: int
+
+    assert AskedEvent(n=1).payload == {"n": 1}
+    assert event_class("test.asked") is AskedEvent
 
 
 def test_key_must_be_a_field() -> None:
@@ -248,6 +308,56 @@ def test_nothing_of_an_event_can_be_changed(event: Event) -> None:
         inner["l"].append(2)
     with pytest.raises(TypeError):
         event.metadata["x"] = 1  # type: ignore[index] # the point
+
+
+class DefaultsEvent(Event, type="test.defaults"):
+    """Containers of every sort that nobody gave."""
+
+    made: list[int] = Field(default_factory=list)
+    made_odd: list[list[int]] = Field(default_factory=lambda: [[1]])
+    given: dict[str, list[int]] = {"a": [1]}  # noqa: RUF012 - pydantic's way
+    kept: set[int] = {1}  # noqa: RUF012 - as above
+    perhaps: list[int] | None = None
+    coerced: tuple[Decimal, ...] = ("1.5",)  # type: ignore[assignment] # on purpose
+    later: list[Later] = Field(default_factory=list)
+    open: Any = Field(default_factory=dict)
+
+
+class Later(BaseModel):
+    """Not there when its event is defined."""
+
+
+def changeable(value: Any) -> bool:
+    """Is there anything in it that can be changed in place?"""
+    if isinstance(value, Mapping):
+        return type(value) is not FrozenDict or any(map(changeable, value.values()))
+    if isinstance(value, (tuple, frozenset)):
+        return any(map(changeable, value))
+    return isinstance(value, (list, set, bytearray))
+
+
+def test_defaults_are_held_as_given_values_are() -> None:
+    DefaultsEvent.model_rebuild()
+    one, other = DefaultsEvent(), DefaultsEvent()
+    assert not any(map(changeable, vars(one).values()))
+    assert one.payload == other.payload == DefaultsEvent(**one.payload).payload
+    assert one.coerced == (Decimal("1.5"),)
+    assert (one.made, one.made_odd, one.given, one.kept) == ([], [[1]], {"a": [1]}, {1})
+    assert one.model_fields_set == set()
+
+
+@given(st.data())
+def test_no_registered_class_has_a_default_that_can_be_changed(data: st.DataObject) -> None:
+    import quantum_trader.events  # noqa: F401 - registers its classes
+
+    for cls in event_types():
+        if cls.__module__.startswith("quantum_trader"):
+            try:
+                event = data.draw(st.builds(cls))  # with what is required only
+            except (ValueError, TypeError):
+                continue  # a combination that the class itself refuses
+            unset = event.__dict__.keys() - event.model_fields_set
+            assert not any(changeable(event.__dict__[name]) for name in unset), cls
 
 
 def test_what_the_publisher_changes_afterwards_changes_no_event() -> None:

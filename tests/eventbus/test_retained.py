@@ -24,6 +24,10 @@ class RetainedNot(Event, type="retained.not"):
     n: int
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment] # on purpose
+
+
 @pytest.fixture
 def retained() -> Retained:
     retained = Retained()
@@ -54,5 +58,5 @@ def test_a_late_subscriber_gets_those_it_selects(retained: Retained) -> None:
 
 def test_a_key_that_cannot_be_one_is_refused_and_changes_nothing(retained: Retained) -> None:
     with pytest.raises(PolicyConflict, match="cannot be a key"):
-        retained.keep(RetainedPrice(symbol={"a": []}))
+        retained.keep(RetainedPrice(symbol=Unhashable()))
     assert [event["n"] for event in retained] == [2, 5, 4]
