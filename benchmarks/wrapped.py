@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
+import eventbus
 from benchmarks.handlers import kept
 from benchmarks.rows import Now, Row, Run, times
 from benchmarks.sides import bus_loop, suspending
 from benchmarks.waiting import one_at_a_time, publish_and_wait
 
-ROAD = ("bus", "dispatcher", "door", "hands", "single", "sweep", "threads", "worker")
+ELSEWHERE = {"cli", "durability", "gateway", "journal", "observability", "testing"}
 CALLS = 20_000
 
 
@@ -37,22 +40,37 @@ class Passed:
 
     @contextmanager
     def on_the_road(self) -> Iterator[None]:
-        """All methods of the road that are coroutines are wrapped meanwhile."""
-        found = [
+        """Every coroutine function and method of the road is wrapped meanwhile, wherever it is known by name."""
+        replaced = [
             (holder, name, function)
-            for module in (import_module(f"eventbus.{name}") for name in ROAD)
-            for holder in vars(module).values()
-            if inspect.isclass(holder) and holder.__module__ == module.__name__
+            for module in _modules()
+            for holder in (module, *(each for each in vars(module).values() if _is_of_road(each, inspect.isclass)))
             for name, function in vars(holder).items()
-            if inspect.iscoroutinefunction(function)
+            if _is_of_road(function, inspect.iscoroutinefunction)
         ]
-        for holder, name, function in found:
-            setattr(holder, name, self.through(function))
+        outer = {function: self.through(function) for _, _, function in replaced}
+        for holder, name, function in replaced:
+            setattr(holder, name, outer[function])
         try:
             yield
         finally:
-            for holder, name, function in found:
+            for holder, name, function in replaced:
                 setattr(holder, name, function)
+
+
+def _modules() -> list[ModuleType]:
+    names = [found.name for found in pkgutil.walk_packages(eventbus.__path__, "eventbus.")]
+    return [import_module(name) for name in names if _is_road(name)]
+
+
+def _is_road(module: str) -> bool:
+    """The bus and the stations: what an event in memory passes."""
+    package, _, room = module.partition(".")
+    return package == "eventbus" and room.partition(".")[0] not in ELSEWHERE
+
+
+def _is_of_road(thing: Any, is_kind: Callable[[Any], bool]) -> bool:
+    return is_kind(thing) and _is_road(thing.__module__)
 
 
 def wrapped(run: Run) -> Run:

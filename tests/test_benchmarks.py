@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare import Figure, once
+from benchmarks.compare import Figure, Settings, measure, once
 from benchmarks.report import dumped, loaded
-from benchmarks.rows import Place, Row, at_most, speed, times
+from benchmarks.rows import Now, Place, Row, Run, at_most, speed, times
 from benchmarks.table import ROWS, TABLE, selected
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +54,29 @@ def test_row_can_be_measured(row: Row, pytestconfig: pytest.Config) -> None:
     once(row.bus, FEW, loop, row.clock)
     if row.baseline is not None:
         assert once(row.baseline, FEW, loop, row.clock) >= 0
+
+
+def costing(seconds: float, calls: list[float]) -> Run:
+    async def run(_count: int, _now: Now) -> float:
+        calls.append(seconds)
+        return seconds
+
+    return run
+
+
+def test_speed_is_the_time_of_the_baseline_over_that_of_the_bus_and_times_is_the_inverse() -> None:
+    bus, baseline = costing(2.0, []), costing(1.0, [])
+    assert measure(Row("a speed", speed(1), bus, baseline), Settings(rounds=3)).number == 0.5
+    assert measure(Row("a time", times(1), bus, baseline), Settings(rounds=3)).number == 2.0
+    assert measure(Row("a figure", at_most(3, "us"), bus), Settings(rounds=3)).number == 2.0
+
+
+def test_sides_have_their_turns_and_who_begins_changes() -> None:
+    calls: list[float] = []
+    row = Row("turns", speed(1), costing(1, calls), costing(2, calls), peers={"a peer": costing(3, calls)})
+    figure = measure(row, Settings(rounds=2))
+    assert calls == [1, 2, 3, 2, 3, 1, 3, 1, 2]
+    assert figure.peers == {"a peer": 3}
 
 
 def test_rows_are_found_by_subject_and_by_word() -> None:
