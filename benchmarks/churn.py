@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.rows import Now, Row, Run, at_most, times
-from benchmarks.sides import TYPES, Counted, Witness
+from benchmarks.sides import Counted, Witness, numbered
 from eventbus import InMemoryEventBus
 
 ONE_IN = 100  # events
@@ -17,25 +17,28 @@ async def ignoring(_event: Any) -> None:
 
 
 def beside(subscriptions: int, *, is_churning: bool) -> Run:
-    """A hundred types are heard by one subscription each, of as many as there are; somebody listens to one of them for a while."""
+    """Each subscription hears a type of its own, published in turn; somebody listens to one of them for a while, then to another."""
 
     async def run(count: int, now: Now) -> float:
-        events = [TYPES[number % len(TYPES)]() for number in range(count)]
+        types = list(map(numbered, range(subscriptions)))
+        first, events = [cls() for cls in types], [types[number % subscriptions]() for number in range(count)]
         witness, bus = Witness(), InMemoryEventBus()
-        for number in range(subscriptions):
-            bus.subscribe(TYPES[number] if number < len(TYPES) else f"bench.silent{number}", witness.on_event)
+        for cls in types:
+            bus.subscribe(cls, witness.on_event)
         async with bus:
+            for event in first:  # every route is known
+                await bus.publish(event)
+            await bus.drain()
             began = now()
             for start in range(0, count, ONE_IN):
-                watched = TYPES[start // ONE_IN % len(TYPES)]
-                watch = bus.subscribe(watched, ignoring) if is_churning else None
+                watch = bus.subscribe(type(events[start]), ignoring) if is_churning else None
                 for event in events[start : start + ONE_IN]:
                     await bus.publish(event)
                 if watch is not None:
                     watch.cancel()
             await bus.drain()
             seconds = now() - began
-        witness.check(events, is_ordered=False)
+        witness.check([*first, *events], is_ordered=False)
         return seconds / count
 
     return run
@@ -44,7 +47,6 @@ def beside(subscriptions: int, *, is_churning: bool) -> Run:
 async def subscribed(count: int, now: Now) -> float:
     """Seconds for all of them."""
     bus = InMemoryEventBus()
-
     began = now()
     for number in range(count):
         bus.subscribe(Counted if number % 2 else f"bench.topic{number}.*", ignoring)

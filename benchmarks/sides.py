@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import types
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Unpack
@@ -25,9 +26,10 @@ class Quoted(Event, type="bench.quoted", kind=Kind.QUOTE, key="n"):
     n: int
 
 
-TYPES: list[type[Event]] = [
-    types.new_class(f"Numbered{number}", (Event,), {"type": f"bench.numbered{number}"}) for number in range(100)
-]
+@functools.cache
+def numbered(number: int) -> type[Event]:
+    """A type of its own for each number."""
+    return types.new_class(f"Numbered{number}", (Event,), {"type": f"bench.numbered{number}"})
 
 
 def counted(count: int, cls: type[Event] = Counted) -> list[Event]:
