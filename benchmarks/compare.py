@@ -8,8 +8,9 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,22 +69,30 @@ def measure(row: Row, settings: Settings) -> Figure:
         sides |= row.peers
     taken: dict[str, list[float]] = {name: [] for name in sides}
     names, rounds = list(sides), min(settings.rounds, row.rounds or settings.rounds)
-    for turn in range(rounds + 1 if rounds > 1 else 1):
-        for name in names:
-            cost = once(sides[name], settings.events(row), settings.loop, row.clock)
-            if turn or rounds == 1:
-                taken[name].append(cost)
-        names.append(names.pop(0))
+    with nothing_old_collected():
+        for turn in range(rounds + 1 if rounds > 1 else 1):
+            for name in names:
+                cost = once(sides[name], settings.events(row), settings.loop, row.clock)
+                if turn or rounds == 1:
+                    taken[name].append(cost)
+            names.append(names.pop(0))
     return _figure(row, taken)
 
 
 def once(run: Run, count: int, loop: str, clock: str = "cpu") -> float:
-    """One turn of one side, on a loop of its own. What was there before is not looked at by the collector meanwhile."""
+    """One turn of one side, on a loop of its own and without the garbage of the one before."""
+    gc.collect()
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(_coroutine(run, count, CLOCKS[clock]))
+
+
+@contextmanager
+def nothing_old_collected() -> Iterator[None]:
+    """What is there already is not looked at by the collector meanwhile: sides pay for what they make."""
     gc.collect()
     gc.freeze()
     try:
-        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            return runner.run(_coroutine(run, count, CLOCKS[clock]))
+        yield
     finally:
         gc.unfreeze()
 
@@ -100,7 +109,8 @@ def _in_own_process(row: Row, settings: Settings) -> float:
 def _alone(name: str, count: int, loop: str) -> float:
     from benchmarks.table import row_named  # it knows the rows, which are made of what is in here
 
-    return once(row_named(name).bus, count, loop)
+    with nothing_old_collected():
+        return once(row_named(name).bus, count, loop)
 
 
 def _figure(row: Row, taken: Mapping[str, list[float]]) -> Figure:

@@ -134,7 +134,7 @@ ROWS = (
     ),
     Row("the whole demo, durable", at_least(5_000, "bars/s"), durable_bars, count=BARS, rounds=ROUNDS),
     Row(
-        "the same, against the demo in memory",
+        "the whole demo, durable, against the demo in memory",
         times(2),
         durable,
         in_memory,
