@@ -56,6 +56,7 @@ from eventbus.errors import (
 )
 from eventbus.event import Event, EventSpec, Kind, Request, event_class, event_types
 from eventbus.interface import EventBus, Handler, PolicyOptions, ShutdownReport, Stats, Tap
+from eventbus.journal.reader import JournalReader, open_reader
 from eventbus.journaled import JournaledEventBus
 from eventbus.outcome import Outcome, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
@@ -96,6 +97,7 @@ __all__ = [
     "JournalDamaged",
     "JournalError",
     "JournalInUse",
+    "JournalReader",
     "JournalUnavailable",
     "JournaledEventBus",
     "Kind",
@@ -138,6 +140,7 @@ __all__ = [
     "create_event_bus",
     "event_class",
     "event_types",
+    "open_reader",
     "register_backend",
     "upcast",
 ]

@@ -14,7 +14,8 @@ from eventbus.codec import encode, form_of
 from eventbus.door import Door
 from eventbus.errors import EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
 from eventbus.event import Event, event_key
-from eventbus.journal.base import Append, Appended, Journal, NewRecords
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import Append, Appended, NewRecords
 from eventbus.receipt import Commit, Following, Receipt
 from eventbus.runtime import log
 

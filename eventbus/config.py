@@ -9,9 +9,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from eventbus.bus import InMemoryEventBus
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
+from eventbus.journal.backends import journal_at
 from eventbus.journaled import JournaledEventBus
 from eventbus.retention import Retention
 from eventbus.trailing import TrailingEventBus
+from eventbus.url import Url
 
 _ENTRY_POINTS = "eventbus.backends"
 
@@ -104,8 +106,6 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus
     With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.
     `retention_s` and `retention_bytes` bound what is kept; see `Retention`.
     """
-    from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
-
     chosen = {key: value for key, value in settings.items() if key not in ("url", "host")}
     path = chosen.pop("path", None)
     if not path:
@@ -120,7 +120,7 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus
         chosen["retention"] = Retention(**bounds)
     bus = TrailingEventBus if chosen.pop("write_behind", False) else JournaledEventBus
     try:
-        return bus(SqliteJournal(path, **for_journal), **chosen)
+        return bus(journal_at(Url("sqlite", path=str(path)), **for_journal), **chosen)
     except TypeError as error:
         raise PolicyConflict("sqlite backend", str(error)) from error
 

@@ -18,7 +18,8 @@ from eventbus.dead_letter import DeadLetter
 from eventbus.delivery import Delivery
 from eventbus.errors import CodecError, JournalError, OffsetGone, PolicyConflict
 from eventbus.event import Event, Kind
-from eventbus.journal.base import Cursor, Journal, NewDeadLetter, NewQuarantined, Settled, Start
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import Cursor, NewDeadLetter, NewQuarantined, Settled, Start
 from eventbus.keeper import as_kept
 from eventbus.outcome import Outcome, Status
 from eventbus.policy import UNPLANNED_ATTEMPTS

@@ -18,7 +18,7 @@ from eventbus.causality import Explanation
 from eventbus.dead_letter import DeadLetters
 from eventbus.delivery import Delivery
 from eventbus.event import Event, Request
-from eventbus.journal.base import Start, Trimmed
+from eventbus.journal.values import Start, Trimmed
 from eventbus.policy import OnFailure, Overflow, Retry
 from eventbus.receipt import Receipt
 from eventbus.stats import BusStats

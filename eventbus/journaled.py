@@ -17,7 +17,8 @@ from eventbus.context import same_context
 from eventbus.durable import DurableReader, check_durable
 from eventbus.errors import PolicyConflict
 from eventbus.event import Event, Kind
-from eventbus.journal.base import Append, Journal, Start
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import Append, Start
 from eventbus.kept import KeptEventBus
 from eventbus.receipt import Receipt
 from eventbus.recent import Recent

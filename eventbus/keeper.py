@@ -17,7 +17,8 @@ from eventbus.codec import decode, encode
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.errors import CodecError, JournalError
 from eventbus.event import Event
-from eventbus.journal.base import RETAINED, DeadLetterRecord, Journal, NewDeadLetter
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import RETAINED, DeadLetterRecord, NewDeadLetter
 from eventbus.runtime import log
 
 LATCH = "latch"

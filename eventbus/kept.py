@@ -16,7 +16,7 @@ from eventbus.delivery import Delivery
 from eventbus.errors import BusNotRunning, BusStopped
 from eventbus.event import Event, event_key
 from eventbus.interface import ShutdownReport
-from eventbus.journal.base import Journal
+from eventbus.journal.protocol import Journal
 from eventbus.keeper import Keeper
 from eventbus.outcome import Outcome
 from eventbus.playback import Place, replay, replay_to, trace

@@ -12,7 +12,8 @@ from eventbus.causality import Explanation, Handled, explain
 from eventbus.codec import decoder
 from eventbus.errors import CodecError, PolicyConflict
 from eventbus.event import Event
-from eventbus.journal.base import Journal, Record, SettledDelivery
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import Record, SettledDelivery
 from eventbus.quarantine import Quarantine
 from eventbus.selector import Selector
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from eventbus.codec import decode
 from eventbus.errors import CodecError
 from eventbus.event import Event
-from eventbus.journal.base import Journal, NewQuarantined, Record
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import NewQuarantined, Record
 from eventbus.runtime import log
 
 _PAGE = 1_000

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from eventbus.burst import Burst
 from eventbus.event import Event
-from eventbus.journal.base import Record
+from eventbus.journal.values import Record
 
 
 class Found(NamedTuple):

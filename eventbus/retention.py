@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eventbus.clock import Clock
 from eventbus.errors import JournalError, PolicyConflict
-from eventbus.journal.base import Journal
+from eventbus.journal.protocol import Journal
 from eventbus.runtime import log
 
 

@@ -16,7 +16,8 @@ from eventbus.committer import as_record
 from eventbus.context import inside_delivery
 from eventbus.errors import EventBusError, JournalUnavailable, PolicyConflict
 from eventbus.event import Event, Kind
-from eventbus.journal.base import Appended, Journal
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import Appended
 from eventbus.kept import KeptEventBus
 from eventbus.receipt import Receipt
 from eventbus.runtime import log

@@ -18,7 +18,7 @@ FLOORS = (
     {"wording", "clock"},
     {"errors", "failure", "outcome"},
     {"frozen"},
-    {"bounds", "tagged"},
+    {"bounds", "tagged", "url"},
     {"fields"},
     {"event"},
     {"exact", "context", "selector", "policy", "causality", "weight"},
@@ -52,10 +52,13 @@ JOURNALS_KNOW = {
     "outcome",
     "event",
     "codec",
-    "journal.base",
-    "journal.cursor",
-    "journal.integrity",
+    "url",
+    "journal.protocol",
+    "journal.values",
+    "journal.progress",
 }
+BACKENDS = ("journal.sqlite",)
+OPENERS = {"journal.reader", "journal.backends"}  # who of all knows where a backend is; they load it by its package
 
 # quantum_trader: values, components that meet only as events, and those who build them.
 VALUES = {"events", "model", "config", "snapshot", "identity", "files"}
@@ -117,7 +120,13 @@ def may_import(package: str, module: str, target: str) -> bool:
     if package == "quantum_trader":
         return room in BUILDERS or other in VALUES or (room in COMPONENTS and (room == other or target in PURE))
     if room == "journal":
-        return target in JOURNALS_KNOW or target.partition("_")[0] == module.partition("_")[0]  # sqlite, sqlite_schema
+        if module in OPENERS and target.count(".") == 1:
+            return True
+        return (
+            target in JOURNALS_KNOW or target.split(".")[:2] == module.split(".")[:2]
+        )  # journal.sqlite.store, .schema
+    if other == "journal" and target.startswith(BACKENDS):
+        return False
     return FLOOR_OF.get(other, len(FLOORS)) <= FLOOR_OF[room] and (
         room == other or not {room, other} <= MOVERS or (room, other) == ("worker", "mailbox")
     )
@@ -153,7 +162,11 @@ def test_trader_sees_only_the_public_face_of_the_bus() -> None:
         ("eventbus", "event", "bus"),
         ("eventbus", "worker", "door"),
         ("eventbus", "journal.redis", "journal.sqlite"),
-        ("eventbus", "journal.redis", "journal.sqlite_schema"),
+        ("eventbus", "journal.redis", "journal.sqlite.schema"),
+        ("eventbus", "journal.redis", "journal.reader"),
+        ("eventbus", "journal.reader", "journal.sqlite.schema"),
+        ("eventbus", "cli.looking", "journal.sqlite"),
+        ("eventbus", "config", "journal.sqlite"),
         ("eventbus", "journal.redis", "bus"),
         ("eventbus", "journaled", "config"),
         ("quantum_trader", "alpha.trend", "execution.ledger"),

@@ -17,8 +17,8 @@ from eventbus.cli import render
 from eventbus.clock import SystemClock
 from eventbus.errors import JournalDamaged
 from eventbus.event import event_class
-from eventbus.journal.base import Record
-from eventbus.journal.sqlite import JournalReader
+from eventbus.journal.reader import JournalReader, open_reader
+from eventbus.journal.values import Record
 from eventbus.playback import explanation
 
 app = typer.Typer()
@@ -44,7 +44,7 @@ def events(
     json: Json = False,
 ) -> None:
     """List events, oldest first."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         found: list[Record] = []
         for record in chosen(reader, types, since, until):
             if json:
@@ -65,12 +65,12 @@ def tail(
     json: Json = False,
 ) -> None:
     """Show the newest events; with --follow, each new one as it comes."""
-    with JournalReader(journal) as reader:
-        last = reader.seal().last
+    with open_reader(journal) as reader:
+        last = reader.last()
         newest: list[Record] = []
         at = last
-        while at > reader.base() and len(newest) < count:
-            before = max(reader.base(), at - _PAGE)
+        while at >= reader.first() and len(newest) < count:
+            before = max(reader.first() - 1, at - _PAGE)
             newest = [*reader.read(before, _PAGE, types, at), *newest]
             at = before
         newest = newest[-count:] if count else []
@@ -80,8 +80,8 @@ def tail(
         for record in newest:
             _line(record, json)
         while follow:
-            last = max(last, reader.base())
-            until = reader.seal().last
+            last = max(last, reader.first() - 1)
+            until = reader.last()
             page = reader.read(last, _PAGE, types, until)
             for record in page:
                 _line(record, json)
@@ -104,7 +104,7 @@ def replay(
 ) -> None:
     """Print events one by one, at the pace of the past if told so."""
     previous: int | None = None
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         for record in chosen(reader, types, since, until):
             if speed and previous is not None:
                 time.sleep(max(0, record.time_ns - previous) / 1e9 / speed)
@@ -115,7 +115,7 @@ def replay(
 @app.command()
 def explain(journal: Journal, event: EventId, json: Json = False) -> None:
     """Tell everything about one event: header, payload, what was made of it, its cause and its effects."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         record = find(reader, event)
         row = render.as_dict(record)
         family = reader.related(record.correlation_id or record.event_id, 10_000)
@@ -141,7 +141,7 @@ def explain(journal: Journal, event: EventId, json: Json = False) -> None:
 @app.command()
 def why(journal: Journal, event: EventId, json: Json = False) -> None:
     """Draw the causal tree of an event: how it came about, and what came of it."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         record = find(reader, event)
         family = reader.related(record.correlation_id or record.event_id, 10_000)
         known = [(each, found) for each in family if (found := render.readable(each)) is not None]
@@ -170,7 +170,7 @@ def why(journal: Journal, event: EventId, json: Json = False) -> None:
 def verify(journal: Journal, json: Json = False) -> None:
     """Read everything and check it. Exit code 1 if anything is missing or altered."""
     try:
-        with JournalReader(journal) as reader:
+        with open_reader(journal) as reader:
             sound = reader.verify()
     except JournalDamaged as damage:
         if json:
@@ -186,10 +186,9 @@ def verify(journal: Journal, json: Json = False) -> None:
 def stats(journal: Journal, json: Json = False) -> None:
     """Sizes, groups and how far they are behind, dead letters, quarantine."""
     now = SystemClock().now()
-    with JournalReader(journal) as reader:
-        last, first = reader.seal().last, reader.base() + 1
+    with open_reader(journal) as reader:
+        last, first = reader.last(), reader.first()
         ends = [*reader.read(first - 1, 1), *(reader.read(last - 1, 1) if last >= first else ())]
-        groups = [progress.cursor() for progress in reader.groups().values()]
         found: dict[str, Any] = {
             "first": first,
             "last": last,
@@ -204,7 +203,7 @@ def stats(journal: Journal, json: Json = False) -> None:
             "groups": [
                 {"group": c.group, "floor": c.floor, "behind": last - c.floor, "in_flight": len(c.attempts)}
                 | {"totals": dict(c.totals)}
-                for c in groups
+                for c in reader.cursors()
             ],
         }
     if json:
@@ -226,7 +225,7 @@ def stats(journal: Journal, json: Json = False) -> None:
 @app.command()
 def quarantine(journal: Journal, json: Json = False) -> None:
     """List what could not be read as an event, with its bytes."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         found = reader.quarantined(0, 1_000_000_000)
     if json:
         for item in found:
@@ -248,7 +247,7 @@ def types(journal: Journal, json: Json = False) -> None:
     """Which types of events there are, and how many of each."""
     counts: Counter[str] = Counter()
     seen: dict[str, dict[str, Any]] = {}
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         for record in chosen(reader, None, None, None):
             counts[record.type] += 1
             row = seen.setdefault(record.type, {"kind": record.kind, "versions": set(), "first": record.offset})
@@ -284,7 +283,7 @@ def diff(
     json: Json = False,
 ) -> None:
     """Name the first event where two journals part. Exit code 1 if they do."""
-    with JournalReader(one) as left, JournalReader(other) as right:
+    with open_reader(one) as left, open_reader(other) as right:
         pairs = zip_longest(chosen(left, None, None, None), chosen(right, None, None, None))
         same = 0
         for a, b in pairs:
@@ -302,8 +301,8 @@ def chosen(reader: JournalReader, types: list[str] | None, since: str | None, un
     """The records that were asked for, oldest first, as of now."""
     now = SystemClock().now()
     start, end = render.place(since, now), render.place(until, now)
-    last = min(reader.seal().last, end) if isinstance(end, int) else reader.seal().last
-    after = reader.base()
+    last = min(reader.last(), end) if isinstance(end, int) else reader.last()
+    after = reader.first() - 1
     if isinstance(start, int):
         after = start - 1 if start else after
     elif start is not None:
@@ -324,7 +323,7 @@ def find(reader: JournalReader, text: str) -> Record:
         return record
     if text.isdecimal():
         at = int(text)
-        records = reader.read(at - 1, 1, None, at) if reader.base() < at <= reader.seal().last else []
+        records = reader.read(at - 1, 1, None, at) if reader.first() <= at <= reader.last() else []
     else:
         records = [each for each in chosen(reader, None, None, None) if each.event_id.startswith(text)]
     if len(records) == 1:

@@ -18,7 +18,7 @@ from eventbus.causality import Explanation, Handled
 from eventbus.codec import decode
 from eventbus.errors import CodecError
 from eventbus.event import Event
-from eventbus.journal.base import Record
+from eventbus.journal.values import Record
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -15,8 +15,10 @@ from eventbus.cli.looking import Journal, Json
 from eventbus.clock import SystemClock
 from eventbus.codec import decode
 from eventbus.errors import CodecError, JournalUnavailable
-from eventbus.journal.base import DeadLetterRecord
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.journal.backends import journal_at
+from eventbus.journal.protocol import Journal as WritableJournal
+from eventbus.journal.reader import open_reader
+from eventbus.journal.values import DeadLetterRecord
 from eventbus.keeper import REDRIVE
 
 app = typer.Typer()
@@ -38,7 +40,7 @@ def list_letters(
     json: Json = False,
 ) -> None:
     """List dead letters, oldest first."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         found = reader.dead_letters(0, _ALL, subscription, redriven)
         asked = set(reader.values(REDRIVE))
     if json:
@@ -70,7 +72,7 @@ def show(
     journal: Journal, letter_id: Annotated[int, typer.Argument(help="Id from `dead-letters list`.")], json: Json = False
 ) -> None:
     """Tell everything about one dead letter."""
-    with JournalReader(journal) as reader:
+    with open_reader(journal) as reader:
         letter = _one(reader.dead_letters(letter_id - 1, 1, None, True), letter_id)
         asked = set(reader.values(REDRIVE))
     row = _as_dict(letter, asked)
@@ -93,7 +95,7 @@ def redrive(
 ) -> None:
     """Have dead letters delivered again to their subscription, as soon as a bus with it runs on this journal."""
 
-    async def ask(open_journal: SqliteJournal) -> list[int]:
+    async def ask(open_journal: WritableJournal) -> list[int]:
         chosen = await _chosen(open_journal, ids, subscription, everything)
         await open_journal.set_values(REDRIVE, {str(letter.id): b"1" for letter in chosen})
         return [letter.id for letter in chosen]
@@ -112,7 +114,7 @@ def purge(
 ) -> None:
     """Remove dead letters for good."""
 
-    async def remove(open_journal: SqliteJournal) -> int:
+    async def remove(open_journal: WritableJournal) -> int:
         gone = [letter.id for letter in await _chosen(open_journal, ids, subscription, everything)]
         await open_journal.set_values(REDRIVE, {str(id_): None for id_ in gone})
         return await open_journal.purge_dead_letters(gone)
@@ -134,7 +136,7 @@ def compact(
     """Remove the oldest events, never beyond the slowest group unless forced, and give the space back."""
     cut = render.place(before, SystemClock().now())
 
-    async def trim(open_journal: SqliteJournal) -> dict[str, Any]:
+    async def trim(open_journal: WritableJournal) -> dict[str, Any]:
         removed = 0
         overtaken: tuple[str, ...] = ()
         if cut is not None or max_bytes is not None:
@@ -155,20 +157,20 @@ def compact(
     _report(json, done, text)
 
 
-def _tended(path: Path, change: Callable[[SqliteJournal], Awaitable[T]]) -> T:
+def _tended(path: Path, change: Callable[[WritableJournal], Awaitable[T]]) -> T:
     """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has it."""
     if not path.exists():
         raise JournalUnavailable(str(path), "there is no such file")
 
     async def tend() -> T:
-        async with SqliteJournal(path) as open_journal:
+        async with journal_at(path) as open_journal:
             return await change(open_journal)
 
     return asyncio.run(tend())
 
 
 async def _chosen(
-    journal: SqliteJournal, ids: list[int] | None, subscription: str | None, everything: bool
+    journal: WritableJournal, ids: list[int] | None, subscription: str | None, everything: bool
 ) -> list[DeadLetterRecord]:
     if not ids and not subscription and not everything:
         raise typer.BadParameter("which? Give ids, --subscription, or --all")

@@ -1,4 +1,4 @@
 """Journals: durable, append-only logs of records with offsets, groups and dead letters.
 
-`base` is the protocol and its values; each other module is one backend. Knows nothing of events, codecs or buses.
+`protocol` is what each can do, `values` what goes in and out; each folder is one backend. Knows nothing of events or buses.
 """

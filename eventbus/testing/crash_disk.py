@@ -16,8 +16,6 @@ from typing import Any, Protocol, TypeVar
 
 import apsw
 
-from eventbus.journal.sqlite_schema import Statement
-
 T = TypeVar("T")
 
 SECTOR = 512
@@ -179,7 +177,7 @@ class CrashDatabase:
     def in_transaction(self) -> bool:
         return not self._db.get_autocommit()
 
-    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Statement:
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> apsw.Cursor:
         return _translated(lambda: self._db.execute(sql, tuple(parameters)))
 
     def close(self) -> None:

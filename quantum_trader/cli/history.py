@@ -16,7 +16,7 @@ from eventbus import Event
 from eventbus.cli import render
 from eventbus.cli.looking import chosen
 from eventbus.codec import decode
-from eventbus.journal.base import Record
+from eventbus.journal.values import Record
 from quantum_trader.cli import choosing
 from quantum_trader.cli.faults import CHECK_FAILED, Failed
 from quantum_trader.cli.progress import busy

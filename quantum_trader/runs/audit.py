@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eventbus import InMemoryEventBus, JournalDamaged
-from eventbus.journal.sqlite import JournalReader
+from eventbus import InMemoryEventBus, JournalDamaged, JournalReader
 from quantum_trader.config import Config
 from quantum_trader.events import (
     MarketBarEvent,

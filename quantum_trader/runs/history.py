@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eventbus import Event
+from eventbus import Event, JournalReader, open_reader
 from eventbus.codec import decode
-from eventbus.journal.sqlite import JournalReader
 from quantum_trader.events import is_decision
 from quantum_trader.market.replayer import SOURCE as REPLAYER
 from quantum_trader.monitoring.analytics import NoRun
@@ -39,14 +38,14 @@ def opened(folder: RunFolder) -> Iterator[JournalReader]:
     """The journal of a run, to read. Raises `NoRun`, `JournalUnavailable`, `JournalDamaged`."""
     if not folder.journal.is_file():
         raise NoRun(folder.path, "no run is recorded there")
-    with JournalReader(folder.journal) as reader:
+    with open_reader(folder.journal) as reader:
         yield reader
 
 
 def events(reader: JournalReader, *types: type[Event] | str, after: int = 0) -> Iterator[Any]:
     """Events in order, of these types only if any are given. Raises `CodecError` for one that cannot be read."""
     names = [each if isinstance(each, str) else each.__event__.type for each in types] or None
-    last = reader.seal().last
+    last = reader.last()
     while page := reader.read(after, _PAGE, names, last):
         for record in page:
             yield decode(record.body)

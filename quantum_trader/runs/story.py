@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from eventbus import Event
-from eventbus.journal.sqlite import JournalReader
+from eventbus import Event, JournalReader
 from quantum_trader.control.checks import CHECKS, Exits
 from quantum_trader.events import (
     MarketBarEvent,

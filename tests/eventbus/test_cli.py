@@ -18,8 +18,8 @@ import pytest
 from eventbus import Event, JournaledEventBus
 from eventbus.cli import run
 from eventbus.cli.render import duration, place, size
-from eventbus.journal.base import Append
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.values import Append
 from eventbus.testing.recorder import Recorder
 
 Run = Callable[..., tuple[int, list[str], str]]
@@ -230,7 +230,7 @@ def test_verify_says_sound_or_names_the_damage(cli: Run, path: Path) -> None:
 def test_the_quarantine_is_listed_with_its_bytes(cli: Run, path: Path) -> None:
     (item,) = parsed(cli("quarantine", path, "--json")[1])
     assert (item["offset"], item["reason"]) == (12, "not an event: the bytes end early")
-    with JournalReader(path) as reader:
+    with SqliteReader(path) as reader:
         (record,) = reader.read(11, 1)
     assert b64decode(item["raw_base64"]) == record.body
     assert "the bytes end early" in "\n".join(cli("quarantine", path)[1])

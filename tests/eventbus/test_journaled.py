@@ -27,8 +27,8 @@ from eventbus import (
     Retention,
     create_event_bus,
 )
-from eventbus.journal.base import Append, Appended
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.values import Append, Appended
 from eventbus.testing.recorder import Recorder
 
 
@@ -116,7 +116,7 @@ async def test_an_event_is_committed_before_it_is_dispatched(bus: JournaledEvent
     seen: list[bool] = []
 
     async def look(handled: Event) -> None:
-        with JournalReader(tmp_path / "run.db") as reader:
+        with SqliteReader(tmp_path / "run.db") as reader:
             seen.append(reader.find(handled.event_id) is not None)
 
     bus.subscribe("t.*", look)
@@ -131,7 +131,7 @@ async def test_acknowledged_events_can_be_read_by_another_process_at_once(
     bus: JournaledEventBus, tmp_path: Path
 ) -> None:
     receipt = await bus.publish(event(1))
-    with JournalReader(tmp_path / "run.db") as reader:
+    with SqliteReader(tmp_path / "run.db") as reader:
         record = reader.find(receipt.event_id)
     assert record is not None
     assert record.offset == receipt.offset

@@ -31,8 +31,8 @@ from eventbus import (
     Subscription,
     upcast,
 )
-from eventbus.journal.base import Append, Trimmed
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.values import Append, Trimmed
 from eventbus.testing.recorder import Recorder
 
 

@@ -18,8 +18,8 @@ from eventbus import (
     TrailingEventBus,
     create_event_bus,
 )
-from eventbus.journal.base import Append, Appended
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.values import Append, Appended
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def echo_on(bus: InMemoryEventBus, seen: list[int], *, factor: int = 1) -> None:
 
 
 def records(path: Path) -> list[tuple[str, str]]:
-    with JournalReader(path) as reader:
+    with SqliteReader(path) as reader:
         return [(record.event_id, record.type) for record in reader.read(0, 1_000)]
 
 

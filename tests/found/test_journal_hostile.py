@@ -14,8 +14,8 @@ import pytest
 
 from eventbus import Event, create_event_bus
 from eventbus.cli import run
-from eventbus.journal.base import Append, NewDeadLetter, NewQuarantined, Settled
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.values import Append, NewDeadLetter, NewQuarantined, Settled
 
 EVERY = {
     "events": ["events", "{path}"],

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eventbus import Event, JournaledEventBus, Reject, Retry
-from eventbus.journal import sqlite_file
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.sqlite import file as sqlite_file
 
 CONCURRENCY = 4
 DEADLY = 17  # of so many events the handler gives up one

@@ -13,9 +13,9 @@ import signal
 import sys
 from pathlib import Path
 
-from eventbus.journal import sqlite_file
-from eventbus.journal.base import Append, Cursor, NewDeadLetter, Settled, Status
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.sqlite import file as sqlite_file
+from eventbus.journal.values import Append, Cursor, NewDeadLetter, Settled, Status
 
 
 class Victim:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from eventbus.codec import decode
-from eventbus.journal.base import Cursor, Record
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.values import Cursor, Record
 
 POINTS = ("beginning", "writing", "committing", "committed", "marked", "checkpointing", "checkpointed")
 VICTIM = Path(__file__).with_name("bus_victim.py")

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from eventbus.errors import JournalDamaged, JournalUnavailable
-from eventbus.journal.base import Append, NewDeadLetter, NewQuarantined, Settled, Status
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
-from eventbus.journal.sqlite_check import check_file
-from eventbus.journal.sqlite_guard import read_mark
-from eventbus.journal.sqlite_repair import LOST_TYPE
-from eventbus.journal.sqlite_schema import connect
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.sqlite.check import check_file
+from eventbus.journal.sqlite.guard import read_mark
+from eventbus.journal.sqlite.repair import LOST_TYPE
+from eventbus.journal.sqlite.schema import connect
+from eventbus.journal.values import Append, NewDeadLetter, NewQuarantined, Settled, Status
 
 PARTS = ("run.db", "run.db-wal", "run.db-mark")
 RECORDS = 400
@@ -99,7 +99,7 @@ async def killed(tmp_path: Path) -> Path:
 
 def everything(path: Path) -> tuple[Any, ...]:
     """All that a reader can learn from a journal."""
-    with JournalReader(path) as reader:
+    with SqliteReader(path) as reader:
         groups = {name: progress.cursor() for name, progress in reader.groups().items()}
         records = reader.read(0, 10_000)
         found = [reader.find(record.event_id) for record in records]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from eventbus.journal.base import Record
 from eventbus.journal.sqlite import SqliteJournal
+from eventbus.journal.values import Record
 
 POINTS = (
     "migrating",

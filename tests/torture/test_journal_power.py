@@ -17,12 +17,12 @@ from typing import Literal
 import pytest
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal import sqlite_file
-from eventbus.journal.base import Append, Settled
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
-from eventbus.journal.sqlite_check import check_file
-from eventbus.journal.sqlite_guard import read_mark, side_file
-from eventbus.journal.sqlite_schema import Synchronous, connect
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.sqlite import file as sqlite_file
+from eventbus.journal.sqlite.check import check_file
+from eventbus.journal.sqlite.guard import read_mark, side_file
+from eventbus.journal.sqlite.schema import Synchronous, connect
+from eventbus.journal.values import Append, Settled
 from eventbus.testing.crash_disk import CrashDisk
 
 COMMITS = 40
@@ -95,7 +95,7 @@ def cut(recording: Recording, folder: Path, chance: random.Random, witness: Witn
         return "named"
     reached = (0, 0)
     if verified.last:
-        with JournalReader(path) as reader:
+        with SqliteReader(path) as reader:
             found = reader.read(0, 10_000)
             progress = reader.groups().get("g")
             reached = (len(found), progress.floor if progress else 0)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eventbus.codec import decode
-from eventbus.journal.sqlite import JournalReader
+from eventbus.journal.sqlite import SqliteReader
 from quantum_trader.events import is_decision
 from quantum_trader.monitoring.analytics import load_record
 
@@ -57,7 +57,7 @@ def outcome(home: Path, name: str) -> dict[str, Any]:
     """Everything that must not differ: digest, trades, equity, and the ids of what was decided, each once."""
     record, completed = load_record(home / name)
     ids = []
-    with JournalReader(home / name / "run.db") as reader:
+    with SqliteReader(home / name / "run.db") as reader:
         reader.verify()
         at = 0
         while page := reader.read(at, 1_000):

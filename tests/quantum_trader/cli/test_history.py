@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from eventbus import JournalUnavailable
-from eventbus.journal.base import Append, Appended, Record
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.values import Append, Appended, Record
 from quantum_trader.alpha.families import Momentum
 from quantum_trader.app import load_feed, run_replay
 from quantum_trader.cli import main
@@ -81,7 +81,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, st
 
 
 def records(journal: Path) -> list[Record]:
-    with JournalReader(journal) as reader:
+    with SqliteReader(journal) as reader:
         return reader.read(0, 1_000_000)
 
 

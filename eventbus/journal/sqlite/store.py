@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventbus.errors import IdConflict, JournalInUse, OffsetGone
-from eventbus.journal.base import (
+from eventbus.journal.progress import GroupProgress
+from eventbus.journal.sqlite.integrity import Seal, pack
+from eventbus.journal.sqlite.schema import Database
+from eventbus.journal.sqlite.tables import SmallTables
+from eventbus.journal.values import (
     RETAINED,
     Append,
     Appended,
@@ -22,10 +26,6 @@ from eventbus.journal.base import (
     Start,
     Status,
 )
-from eventbus.journal.cursor import GroupProgress
-from eventbus.journal.integrity import Seal, pack
-from eventbus.journal.sqlite_schema import Database
-from eventbus.journal.sqlite_tables import SmallTables
 
 TRIM_CHUNK = 5_000  # records removed per transaction, so that nobody waits long behind it
 _ID_CHUNK = 500

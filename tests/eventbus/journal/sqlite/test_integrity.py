@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticSerializationError
 
-from eventbus.journal.integrity import GENESIS, Seal, chain, pack, row_crc, sound_parts
+from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, pack, row_crc, sound_parts
 from eventbus.testing.journal_contract import item, items
 
 WIDTH = 5

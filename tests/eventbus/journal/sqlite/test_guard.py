@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eventbus.errors import JournalInUse
-from eventbus.journal.integrity import GENESIS, Seal
-from eventbus.journal.sqlite_guard import NO_MARK, Guard, Mark, read_mark, side_file
+from eventbus.journal.sqlite.guard import NO_MARK, Guard, Mark, read_mark, side_file
+from eventbus.journal.sqlite.integrity import GENESIS, Seal
 
 
 @pytest.fixture

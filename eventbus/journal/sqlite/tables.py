@@ -1,15 +1,15 @@
 """The small tables beside the records: dead letters, quarantine, values, groups; each row counts in the ledger.
 
-Knows how to write rows and how to account for them. Transactions, records and cursors are `sqlite_store`'s.
+Knows how to write rows and how to account for them. Transactions, records and cursors are `store`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from eventbus.journal.base import TEXT_CAP, NewDeadLetter, NewQuarantined
-from eventbus.journal.integrity import Column, row_crc
-from eventbus.journal.sqlite_reads import Reads
+from eventbus.journal.sqlite.integrity import Column, row_crc
+from eventbus.journal.sqlite.reads import Reads
+from eventbus.journal.values import TEXT_CAP, NewDeadLetter, NewQuarantined
 
 # Rows per INSERT: each statement gives up the interpreter lock once, and a busy loop takes its time to give it back.
 _ROW_COUNTS = (100, 10, 1)

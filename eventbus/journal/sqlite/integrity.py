@@ -14,7 +14,7 @@ from zlib import crc32
 
 from pydantic_core import from_json, to_json
 
-from eventbus.journal.base import Append, Record
+from eventbus.journal.values import Append, Record
 
 GENESIS = hashlib.sha256(b"eventbus journal").digest()
 """The digest of a journal without records."""

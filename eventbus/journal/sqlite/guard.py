@@ -19,7 +19,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from eventbus.errors import JournalInUse, JournalUnavailable
-from eventbus.journal.integrity import GENESIS, Seal
+from eventbus.journal.sqlite.integrity import GENESIS, Seal
 
 _SLOT = struct.Struct("<4sQQ32s")
 _CRC = struct.Struct("<I")
@@ -96,6 +96,11 @@ class Guard:
             self._fd = -1
 
 
+def log_file(path: Path) -> Path:
+    """Where SQLite keeps what is not in the file yet."""
+    return path.with_name(path.name + "-wal")
+
+
 def side_file(path: Path) -> Path:
     """Where the lock and the mark of a journal are kept."""
     return path.with_name(path.name + "-mark")
@@ -111,6 +116,14 @@ def read_mark(path: Path) -> Mark:
         return _read(fd)
     finally:
         os.close(fd)
+
+
+def size_of(path: Path) -> int:
+    """The size of a file, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(fd: int) -> Mark:

@@ -9,11 +9,11 @@ import sqlite3
 from pathlib import Path
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal.base import Verified
-from eventbus.journal.integrity import GENESIS, Seal, chain, row_crc, sound_parts
-from eventbus.journal.sqlite_guard import Mark
-from eventbus.journal.sqlite_reads import RECORD_COLUMNS, Reads, contiguous
-from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, is_damage, version_of
+from eventbus.journal.sqlite.guard import Mark
+from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, row_crc, sound_parts
+from eventbus.journal.sqlite.reads import RECORD_COLUMNS, Reads, contiguous
+from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, is_damage, version_of
+from eventbus.journal.values import Verified
 
 _CHUNK = 5_000  # records held at a time
 _SEALS = "SELECT last, digest FROM seals"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventbus.journal.sqlite import SqliteJournal
-from eventbus.journal.sqlite_schema import Synchronous
+from eventbus.journal.sqlite.schema import Synchronous
 from eventbus.testing.journal_contract import JournalContract, Make
 
 

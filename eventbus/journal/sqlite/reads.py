@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from eventbus.errors import JournalDamaged, OffsetGone
-from eventbus.journal.base import DeadLetterRecord, Quarantined, Record, SettledDelivery
-from eventbus.journal.cursor import GroupProgress
-from eventbus.journal.integrity import Seal, row_crc, sound_parts, unpack
-from eventbus.journal.sqlite_schema import Database
+from eventbus.journal.progress import GroupProgress
+from eventbus.journal.sqlite.integrity import Seal, row_crc, sound_parts, unpack
+from eventbus.journal.sqlite.schema import Database
+from eventbus.journal.values import DeadLetterRecord, Quarantined, Record, SettledDelivery
 
 RECORD_COLUMNS = "offset, event_id, labels, body, crc"
 

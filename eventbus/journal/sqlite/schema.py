@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.base import Durability
-from eventbus.journal.integrity import GENESIS, Seal
+from eventbus.journal.sqlite.integrity import GENESIS, Seal
+from eventbus.journal.values import Durability
 
 APPLICATION_ID = 0x45564A32
 """Marks the file as ours, so that no other database is opened by mistake ("EVJ2")."""

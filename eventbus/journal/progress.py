@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from eventbus.journal.base import Cursor, Settled, Status
+from eventbus.journal.values import Cursor, Settled, Status
 
 
 class OffsetRanges:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.journal.base import Settled, Status
-from eventbus.journal.cursor import GroupProgress, OffsetRanges
+from eventbus.journal.progress import GroupProgress, OffsetRanges
+from eventbus.journal.values import Settled, Status
 
 OFFSETS = st.integers(1, 40)
 RANGES = st.tuples(OFFSETS, st.integers(0, 8)).map(lambda pair: (pair[0], pair[0] + pair[1]))

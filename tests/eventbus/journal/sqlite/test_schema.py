@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from eventbus.journal import sqlite_schema
 from eventbus.journal.sqlite import SqliteJournal
-from eventbus.journal.sqlite_schema import MIGRATIONS, connect, version_of
+from eventbus.journal.sqlite import schema as sqlite_schema
+from eventbus.journal.sqlite.schema import MIGRATIONS, connect, version_of
 from eventbus.testing.journal_contract import items, offsets
 
 

@@ -1,21 +1,25 @@
 """The journal in one SQLite file: the face that the bus sees, on its loop.
 
-Each call becomes a job of the writer thread and a future on the loop. Knows nothing of SQL; `sqlite_store` does.
+Each call becomes a job of the writer thread and a future on the loop. Knows nothing of SQL; `store` does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable, WrongLoop
-from eventbus.journal.base import (
+from eventbus.journal.sqlite.check import check_file
+from eventbus.journal.sqlite.file import JournalFile, Settings
+from eventbus.journal.sqlite.guard import log_file, read_mark, size_of
+from eventbus.journal.sqlite.schema import Connect, Probe, Synchronous, connect, no_probe
+from eventbus.journal.sqlite.store import Store
+from eventbus.journal.sqlite.writer import Answer, Writer
+from eventbus.journal.values import (
     Append,
     Appended,
     Cursor,
@@ -32,13 +36,6 @@ from eventbus.journal.base import (
     Trimmed,
     Verified,
 )
-from eventbus.journal.sqlite_check import check_file
-from eventbus.journal.sqlite_file import JournalFile, Settings
-from eventbus.journal.sqlite_guard import read_mark
-from eventbus.journal.sqlite_reads import Reads
-from eventbus.journal.sqlite_schema import Connect, Probe, Synchronous, connect, no_probe, unavailable, version_of
-from eventbus.journal.sqlite_store import Store
-from eventbus.journal.sqlite_writer import Answer, Writer
 
 CAPABILITIES = frozenset(
     {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "values", "verify", "wait"}
@@ -49,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class SqliteJournal:
-    """A `Journal` in one file, with one writer. See `base.Journal` for what each method promises.
+    """A `Journal` in one file, with one writer. See `protocol.Journal` for what each method promises.
 
     `synchronous` FULL survives a power cut; NORMAL and OFF only the end of the process. `keep_outcomes` keeps one row
     per settled delivery, so that it can be told later how long it waited and ran. `allow_damaged` opens a damaged file
@@ -267,7 +264,6 @@ class SqliteJournal:
         return await asyncio.to_thread(check_file, self._path, self._settings.connect, mark)
 
     async def compact(self) -> int:
-        """Give free pages back to the file system; publishers wait meanwhile. Gives the size of the file in bytes."""
         return await self._ask(Store.compact)
 
     def stats(self) -> JournalStats:
@@ -285,8 +281,8 @@ class SqliteJournal:
             checkpoints=counters.checkpoints,
             held_back=counters.held_back,
             stale_acks=counters.stale_acks,
-            file_bytes=_size(self._path),
-            log_bytes=_size(_log(self._path)),
+            file_bytes=size_of(self._path),
+            log_bytes=size_of(log_file(self._path)),
             failure=str(file.failure) if file.failure else None,
         )
 
@@ -326,58 +322,6 @@ class SqliteJournal:
                 waiter.set_result(True)
 
 
-class JournalReader(Reads):
-    """Reads a journal file, live or closed, without ever getting in the way of its writer. Synchronous.
-
-    Each call is a short transaction of its own. Raises `JournalUnavailable` if there is no such journal.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = Path(path)
-        if not self._file.exists():
-            raise JournalUnavailable(str(path), "there is no such file")
-        with contextlib.ExitStack() as failed:
-            try:
-                db = connect(self._file, True)
-                failed.callback(db.close)
-                version = version_of(db, self._file)
-            except sqlite3.Error as error:
-                raise unavailable(self._file, error) from error
-            if version == 0:
-                raise JournalUnavailable(str(path), "it holds no journal yet")
-            failed.pop_all()
-        super().__init__(db, self._file)
-
-    def log_bytes(self) -> int:
-        """Size of the log beside the file: what its writer has yet to move into it."""
-        return _size(_log(self._file))
-
-    def verify(self) -> Verified:
-        """See `Journal.verify`."""
-        return check_file(self._file, connect, read_mark(self._file))
-
-    def close(self) -> None:
-        """Let go of the file. May be called twice."""
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
 def _give_up(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
         waiter.set_result(False)
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

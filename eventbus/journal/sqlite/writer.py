@@ -14,10 +14,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 from eventbus.errors import JournalError, JournalUnavailable, OutcomeUnknown
-from eventbus.journal.sqlite_file import LOOK_INTERVAL_S, Fate, JournalFile
-from eventbus.journal.sqlite_reads import Reads
-from eventbus.journal.sqlite_schema import is_refusal
-from eventbus.journal.sqlite_store import Store
+from eventbus.journal.sqlite.file import LOOK_INTERVAL_S, Fate, JournalFile
+from eventbus.journal.sqlite.reads import Reads
+from eventbus.journal.sqlite.schema import is_refusal
+from eventbus.journal.sqlite.store import Store
 
 MAX_JOBS = 1_024
 MAX_RECORDS = 10_000

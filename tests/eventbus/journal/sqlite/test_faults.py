@@ -17,11 +17,11 @@ import apsw
 import pytest
 
 from eventbus.errors import JournalDamaged, JournalInUse, JournalUnavailable, OutcomeUnknown, WrongLoop
-from eventbus.journal import sqlite_file
-from eventbus.journal.base import Appended, Durability, Settled
-from eventbus.journal.sqlite import JournalReader, SqliteJournal
-from eventbus.journal.sqlite_guard import side_file
-from eventbus.journal.sqlite_schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, Database, connect
+from eventbus.journal.sqlite import SqliteJournal, SqliteReader
+from eventbus.journal.sqlite import file as sqlite_file
+from eventbus.journal.sqlite.guard import side_file
+from eventbus.journal.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, Database, connect
+from eventbus.journal.values import Appended, Durability, Settled
 from eventbus.testing.crash_disk import CrashDisk
 from eventbus.testing.journal_contract import item, items, offsets
 
@@ -423,7 +423,7 @@ def test_the_level_says_what_is_survived(path: Path, synchronous: str, durabilit
 async def test_a_reader_sees_what_was_committed_and_blocks_nobody(journal: SqliteJournal, path: Path) -> None:
     await journal.close()
     async with SqliteJournal(path) as live:
-        with JournalReader(path) as reader:
+        with SqliteReader(path) as reader:
             assert offsets(reader.read(0, 10)) == [1, 2, 3]
             await live.append([item(4)])
             assert offsets(reader.read(3, 10)) == [4]
@@ -432,15 +432,15 @@ async def test_a_reader_sees_what_was_committed_and_blocks_nobody(journal: Sqlit
 
 def test_a_reader_of_nothing_says_so(path: Path) -> None:
     with pytest.raises(JournalUnavailable, match="no such file"):
-        JournalReader(path)
+        SqliteReader(path)
     sqlite3.connect(path).close()
     with pytest.raises(JournalUnavailable, match="no journal yet"):
-        JournalReader(path)
+        SqliteReader(path)
 
 
 async def test_the_log_stays_small_beside_a_busy_reader(path: Path) -> None:
     async with SqliteJournal(path) as journal:
-        with JournalReader(path) as reader:
+        with SqliteReader(path) as reader:
             for number in range(0, 24_000, 400):
                 await journal.append([item(number + each, body=bytes(1_000)) for each in range(400)])
                 reader.read(number, 100)

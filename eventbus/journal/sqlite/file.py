@@ -17,11 +17,11 @@ from enum import Enum, auto
 from pathlib import Path
 
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable
-from eventbus.journal.integrity import Seal
-from eventbus.journal.sqlite_check import check_file
-from eventbus.journal.sqlite_guard import Guard, Mark
-from eventbus.journal.sqlite_repair import repair
-from eventbus.journal.sqlite_schema import (
+from eventbus.journal.sqlite.check import check_file
+from eventbus.journal.sqlite.guard import Guard, Mark
+from eventbus.journal.sqlite.integrity import Seal
+from eventbus.journal.sqlite.repair import repair
+from eventbus.journal.sqlite.schema import (
     PAGE_BYTES,
     Connect,
     Database,
@@ -34,7 +34,7 @@ from eventbus.journal.sqlite_schema import (
     prepare,
     unavailable,
 )
-from eventbus.journal.sqlite_store import Counters, Store
+from eventbus.journal.sqlite.store import Counters, Store
 
 log = logging.getLogger("eventbus")
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.base import Append, Record
-from eventbus.journal.integrity import GENESIS, Seal, row_crc, sound_parts, unpack
-from eventbus.journal.sqlite_guard import Mark, side_file
-from eventbus.journal.sqlite_reads import RECORD_COLUMNS
-from eventbus.journal.sqlite_schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
-from eventbus.journal.sqlite_store import Counters, Store
+from eventbus.journal.sqlite.guard import Mark, log_file, side_file
+from eventbus.journal.sqlite.integrity import GENESIS, Seal, row_crc, sound_parts, unpack
+from eventbus.journal.sqlite.reads import RECORD_COLUMNS
+from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
+from eventbus.journal.sqlite.store import Counters, Store
+from eventbus.journal.values import Append, Record
 
 LOST_TYPE = "journal.lost"
 """Type of a tombstone. Its body is empty, which no event's is."""
@@ -59,7 +59,7 @@ def _keep_copy(path: Path) -> Path:
     while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     kept.touch()
-    for source, target in ((path, kept), (_log(path), _log(kept)), (side_file(path), side_file(kept))):
+    for source, target in ((path, kept), (log_file(path), log_file(kept)), (side_file(path), side_file(kept))):
         with suppress(FileNotFoundError):
             shutil.copyfile(source, target)
     return kept
@@ -147,9 +147,5 @@ def _build(path: Path, connect: Connect, start: Seal, records: Iterator[Append],
 
 
 def _remove(path: Path) -> None:
-    for each in (path, _log(path), path.with_name(path.name + "-shm")):
+    for each in (path, log_file(path), path.with_name(path.name + "-shm")):
         each.unlink(missing_ok=True)
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")

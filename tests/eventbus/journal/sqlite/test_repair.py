@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal.base import Settled
 from eventbus.journal.sqlite import SqliteJournal
-from eventbus.journal.sqlite_repair import LOST_TYPE
+from eventbus.journal.sqlite.repair import LOST_TYPE
+from eventbus.journal.values import Settled
 from eventbus.testing.journal_contract import item, items, letter, offsets
 
 

@@ -1,0 +1,72 @@
+"""Reading a journal file from outside, live or closed: for commands and tools.
+
+A connection of its own, for reading only. Knows nothing of the writer but the mark that it leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Self
+
+from eventbus.errors import JournalUnavailable
+from eventbus.journal.sqlite.check import check_file
+from eventbus.journal.sqlite.guard import log_file, read_mark, size_of
+from eventbus.journal.sqlite.reads import Reads
+from eventbus.journal.sqlite.schema import connect, unavailable, version_of
+from eventbus.journal.values import Cursor, Verified
+
+
+class SqliteReader(Reads):
+    """Reads a journal file, live or closed, without ever getting in the way of its writer. Synchronous.
+
+    Each call is a short transaction of its own. Raises `JournalUnavailable` if there is no such journal.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = Path(path)
+        if not self._file.exists():
+            raise JournalUnavailable(str(path), "there is no such file")
+        with contextlib.ExitStack() as failed:
+            try:
+                db = connect(self._file, True)
+                failed.callback(db.close)
+                version = version_of(db, self._file)
+            except sqlite3.Error as error:
+                raise unavailable(self._file, error) from error
+            if version == 0:
+                raise JournalUnavailable(str(path), "it holds no journal yet")
+            failed.pop_all()
+        super().__init__(db, self._file)
+
+    def first(self) -> int:
+        """See `JournalReader.first`."""
+        return self.base() + 1
+
+    def last(self) -> int:
+        """See `JournalReader.last`."""
+        return self.seal().last
+
+    def cursors(self) -> list[Cursor]:
+        """See `JournalReader.cursors`."""
+        return [progress.cursor() for progress in self.groups().values()]
+
+    def log_bytes(self) -> int:
+        """Size of the log beside the file: what its writer has yet to move into it."""
+        return size_of(log_file(self._file))
+
+    def verify(self) -> Verified:
+        """See `Journal.verify`."""
+        return check_file(self._file, connect, read_mark(self._file))
+
+    def close(self) -> None:
+        """Let go of the file. May be called twice."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
