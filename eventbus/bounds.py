@@ -45,6 +45,13 @@ def word(argument: str, value: object) -> str:
     raise PolicyConflict(argument, f"{shown(value)} is not a name: use a text that is not empty")
 
 
+def truth(argument: str, value: object) -> bool:
+    """`value`, if it is true or false. Raises `PolicyConflict`."""
+    if isinstance(value, bool):
+        return value
+    raise PolicyConflict(argument, f"{shown(value)} is neither true nor false")
+
+
 def callable_with(argument: str, value: object, what: str) -> Callable[..., Any]:
     """`value`, if it can be called (with `what`, says the message). Raises `PolicyConflict`."""
     if callable(value):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from eventbus.bus import InMemoryEventBus
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
@@ -13,9 +12,10 @@ from eventbus.journal.backends import journal_at
 from eventbus.journaled import JournaledEventBus
 from eventbus.retention import Retention
 from eventbus.trailing import TrailingEventBus
-from eventbus.url import Url
+from eventbus.url import Url, parse_url
 
 _ENTRY_POINTS = "eventbus.backends"
+_PARTS = frozenset({"backend", "url", "host", "port", "user", "password", "path"})
 
 Factory = Callable[[Mapping[str, Any]], Any]
 _backends: dict[str, Factory] = {}
@@ -62,22 +62,18 @@ def _loading(point: Any) -> Factory:
     return factory
 
 
-def _from_url(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
-    if not parts.scheme:
-        return {"backend": url}
-    found = {
-        "host": parts.hostname,
-        "port": parts.port,
-        "user": parts.username,
-        "password": parts.password,
-        "path": parts.path.removeprefix("/") or None,
-    }
-    settings: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
-    settings.update({key: _value(value) for key, value in parse_qsl(parts.query)})
+def _from_url(text: str) -> dict[str, Any]:
+    if ":" not in text:
+        return {"backend": text}
+    url = parse_url(text)
+    if taken := _PARTS.intersection(url.query):
+        raise PolicyConflict("url", f"{min(taken)} is a part of the URL itself and no setting after '?'")
+    parts = {"host": url.host, "port": url.port, "user": url.user, "password": url.password, "path": url.path}
+    settings: dict[str, Any] = {key: value for key, value in parts.items() if value is not None}
+    settings.update({key: _value(value) for key, value in url.query.items()})
     if settings:
-        settings["url"] = url
-    return {"backend": parts.scheme, **settings}
+        settings["url"] = text
+    return {"backend": url.scheme, **settings}
 
 
 def _value(text: str) -> Any:
@@ -93,6 +89,8 @@ def _value(text: str) -> Any:
 
 def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
     wanted = {key: value for key, value in settings.items() if key != "url"}
+    if place := [str(wanted[key]) for key in ("host", "port", "user", "path") if key in wanted]:
+        raise PolicyConflict("memory backend", f"it is nowhere, and not at {place[0]!r}: write memory://")
     try:
         return InMemoryEventBus(**wanted)
     except TypeError as error:
@@ -106,10 +104,10 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus
     With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.
     `retention_s` and `retention_bytes` bound what is kept; see `Retention`.
     """
-    chosen = {key: value for key, value in settings.items() if key not in ("url", "host")}
-    path = chosen.pop("path", None)
-    if not path:
-        raise PolicyConflict("path", "a sqlite bus needs a file: sqlite:///run.db")
+    chosen = {key: value for key, value in settings.items() if key != "url"}
+    place = Url(
+        "sqlite", **{key: chosen.pop(key) for key in ("host", "port", "user", "password", "path") if key in chosen}
+    )
     for_journal = {key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "keep_outcomes") if key in chosen}
     bounds = {
         name: chosen.pop(key)
@@ -120,7 +118,7 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus
         chosen["retention"] = Retention(**bounds)
     bus = TrailingEventBus if chosen.pop("write_behind", False) else JournaledEventBus
     try:
-        return bus(journal_at(Url("sqlite", path=str(path)), **for_journal), **chosen)
+        return bus(journal_at(place, **for_journal), **chosen)
     except TypeError as error:
         raise PolicyConflict("sqlite backend", str(error)) from error
 

@@ -5,6 +5,7 @@ Knows no backend: which parts and which keys one has is its own affair.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class Url:
     port: int | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-    path: str | None = None
+    path: str | os.PathLike[str] | None = None
     query: Mapping[str, str] = field(default_factory=dict)
 
     def file(self) -> str:
@@ -39,7 +40,7 @@ class Url:
             raise _refused(f"{self.scheme} has no user and no port: write {self.scheme}:///name-of-the-file")
         if not self.path:
             raise _refused(f"{self.scheme} needs a file: write {self.scheme}:///name-of-the-file")
-        return self.path
+        return os.fspath(self.path)
 
 
 def parse_url(text: str) -> Url:
@@ -54,7 +55,8 @@ def parse_url(text: str) -> Url:
         raise _refused("'#' begins a fragment, and no backend has one: write %23 in a name")
     scheme, separator, rest = text.partition("://")
     if not separator:
-        raise _refused(f"it begins with {scheme.partition(':')[0]}:/// (a file) or {scheme.partition(':')[0]}://server")
+        name = scheme.partition(":")[0]
+        raise _refused(f"it begins with {name}:/// for a file, with {name}:// for a server")
     before, mark, query = rest.partition("?")
     if mark and not query:
         raise _refused("'?' begins a query, and none follows: write %3F in a name")

@@ -53,6 +53,7 @@ JOURNALS_KNOW = {
     "event",
     "codec",
     "url",
+    "bounds",
     "journal.protocol",
     "journal.values",
     "journal.progress",

@@ -20,7 +20,7 @@ def journal_at(source: str | os.PathLike[str] | Url, **settings: Any) -> Journal
     """
     if not isinstance(source, Url):
         is_url = isinstance(source, str) and "://" in source
-        source = parse_url(str(source)) if is_url else Url("sqlite", path=os.fspath(source))
+        source = parse_url(str(source)) if is_url else Url("sqlite", path=source)
     if source.scheme != "sqlite":
         raise UnknownBackend(source.scheme, ["sqlite"])
     from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it

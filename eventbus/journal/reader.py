@@ -101,7 +101,7 @@ def open_reader(source: str | os.PathLike[str]) -> JournalReader:
     Raises `JournalUnavailable` if there is no such journal, `UnknownBackend`, and `PolicyConflict` for a URL that says something else.
     """
     if not isinstance(source, str) or "://" not in source:
-        return _sqlite(Url("sqlite", path=os.fspath(source)))
+        return _sqlite(Url("sqlite", path=source))
     url = parse_url(source)
     reader = _READERS.get(url.scheme)
     if reader is None:

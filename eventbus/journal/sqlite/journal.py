@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable, WrongLoop
+from eventbus.bounds import truth
+from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable, PolicyConflict, WrongLoop
 from eventbus.journal.sqlite.check import check_file
 from eventbus.journal.sqlite.file import JournalFile, Settings
 from eventbus.journal.sqlite.guard import log_file, read_mark, size_of
@@ -36,6 +37,7 @@ from eventbus.journal.values import (
     Trimmed,
     Verified,
 )
+from eventbus.wording import shown
 
 CAPABILITIES = frozenset(
     {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "values", "verify", "wait"}
@@ -64,7 +66,12 @@ class SqliteJournal:
         probe: Probe = no_probe,
     ) -> None:
         self._settings = Settings(
-            Path(path), Synchronous(synchronous), allow_damaged, keep_outcomes, connect=connect, probe=probe
+            Path(path),
+            _level(synchronous),
+            truth("allow_damaged", allow_damaged),
+            truth("keep_outcomes", keep_outcomes),
+            connect=connect,
+            probe=probe,
         )
         self._path = self._settings.path
         self._pid = os.getpid()
@@ -320,6 +327,13 @@ class SqliteJournal:
         for waiter, after in self._waiters.items():
             if self._last > after and not waiter.done():
                 waiter.set_result(True)
+
+
+def _level(value: Synchronous | str) -> Synchronous:
+    try:
+        return Synchronous(value)
+    except ValueError as error:
+        raise PolicyConflict("synchronous", f"{shown(value)} is none of {', '.join(Synchronous)}") from error
 
 
 def _give_up(waiter: asyncio.Future[bool]) -> None:
