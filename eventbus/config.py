@@ -108,7 +108,9 @@ def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus
     place = Url(
         "sqlite", **{key: chosen.pop(key) for key in ("host", "port", "user", "password", "path") if key in chosen}
     )
-    for_journal = {key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "keep_outcomes") if key in chosen}
+    for_journal = {
+        key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "accept_end", "keep_outcomes") if key in chosen
+    }
     bounds = {
         name: chosen.pop(key)
         for key, name in (("retention_s", "max_age"), ("retention_bytes", "max_bytes"))

@@ -278,18 +278,29 @@ class JournalInUse(JournalError):
 
 
 class JournalDamaged(JournalError):
-    """Records are missing or altered. Restore a copy, or open with allow_damaged=True (a copy of the file is kept first)."""
+    """Records are missing or altered, or it cannot be told. Restore a copy, or open with allow_damaged=True (a copy is kept first).
 
-    def __init__(self, path: str, *, first_bad: int | None, last_good: int, expected: int, reason: str) -> None:
+    `is_end`: only its end is missing or in doubt; `accept_end=True`, or `eventbus repair FILE --accept-end`, goes on with what is there.
+    """
+
+    def __init__(
+        self, path: str, *, first_bad: int | None, last_good: int, expected: int, reason: str, is_end: bool = False
+    ) -> None:
+        remedy = (
+            "accept the end as it is (eventbus repair FILE --accept-end)"
+            if is_end
+            else "open it with allow_damaged=True"
+        )
         super().__init__(
             f"journal {path} is damaged ({reason}): last good record {last_good}, expected {expected}; "
-            "restore a copy or open it with allow_damaged=True"
+            f"restore a copy or {remedy}"
         )
         self.path = path
         self.first_bad = first_bad
         self.last_good = last_good
         self.expected = expected
         self.reason = reason
+        self.is_end = is_end
 
 
 class IdConflict(JournalError, ValueError):

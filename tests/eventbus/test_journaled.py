@@ -17,7 +17,6 @@ from eventbus import (
     Event,
     Halted,
     IdConflict,
-    JournalDamaged,
     JournaledEventBus,
     JournalInUse,
     JournalUnavailable,
@@ -426,7 +425,7 @@ async def test_a_second_bus_on_the_file_is_refused_and_may_try_again(bus: Journa
 
 async def test_a_file_that_is_no_journal_is_refused_at_connect(tmp_path: Path) -> None:
     (tmp_path / "run.db").write_bytes(b"this is no journal" * 100)
-    with pytest.raises(JournalDamaged):
+    with pytest.raises(JournalUnavailable, match="no journal"):
         await JournaledEventBus(SqliteJournal(tmp_path / "run.db")).connect()
 
 

@@ -107,23 +107,19 @@ async def test_a_url_that_says_something_else_is_refused_and_leaves_nothing(fold
 # --- what is no file --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_folder_is_refused_by_what_it_is(folder: Path) -> None:
     await _assert_refused(folder, "sub", r"is a (folder|directory)", make=lambda path: path.mkdir())
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_device_is_refused_by_what_it_is(folder: Path) -> None:
     (folder / "device").symlink_to("/dev/null")
     await _assert_refused(folder, "device", "no regular file")
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
     await _assert_refused(folder, "nowhere/run.db", "folder .*nowhere")
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_database_of_another_program_is_left_alone_with_nothing_beside_it(folder: Path) -> None:
     def make(path: Path) -> None:
         with sqlite3.connect(path) as theirs:
@@ -133,7 +129,6 @@ async def test_a_database_of_another_program_is_left_alone_with_nothing_beside_i
     await _assert_refused(folder, "theirs.db", "another program", make=make)
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_text_is_left_alone_with_nothing_beside_it(folder: Path) -> None:
     await _assert_refused(folder, "notes.txt", "no journal", make=lambda path: path.write_text("dear diary\n" * 1_000))
 
@@ -172,7 +167,6 @@ def nobody(kept: Callable[..., Path]) -> Iterator[Path]:
             folder.chmod(0o755)
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_folder_without_write_permission_is_refused_by_what_it_is(nobody: Path) -> None:
     before = files(nobody)
     with pytest.raises(JournalUnavailable, match=r"folder .* cannot be written") as refused:
@@ -181,7 +175,6 @@ async def test_a_folder_without_write_permission_is_refused_by_what_it_is(nobody
     assert files(nobody) == before
 
 
-@pytest.mark.xfail(strict=True, reason="J5")
 async def test_a_journal_without_write_permission_is_refused_by_what_it_is(nobody: Path) -> None:
     before = files(nobody)
     with pytest.raises(JournalUnavailable, match=r"can only be read|cannot be written"):

@@ -20,7 +20,8 @@ from eventbus.errors import JournalDamaged
 from eventbus.journal.sqlite import SqliteJournal, SqliteReader
 from eventbus.journal.sqlite import file as sqlite_file
 from eventbus.journal.sqlite.check import check_file
-from eventbus.journal.sqlite.guard import read_mark, side_file
+from eventbus.journal.sqlite.guard import read_mark
+from eventbus.journal.sqlite.place import mark_file
 from eventbus.journal.sqlite.schema import Synchronous, connect
 from eventbus.journal.values import Append, Settled
 from eventbus.testing.crash_disk import CrashDisk
@@ -46,7 +47,7 @@ class Recording:
         return self.acknowledged[at - 1][1:] if at else (0, 0)
 
     def mark(self, until: int, chance: random.Random, witness: Witness) -> bytes | None:
-        """The side file that a cut may leave, or must have left if the disk kept it and nothing else."""
+        """The mark that a cut may leave, or must have left if the disk kept it and nothing else."""
         at = bisect_right(self.marks, until, key=lambda entry: entry[0])
         if not at or witness == "none":
             return None
@@ -61,10 +62,11 @@ async def record(folder: Path, synchronous: Synchronous, chance: random.Random) 
 
     def probe(point: str) -> None:
         if point == "marked":
-            recording.marks.append((len(operations), side_file(path).read_bytes()))
+            recording.marks.append((len(operations), mark_file(path).read_bytes()))
 
     journal = SqliteJournal(path, synchronous=synchronous, connect=recording.disk.connect, probe=probe)
     await journal.open()
+    recording.marks.append((0, mark_file(path).read_bytes()))  # it was on the disk before the file was made
     await journal.open_group("g", "beginning")
     for commit in range(COMMITS):
         batch = [
@@ -88,7 +90,7 @@ def cut(recording: Recording, folder: Path, chance: random.Random, witness: Witn
     recording.disk.image(until, chance, folder)
     mark = recording.mark(until, chance, witness)
     if mark is not None:
-        side_file(path).write_bytes(mark)
+        mark_file(path).write_bytes(mark)
     try:
         verified = check_file(path, connect, read_mark(path))
     except JournalDamaged:

@@ -11,6 +11,7 @@ from pathlib import Path
 from eventbus.errors import JournalDamaged
 from eventbus.journal.sqlite.guard import Mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, row_crc, sound_parts
+from eventbus.journal.sqlite.place import log_file, size_of
 from eventbus.journal.sqlite.reads import RECORD_COLUMNS, Reads, contiguous
 from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, is_damage, version_of
 from eventbus.journal.values import Verified
@@ -19,18 +20,22 @@ _CHUNK = 5_000  # records held at a time
 _SEALS = "SELECT last, digest FROM seals"
 
 
-def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
-    """Check the file at `path`; one that is not there yet is sound, unless the mark knows better."""
+def check_file(path: Path, connect: Connect, mark: Mark | None) -> Verified:
+    """Check the file at `path`; one that is not there yet is sound, unless log or mark know better.
+
+    `mark` is None where there is none: that is evidence too, unless there is no journal either.
+    """
     missing = JournalDamaged(
         str(path),
         first_bad=1,
         last_good=0,
-        expected=mark.last,
-        reason="the mark beside it says more",
+        expected=mark.last if mark else 0,
+        reason="what stands beside it says more",
     )
+    known = bool(mark and mark.commits)
     if not path.exists() or path.stat().st_size == 0:
         # Nothing is opened: SQLite would remove the log of an empty file, and with it what might be saved.
-        if mark.commits:
+        if known or size_of(log_file(path)):
             raise missing
         return Verified(1, 0, 0, GENESIS.hex())
     if path.with_name(path.name + "-journal").exists():
@@ -44,15 +49,16 @@ def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
     try:
         db.execute("BEGIN").fetchall()
         if version_of(db, path) == 0:
-            if mark.commits:
+            if known:
                 raise missing
             return Verified(1, 0, 0, GENESIS.hex())
         return Check(db, path).run(mark)
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
+        expected = mark.last if mark else 0
         raise JournalDamaged(
-            str(path), first_bad=1, last_good=0, expected=mark.last, reason=f"SQLite cannot read it: {error}"
+            str(path), first_bad=1, last_good=0, expected=expected, reason=f"SQLite cannot read it: {error}"
         ) from error
     finally:
         db.close()
@@ -61,9 +67,9 @@ def check_file(path: Path, connect: Connect, mark: Mark) -> Verified:
 class Check(Reads):
     """One look at everything, within the read transaction of its connection."""
 
-    def run(self, mark: Mark) -> Verified:
+    def run(self, mark: Mark | None) -> Verified:
         """Raises `JournalDamaged` at the first thing that is not as it was written."""
-        expected = mark.last
+        expected = mark.last if mark else 0
         try:
             head = self.seal()
             expected = max(expected, head.last)
@@ -77,13 +83,22 @@ class Check(Reads):
             raise self._unreadable(error, expected) from error
         return verified
 
-    def _check_mark(self, head: Seal, mark: Mark) -> None:
+    def _check_mark(self, head: Seal, mark: Mark | None) -> None:
+        if mark is None:
+            raise self._bad_end(
+                "cannot tell whether the end is complete: its mark is gone or says nothing", head, head.last
+            )
         if head.commits < mark.commits or head.last < mark.last:
-            bad = head.last + 1 if head.last < mark.last else None
-            raise self.damaged("its end is missing", first_bad=bad, last_good=head.last, expected=mark.last)
+            raise self._bad_end("its end is missing", head, mark.last)
         row = self._one("SELECT digest FROM seals WHERE last = ?", (mark.last,))
         if row is not None and row[0] != mark.digest:
             raise self.damaged("its records are not those of its mark", first_bad=None, last_good=0, expected=mark.last)
+
+    def _bad_end(self, reason: str, head: Seal, expected: int) -> JournalDamaged:
+        bad = head.last + 1 if head.last < expected else None
+        return JournalDamaged(
+            str(self._path), first_bad=bad, last_good=head.last, expected=expected, reason=reason, is_end=True
+        )
 
     def _check_records(self, head: Seal) -> Verified:
         base, digest = self._one(f"{_SEALS} ORDER BY last LIMIT 1")

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
-from eventbus.journal.sqlite.guard import Guard, Mark
-from eventbus.journal.sqlite.integrity import Seal
+from eventbus.journal.sqlite.guard import NEW, Guard, Mark
+from eventbus.journal.sqlite.integrity import GENESIS, Seal
+from eventbus.journal.sqlite.place import refuse_what_is_no_file
 from eventbus.journal.sqlite.repair import repair
 from eventbus.journal.sqlite.schema import (
     PAGE_BYTES,
@@ -57,6 +58,7 @@ class Settings:
     path: Path
     synchronous: Synchronous
     allow_damaged: bool
+    accept_end: bool
     keep_outcomes: bool
     connect: Connect
     probe: Probe
@@ -98,7 +100,14 @@ class JournalFile:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             oldest = ".".join(map(str, OLDEST_SQLITE))
             raise JournalUnavailable(str(self.path), f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is needed")
-        self._open(self._guard.acquire(_process_name()))
+        refuse_what_is_no_file(self.path)
+        mark = self._guard.acquire(_process_name())
+        try:
+            self._open(mark)
+        except BaseException:
+            self._drop_connection()
+            self._guard.withdraw()
+            raise
         if WAL_RESET_BUG[0] <= sqlite3.sqlite_version_info < WAL_RESET_BUG[1]:
             log.info("sqlite is safe with one writer only", extra={"version": sqlite3.sqlite_version})
 
@@ -118,12 +127,22 @@ class JournalFile:
     def close(self) -> None:
         """Bring everything into the file and let go of it."""
         if self._store is not None and self._lost is None:
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, JournalError):
+                self._refuse_meddling()
                 self._checkpoint("TRUNCATE", READERS_MS)
         self._drop_connection()
         with suppress(OSError):
             self._guard.sync()
         self._guard.release()
+
+    def compact(self) -> int:
+        """See `Journal.compact`."""
+        store = self.readable()
+        self._refuse_meddling()
+        try:
+            return store.compact()
+        finally:
+            self._guard.watch()
 
     def give_up(self, reason: JournalError) -> JournalError:
         """Write nothing any more; gives the reason back."""
@@ -141,14 +160,21 @@ class JournalFile:
             self.failure = error
             raise
         self._settings.probe("beginning")
+        is_meddled = self._guard.meddling() is not None
         try:
             store.begin()
         except JournalInUse as error:
             raise self.give_up(error) from error
+        except sqlite3.Error:
+            if not is_meddled:
+                raise
+        if is_meddled:
+            store.abandon()
+            self._refuse_meddling()
         return store
 
     def commit(self, store: Store) -> None:
-        """Make the changes true and known to the mark. Raises `JournalUnavailable` if the file is gone by then."""
+        """Make the changes true and known to the mark. Raises `JournalError` if somebody else was at the files by then."""
         probe = self._settings.probe
         probe("writing")
         if not store.write():
@@ -160,8 +186,8 @@ class JournalFile:
         probe("committed")
         self._acknowledge(seal)
         probe("marked")
-        if not self._guard.is_same_file():
-            raise self.give_up(self._gone())
+        self._refuse_meddling()
+        self._guard.watch_log()
 
     def after_failure(self, error: sqlite3.Error) -> tuple[Fate, JournalError]:
         """Take the file up again, so that it is known what became of the transaction; and why it failed."""
@@ -191,7 +217,7 @@ class JournalFile:
         try:
             self._guard.note(seal)
         except OSError as error:  # the commit stands; only the witness is missing, which has to be known
-            self.failure = JournalUnavailable(str(self.path), f"its side file cannot be written ({error})")
+            self.failure = JournalUnavailable(str(self.path), f"its mark cannot be written ({error})")
 
     def _recover(self, error: sqlite3.Error) -> Store:
         if is_passing(error) and self._store is not None:
@@ -205,18 +231,19 @@ class JournalFile:
 
     # --- the connection ---------------------------------------------------------------------------------------------
 
-    def _open(self, mark: Mark, *, again: bool = False) -> Store:
+    def _open(self, mark: Mark | None, *, again: bool = False) -> Store:
         """Check the file with a reader, so that a damaged one stays as it is; then take it."""
         settings = self._settings
         try:
             try:
                 check_file(self.path, settings.connect, mark)
             except JournalDamaged as damage:
-                if again or not settings.allow_damaged:
+                if again or not (self._accept_end(damage) or self._repair(damage, mark)):
                     raise
-                kept = repair(self.path, settings.connect, mark)
                 self.damage = damage
-                log.error("damaged journal repaired", extra={"journal": str(self.path), "copy": str(kept)})
+            else:
+                if mark is None:
+                    self._begin_mark(Seal(0, 0, GENESIS, 0))  # from now on, a journal without a mark has lost it
             self._db = db = settings.connect(self.path, False)
             prepare(db, settings.synchronous)
             migrate(db, self.path, settings.probe)
@@ -224,11 +251,35 @@ class JournalFile:
             self._settle_in(db, store, again)
         except sqlite3.Error as error:
             raise self.explain(error) from error
-        self._guard.watch()
         if self.damage is not None and not again:
-            self._guard.note(store.head)  # the repaired file is the true one from now on
+            self._begin_mark(store.head)  # what was found or made is the true journal from now on
+        self._guard.watch()
         self._store, self.head, self.first = store, store.head, store.first
         return store
+
+    def _begin_mark(self, seal: Seal) -> None:
+        try:
+            self._guard.begin(seal)
+        except OSError as error:
+            raise JournalUnavailable(str(self.path), f"its mark cannot be written ({error})") from error
+
+    def _accept_end(self, damage: JournalDamaged) -> bool:
+        """Go on with what is there, if that was asked for and nothing but the end is missing or in doubt."""
+        if not (self._settings.accept_end and damage.is_end):
+            return False
+        check_file(self.path, self._settings.connect, NEW)
+        about = {"journal": str(self.path), "last": damage.last_good, "expected": damage.expected}
+        log.warning("the end of a journal is accepted as it is", extra=about)
+        return True
+
+    def _repair(self, damage: JournalDamaged, mark: Mark | None) -> bool:
+        """Save what can be saved, if that was asked for."""
+        if not self._settings.allow_damaged:
+            return False
+        kept = repair(self.path, self._settings.connect, mark or NEW)
+        about = {"journal": str(self.path), "copy": str(kept), "damage": damage.reason}
+        log.error("damaged journal repaired", extra=about)
+        return True
 
     def _settle_in(self, db: Database, store: Store, again: bool) -> None:
         """Bring the log into the file and to the disk, and sign the file."""
@@ -264,8 +315,8 @@ class JournalFile:
         is_look = now >= self._next_look
         if is_look:
             self._next_look = now + LOOK_INTERVAL_S
-            if self._lost is None and not self._guard.is_same_file():
-                self.give_up(self._gone())
+            with suppress(JournalError):
+                self._refuse_meddling()
         if self._store is None or self._lost is not None:
             return
         pages = PAGES_PER_COMMIT * self.counters.commits + self.counters.bytes // BYTES_PER_PAGE
@@ -274,6 +325,8 @@ class JournalFile:
         self._tended_pages = pages
         try:
             self._move_log()
+        except JournalError:  # whoever asks next is told
+            return
         except sqlite3.Error as error:
             self.failure = self.explain(error)
             if not is_passing(error):
@@ -281,6 +334,7 @@ class JournalFile:
 
     def _move_log(self) -> None:
         """Move the log into the file, and begin it anew if it is long. A reader in the way is left in peace, and named."""
+        self._refuse_meddling()
         was_held_back = self._is_held_back
         pages = self._checkpoint("PASSIVE")
         if pages > LOG_CEILING_PAGES:
@@ -298,14 +352,23 @@ class JournalFile:
         assert self._db is not None
         self._settings.probe("checkpointing")
         self._db.execute(f"PRAGMA busy_timeout = {wait_ms}").fetchall()
-        row = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        try:
+            row = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        finally:
+            self._guard.watch()
         self._db.execute("PRAGMA busy_timeout = 1000").fetchall()
         self._settings.probe("checkpointed")
         self.counters.checkpoints += 1
         return int(row[1])
 
-    def _gone(self) -> JournalUnavailable:
-        return JournalUnavailable(str(self.path), "its file was removed or replaced")
+    def _refuse_meddling(self) -> None:
+        """Raise, and write nothing any more, if somebody else removed, replaced, cut or changed the files."""
+        if self._lost is not None or (reason := self._guard.meddling()) is None:
+            return
+        last = self.head.last if self.head else 0
+        if "removed or replaced" in reason:
+            raise self.give_up(JournalUnavailable(str(self.path), reason))
+        raise self.give_up(JournalDamaged(str(self.path), first_bad=None, last_good=0, expected=last, reason=reason))
 
 
 def _process_name() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -16,7 +15,8 @@ from eventbus.bounds import truth
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable, PolicyConflict, WrongLoop
 from eventbus.journal.sqlite.check import check_file
 from eventbus.journal.sqlite.file import JournalFile, Settings
-from eventbus.journal.sqlite.guard import log_file, read_mark, size_of
+from eventbus.journal.sqlite.guard import read_mark
+from eventbus.journal.sqlite.place import log_file, real_path, size_of
 from eventbus.journal.sqlite.schema import Connect, Probe, Synchronous, connect, no_probe
 from eventbus.journal.sqlite.store import Store
 from eventbus.journal.sqlite.writer import Answer, Writer
@@ -52,7 +52,8 @@ class SqliteJournal:
 
     `synchronous` FULL survives a power cut; NORMAL and OFF only the end of the process. `keep_outcomes` keeps one row
     per settled delivery, so that it can be told later how long it waited and ran. `allow_damaged` opens a damaged file
-    with what can be saved, after a copy of it was made; `damage` then says what was wrong.
+    with what can be saved, after a copy of it was made; `accept_end` opens one whose end alone is missing or in doubt, with
+    what is there. `damage` then says what was wrong.
     """
 
     def __init__(
@@ -61,14 +62,16 @@ class SqliteJournal:
         *,
         synchronous: Synchronous | str = Synchronous.FULL,
         allow_damaged: bool = False,
+        accept_end: bool = False,
         keep_outcomes: bool = True,
         connect: Connect = connect,
         probe: Probe = no_probe,
     ) -> None:
         self._settings = Settings(
-            Path(path),
+            real_path(path),
             _level(synchronous),
             truth("allow_damaged", allow_damaged),
+            truth("accept_end", accept_end),
             truth("keep_outcomes", keep_outcomes),
             connect=connect,
             probe=probe,
@@ -103,7 +106,7 @@ class SqliteJournal:
 
     @property
     def damage(self) -> JournalDamaged | None:
-        """What was wrong with the file when it was opened with `allow_damaged`; None if nothing was."""
+        """What was wrong with the file when it was opened with `allow_damaged` or `accept_end`; None if nothing was."""
         return self._file.damage if self._file else None
 
     @property

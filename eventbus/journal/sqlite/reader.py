@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from pathlib import Path
 from typing import Self
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
-from eventbus.journal.sqlite.guard import log_file, read_mark, size_of
+from eventbus.journal.sqlite.guard import read_mark
+from eventbus.journal.sqlite.place import log_file, real_path, refuse_what_is_no_file, size_of
 from eventbus.journal.sqlite.reads import Reads
 from eventbus.journal.sqlite.schema import connect, unavailable, version_of
 from eventbus.journal.values import Cursor, Verified
@@ -26,9 +26,10 @@ class SqliteReader(Reads):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = Path(path)
+        self._file = real_path(path)
         if not self._file.exists():
             raise JournalUnavailable(str(path), "there is no such file")
+        refuse_what_is_no_file(self._file)
         with contextlib.ExitStack() as failed:
             try:
                 db = connect(self._file, True)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.sqlite.guard import Mark, log_file, side_file
+from eventbus.journal.sqlite.guard import Mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal, row_crc, sound_parts, unpack
+from eventbus.journal.sqlite.place import index_file, log_file, mark_file
 from eventbus.journal.sqlite.reads import RECORD_COLUMNS
 from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
 from eventbus.journal.sqlite.store import Counters, Store
@@ -59,7 +60,7 @@ def _keep_copy(path: Path) -> Path:
     while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
     kept.touch()
-    for source, target in ((path, kept), (log_file(path), log_file(kept)), (side_file(path), side_file(kept))):
+    for source, target in ((path, kept), (log_file(path), log_file(kept)), (mark_file(path), mark_file(kept))):
         with suppress(FileNotFoundError):
             shutil.copyfile(source, target)
     return kept
@@ -147,5 +148,5 @@ def _build(path: Path, connect: Connect, start: Seal, records: Iterator[Append],
 
 
 def _remove(path: Path) -> None:
-    for each in (path, log_file(path), path.with_name(path.name + "-shm")):
+    for each in (path, log_file(path), index_file(path)):
         each.unlink(missing_ok=True)

@@ -123,6 +123,8 @@ class Writer:
     def _do_alone(self, job: Job) -> Answer:
         future, call, arguments = job
         try:
+            if call is Store.compact:
+                return future, self._file.compact(), None
             return future, call(self._file.readable(), *arguments), None
         except sqlite3.Error as error:
             return future, None, self._file.explain(error)

@@ -19,7 +19,7 @@ import pytest
 from eventbus.errors import JournalDamaged, JournalInUse, JournalUnavailable, OutcomeUnknown, WrongLoop
 from eventbus.journal.sqlite import SqliteJournal, SqliteReader
 from eventbus.journal.sqlite import file as sqlite_file
-from eventbus.journal.sqlite.guard import side_file
+from eventbus.journal.sqlite.place import mark_file
 from eventbus.journal.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, Database, connect
 from eventbus.journal.values import Appended, Durability, Settled
 from eventbus.testing.crash_disk import CrashDisk
@@ -202,7 +202,7 @@ async def test_a_process_out_of_file_descriptors_is_refused_and_changes_nothing(
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(JournalUnavailable, match="cannot be opened"):
+    with pytest.raises(JournalUnavailable, match=r"its folder .*nowhere is not there"):
         await SqliteJournal(tmp_path / "nowhere" / "run.db").open()
 
 
@@ -285,23 +285,30 @@ async def test_a_newer_version_is_left_alone(path: Path) -> None:
         await SqliteJournal(path).open()
 
 
-async def test_a_lost_mark_is_made_again(path: Path) -> None:
+async def test_a_lost_mark_is_damage_until_the_end_is_accepted(path: Path) -> None:
     async with SqliteJournal(path) as journal:
         await journal.append(items(1, 3))
-    side_file(path).unlink()
-    async with SqliteJournal(path) as journal:
+    mark_file(path).unlink()
+    with pytest.raises(JournalDamaged, match="cannot tell") as damage:
+        await SqliteJournal(path).open()
+    assert (damage.value.is_end, damage.value.last_good, damage.value.expected) == (True, 3, 3)
+    assert not mark_file(path).exists()
+    async with SqliteJournal(path, accept_end=True) as journal:
+        assert journal.damage is not None
         await journal.append(items(4, 4))
         assert (await journal.verify()).last == 4
+    async with SqliteJournal(path) as journal:
+        assert journal.last == 4
 
 
 # --- the owner -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_second_writer_is_refused_and_changes_nothing(journal: SqliteJournal, path: Path) -> None:
-    before = side_file(path).read_bytes()
+    before = mark_file(path).read_bytes()
     with pytest.raises(JournalInUse, match=f"process {os.getpid()}"):
         await SqliteJournal(path).open()
-    assert side_file(path).read_bytes() == before
+    assert mark_file(path).read_bytes() == before
     assert await journal.append([item(4)]) == [Appended(4)]
 
 
@@ -321,7 +328,9 @@ async def test_a_writer_in_another_process_is_refused(journal: SqliteJournal, pa
 async def test_a_writer_that_got_round_the_lock_stops_the_first(path: Path) -> None:
     first = SqliteJournal(path)
     await first.open()
-    side_file(path).unlink()
+    mark = mark_file(path).read_bytes()
+    mark_file(path).unlink()
+    mark_file(path).write_bytes(mark)
     async with SqliteJournal(path) as second:
         assert await second.append([item(1)]) == [Appended(1)]
         with pytest.raises(JournalInUse):
