@@ -1126,7 +1126,7 @@ ROAD_6 = pytest.mark.xfail(strict=True, reason="road 6")
         "Request",
         "WrongProcess",
         pytest.param("default_bus", marks=ROAD_6),
-        pytest.param("open_reader", marks=ROAD_6),
+        "open_reader",
         pytest.param("unregister_backend", marks=ROAD_6),
     ],
 )

@@ -121,21 +121,21 @@ INNER = st.builds(Inner, at=DATETIMES, price=DECIMALS)
         case(str, TEXTS, name="str"),
         case(bytes, st.binary(), name="bytes"),
         case(Decimal, DECIMALS, name="Decimal"),
-        row("J6", dt.datetime, DATETIMES, name="datetime"),
+        pytest.param(dt.datetime, DATETIMES, id="datetime"),
         case(dt.datetime, NAIVE, name="naive datetime"),
         case(dt.date, st.dates(), name="date"),
-        row("J6", dt.time, TIMES, name="time"),
+        pytest.param(dt.time, TIMES, id="time"),
         case(dt.timedelta, SPANS, name="timedelta"),
         case(uuid.UUID, st.uuids(), name="UUID"),
-        row("J6", Colour, st.sampled_from(Colour), name="Enum"),
+        pytest.param(Colour, st.sampled_from(Colour), id="Enum"),
         case(Level, st.sampled_from(Level), name="IntEnum"),
         case(Side, st.sampled_from(Side), name="StrEnum"),
         case(Literal[1, "1"], st.sampled_from([1, "1"]), name="Literal"),
-        row("J6", Inner, INNER, name="model"),
+        pytest.param(Inner, INNER, id="model"),
         case(int | str, st.one_of(INTS, TEXTS), name="int or str"),
         case(Decimal | float, st.one_of(DECIMALS, FLOATS), name="Decimal or float"),
-        row("J6", dt.datetime | str, st.one_of(DATETIMES, TEXTS), name="datetime or str"),
-        row("J6", bytes | str, st.one_of(st.binary(), TEXTS), name="bytes or str"),
+        pytest.param(dt.datetime | str, st.one_of(DATETIMES, TEXTS), id="datetime or str"),
+        pytest.param(bytes | str, st.one_of(st.binary(), TEXTS), id="bytes or str"),
         case(list[Decimal], st.lists(DECIMALS), name="list of Decimal"),
         case(tuple[int, ...], st.lists(INTS).map(tuple), name="tuple"),
         case(set[Decimal], st.sets(DECIMALS), name="set of Decimal"),
@@ -143,7 +143,7 @@ INNER = st.builds(Inner, at=DATETIMES, price=DECIMALS)
         case(dict[str, Decimal], st.dictionaries(TEXTS, DECIMALS), name="dict"),
         case(dict[int, str], st.dictionaries(INTS, TEXTS), name="dict by int"),
         case(dict[dt.date, int], st.dictionaries(st.dates(), INTS), name="dict by date"),
-        row("J6", dict[Side, Inner], st.dictionaries(st.sampled_from(Side), INNER), name="dict of models"),
+        pytest.param(dict[Side, Inner], st.dictionaries(st.sampled_from(Side), INNER), id="dict of models"),
     ],
 )
 def test_a_typed_event_comes_back_as_it_was(annotation: Any, values: st.SearchStrategy[Any]) -> None:
@@ -188,7 +188,6 @@ def _header_comes_back(timestamp: dt.datetime, source: str, metadata: dict[str, 
     assert same(dict(back.metadata), dict(event.metadata))
 
 
-@pytest.mark.xfail(strict=True, reason="J6")
 def test_a_header_comes_back_as_it_was() -> None:
     _header_comes_back()
 
@@ -216,43 +215,41 @@ KEPT = [
     case("é\u2028\x1b", name="str"),
     case([1, [2.0, "3"]], name="list"),
     case({"a": {"b": [None]}}, name="dict"),
-    row("J16", Decimal("2.20"), name="Decimal"),
-    row("J16", Decimal("-0E+5"), name="Decimal with an exponent"),
-    row("J16", dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC), name="datetime"),
-    row(
-        "J16",
+    case(Decimal("2.20"), name="Decimal"),
+    case(Decimal("-0E+5"), name="Decimal with an exponent"),
+    case(dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC), name="datetime"),
+    case(
         dt.datetime(1880, 1, 1, tzinfo=dt.timezone(dt.timedelta(minutes=19, seconds=32))),
         name="datetime of old Amsterdam",
     ),
-    row("J16", dt.datetime(2026, 1, 1, 12), name="naive datetime"),  # noqa: DTZ001 - it may come without a zone
-    row("J16", dt.date(2026, 1, 1), name="date"),
-    row("J16", dt.time(9, 30), name="time"),
-    row("J16", uuid.UUID(int=7), name="UUID"),
-    row("J16", b"\xff\x00", name="bytes"),
-    row("J16", {1, 2}, name="set"),
-    row("J16", frozenset({Decimal("1.0"), "x"}), name="frozenset of several types"),
-    row("J16", (1, 2), name="tuple"),
-    row("J16", (), name="empty tuple"),
-    row("J16", {"deep": [({Decimal("1.10")}, dt.date(2026, 1, 1))]}, name="deep"),
+    case(dt.datetime(2026, 1, 1, 12), name="naive datetime"),  # noqa: DTZ001 - it may come without a zone
+    case(dt.date(2026, 1, 1), name="date"),
+    case(dt.time(9, 30), name="time"),
+    case(uuid.UUID(int=7), name="UUID"),
+    case(b"\xff\x00", name="bytes"),
+    case({1, 2}, name="set"),
+    case(frozenset({Decimal("1.0"), "x"}), name="frozenset of several types"),
+    case((1, 2), name="tuple"),
+    case((), name="empty tuple"),
+    case({"deep": [({Decimal("1.10")}, dt.date(2026, 1, 1))]}, name="deep"),
     case({"$decimal": "1.1"}, name="what looks like a tag"),
     case({"type": "Decimal", "value": "1.1"}, name="what looks like a tagged value"),
 ]
 REFUSED = [
-    row("J16", object(), name="object"),
-    row("J16", 1j, name="complex"),
-    row("J16", dt.timedelta(seconds=1), name="timedelta"),
-    row("J16", Path("/tmp"), name="Path"),
-    row("J16", range(3), name="range"),
-    row("J16", Inner(at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC), price=Decimal(1)), name="model"),
-    row("J16", "\ud800", name="surrogate"),
-    row("J16", {"\ud800": 1}, name="surrogate as a key"),
+    case(object(), name="object"),
+    case(1j, name="complex"),
+    case(dt.timedelta(seconds=1), name="timedelta"),
+    case(Path("/tmp"), name="Path"),
+    case(range(3), name="range"),
+    case(Inner(at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC), price=Decimal(1)), name="model"),
+    case("\ud800", name="surrogate"),
 ]
 REFUSED_OR_KEPT = [
-    row("J16", Colour.RED, name="Enum"),
-    row("J16", Level.LOW, name="IntEnum"),
-    row("J16", Side.BUY, name="StrEnum"),
-    row("J16", bytearray(b"x"), name="bytearray"),
-    row("J16", Decimal("NaN"), name="Decimal nan"),
+    case(Colour.RED, name="Enum"),
+    case(Level.LOW, name="IntEnum"),
+    case(Side.BUY, name="StrEnum"),
+    case(bytearray(b"x"), name="bytearray"),
+    case(Decimal("NaN"), name="Decimal nan"),
 ]
 
 
@@ -326,7 +323,6 @@ async def test_a_payload_unlike_json_is_refused_with_its_path_or_is_the_same_aft
     await _assert_refused_or_same(tmp_path / "run.db", lambda: Event("j16.adhoc", payload={"value": value}))
 
 
-@pytest.mark.xfail(strict=True, reason="J16")
 @pytest.mark.parametrize("value", UNLIKE_JSON)
 async def test_a_field_unlike_json_is_refused_with_its_path_or_is_the_same_after_a_restart(
     tmp_path: Path, value: Any
@@ -344,6 +340,12 @@ async def _assert_refused_or_same(path: Path, make: Callable[[], Event]) -> None
 
 
 @pytest.mark.xfail(strict=True, reason="J16")
+async def test_a_key_that_is_no_text_is_refused_with_its_path(tmp_path: Path) -> None:
+    async with create_event_bus(f"sqlite:///{tmp_path / 'run.db'}") as bus:
+        with pytest.raises(CodecError, match="value"):
+            await bus.publish(Event("j16.adhoc", payload={"value": {"\ud800": 1}}))
+
+
 async def test_a_handler_computes_with_a_price_after_a_restart_as_it_did_live(tmp_path: Path) -> None:
     live, again = await _live_and_again(tmp_path / "run.db", Event("j16.px", payload={"value": Decimal("1.10")}))
     assert [str(price * 2) for price in live + again] == ["2.20", "2.20"]
@@ -373,22 +375,22 @@ async def _publish(tmp_path: Path, make: Any) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        row("J14", lambda: Event("j14.deep", payload={"value": nested(5_000)}), name="payload 5,000 deep"),
+        pytest.param(lambda: Event("j14.deep", payload={"value": nested(5_000)}), id="payload 5,000 deep"),
         case(lambda: Event("j14.deep", payload={"value": nested(101)}), name="payload 101 deep"),
-        row("J14", lambda: Anything(value=nested(5_000)), name="field 5,000 deep"),
-        row("J14", lambda: Event("j14.long", payload={"value": Decimal("1" * 2_000)}), name="Decimal of 2,000 digits"),
-        row("J14", lambda: Event("j14.long", payload={"value": 10**2_000}), name="int of 2,001 digits"),
-        row("J14", lambda: Anything(value=10**2_000), name="field int of 2,001 digits"),
-        row("J14", lambda: Event("j14.big", payload={"value": "x" * (8 * 1024 * 1024 + 1)}), name="more than 8 MiB"),
+        case(lambda: Anything(value=nested(5_000)), name="field 5,000 deep"),
+        pytest.param(lambda: Event("j14.long", payload={"value": Decimal("1" * 2_000)}), id="Decimal of 2,000 digits"),
+        pytest.param(lambda: Event("j14.long", payload={"value": 10**2_000}), id="int of 2,001 digits"),
+        pytest.param(lambda: Anything(value=10**2_000), id="field int of 2,001 digits"),
+        pytest.param(lambda: Event("j14.big", payload={"value": "x" * (8 * 1024 * 1024 + 1)}), id="more than 8 MiB"),
     ],
 )
 async def test_what_is_beyond_a_limit_is_refused_with_its_path(tmp_path: Path, make: Any) -> None:
-    with pytest.raises(CodecError, match=r"value|bytes"):
+    with pytest.raises((CodecError, ValidationError), match=r"value|bytes"):  # a field may be refused where it is made
         await _publish(tmp_path, make)
 
 
 @pytest.mark.parametrize(
-    "price", [row("J14", "1" * 5_000_000, name="text"), row("J14", Decimal("1" * 2_000), name="number")]
+    "price", [pytest.param("1" * 5_000_000, id="text"), pytest.param(Decimal("1" * 2_000), id="number")]
 )
 async def test_a_price_of_too_many_digits_is_refused_with_its_field(tmp_path: Path, price: Any) -> None:
     with pytest.raises((CodecError, ValidationError), match="price"):
@@ -400,7 +402,7 @@ async def test_a_price_of_too_many_digits_is_refused_with_its_field(tmp_path: Pa
     [
         case(b"[" * 5_000 + b"]" * 5_000, name="5,000 deep"),
         case(b"1" * 100_000, name="a number of 100,000 digits"),
-        row("J14", b'"' + b"x" * (8 * 1024 * 1024) + b'"', name="more than 8 MiB"),
+        pytest.param(b'"' + b"x" * (8 * 1024 * 1024) + b'"', id="more than 8 MiB"),
     ],
 )
 @pytest.mark.parametrize("type_name", ["j6.any", "j14.unknown"])
@@ -412,12 +414,10 @@ def test_bytes_beyond_a_limit_are_no_event(type_name: str, value: bytes) -> None
         decode(body.replace(b'"here"', value))
 
 
-@pytest.mark.xfail(strict=True, reason="J14")
 async def test_an_event_within_the_limits_is_kept(tmp_path: Path) -> None:
     await _publish(tmp_path, lambda: Event("j14.fits", payload={"value": [nested(90), 10**900, Decimal("1" * 900)]}))
 
 
-@pytest.mark.xfail(strict=True, reason="J14")
 def test_a_refused_event_leaves_the_loop_free() -> None:
     async def refused() -> None:
         async with create_event_bus() as bus:
