@@ -1,4 +1,7 @@
-"""Tending: the commands that change a journal file: dead letters and retention. They need it for themselves, as any writer does."""
+"""Tending: the commands that change a journal file: dead letters, retention, repair. They need it for themselves, as any writer does.
+
+Each looks first, and opens the journal only when there is something to change.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from eventbus.cli import render
 from eventbus.cli.looking import Journal, Json
 from eventbus.clock import SystemClock
 from eventbus.codec import decode
-from eventbus.errors import CodecError, JournalUnavailable
+from eventbus.errors import CodecError, JournalDamaged, JournalUnavailable
 from eventbus.journal.backends import journal_at
 from eventbus.journal.protocol import Journal as WritableJournal
-from eventbus.journal.reader import open_reader
+from eventbus.journal.reader import JournalReader, open_reader
 from eventbus.journal.values import DeadLetterRecord
 from eventbus.keeper import REDRIVE
 
@@ -94,13 +97,17 @@ def redrive(
     json: Json = False,
 ) -> None:
     """Have dead letters delivered again to their subscription, as soon as a bus with it runs on this journal."""
+    with open_reader(journal) as reader:
+        chosen = _chosen(reader, ids, subscription, everything)
+        asked = reader.values(REDRIVE)
+    new = {str(letter.id): b"1" for letter in chosen if str(letter.id) not in asked}
 
-    async def ask(open_journal: WritableJournal) -> list[int]:
-        chosen = await _chosen(open_journal, ids, subscription, everything)
-        await open_journal.set_values(REDRIVE, {str(letter.id): b"1" for letter in chosen})
-        return [letter.id for letter in chosen]
+    async def ask(open_journal: WritableJournal) -> None:
+        await open_journal.set_values(REDRIVE, dict(new))
 
-    count = len(_tended(journal, ask))
+    if new:
+        _tended(journal, ask)
+    count = len(chosen)
     _report(json, {"asked": count}, f"{count} will be delivered again when a bus with their subscription runs")
 
 
@@ -113,14 +120,41 @@ def purge(
     json: Json = False,
 ) -> None:
     """Remove dead letters for good."""
+    with open_reader(journal) as reader:
+        gone = [letter.id for letter in _chosen(reader, ids, subscription, everything)]
 
     async def remove(open_journal: WritableJournal) -> int:
-        gone = [letter.id for letter in await _chosen(open_journal, ids, subscription, everything)]
         await open_journal.set_values(REDRIVE, {str(id_): None for id_ in gone})
         return await open_journal.purge_dead_letters(gone)
 
-    count = _tended(journal, remove)
+    count = _tended(journal, remove) if gone else 0
     _report(json, {"purged": count}, f"{count} removed")
+
+
+@app.command()
+def repair(
+    journal: Journal,
+    accept_end: Annotated[
+        bool, typer.Option("--accept-end", help="Go on with what is there, when only the end is missing or in doubt.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a journal whose end is missing or in doubt usable again. A sound one is left as it is."""
+    if not accept_end:
+        raise typer.BadParameter("how? --accept-end accepts the end as it is; 'eventbus verify' says what is wrong")
+    try:
+        with open_reader(journal) as reader:
+            sound = reader.verify()
+    except JournalDamaged as damage:
+        if not damage.is_end:
+            raise
+        sound = _tended(journal, lambda opened: opened.verify(), accept_end=True)
+        lost = damage.expected - sound.last
+        text = f"accepted: {sound.records} records, offsets {sound.first} to {sound.last}, {lost} known to be lost"
+        _report(json, {"accepted": True, "lost": lost, **sound._asdict()}, text)
+    else:
+        text = f"sound: {sound.records} records, offsets {sound.first} to {sound.last}; nothing was changed"
+        _report(json, {"accepted": False, "lost": 0, **sound._asdict()}, text)
 
 
 @app.command()
@@ -157,24 +191,24 @@ def compact(
     _report(json, done, text)
 
 
-def _tended(path: Path, change: Callable[[WritableJournal], Awaitable[T]]) -> T:
+def _tended(path: Path, change: Callable[[WritableJournal], Awaitable[T]], **settings: bool) -> T:
     """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has it."""
     if not path.exists():
         raise JournalUnavailable(str(path), "there is no such file")
 
     async def tend() -> T:
-        async with journal_at(path) as open_journal:
+        async with journal_at(path, **settings) as open_journal:
             return await change(open_journal)
 
     return asyncio.run(tend())
 
 
-async def _chosen(
-    journal: WritableJournal, ids: list[int] | None, subscription: str | None, everything: bool
+def _chosen(
+    reader: JournalReader, ids: list[int] | None, subscription: str | None, everything: bool
 ) -> list[DeadLetterRecord]:
     if not ids and not subscription and not everything:
         raise typer.BadParameter("which? Give ids, --subscription, or --all")
-    found = await journal.dead_letters(0, _ALL, subscription=subscription)
+    found = reader.dead_letters(0, _ALL, subscription, False)
     if not ids:
         return found
     by_id = {letter.id: letter for letter in found}

@@ -340,6 +340,7 @@ def test_help_names_every_command(cli: Run) -> None:
         "types",
         "diff",
         "quarantine",
+        "repair",
     ]:
         assert f" {command} " in text
 

@@ -18,11 +18,6 @@ Cli = Callable[..., tuple[int, str, str]]
 Make = Callable[..., Path]
 
 
-def row(id_: str, *values: object) -> Any:
-    """A case whose fault is still there."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_))
-
-
 def url(path: Path, **query: object) -> str:
     text = "&".join(f"{name}={value}" for name, value in query.items())
     return f"sqlite:///{path}{'?' if text else ''}{text}"
@@ -113,7 +108,6 @@ async def test_a_mark_that_says_nothing_is_damage(kept_journal: Path, spoil: byt
         await create_event_bus(url(kept_journal)).connect()
 
 
-@pytest.mark.xfail(strict=True, reason="J1")
 def test_repair_accepts_the_end_as_it_is(cli: Cli, killed: Make) -> None:
     path = killed()
     part(path, "mark").unlink()
@@ -146,7 +140,6 @@ async def test_to_accept_the_end_accepts_no_altered_record(kept_journal: Path) -
         await create_event_bus(url(kept_journal, accept_end="true")).connect()
 
 
-@pytest.mark.xfail(strict=True, reason="J1")
 def test_repair_of_a_sound_journal_changes_nothing(cli: Cli, kept_journal: Path) -> None:
     before = kept_journal.read_bytes(), part(kept_journal, "mark").read_bytes()
     assert cli("repair", kept_journal, "--accept-end")[0] == 0

@@ -22,11 +22,6 @@ from eventbus.testing.virtual import VirtualClock
 Cli = Callable[..., tuple[int, str, str]]
 
 
-def row(id_: str, *values: object, name: str = "") -> Any:
-    """A case whose fault is still there."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_), id=name or None)
-
-
 @pytest.fixture(autouse=True)
 def _nothing_left_to_collect() -> Iterator[None]:
     """A reader that ended by an error tells so when it is collected: here, and not while pytest parses another test (3.11 minds)."""

@@ -37,6 +37,7 @@ EVERY = {
     "dead-letters redrive": ["dead-letters", "redrive", "{path}", "--all"],
     "dead-letters purge": ["dead-letters", "purge", "{path}", "1"],
     "compact": ["compact", "{path}", "--before", "1"],
+    "repair": ["repair", "{path}", "--accept-end"],
 }
 
 
@@ -416,6 +417,7 @@ OPTIONS: dict[str, list[list[str]]] = {
     "dead-letters redrive": [["--subscription"], []],
     "dead-letters purge": [["--subscription"], []],
     "compact": [["--before"], ["--max-bytes"]],
+    "repair": [["--accept-end"], []],
     "": [[]],
     "dead-letters": [[]],
 }

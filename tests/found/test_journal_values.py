@@ -24,11 +24,6 @@ from eventbus.codec import decode, encode
 _numbers = count()
 
 
-def row(id_: str, *values: object, name: str) -> Any:
-    """A case whose fault is still there."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_), id=name)
-
-
 def case(*values: object, name: str) -> Any:
     return pytest.param(*values, id=name)
 

@@ -13,7 +13,7 @@ from eventbus.journal.sqlite.guard import Mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, row_crc, sound_parts
 from eventbus.journal.sqlite.place import log_file, size_of
 from eventbus.journal.sqlite.reads import RECORD_COLUMNS, Reads, contiguous
-from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, is_damage, version_of
+from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, at_rest, is_damage, version_of
 from eventbus.journal.values import Verified
 
 _CHUNK = 5_000  # records held at a time
@@ -45,6 +45,7 @@ def check_file(path: Path, connect: Connect, mark: Mark | None) -> Verified:
             db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         finally:
             db.close()
+    rest = at_rest(path)
     db = connect(path, True)
     try:
         db.execute("BEGIN").fetchall()
@@ -52,7 +53,11 @@ def check_file(path: Path, connect: Connect, mark: Mark | None) -> Verified:
             if known:
                 raise missing
             return Verified(1, 0, 0, GENESIS.hex())
-        return Check(db, path).run(mark)
+        verified = Check(db, path).run(mark)
+    except JournalDamaged:
+        if rest is None or at_rest(path) == rest:
+            raise
+        return check_file(path, connect, mark)  # a writer came meanwhile, and what was seen is of no moment
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
@@ -62,6 +67,7 @@ def check_file(path: Path, connect: Connect, mark: Mark | None) -> Verified:
         ) from error
     finally:
         db.close()
+    return verified
 
 
 class Check(Reads):

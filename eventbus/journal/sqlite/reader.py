@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
-from eventbus.errors import JournalUnavailable
+from eventbus.errors import JournalError, JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
 from eventbus.journal.sqlite.guard import read_mark
 from eventbus.journal.sqlite.place import log_file, real_path, refuse_what_is_no_file, size_of
 from eventbus.journal.sqlite.reads import Reads
-from eventbus.journal.sqlite.schema import connect, unavailable, version_of
+from eventbus.journal.sqlite.schema import Database, at_rest, connect, is_damage, unavailable, version_of
 from eventbus.journal.values import Cursor, Verified
+
+_T = TypeVar("_T")
 
 
 class SqliteReader(Reads):
@@ -30,6 +33,11 @@ class SqliteReader(Reads):
         if not self._file.exists():
             raise JournalUnavailable(str(path), "there is no such file")
         refuse_what_is_no_file(self._file)
+        self._rest: tuple[int, ...] | None = None
+        super().__init__(self._connected(), self._file)
+
+    def _connected(self) -> Database:
+        self._rest = at_rest(self._file)
         with contextlib.ExitStack() as failed:
             try:
                 db = connect(self._file, True)
@@ -38,9 +46,34 @@ class SqliteReader(Reads):
             except sqlite3.Error as error:
                 raise unavailable(self._file, error) from error
             if version == 0:
-                raise JournalUnavailable(str(path), "it holds no journal yet")
+                raise JournalUnavailable(str(self._file), "it holds no journal yet")
             failed.pop_all()
-        super().__init__(db, self._file)
+        return db
+
+    def _one(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        return self._asked(super()._one, sql, parameters)
+
+    def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return self._asked(super()._all, sql, parameters)
+
+    def _asked(self, ask: Callable[[str, Sequence[Any]], _T], sql: str, parameters: Sequence[Any]) -> _T:
+        """The answer. What a file at rest said counts only if no writer came meanwhile."""
+        while True:
+            try:
+                answer = ask(sql, parameters)
+            except sqlite3.Error as error:
+                if self._rest is None or at_rest(self._file) == self._rest:
+                    raise self._words(error) from error
+            else:
+                if self._rest is None or at_rest(self._file) == self._rest:
+                    return answer
+            self._db.close()
+            self._db = self._connected()
+
+    def _words(self, error: sqlite3.Error) -> JournalError:
+        if is_damage(error):
+            return self.damaged(f"SQLite cannot read it: {error}", first_bad=None, last_good=0, expected=0)
+        return unavailable(self._file, error)
 
     def first(self) -> int:
         """See `JournalReader.first`."""

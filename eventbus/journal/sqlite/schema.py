@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.sqlite.integrity import GENESIS, Seal
+from eventbus.journal.sqlite.place import log_file
 from eventbus.journal.values import Durability
 
 APPLICATION_ID = 0x45564A32
@@ -144,9 +145,25 @@ Probe = Callable[[str], None]
 
 
 def connect(path: Path, read_only: bool) -> Database:
-    """A connection in autocommit, waiting at most a second for a foreign lock. A reader never checkpoints."""
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    """A connection in autocommit, waiting at most a second for a foreign lock. A reader never checkpoints.
+
+    A file without a log has no writer: a reader then takes it as it is, for else SQLite would make a log and an index beside it, and
+    leave them there. Should a writer come, `at_rest` says so.
+    """
+    mode = "rwc" if not read_only else "ro" if at_rest(path) is None else "ro&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, cached_statements=64)
+
+
+def at_rest(path: Path) -> tuple[int, ...] | None:
+    """Which file this is and when it was written, as long as nobody has it open for writing; None while somebody has, or may have."""
+    if log_file(path).exists() or path.with_name(path.name + "-journal").exists():
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def no_probe(point: str) -> None:
@@ -215,9 +232,12 @@ def is_full(error: sqlite3.Error) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is not what SQLite wrote. Text that is no UTF-8 has no code of its own."""
+    """Whether the file is not what was written: by SQLite, or, when a table or a column is missing, by us.
+
+    Text that is no UTF-8 has no code of its own.
+    """
     return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or (
-        isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", None) is None
+        isinstance(error, sqlite3.OperationalError) and _code(error) in {0, sqlite3.SQLITE_ERROR}
     )
 
 
