@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from pydantic_core import SchemaSerializer, from_json, to_json
@@ -16,7 +17,7 @@ from eventbus.errors import CodecError
 from eventbus.event import AdHocEvent, Codec, Event, event_class
 from eventbus.exact import holds_numbers, is_exact
 from eventbus.fields import is_untyped
-from eventbus.tagged import check_number, locate, untag
+from eventbus.tagged import SURELY_SHORT, check_number, locate, untag
 from eventbus.wording import capped, text_of
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -55,7 +56,9 @@ def encode(event: Event) -> bytes:
     form = form_of(event)
     fields = event.__dict__
     for name in form.numbers:
-        _check_numbers(fields[name], name)
+        value = fields[name]
+        if type(value) is not Decimal or getsizeof(value) > SURELY_SHORT:
+            _check_numbers(value, name)
     try:
         if form.write is not None and not fields["metadata"]:
             body = form.write(fields)
@@ -251,9 +254,10 @@ def _as_ad_hoc(type_name: str, version: int, body: bytes) -> Event:
         header["metadata"] = untag(header["metadata"])
     if version == 0 and (fields.get("type") != type_name or fields.keys() != {"type", "data"}):
         raise CodecError("not an event: an ad-hoc event holds its type and its data")
-    payload = untag(fields["data"]) if version == 0 else fields
-    _check_numbers(payload, "payload")
-    return Event(type_name, payload=payload, **header)
+    if version == 0:
+        return Event(type_name, payload=untag(fields["data"]), **header)
+    _check_numbers(fields, "payload")
+    return Event(type_name, payload=fields, **header)
 
 
 def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:

@@ -115,24 +115,27 @@ class Event(BaseModel):
     causation_id: str | None = None  # the event whose handler published this one; None at the root
     metadata: Annotated[Mapping[str, Any], Untyped()] = EMPTY  # shared: nobody can change it
 
-    if typing.TYPE_CHECKING:
-
-        def __init__(
-            self,
-            type: str = "",
-            timestamp: datetime | None = None,
-            payload: Mapping[str, Any] | None = None,
-            **fields: Any,
-        ) -> None: ...
-
-    else:
-
-        def __init__(self, /, *args: Any, **fields: Any) -> None:
-            if type(self) is Event:  # an ad-hoc event: it becomes one here, so that no typed one pays for it
-                object.__setattr__(self, "__class__", AdHocEvent)
-                AdHocEvent.__init__(self, *args, **fields)
-            else:
-                BaseModel.__init__(self, **fields)
+    def __init__(
+        self,
+        type: str = "",
+        timestamp: datetime | None = None,
+        payload: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        if timestamp is not None:
+            fields["timestamp"] = timestamp
+        if self.__class__ is Event:  # an ad-hoc event: it becomes one here, so that no typed one pays for it
+            object.__setattr__(self, "__class__", AdHocEvent)
+        elif self.__class__ is not AdHocEvent:  # of a class with an __init__ of its own, which comes up here
+            BaseModel.__init__(self, **fields)
+            return
+        try:
+            BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **fields)
+        except ValidationError:
+            place = too_deep(payload, "payload") or too_deep(fields.get("metadata"), "metadata")
+            if place is None:
+                raise
+            raise CodecError("nested too deep, or in a circle", place) from None
 
     def __init_subclass__(
         cls,
@@ -146,7 +149,7 @@ class Event(BaseModel):
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__init__ is Event.__init__:
+        if cls.__init__ is Event.__init__ and type != _AD_HOC:
             cls.__init__ = BaseModel.__init__  # type: ignore[assignment,method-assign] # pydantic fills in a model that has it at once
         inherited = cls.__event__
         cls.__form__ = None
@@ -243,23 +246,6 @@ class AdHocEvent(Event, type=_AD_HOC):
 
     type: str  # type: ignore[misc] # the one class whose type is data
     data: Annotated[Mapping[str, Any], Untyped()] = EMPTY
-
-    def __init__(
-        self,
-        type: str = "",
-        timestamp: datetime | None = None,
-        payload: Mapping[str, Any] | None = None,
-        **header: Any,
-    ) -> None:
-        if timestamp is not None:
-            header["timestamp"] = timestamp
-        try:
-            BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **header)
-        except ValidationError:
-            place = too_deep(payload, "payload") or too_deep(header.get("metadata"), "metadata")
-            if place is None:
-                raise
-            raise CodecError("nested too deep, or in a circle", place) from None
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -26,7 +26,9 @@ DIGITS = 1_000
 """How many digits a number may have."""
 
 _BOUND = 10**DIGITS
-_SURE = getsizeof(Decimal(10) ** 500)  # a Decimal that takes no more memory has no more than `DIGITS` digits
+SURELY_SHORT = getsizeof(Decimal("1" * (DIGITS - 50)))
+"""A Decimal that takes no more memory has no more than `DIGITS` digits."""
+
 _PLAIN = frozenset({str, bool, type(None)})
 _ESCAPE = "$object"
 
@@ -40,7 +42,7 @@ def check_number(value: Any, where: str | None = None) -> None:
         if not math.isfinite(value):
             raise CodecError(f"{value} is no JSON number", where)
     elif isinstance(value, Decimal):
-        if getsizeof(value) > _SURE and len(value.as_tuple().digits) > DIGITS:
+        if getsizeof(value) > SURELY_SHORT and len(value.as_tuple().digits) > DIGITS:
             raise CodecError(f"a number of more than {DIGITS} digits", where)
         if not value.is_finite():
             raise CodecError(f"{value} is no JSON number", where)
