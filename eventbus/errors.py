@@ -243,8 +243,11 @@ class HandlerCancelled(DeliveryError):
 # --- codec ---------------------------------------------------------------------------------------------------------
 
 
-class CodecError(EventBusError, ValueError):
-    """An event cannot become bytes, or bytes cannot become an event. `field` names where."""
+class CodecError(EventBusError):
+    """An event cannot become bytes, or bytes cannot become an event. `field` names where.
+
+    No `ValueError`: pydantic would make one of its own of it, and say less.
+    """
 
     def __init__(self, reason: str, field: str | None = None) -> None:
         super().__init__(f"{field}: {reason}" if field else reason)

@@ -17,12 +17,12 @@ from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
 import uuid_utils
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from eventbus.bounds import seconds, whole
 from eventbus.errors import CodecError, DuplicateEventType, InvalidEventType
 from eventbus.fields import OrDefault, hold_frozen
-from eventbus.frozen import EMPTY, FixOffset, plain, too_deep
+from eventbus.frozen import EMPTY, FixOffset, plain
 from eventbus.tagged import Untyped
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -107,13 +107,13 @@ class Event(BaseModel):
     type: ClassVar[str]
 
     event_id: str = Field(default_factory=new_event_id)
-    timestamp: Annotated[datetime, FixOffset(), OrDefault()] = Field(default_factory=utc_now)
+    timestamp: Annotated[datetime, FixOffset("timestamp"), OrDefault()] = Field(default_factory=utc_now)
     source: Annotated[str, OrDefault()] = ""
     correlation_id: Annotated[str, OrDefault()] = Field(
         default_factory=_correlate
     )  # of a root: its own event_id; shared by its whole causal chain
     causation_id: str | None = None  # the event whose handler published this one; None at the root
-    metadata: Annotated[Mapping[str, Any], Untyped()] = EMPTY  # shared: nobody can change it
+    metadata: Annotated[Mapping[str, Any], Untyped("metadata")] = EMPTY  # shared: nobody can change it
 
     def __init__(
         self,
@@ -129,13 +129,7 @@ class Event(BaseModel):
         elif self.__class__ is not AdHocEvent:  # of a class with an __init__ of its own, which comes up here
             BaseModel.__init__(self, **fields)
             return
-        try:
-            BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **fields)
-        except ValidationError:
-            place = too_deep(payload, "payload") or too_deep(fields.get("metadata"), "metadata")
-            if place is None:
-                raise
-            raise CodecError("nested too deep, or in a circle", place) from None
+        BaseModel.__init__(self, type=_wire_name(type), data=EMPTY if payload is None else payload, **fields)
 
     def __init_subclass__(
         cls,
@@ -245,7 +239,7 @@ class AdHocEvent(Event, type=_AD_HOC):
     """An event without a class of its own: what `Event(type, payload=...)` makes. Reads like a mapping."""
 
     type: str  # type: ignore[misc] # the one class whose type is data
-    data: Annotated[Mapping[str, Any], Untyped()] = EMPTY
+    data: Annotated[Mapping[str, Any], Untyped("payload")] = EMPTY
 
     @property
     def payload(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def hold_frozen(cls: type[BaseModel], names: Iterable[str]) -> bool:
     has_changed = False
     for name in names:
         field = cls.model_fields[name]
-        care = _care(field.annotation)
+        care = _care(name, field.annotation)
         if care is not None and not any(isinstance(each, Freeze | Untyped | FixOffset) for each in field.metadata):
             field.metadata.append(care)
             has_changed = True
@@ -58,14 +58,14 @@ def hold_frozen(cls: type[BaseModel], names: Iterable[str]) -> bool:
     return has_changed
 
 
-def _care(annotation: Any) -> Freeze | Untyped | FixOffset | None:
+def _care(name: str, annotation: Any) -> Freeze | Untyped | FixOffset | None:
     """What a field of this annotation needs so that its values are held as they will be read back, and unchangeable."""
     if is_untyped(annotation):
-        return Untyped()
+        return Untyped(name)
     if not _is_immutable(annotation):
-        return Freeze()
+        return Freeze(name)
     moves = any(isinstance(part, type) and issubclass(part, datetime | time) for part in _parts(annotation))
-    return FixOffset() if moves else None
+    return FixOffset(name) if moves else None
 
 
 def _freeze_default(cls: type[BaseModel], field: FieldInfo) -> bool:

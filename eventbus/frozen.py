@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any, Never
 from uuid import UUID
 
@@ -97,6 +98,14 @@ def freeze(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def held(where: str, value: Any) -> Any:
+    """`freeze`, for the value of a field: raises `CodecError` with the place."""
+    try:
+        return freeze(value)
+    except CodecError as error:
+        raise CodecError(error.reason, too_deep(value, where) or where) from None
+
+
 def fixed(moment: datetime | time) -> datetime | time:
     """The same moment at a fixed offset: a zone would be lost when it is written, and with it what is added to it later."""
     zone = moment.tzinfo
@@ -156,10 +165,13 @@ def plain(value: Any) -> Any:
 class Freeze:
     """Field metadata: validate as annotated, hold frozen, serialise as annotated."""
 
+    def __init__(self, field: str) -> None:
+        self.field = field
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
         return core_schema.no_info_after_validator_function(
-            freeze,
+            partial(held, self.field),
             schema,
             serialization=core_schema.wrap_serializer_function_ser_schema(_serialise, info_arg=True, schema=schema),
         )
@@ -168,10 +180,14 @@ class Freeze:
 class FixOffset:
     """Field metadata for what can only change by its zone: times, alone or in tuples. What was read has none."""
 
+    def __init__(self, field: str) -> None:
+        self.field = field
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
         return core_schema.json_or_python_schema(
-            json_schema=schema, python_schema=core_schema.no_info_after_validator_function(freeze, schema)
+            json_schema=schema,
+            python_schema=core_schema.no_info_after_validator_function(partial(held, self.field), schema),
         )
 
 

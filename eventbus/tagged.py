@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import partial
 from sys import getsizeof
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema, to_json
 
 from eventbus.errors import CodecError
-from eventbus.frozen import DEPTH, FrozenDict, FrozenList, freeze, thaw
+from eventbus.frozen import DEPTH, FrozenDict, FrozenList, held, thaw
 from eventbus.wording import shown
 
 DIGITS = 1_000
@@ -49,7 +50,10 @@ def check_number(value: Any, where: str | None = None) -> None:
 
 
 def tag(value: Any, depth: int = 0) -> Any:
-    """A frozen value as one that JSON has. Raises `CodecError` for what could not be read back as it was."""
+    """A frozen value as one that JSON has. Raises `CodecError` for what could not be read back as it was.
+
+    What is tagged is two levels deep: a reader of JSON has its limits too.
+    """
     cls = type(value)
     if cls in _PLAIN:
         return value
@@ -63,14 +67,15 @@ def tag(value: Any, depth: int = 0) -> Any:
         for key in value:
             if type(key) is not str:
                 raise CodecError(f"key {shown(key)} is no string")
-        items = {key: tag(item, below) for key, item in value.items()}
-        return {_ESCAPE: items} if _looks_tagged(items) else items
+        if _looks_tagged(value):
+            return {_ESCAPE: {key: tag(item, below + 1) for key, item in value.items()}}
+        return {key: tag(item, below) for key, item in value.items()}
     if cls is FrozenList:
         return [tag(item, below) for item in value]
     if cls is tuple:
-        return {"$tuple": [tag(item, below) for item in value]}
+        return {"$tuple": [tag(item, below + 1) for item in value]}
     if cls is frozenset:
-        return {"$set": sorted((tag(item, below) for item in value), key=to_json)}  # equal sets give equal bytes
+        return {"$set": sorted((tag(item, below + 1) for item in value), key=to_json)}  # equal sets give equal bytes
     if cls is Decimal:
         check_number(value)
         return {"$decimal": str(value)}
@@ -84,30 +89,33 @@ def tag(value: Any, depth: int = 0) -> Any:
     return write(value)
 
 
-def untag(value: Any) -> Any:
+def untag(value: Any, depth: int = 0) -> Any:
     """The frozen value that `tag` made this of. Raises `CodecError` for what it cannot have made."""
     cls = type(value)
-    if cls is dict:
-        if not _looks_tagged(value):
-            return FrozenDict({name: item if type(item) in _PLAIN else untag(item) for name, item in value.items()})
-        ((name, item),) = value.items()
-        if name == _ESCAPE and type(item) is dict and _looks_tagged(item):
-            ((inner, content),) = item.items()
-            return FrozenDict({inner: untag(content)})
-        read = _READERS.get(name)
-        if read is None:
-            raise CodecError(f"{shown(name)} says nothing of what it holds")
-        try:
-            return read(item)
-        except CodecError:
-            raise
-        except Exception as error:
-            raise CodecError(f"{shown(item)} is no {name[1:]}") from error
-    if cls is list:
-        return FrozenList([untag(item) for item in value])
     if cls is int or cls is float:
         check_number(value)
-    return value
+    if cls is not dict and cls is not list:
+        return value
+    if depth > DEPTH:
+        raise CodecError(f"nested deeper than {DEPTH}")
+    below = depth + 1
+    if cls is list:
+        return FrozenList([untag(item, below) for item in value])
+    if not _looks_tagged(value):
+        return FrozenDict({name: item if type(item) in _PLAIN else untag(item, below) for name, item in value.items()})
+    ((name, item),) = value.items()
+    if name == _ESCAPE and type(item) is dict and _looks_tagged(item):
+        ((inner, content),) = item.items()
+        return FrozenDict({inner: untag(content, below)})
+    read = _READERS.get(name)
+    if read is None:
+        raise CodecError(f"{shown(name)} says nothing of what it holds")
+    try:
+        return read(item, below)
+    except CodecError:
+        raise
+    except Exception as error:
+        raise CodecError(f"{shown(item)} is no {name[1:]}") from error
 
 
 def locate(value: Any, where: str) -> None:
@@ -119,8 +127,8 @@ def locate(value: Any, where: str) -> None:
             raise CodecError(f"nested deeper than {DEPTH}, or in a circle", place)
         if isinstance(item, Mapping):
             for key in item:
-                if type(key) is not str:
-                    raise CodecError(f"key {shown(key)} is no string", place)
+                if type(key) is not str or not key.isascii():
+                    _check_key(key, place)
             within = [(below, f"{place}.{key}") for key, below in item.items()]
         elif type(item) in (FrozenList, tuple, frozenset):
             within = [(below, f"{place}[{index}]") for index, below in enumerate(item)]
@@ -132,15 +140,28 @@ def locate(value: Any, where: str) -> None:
                 raise CodecError(error.reason, place) from None
             except Exception as error:
                 raise CodecError(f"{shown(item)} cannot be written: {error}", place) from error
-        waiting += [(below, path, depth + 1) for below, path in reversed(within)]
+        levels = 1 if type(item) is FrozenList or (isinstance(item, Mapping) and not _looks_tagged(item)) else 2
+        waiting += [(below, path, depth + levels) for below, path in reversed(within)]
+
+
+def _check_key(key: object, where: str) -> None:
+    if type(key) is not str:
+        raise CodecError(f"key {shown(key)} is no string", where)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise CodecError(f"key {shown(key)} cannot be written: {error.reason}", where) from error
 
 
 class Untyped:
     """Field metadata: hold frozen what nobody describes, write it tagged, read it back exactly."""
 
+    def __init__(self, field: str) -> None:
+        self.field = field
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler(source)
-        given = core_schema.no_info_after_validator_function(freeze, schema)
+        given = core_schema.no_info_after_validator_function(partial(held, self.field), schema)
         read = core_schema.no_info_after_validator_function(untag, core_schema.any_schema())
         return core_schema.json_or_python_schema(
             json_schema=core_schema.chain_schema([read, given]),
@@ -155,11 +176,11 @@ def _serialise(
     return tag(value) if info.mode == "json" else handler(thaw(value))
 
 
-def _looks_tagged(items: dict[str, Any]) -> bool:
+def _looks_tagged(items: Mapping[str, Any]) -> bool:
     return len(items) == 1 and next(iter(items)).startswith("$")
 
 
-def _number(text: str) -> Decimal:
+def _number(text: str, _depth: int) -> Decimal:
     if len(text) > 2 * DIGITS:
         raise CodecError(f"a number of more than {DIGITS} digits")
     number = Decimal(text)
@@ -173,13 +194,13 @@ _WRITERS: dict[type, Callable[[Any], dict[str, str]]] = {
     time: lambda moment: {"$time": moment.isoformat()},
     UUID: lambda ident: {"$uuid": str(ident)},
 }
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "$tuple": lambda items: tuple([untag(item) for item in items]),
-    "$set": lambda items: frozenset([untag(item) for item in items]),
+_READERS: dict[str, Callable[[Any, int], Any]] = {
+    "$tuple": lambda items, depth: tuple([untag(item, depth) for item in items]),
+    "$set": lambda items, depth: frozenset([untag(item, depth) for item in items]),
     "$decimal": _number,
-    "$bytes": lambda text: b64decode(text, validate=True),
-    "$datetime": datetime.fromisoformat,
-    "$date": date.fromisoformat,
-    "$time": time.fromisoformat,
-    "$uuid": UUID,
+    "$bytes": lambda text, _: b64decode(text, validate=True),
+    "$datetime": lambda text, _: datetime.fromisoformat(text),
+    "$date": lambda text, _: date.fromisoformat(text),
+    "$time": lambda text, _: time.fromisoformat(text),
+    "$uuid": lambda text, _: UUID(text),
 }

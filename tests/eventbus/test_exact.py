@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import BaseModel, Field, PlainSerializer, field_validator
 
 from eventbus import CodecError, Event, upcast
 from eventbus.codec import MAX_BYTES, decode, decoder, encode
@@ -96,7 +96,7 @@ def made(make: Callable[[], Event]) -> Any:
     """An event, unless one of its times has an offset that cannot be told so near the end of time."""
     try:
         return make()
-    except (CodecError, ValidationError) as error:
+    except CodecError as error:
         assert "whole number of minutes" in str(error)  # noqa: PT017 - anything else is a failure
         reject()
 
@@ -356,11 +356,26 @@ def deep(levels: int) -> dict[str, Any]:
 def test_what_is_too_deep_is_refused_with_its_place(payload: dict[str, Any]) -> None:
     for name in ("payload", "metadata"):
         header: dict[str, Any] = {name: payload}
-        with pytest.raises(CodecError, match="too deep") as caught:
+        with pytest.raises(CodecError, match="deeper than") as caught:
             Event("a.b", **header)
         assert (caught.value.field or "").startswith(f"{name}.")
-    with pytest.raises(ValidationError, match="options"):
+    with pytest.raises(CodecError, match="deeper than") as caught:
         OpenEvent(anything=1, options=payload, bare={})
+    assert (caught.value.field or "").startswith("options.")
+
+
+@pytest.mark.parametrize("around", [lambda it: (it,), lambda it: {"$x": it}], ids=["tuples", "escapes"])
+def test_what_takes_two_levels_of_json_may_be_half_as_deep(around: Callable[[Any], Any]) -> None:
+    it: Any = 1
+    for _ in range(48):
+        it = around(it)
+    event = Event("a.b", payload={"a": it})
+    assert alike(decode(encode(event))["a"], event["a"])
+    for _ in range(10):
+        it = around(it)
+    with pytest.raises(CodecError, match="deeper than") as caught:
+        encode(Event("a.b", payload={"a": it}))
+    assert (caught.value.field or "").startswith("payload.a")
 
 
 def test_a_payload_of_a_hundred_levels_is_kept() -> None:

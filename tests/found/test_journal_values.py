@@ -334,7 +334,6 @@ async def _assert_refused_or_same(path: Path, make: Callable[[], Event]) -> None
         assert same(live[0], again[0])
 
 
-@pytest.mark.xfail(strict=True, reason="J16")
 async def test_a_key_that_is_no_text_is_refused_with_its_path(tmp_path: Path) -> None:
     async with create_event_bus(f"sqlite:///{tmp_path / 'run.db'}") as bus:
         with pytest.raises(CodecError, match="value"):

@@ -49,20 +49,17 @@ def given(**fields: Any) -> BasketFilled:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 @pytest.mark.parametrize("name", DEFAULTED)
 def test_a_default_is_held_as_a_given_value_is(name: str) -> None:
     assert type(BasketFilled()[name]) is type(given()[name])
     assert BasketFilled()[name] == given()[name]
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 @pytest.mark.parametrize("name", ["made", "more"])
 def test_an_inherited_default_is_frozen_too(name: str) -> None:
     assert mutable_in(LargeBasketFilled()[name]) == []
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 @pytest.mark.parametrize("make", [BasketFilled, BasketFilled.create, lambda: BasketFilled.model_validate({})])
 def test_however_an_event_is_made_nobody_can_append_to_its_default(make: Callable[[], BasketFilled]) -> None:
     made = make()
@@ -70,7 +67,6 @@ def test_however_an_event_is_made_nobody_can_append_to_its_default(make: Callabl
         typing.cast(Any, made.made).append(1)
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 def test_a_container_within_a_default_is_frozen() -> None:
     with pytest.raises((AttributeError, TypeError)):
         typing.cast(Any, BasketFilled().inner["a"]).append(2)
@@ -82,7 +78,6 @@ async def test_a_default_reads_as_what_was_written() -> None:
     assert basket.payload["inner"] == {"a": [1]}
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 async def test_the_next_handler_sees_the_default_as_it_was(event_bus: InMemoryEventBus) -> None:
     seen: list[int] = []
 
@@ -99,7 +94,6 @@ async def test_the_next_handler_sees_the_default_as_it_was(event_bus: InMemoryEv
     assert seen == [0]
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 async def test_the_retry_and_the_dead_letter_hold_the_default_as_it_was(
     event_bus: InMemoryEventBus, letters_of: Letters
 ) -> None:
@@ -202,7 +196,6 @@ def defaulted() -> Iterator[tuple[type[Event], dict[str, Any]]]:
             yield cls, {name: made[name] for name in cls.__event__.fields if not cls.model_fields[name].is_required()}
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 def test_no_registered_class_has_a_default_that_can_be_changed() -> None:
     walked = [*defaulted()]
     assert {cls.__module__ for cls, _fields in walked} >= {trading_events.__name__}

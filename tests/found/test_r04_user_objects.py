@@ -669,8 +669,8 @@ async def test_a_grace_of_no_use_is_refused_and_the_subscription_goes_on(
 
 
 CLASS_ARGUMENTS: Refused = {
-    "max_age": ([], [0, -1, *ODD_SECONDS]),
-    "version": ([], [0, -1, 2.5, True, "2"]),
+    "max_age": ([0, -1, *ODD_SECONDS], []),
+    "version": ([0, -1, 2.5, True, "2"], []),
     "kind": (["rumour", 5], []),
     "key": (["nothing", 5], []),
 }

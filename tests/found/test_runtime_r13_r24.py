@@ -483,16 +483,13 @@ async def test_a_cap_that_is_the_delay_is_kept(virtual_clock: VirtualClock) -> N
 class TestHeaderOfNone:
     """None in the header is the same as leaving it out."""
 
-    @pytest.mark.xfail(strict=True, reason="R18")
     def test_source(self, make: Callable[..., Event]) -> None:
         assert make(source=None).source == ""
 
-    @pytest.mark.xfail(strict=True, reason="R18")
     def test_correlation_id(self, make: Callable[..., Event]) -> None:
         event = make(correlation_id=None)
         assert event.correlation_id == event.event_id
 
-    @pytest.mark.xfail(strict=True, reason="R18")
     async def test_correlation_id_of_an_effect(self, make: Callable[..., Event], event_bus: InMemoryEventBus) -> None:
         effects = Recorder()
 
@@ -556,7 +553,6 @@ class Circle:
 
 
 @pytest.mark.parametrize("circle", [Circle.of_dicts, Circle.of_lists])
-@pytest.mark.xfail(strict=True, reason="R18")
 class TestCycles:
     """A payload that contains itself is refused where the event is made, with the path."""
 
