@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from sys import getsizeof
 from typing import Any, NamedTuple
 
 from pydantic_core import SchemaSerializer, from_json, to_json
 
 from eventbus.errors import CodecError
 from eventbus.event import AdHocEvent, Codec, Event, event_class
-from eventbus.exact import holds_numbers, is_exact
+from eventbus.exact import holds, is_exact
 from eventbus.fields import is_untyped
-from eventbus.tagged import SURELY_SHORT, check_number, locate, untag
+from eventbus.tagged import DIGITS, check_number, locate, untag
 from eventbus.wording import capped, text_of
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -55,10 +54,8 @@ def encode(event: Event) -> bytes:
     unknown objects, numbers of more than 1,000 digits, more than 8 MiB."""
     form = form_of(event)
     fields = event.__dict__
-    for name in form.numbers:
-        value = fields[name]
-        if type(value) is not Decimal or getsizeof(value) > SURELY_SHORT:
-            _check_numbers(value, name)
+    for name in form.ints:  # before it is written: that alone may take seconds
+        _check_numbers(fields[name], name)
     try:
         if form.write is not None and not fields["metadata"]:
             body = form.write(fields)
@@ -69,6 +66,9 @@ def encode(event: Event) -> bytes:
             locate(fields[name], _PLACES.get(name, name))
         _locate_text(event)
         raise CodecError(f"{event.type} cannot be written as JSON: {capped(text_of(error), 500)}") from error
+    if len(body) > DIGITS:
+        for name in form.decimals:
+            _check_numbers(fields[name], name)
     raw = b"%b%b}" % (form.head or _head(event.type, 0), body)
     if len(raw) > MAX_BYTES:
         raise CodecError(f"{event.type} takes {len(raw)} bytes, more than {MAX_BYTES}")
@@ -81,7 +81,7 @@ _PLACES = {"data": "payload"}
 
 
 def _check_numbers(value: Any, where: str) -> None:
-    """Refuse a number that is too long, before it is written: that alone may take seconds."""
+    """Refuse a number that is too long."""
     if isinstance(value, (int, float, Decimal)):
         check_number(value, where)
     elif isinstance(value, dict):
@@ -146,7 +146,8 @@ class Form(NamedTuple):
     kind: str
     head: bytes | None  # what stands before the fields
     untyped: tuple[str, ...]  # fields that are written tagged
-    numbers: tuple[str, ...]  # fields with numbers that may be too long
+    ints: tuple[str, ...]  # fields with numbers that may be too long
+    decimals: tuple[str, ...]  # the same, of a sort that is written fast, however long
     doubtful: tuple[str, ...]  # fields of which nobody knows beforehand whether they come back as they were
     write: Callable[[dict[str, Any]], bytes] | None  # a quicker way to write them than the serializer of the class
 
@@ -159,7 +160,7 @@ def form_of(event: Event) -> Form:
 def _form(cls: type[Event]) -> Form:
     kind, version = str(cls.__event__.kind), cls.__event__.version
     if cls is AdHocEvent:
-        form = Form(None, 0, kind, None, ("data",), (), (), _quick_writer(cls))
+        form = Form(None, 0, kind, None, ("data",), (), (), (), _quick_writer(cls))
     else:
         fields = {name: cls.model_fields[name].annotation for name in cls.__event__.fields}
         untyped = tuple(name for name, annotation in fields.items() if is_untyped(annotation))
@@ -173,7 +174,8 @@ def _form(cls: type[Event]) -> Form:
             kind,
             _head(cls.type, version),
             untyped,
-            tuple(name for name, annotation in typed.items() if holds_numbers(annotation)),
+            tuple(name for name, annotation in typed.items() if holds(annotation, int)),
+            tuple(name for name, annotation in typed.items() if holds(annotation, Decimal)),
             tuple(fields if has_own_way else (name for name, each in typed.items() if not is_exact(each))),
             _quick_writer(cls),
         )

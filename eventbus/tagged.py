@@ -27,8 +27,7 @@ DIGITS = 1_000
 """How many digits a number may have."""
 
 _BOUND = 10**DIGITS
-SURELY_SHORT = getsizeof(Decimal("1" * (DIGITS - 50)))
-"""A Decimal that takes no more memory has no more than `DIGITS` digits."""
+_SHORT = getsizeof(Decimal("1" * (DIGITS - 50)))  # a Decimal that takes no more memory has no more than `DIGITS` digits
 
 _PLAIN = frozenset({str, bool, type(None)})
 _ESCAPE = "$object"
@@ -43,7 +42,7 @@ def check_number(value: Any, where: str | None = None) -> None:
         if not math.isfinite(value):
             raise CodecError(f"{value} is no JSON number", where)
     elif isinstance(value, Decimal):
-        if getsizeof(value) > SURELY_SHORT and len(value.as_tuple().digits) > DIGITS:
+        if getsizeof(value) > _SHORT and len(value.as_tuple().digits) > DIGITS:
             raise CodecError(f"a number of more than {DIGITS} digits", where)
         if not value.is_finite():
             raise CodecError(f"{value} is no JSON number", where)
