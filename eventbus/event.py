@@ -26,7 +26,6 @@ from eventbus.frozen import EMPTY, FixOffset, plain
 from eventbus.tagged import Untyped
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-_DEFINITION = 4  # frames up from where a class is finished is where it is defined
 _AD_HOC = "ad-hoc"  # stands where a class has its wire name; the type of such an event is data
 
 utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
@@ -172,7 +171,7 @@ class Event(BaseModel):
             cls.type = spec.type
             _register(cls)
         if hold_frozen(cls, domain):
-            super().model_rebuild(force=True, raise_errors=False, _parent_namespace_depth=_DEFINITION)
+            super().model_rebuild(force=True, raise_errors=False)
 
     @classmethod
     def model_rebuild(cls, *, _parent_namespace_depth: int = 2, **options: Any) -> bool | None:

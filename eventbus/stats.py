@@ -115,9 +115,15 @@ class Tally:
 
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""
+        total = self.total
+        if status == "succeeded":  # nearly always
+            self.succeeded += deliveries
+            if total is not None:
+                total.succeeded += deliveries
+            return
         setattr(self, status, getattr(self, status) + deliveries)
-        if self.total is not None:
-            self.total.ended(status, deliveries)
+        if total is not None:
+            total.ended(status, deliveries)
 
     def attempted(self, ran_ns: int, attempts: int = 1) -> None:
         """So many attempts ended that took `ran_ns` each."""

@@ -16,7 +16,8 @@ from sys import getsizeof
 from typing import Any
 from uuid import UUID
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema, to_json
 
 from eventbus.errors import CodecError
@@ -167,6 +168,9 @@ class Untyped:
             python_schema=given,
             serialization=core_schema.wrap_serializer_function_ser_schema(_serialise, info_arg=True, schema=schema),
         )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema["python_schema"])  # what is read is looked at after it was untagged
 
 
 def _serialise(

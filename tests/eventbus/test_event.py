@@ -217,6 +217,27 @@ def test_a_request_says_what_it_is_answered_with() -> None:
     assert event_class("test.asked") is AskedEvent
 
 
+def test_a_class_may_name_types_of_the_function_it_is_defined_in() -> None:
+    class Part(BaseModel):
+        n: int
+
+    class WithParts(Event, type="test.parts"):
+        parts: list[Part] = Field(default_factory=lambda: [Part(n=1)])
+
+    assert WithParts().payload == {"parts": [{"n": 1}]}
+    assert not changeable(WithParts().parts)
+
+
+def test_the_schema_of_an_event_says_what_its_fields_are() -> None:
+    said = TradeMadeEvent.model_json_schema()["properties"]
+    assert [said[name]["type"] for name in ("metadata", "order_id", "tags", "extra")] == [
+        "object",
+        "string",
+        "array",
+        "object",
+    ]
+
+
 def test_key_must_be_a_field() -> None:
     with pytest.raises(TypeError, match="order_nr"):
 
