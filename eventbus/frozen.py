@@ -162,6 +162,21 @@ def plain(value: Any) -> Any:
     return value
 
 
+def with_frozen_sets(schema: Any) -> Any:
+    """A core schema that makes frozensets where it would make sets: they are held so, and written by whom they fit.
+
+    What is inside of models is for their own classes to protect.
+    """
+    if isinstance(schema, dict):
+        if schema.get("type") in ("model", "dataclass"):
+            return schema
+        made = {key: item if key == "default" else with_frozen_sets(item) for key, item in schema.items()}
+        if made.get("type") == "set":
+            made["type"] = "frozenset"
+        return made
+    return [with_frozen_sets(item) for item in schema] if isinstance(schema, list) else schema
+
+
 class Freeze:
     """Field metadata: validate as annotated, hold frozen, serialise as annotated."""
 
@@ -169,7 +184,7 @@ class Freeze:
         self.field = field
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = handler(source)
+        schema = with_frozen_sets(handler(source))
         return core_schema.no_info_after_validator_function(
             partial(held, self.field),
             schema,

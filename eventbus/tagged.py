@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema, to_json
 
 from eventbus.errors import CodecError
-from eventbus.frozen import DEPTH, FrozenDict, FrozenList, held, thaw
+from eventbus.frozen import DEPTH, FrozenDict, FrozenList, held, thaw, with_frozen_sets
 from eventbus.wording import shown
 
 DIGITS = 1_000
@@ -160,7 +160,7 @@ class Untyped:
         self.field = field
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = handler(source)
+        schema = with_frozen_sets(handler(source))
         given = core_schema.no_info_after_validator_function(partial(held, self.field), schema)
         read = core_schema.no_info_after_validator_function(untag, core_schema.any_schema())
         return core_schema.json_or_python_schema(

@@ -303,6 +303,33 @@ def test_of_two_values_that_are_written_alike_one_is_refused() -> None:
     assert refused == ["either"]
 
 
+class SetsEvent(Event, type="test.exact.sets"):
+    """Sets of every sort, which are all held frozen."""
+
+    words: set[str] = Field(default_factory=set)
+    numbers: dict[str, set[Decimal]] = Field(default_factory=dict)
+    either: set[int] | frozenset[str] = frozenset()
+    open: set[Any] = Field(default_factory=set)
+    perhaps: set[Side] | None = None
+
+
+@given(
+    st.builds(
+        SetsEvent,
+        words=st.sets(TEXT, max_size=3),
+        numbers=st.dictionaries(TEXT, st.sets(NUMBER, max_size=3), max_size=2),
+        either=st.sets(st.integers(), max_size=2),
+        open=st.sets(HASHABLE.filter(lambda value: not isinstance(value, datetime | time)), max_size=3),
+        perhaps=st.none() | st.sets(st.sampled_from(Side)),
+    )
+)
+def test_a_set_comes_back_frozen_as_it_was(event: SetsEvent) -> None:
+    again = decode(encode(event))
+    assert again == event
+    assert all(alike(again[name], event[name]) for name in ("words", "numbers", "open", "perhaps"))
+    assert event.model_dump()["words"] == event.words
+
+
 # --- limits ------------------------------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,6 @@ async def test_the_retry_and_the_dead_letter_hold_the_default_as_it_was(
     assert letter.event["made"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="R1")
 @pytest.mark.virtual_time(only=False)
 async def test_an_event_whose_handler_tried_to_change_a_default_may_be_published_again(tmp_path: Path) -> None:
     errors: list[BaseException] = []
