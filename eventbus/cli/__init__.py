@@ -5,12 +5,17 @@ Exit codes: 0 it is so; 1 it is not (damaged, different, not found); 2 the comma
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
+from eventbus.cli import render
 from eventbus.cli.looking import app as looking
 from eventbus.cli.render import complain
 from eventbus.cli.tending import app as tending
@@ -20,12 +25,31 @@ from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
 app = typer.Typer(
     help="Look into the journal of an event bus, live or closed.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        render.say(f"eventbus {version('quantum-trader')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 for part in (looking, tending):
     app.registered_commands += part.registered_commands
 app.add_typer(letters, name="dead-letters")
+
+_command = cache(partial(typer.main.get_command, app))  # it takes longer to make than to run
 
 # Of the click that typer uses, which may be its own; it is the root of what is wrong with a command line.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -33,13 +57,16 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point. Ends the process with an exit code; what goes wrong is one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show everything is no reason to fail
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; gives its exit code."""
     try:
-        code = typer.main.get_command(app).main(list(arguments), prog_name="eventbus", standalone_mode=False)
+        code = _command().main(list(arguments), prog_name="eventbus", standalone_mode=False)
     except UsageError as error:
         complain(f"{str(error).rstrip('.')}; see eventbus --help")
         return 2

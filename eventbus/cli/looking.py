@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,14 +25,23 @@ from eventbus.playback import explanation
 app = typer.Typer()
 
 _PAGE = 1_000
+_MANY = 1_000_000_000
+_LONGEST_S = 86_400.0  # that a replay waits between two events
 _LOOK_S = 0.1  # how often `tail --follow` looks for more
 
 Journal = Annotated[Path, typer.Argument(help="The journal file, e.g. run.db", show_default=False)]
-EventId = Annotated[str, typer.Argument(help="The id of an event, the beginning of one, or an offset.")]
+EventId = Annotated[
+    str, typer.Argument(help="The id of an event, the beginning of one, or an offset.", callback=render.text_only)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON value per line.")]
-Types = Annotated[list[str] | None, typer.Option("--type", "-t", help="A type or a wildcard; may be repeated.")]
-Since = Annotated[str | None, typer.Option(help="An offset, a time, or an age such as 15m; inclusive.")]
-Until = Annotated[str | None, typer.Option(help="The same, at the other end; inclusive.")]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", "-t", help="A type or a wildcard; may be repeated.", callback=render.text_only),
+]
+Since = Annotated[
+    str | None, typer.Option(help="An offset, a time, or an age such as 15m; inclusive.", callback=render.text_only)
+]
+Until = Annotated[str | None, typer.Option(help="The same, at the other end; inclusive.", callback=render.text_only)]
 
 
 @app.command()
@@ -40,7 +50,7 @@ def events(
     types: Types = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 1_000,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_MANY, help="At most so many.")] = 1_000,
     json: Json = False,
 ) -> None:
     """List events, oldest first."""
@@ -60,7 +70,7 @@ def events(
 def tail(
     journal: Journal,
     types: Types = None,
-    count: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of the newest first.")] = 10,
+    count: Annotated[int, typer.Option("--lines", "-n", min=0, max=_MANY, help="So many of the newest first.")] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     json: Json = False,
 ) -> None:
@@ -103,11 +113,13 @@ def replay(
     json: Json = False,
 ) -> None:
     """Print events one by one, at the pace of the past if told so."""
+    if not math.isfinite(speed):
+        raise typer.BadParameter(f"--speed {speed} is no pace")
     previous: int | None = None
     with open_reader(journal) as reader:
         for record in chosen(reader, types, since, until):
             if speed and previous is not None:
-                time.sleep(max(0, record.time_ns - previous) / 1e9 / speed)
+                time.sleep(min(max(0, record.time_ns - previous) / 1e9 / speed, _LONGEST_S))
             previous = record.time_ns
             _line(record, json)
 
@@ -174,7 +186,7 @@ def verify(journal: Journal, json: Json = False) -> None:
             sound = reader.verify()
     except JournalDamaged as damage:
         if json:
-            render.emit({"sound": False, **vars(damage)})
+            render.emit({"sound": False, **vars(damage), "path": render.clean(damage.path)})
         raise
     if json:
         render.emit({"sound": True, **sound._asdict()})
@@ -226,7 +238,7 @@ def stats(journal: Journal, json: Json = False) -> None:
 def quarantine(journal: Journal, json: Json = False) -> None:
     """List what could not be read as an event, with its bytes."""
     with open_reader(journal) as reader:
-        found = reader.quarantined(0, 1_000_000_000)
+        found = reader.quarantined(0, _MANY)
     if json:
         for item in found:
             raw = base64.b64encode(item.raw).decode()
@@ -236,8 +248,8 @@ def quarantine(journal: Journal, json: Json = False) -> None:
             )
         return
     render.show_table(
-        ("id#", "offset#", "time", "bytes#", "reason"),
-        [(item.id, item.offset, render.moment(item.time_ns), len(item.raw), item.reason[:120]) for item in found],
+        ("id#", "offset#", "time", "bytes#", "reason~"),
+        [(item.id, item.offset, render.moment(item.time_ns), len(item.raw), item.reason) for item in found],
         empty="nothing is quarantined",
     )
 
@@ -306,9 +318,9 @@ def chosen(reader: JournalReader, types: list[str] | None, since: str | None, un
     if isinstance(start, int):
         after = start - 1 if start else after
     elif start is not None:
-        after = reader.seek(_ns(start))
-    earliest = _ns(start) if isinstance(start, datetime) else None
-    latest = _ns(end) if isinstance(end, datetime) else None
+        after = reader.seek(render.nanoseconds(start))
+    earliest = render.nanoseconds(start) if isinstance(start, datetime) else None
+    latest = render.nanoseconds(end) if isinstance(end, datetime) else None
     while records := reader.read(after, _PAGE, types, last):
         for record in records:
             if (earliest is None or record.time_ns >= earliest) and (latest is None or record.time_ns <= latest):
@@ -321,7 +333,7 @@ def find(reader: JournalReader, text: str) -> Record:
     record = reader.find(text)
     if record is not None:
         return record
-    if text.isdecimal():
+    if render.is_number(text):
         at = int(text)
         records = reader.read(at - 1, 1, None, at) if reader.first() <= at <= reader.last() else []
     else:
@@ -338,7 +350,8 @@ def _line(record: Record, json: bool) -> None:
         render.emit(render.as_dict(record))
     else:
         offset, when, type_, _key, id_, text = render.event_row(record)
-        render.say(f"{offset:>8}  {when}  {type_}  {id_}  {text}")
+        before = render.clean(f"{offset:>8}  {when}  {type_}  {id_}  ")
+        render.say(before + render.giving_way(render.clean(str(text)), len(before)))
 
 
 def _handling(made: dict[str, Any]) -> str:
@@ -368,7 +381,3 @@ def _report_parting(one: Path, a: Record | None, other: Path, b: Record | None, 
         (path, *(render.event_row(record) if record else ("ends here",))) for path, record in ((one, a), (other, b))
     ]
     render.show_table(("journal", *render.EVENT_COLUMNS), rows, empty="")
-
-
-def _ns(time: datetime) -> int:
-    return int(time.timestamp() * 1e9)

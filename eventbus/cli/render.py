@@ -1,7 +1,11 @@
-"""Render: what commands print: tables and trees for people, one JSON value per line for programs."""
+"""Render: what commands print: tables and trees for people, one JSON value per line for programs.
+
+A terminal is written nothing that it would act on, and what is piped is neither cut nor wrapped.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,7 +14,6 @@ from typing import Any
 import typer
 from pydantic_core import to_json
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -19,46 +22,86 @@ from eventbus.codec import decode
 from eventbus.errors import CodecError
 from eventbus.event import Event
 from eventbus.journal.values import Record
+from eventbus.wording import capped
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNWRAPPED = 1_000_000
+_LEAST = 12  # characters of a payload that are shown however narrow the terminal is
+_COMPLAINT = 1_000
+_LAST_OFFSET = 2**63 - 1
 
 
 def out() -> Console:
-    """Where tables go; as wide as it takes when nobody looks at it on a screen."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    """Where trees go; as wide as it takes when nobody looks at it on a screen."""
+    return Console() if sys.stdout.isatty() else Console(width=_UNWRAPPED)
+
+
+def clean(text: str) -> str:
+    """The text on one line, with everything that a terminal would act on, or could not show, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def say(text: str) -> None:
     """One plain line."""
-    typer.echo(text)
+    typer.echo(clean(text))
 
 
 def complain(text: str) -> None:
     """One line on stderr: what is wrong, and what to do."""
-    typer.echo(f"eventbus: {' '.join(text.split())}", err=True)
+    typer.echo(f"eventbus: {clean(capped(' '.join(text.split()), _COMPLAINT))}", err=True)
 
 
 def emit(value: Any) -> None:
     """One JSON value on one line."""
-    typer.echo(to_json(value).decode())
+    text = _json(value)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    typer.echo(text)
+
+
+def _json(value: Any) -> str:
+    return to_json(value, bytes_mode="base64", inf_nan_mode="strings", fallback=str).decode()
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """A table; columns that end in # are numbers. Without rows a sentence says so."""
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
-    for column in columns:
-        if column.endswith("#"):
-            table.add_column(column[:-1], justify="right", no_wrap=True)
-        elif column == "payload":
-            table.add_column(column, overflow="ellipsis", no_wrap=True, ratio=1)
-        else:
-            table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
-    if table.row_count:
-        out().print(table)
-    else:
+    """A table, a line for each row. Without rows a sentence says so.
+
+    Columns that end in # are numbers. The last column, if it ends in ~, gives way when a terminal is too narrow for it.
+    """
+    cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    if not cells:
         say(empty)
+        return
+    titles = [column.rstrip("#~") for column in columns]
+    lines = [titles, *cells] if any(titles) else cells
+    widths = [max(len(line[at]) if at < len(line) else 0 for line in lines) for at in range(len(columns))]
+    for number, line in enumerate(lines):
+        padded = [
+            text.rjust(widths[at]) if columns[at].endswith("#") else text.ljust(widths[at])
+            for at, text in enumerate(line)
+        ]
+        *before, last = padded
+        text = "  ".join(
+            [*before, giving_way(last, sum(map(len, before)) + 2 * len(before))]
+            if columns[-1].endswith("~")
+            else padded
+        )
+        typer.echo(typer.style(text.rstrip(), bold=True) if number == 0 and any(titles) else text.rstrip())
+
+
+def giving_way(text: str, used: int) -> str:
+    """As much of the text as a terminal has room for on a line of which so much is used; all of it where there is none."""
+    if not sys.stdout.isatty():
+        return text
+    room = max(shutil.get_terminal_size().columns - used, _LEAST)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def readable(record: Record) -> Event | None:
@@ -72,7 +115,7 @@ def readable(record: Record) -> Event | None:
 def as_dict(record: Record) -> dict[str, Any]:
     """A record for programs. `payload` is None and `unreadable` says why for what cannot be read."""
     row = record._asdict()
-    row["time"] = datetime.fromtimestamp(row.pop("time_ns") / 1e9, UTC)
+    row["time"] = moment(row.pop("time_ns"))
     body = row.pop("body")
     try:
         event = decode(body)
@@ -81,7 +124,7 @@ def as_dict(record: Record) -> dict[str, Any]:
     return row | {"source": event.source, "metadata": dict(event.metadata), "payload": event.payload}
 
 
-EVENT_COLUMNS = ("offset#", "time", "type", "key", "event", "payload")
+EVENT_COLUMNS = ("offset#", "time", "type", "key", "event", "payload~")
 
 
 def event_row(record: Record) -> tuple[object, ...]:
@@ -93,9 +136,7 @@ def event_row(record: Record) -> tuple[object, ...]:
 
 def brief(payload: dict[str, Any]) -> str:
     """A payload on one line."""
-    return " ".join(
-        f"{name}={value if isinstance(value, str) else to_json(value).decode()}" for name, value in payload.items()
-    )
+    return " ".join(f"{name}={value if isinstance(value, str) else _json(value)}" for name, value in payload.items())
 
 
 def draw(explanation: Explanation) -> Tree:
@@ -109,14 +150,14 @@ def draw(explanation: Explanation) -> Tree:
 
 
 def _leaf(explanation: Explanation, event: Event) -> Text:
-    label = Text(event.type, style="bold reverse" if event is explanation.event else "bold")
-    label.append(f"  {event.event_id}", style="not bold not reverse dim")
+    label = Text(clean(event.type), style="bold reverse" if event is explanation.event else "bold")
+    label.append(f"  {clean(event.event_id)}", style="not bold not reverse dim")
     after = explanation.after_cause_s(event)
     label.append(
         f"  {moment_of(event.timestamp)}" if after is None else f"  +{duration(after)}", style="not bold not reverse"
     )
-    text = brief(event.payload)
-    label.append(f"  {text[:100]}{'…' if len(text) > 100 else ''}", style="not bold not reverse")
+    text = giving_way(clean(brief(event.payload)), len(label) % shutil.get_terminal_size().columns)
+    label.append(f"  {text}", style="not bold not reverse")
     for handled in explanation.handled.get(event.event_id, ()):
         style = "green" if handled.status == "succeeded" else "red"
         label.append(f"\n{_words(handled)}", style=f"not bold not reverse {style}")
@@ -124,7 +165,7 @@ def _leaf(explanation: Explanation, event: Event) -> Text:
 
 
 def _words(handled: Handled) -> str:
-    words = f"  {handled.subscription}: {handled.status}"
+    words = f"  {clean(handled.subscription)}: {clean(handled.status)}"
     if handled.attempts != 1:
         words += f", {handled.attempts} attempts"
     if handled.queued_s is not None and handled.ran_s is not None:
@@ -150,8 +191,11 @@ def size(count: float) -> str:
 
 
 def moment(time_ns: int) -> str:
-    """A label of the wall clock."""
-    return moment_of(datetime.fromtimestamp(time_ns / 1e9, UTC))
+    """A label of the wall clock; as it is, if it is beyond the calendar."""
+    try:
+        return moment_of(datetime.fromtimestamp(time_ns / 1e9, UTC))
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ns} ns"
 
 
 def moment_of(time: datetime) -> str:
@@ -163,14 +207,35 @@ def place(text: str | None, now: datetime) -> int | datetime | None:
     """An offset (`120`), a time (`2026-03-01`, `2026-03-01T09:30Z`), or an age (`15m`, `2h`, `3d`). Raises `BadParameter`."""
     if text is None:
         return None
-    if text.isdecimal():
-        return int(text)
-    if text[:-1].isdecimal() and text[-1] in _UNITS:
-        return now - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
     try:
+        if is_number(text):
+            return int(text)
+        if is_number(text[:-1]) and text[-1] in _UNITS:
+            return now - timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
         time = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"{text!r} is no offset, no time such as 2026-03-01T09:30, and no age such as 15m"
+            f"{clean(text)!r} is no offset, no time such as 2026-03-01T09:30, and no age such as 15m"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number that an offset can be: ASCII digits, and not too many."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LAST_OFFSET
+
+
+def nanoseconds(time: datetime) -> int:
+    """The label of a time, as near as a label comes to it."""
+    return min(max(int(time.timestamp() * 1e9), -_LAST_OFFSET), _LAST_OFFSET)
+
+
+def text_only(value: Any) -> Any:
+    """The callback of an argument that is text: bytes that are none are refused. Raises `BadParameter`."""
+    for each in value if isinstance(value, list) else [value]:
+        try:
+            if isinstance(each, str):
+                each.encode()
+        except UnicodeEncodeError:
+            raise typer.BadParameter(f"{clean(each)!r} is no text: it holds bytes that are no UTF-8") from None
+    return value

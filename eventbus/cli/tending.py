@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -28,10 +28,15 @@ app = typer.Typer()
 letters = typer.Typer(help="Deliveries that nobody could handle.", no_args_is_help=True)
 
 _ALL = 1_000_000_000
+_LAST_ID = 2**63 - 1
 
 T = TypeVar("T")
-Ids = Annotated[list[int] | None, typer.Argument(help="Ids from `dead-letters list`.", show_default=False)]
-Subscription = Annotated[str | None, typer.Option("--subscription", "-s", help="Of this subscription only.")]
+Ids = Annotated[
+    list[int] | None, typer.Argument(help="Ids from `dead-letters list`.", show_default=False, min=1, max=_LAST_ID)
+]
+Subscription = Annotated[
+    str | None, typer.Option("--subscription", "-s", help="Of this subscription only.", callback=render.text_only)
+]
 Everything = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
@@ -51,7 +56,7 @@ def list_letters(
             render.emit(_as_dict(letter, asked))
         return
     render.show_table(
-        ("id#", "last failed", "subscription", "type", "event", "attempts#", "reason", "redrive", "error"),
+        ("id#", "last failed", "subscription", "type", "event", "attempts#", "reason", "redrive", "error~"),
         [
             (
                 letter.id,
@@ -62,7 +67,7 @@ def list_letters(
                 letter.attempts,
                 letter.reason,
                 _redrive(letter, asked),
-                letter.error.partition("\n")[0][:80],
+                letter.error.partition("\n")[0],
             )
             for letter in found
         ],
@@ -72,7 +77,9 @@ def list_letters(
 
 @letters.command()
 def show(
-    journal: Journal, letter_id: Annotated[int, typer.Argument(help="Id from `dead-letters list`.")], json: Json = False
+    journal: Journal,
+    letter_id: Annotated[int, typer.Argument(help="Id from `dead-letters list`.", min=1, max=_LAST_ID)],
+    json: Json = False,
 ) -> None:
     """Tell everything about one dead letter."""
     with open_reader(journal) as reader:
@@ -161,9 +168,12 @@ def repair(
 def compact(
     journal: Journal,
     before: Annotated[
-        str | None, typer.Option(help="Remove what is older: an offset, a time, or an age such as 30d.")
+        str | None,
+        typer.Option(help="Remove what is older: an offset, a time, or an age such as 30d.", callback=render.text_only),
     ] = None,
-    max_bytes: Annotated[int | None, typer.Option(min=0, help="Remove the oldest beyond this size.")] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=0, max=_LAST_ID, help="Remove the oldest beyond this size.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Even what a group has not read yet.")] = False,
     json: Json = False,
 ) -> None:
@@ -176,7 +186,7 @@ def compact(
         if cut is not None or max_bytes is not None:
             trimmed = await open_journal.trim(
                 before=cut if isinstance(cut, int) else None,
-                before_ns=int(cut.timestamp() * 1e9) if isinstance(cut, datetime) else None,
+                before_ns=render.nanoseconds(cut) if isinstance(cut, datetime) else None,
                 max_bytes=max_bytes,
                 force=force,
             )
@@ -226,7 +236,7 @@ def _one(found: list[DeadLetterRecord], id_: int) -> DeadLetterRecord:
 def _as_dict(letter: DeadLetterRecord, asked: set[str]) -> dict[str, Any]:
     row = letter._asdict()
     row["first_failed"], row["last_failed"] = (
-        datetime.fromtimestamp(row.pop(name) / 1e9, UTC) for name in ("first_failed_ns", "last_failed_ns")
+        render.moment(row.pop(name)) for name in ("first_failed_ns", "last_failed_ns")
     )
     row["redrive_asked"] = str(letter.id) in asked
     try:

@@ -12,12 +12,22 @@ from pathlib import Path
 from eventbus.errors import JournalUnavailable
 
 _NO_JOURNAL = "this is no journal, nor any database: choose another file"
+_FOLDER = "this is a folder: name a file in it"
 _MAGIC = b"SQLite format 3\0"
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """The file itself: links are followed, so that lock, log and mark are the same by each name."""
-    return Path(os.path.realpath(path))
+    """The file itself: links are followed, so that lock, log and mark are the same by each name.
+
+    Raises `JournalUnavailable` for a name that no file can have.
+    """
+    try:
+        found = Path(os.path.realpath(path))
+    except ValueError as error:
+        raise JournalUnavailable(os.fspath(path), f"no file can have this name ({error})") from error
+    if not found.name:
+        raise JournalUnavailable(str(found), _FOLDER)
+    return found
 
 
 def log_file(path: Path) -> Path:
@@ -53,7 +63,7 @@ def refuse_what_is_no_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise JournalUnavailable(str(path), _words(error)) from error
     if stat.S_ISDIR(found.st_mode):
-        raise JournalUnavailable(str(path), "this is a folder: name a file in it")
+        raise JournalUnavailable(str(path), _FOLDER)
     if not stat.S_ISREG(found.st_mode):
         raise JournalUnavailable(str(path), "this is no regular file: choose another one")
     if found.st_nlink > 1 and not mark_file(path).exists():
