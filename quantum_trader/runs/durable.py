@@ -66,7 +66,10 @@ class DurableRun:
         self._ids = RunIds(run_id_of(config))
         self.folder = folder
         self.bus: TrailingEventBus = create_event_bus(
-            f"sqlite:///{folder.journal}", write_behind=True, max_queue_size=QUEUE_SIZE, identify=self._ids
+            {"backend": "sqlite", "path": str(folder.journal)},  # as it is: in a URL, some names are written otherwise
+            write_behind=True,
+            max_queue_size=QUEUE_SIZE,
+            identify=self._ids,
         )
         self.sessions = 0  # completed, those of earlier processes among them
         self.bars_before = 0  # that earlier processes replayed
