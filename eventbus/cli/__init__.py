@@ -21,6 +21,7 @@ from eventbus.cli.render import complain
 from eventbus.cli.tending import app as tending
 from eventbus.cli.tending import letters
 from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
+from eventbus.errors import UsageError as UsageFault
 
 app = typer.Typer(
     help="Look into the journal of an event bus, live or closed.",
@@ -75,6 +76,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except UsageFault as error:
+        complain(str(error))
+        return 2
     except JournalUnavailable as error:
         complain(f"{error.path}: {error.reason}")
         return 3

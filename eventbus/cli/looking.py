@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import zip_longest
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +28,9 @@ _MANY = 1_000_000_000
 _LONGEST_S = 86_400.0  # that a replay waits between two events
 _LOOK_S = 0.1  # how often `tail --follow` looks for more
 
-Journal = Annotated[Path, typer.Argument(help="The journal file, e.g. run.db", show_default=False)]
+Journal = Annotated[
+    str, typer.Argument(help="A journal file such as run.db, or its URL: sqlite:///run.db", show_default=False)
+]
 EventId = Annotated[
     str, typer.Argument(help="The id of an event, the beginning of one, or an offset.", callback=render.text_only)
 ]
@@ -287,8 +288,8 @@ def types(journal: Journal, json: Json = False) -> None:
 
 @app.command()
 def diff(
-    one: Annotated[Path, typer.Argument(help="A journal file.")],
-    other: Annotated[Path, typer.Argument(help="Another one.")],
+    one: Annotated[str, typer.Argument(help="A journal file, or its URL.")],
+    other: Annotated[str, typer.Argument(help="Another one.")],
     payload: Annotated[
         bool, typer.Option("--payload", help="Compare type and payload only, not ids and times.")
     ] = False,
@@ -371,7 +372,7 @@ def _essence(record: Record, payload: bool) -> object:
     return (record.type, record.body) if event is None else (record.type, event.payload)
 
 
-def _report_parting(one: Path, a: Record | None, other: Path, b: Record | None, same: int, *, json: bool) -> None:
+def _report_parting(one: str, a: Record | None, other: str, b: Record | None, same: int, *, json: bool) -> None:
     if json:
         sides = {"a": a and render.as_dict(a), "b": b and render.as_dict(b)}
         render.emit({"same": False, "events": same, **sides})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,7 +16,7 @@ from eventbus.cli import render
 from eventbus.cli.looking import Journal, Json
 from eventbus.clock import SystemClock
 from eventbus.codec import decode
-from eventbus.errors import CodecError, JournalDamaged, JournalUnavailable
+from eventbus.errors import CodecError, JournalDamaged
 from eventbus.journal.backends import journal_at
 from eventbus.journal.protocol import Journal as WritableJournal
 from eventbus.journal.reader import JournalReader, open_reader
@@ -201,13 +200,12 @@ def compact(
     _report(json, done, text)
 
 
-def _tended(path: Path, change: Callable[[WritableJournal], Awaitable[T]], **settings: bool) -> T:
+def _tended(journal: str, change: Callable[[WritableJournal], Awaitable[T]], **settings: bool) -> T:
     """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has it."""
-    if not path.exists():
-        raise JournalUnavailable(str(path), "there is no such file")
+    open_reader(journal).close()  # says so if there is none
 
     async def tend() -> T:
-        async with journal_at(path, **settings) as open_journal:
+        async with journal_at(journal, **settings) as open_journal:
             return await change(open_journal)
 
     return asyncio.run(tend())

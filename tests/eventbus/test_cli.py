@@ -112,6 +112,14 @@ def test_events_are_chosen_by_type_place_and_number(
     assert cli("events", path, "-t", "none.*")[1] == ["no such events"]
 
 
+def test_a_journal_is_named_by_its_file_or_by_its_url(cli: Run, path: Path) -> None:
+    assert cli("events", f"sqlite:///{path}", "--json") == cli("events", path, "--json")
+    assert cli("diff", path, f"sqlite:///{path}")[0] == 0
+    assert cli("compact", f"sqlite:///{path}")[0] == 0
+    code, _, complaint = cli("events", "nosuch:///run.db")
+    assert (code, complaint) == (2, "eventbus: unknown backend 'nosuch': available are sqlite\n")
+
+
 def test_tail_shows_the_newest(cli: Run, path: Path) -> None:
     assert [row["offset"] for row in parsed(cli("tail", path, "-n", "3", "--json")[1])] == [10, 11, 12]
     assert [row["event_id"] for row in parsed(cli("tail", path, "-n", "2", "-t", "bar.*", "--json")[1])] == [
