@@ -154,6 +154,7 @@ def test_trader_sees_only_the_public_face_of_the_bus() -> None:
         for name, target in strangers
         if name.partition(".")[0] not in READERS or target.partition(".")[0] not in READING
     } == set()
+    assert [(name, target) for name, target in seen if target.startswith(BACKENDS)] == []
     assert not any([*imported(tree, "quantum_trader")] for tree in HOUSE["eventbus"].values())
 
 

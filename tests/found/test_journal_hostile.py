@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
@@ -165,6 +166,11 @@ def _device(path: Path, chance: random.Random) -> None:
     path.symlink_to("/dev/null")
 
 
+def _pipe(path: Path, chance: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _marked_with(content: bytes) -> Spoil:
     def spoil(path: Path, chance: random.Random) -> None:
         path.with_name(path.name + "-mark").write_bytes(content)
@@ -210,6 +216,7 @@ FILES: dict[str, Spoil] = {
     "dangling link": _dangling,
     "circle of links": _circle,
     "device": _device,
+    "pipe": _pipe,
     "mark emptied": _marked_with(b""),
     "mark of noise": _marked_with(b"\xff" * 1224),
     "mark is a folder": _mark_is_a_folder,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
-from eventbus.journal.sqlite.guard import NEW, Guard, Mark
+from eventbus.journal.sqlite.guard import NEW, Guard, Mark, Meddling
 from eventbus.journal.sqlite.integrity import GENESIS, Seal
 from eventbus.journal.sqlite.place import refuse_what_is_no_file
 from eventbus.journal.sqlite.repair import repair
@@ -363,12 +363,12 @@ class JournalFile:
 
     def _refuse_meddling(self) -> None:
         """Raise, and write nothing any more, if somebody else removed, replaced, cut or changed the files."""
-        if self._lost is not None or (reason := self._guard.meddling()) is None:
+        if self._lost is not None or (meddling := self._guard.meddling()) is None:
             return
+        if meddling is Meddling.GONE:
+            raise self.give_up(JournalUnavailable(str(self.path), meddling))
         last = self.head.last if self.head else 0
-        if "removed or replaced" in reason:
-            raise self.give_up(JournalUnavailable(str(self.path), reason))
-        raise self.give_up(JournalDamaged(str(self.path), first_bad=None, last_good=0, expected=last, reason=reason))
+        raise self.give_up(JournalDamaged(str(self.path), first_bad=None, last_good=0, expected=last, reason=meddling))
 
 
 def _process_name() -> str:

@@ -16,6 +16,7 @@ import os
 import struct
 import weakref
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -38,6 +39,14 @@ class Mark(NamedTuple):
     commits: int
     last: int
     digest: bytes
+
+
+class Meddling(StrEnum):
+    """What somebody else did to the files of a journal that is open."""
+
+    GONE = "its file was removed or replaced"
+    CHANGED = "its file was changed by somebody else while it was open"
+    CUT = "its log was cut or removed while it was open"
 
 
 NEW = Mark(0, 0, GENESIS)
@@ -126,21 +135,17 @@ class Guard:
         """Remember the log as it is, after a commit."""
         self._log = _state(log_file(self._path))
 
-    def meddling(self) -> str | None:
+    def meddling(self) -> Meddling | None:
         """What somebody else did to the files since they were watched; None if nothing.
 
         The file is written by a checkpoint only, and the log is never cut but by one.
         """
         file, log = _state(self._path), _state(log_file(self._path))
         if file != self._file:
-            is_other = file is None or self._file is None or file[:2] != self._file[:2]
-            return (
-                "its file was removed or replaced"
-                if is_other
-                else "its file was changed by somebody else while it was open"
-            )
+            is_same = file is not None and self._file is not None and file[:2] == self._file[:2]
+            return Meddling.CHANGED if is_same else Meddling.GONE
         if self._log is not None and (log is None or log[:2] != self._log[:2] or log[2] < self._log[2]):
-            return "its log was cut or removed while it was open"
+            return Meddling.CUT
         return None
 
     def withdraw(self) -> None:
@@ -187,7 +192,7 @@ def _slot(data: bytes) -> Mark | None:
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
-    """Which file this is, its size, and when it was last written."""
+    """Which file this is (two numbers), its size, and when it was last written."""
     try:
         status = os.stat(path)
     except OSError:

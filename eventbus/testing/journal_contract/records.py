@@ -219,6 +219,15 @@ class RecordContract(Opened):
         assert await again.append([item(1)]) == [Appended(6)]
         await again.close()
 
+    async def test_compacting_keeps_what_is_there(self, journal: Journal) -> None:
+        for number in range(1, 10):
+            await journal.append([item(number)])
+        await journal.trim(before=5)
+        assert await journal.compact() > 0
+        assert offsets(await journal.read(4)) == [5, 6, 7, 8, 9]
+        await journal.append([item(10)])
+        assert (await journal.verify()).records == 6
+
     async def test_verifying_reads_everything(self, journal: Journal) -> None:
         await journal.append(items(1, 3))
         verified = await journal.verify()

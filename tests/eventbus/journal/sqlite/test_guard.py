@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventbus.errors import JournalInUse
-from eventbus.journal.sqlite.guard import NEW, Guard, Mark, read_mark
+from eventbus.journal.sqlite.guard import NEW, Guard, Mark, Meddling, read_mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal
 from eventbus.journal.sqlite.place import log_file, mark_file
 
@@ -99,9 +99,9 @@ def test_another_file_under_the_name_is_noticed(path: Path) -> None:
     assert guard.meddling() is None
     path.with_name("two").write_bytes(b"one")
     path.with_name("two").replace(path)
-    assert guard.meddling() == "its file was removed or replaced"
+    assert guard.meddling() is Meddling.GONE
     path.unlink()
-    assert guard.meddling() == "its file was removed or replaced"
+    assert guard.meddling() is Meddling.GONE
 
 
 def test_a_file_that_was_written_and_a_log_that_was_cut_are_noticed(path: Path) -> None:
@@ -113,6 +113,6 @@ def test_a_file_that_was_written_and_a_log_that_was_cut_are_noticed(path: Path) 
     assert guard.meddling() is None
     guard.watch_log()
     log_file(path).write_bytes(b"short")
-    assert guard.meddling() == "its log was cut or removed while it was open"
+    assert guard.meddling() is Meddling.CUT
     path.write_bytes(b"other")
-    assert guard.meddling() == "its file was changed by somebody else while it was open"
+    assert guard.meddling() is Meddling.CHANGED
