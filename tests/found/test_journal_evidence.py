@@ -140,6 +140,24 @@ async def test_to_accept_the_end_accepts_no_altered_record(kept_journal: Path) -
         await create_event_bus(url(kept_journal, accept_end="true")).connect()
 
 
+@pytest.mark.parametrize(
+    "asked", [{"accept_end": True}, {"allow_damaged": True}, {"accept_end": True, "allow_damaged": True}]
+)
+async def test_an_altered_record_and_a_missing_mark_are_mended_only_by_allowing_damage(
+    kept_journal: Path, asked: dict[str, bool]
+) -> None:
+    raw = kept_journal.read_bytes()
+    at = raw.index(b"told-3")
+    kept_journal.write_bytes(raw[:at] + b"T" + raw[at + 1 :])
+    part(kept_journal, "mark").unlink()
+    if not asked.get("allow_damaged"):
+        with pytest.raises(JournalDamaged, match="missing or altered"):
+            await create_event_bus(url(kept_journal), **asked).connect()
+        return
+    assert await numbers(kept_journal, **asked) == [n for n in range(20) if n != 3]
+    assert await numbers(kept_journal) == [n for n in range(20) if n != 3]
+
+
 def test_repair_of_a_sound_journal_changes_nothing(cli: Cli, kept_journal: Path) -> None:
     before = kept_journal.read_bytes(), part(kept_journal, "mark").read_bytes()
     assert cli("repair", kept_journal, "--accept-end")[0] == 0

@@ -111,6 +111,12 @@ async def test_a_folder_is_refused_by_what_it_is(folder: Path) -> None:
     await _assert_refused(folder, "sub", r"is a (folder|directory)", make=lambda path: path.mkdir())
 
 
+async def test_a_name_that_ends_in_a_slash_is_a_folder_and_refused(folder: Path) -> None:
+    with pytest.raises(JournalUnavailable, match="is a folder"):
+        await use("sqlite:///data/")
+    assert files(folder) == set()
+
+
 async def test_a_device_is_refused_by_what_it_is(folder: Path) -> None:
     (folder / "device").symlink_to("/dev/null")
     await _assert_refused(folder, "device", "no regular file")

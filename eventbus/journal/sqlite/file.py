@@ -238,8 +238,9 @@ class JournalFile:
             try:
                 check_file(self.path, settings.connect, mark)
             except JournalDamaged as damage:
-                if again or not (self._accept_end(damage) or self._repair(damage, mark)):
+                if again:
                     raise
+                self._go_on(damage, mark)
                 self.damage = damage
             else:
                 if mark is None:
@@ -263,23 +264,23 @@ class JournalFile:
         except OSError as error:
             raise JournalUnavailable(str(self.path), f"its mark cannot be written ({error})") from error
 
-    def _accept_end(self, damage: JournalDamaged) -> bool:
-        """Go on with what is there, if that was asked for and nothing but the end is missing or in doubt."""
-        if not (self._settings.accept_end and damage.is_end):
-            return False
-        check_file(self.path, self._settings.connect, NEW)
-        about = {"journal": str(self.path), "last": damage.last_good, "expected": damage.expected}
-        log.warning("the end of a journal is accepted as it is", extra=about)
-        return True
-
-    def _repair(self, damage: JournalDamaged, mark: Mark | None) -> bool:
-        """Save what can be saved, if that was asked for."""
-        if not self._settings.allow_damaged:
-            return False
-        kept = repair(self.path, self._settings.connect, mark or NEW)
-        about = {"journal": str(self.path), "copy": str(kept), "damage": damage.reason}
-        log.error("damaged journal repaired", extra=about)
-        return True
+    def _go_on(self, damage: JournalDamaged, mark: Mark | None) -> None:
+        """Go on with what is there, or what can be saved, as far as that was asked for. Raises what it was not asked for."""
+        settings = self._settings
+        about: dict[str, object] = {"journal": str(self.path), "damage": damage.reason}
+        if settings.accept_end and damage.is_end:
+            try:
+                check_file(self.path, settings.connect, NEW)
+            except JournalDamaged as other:
+                damage = other
+            else:
+                about |= {"last": damage.last_good, "expected": damage.expected}
+                log.warning("the end of a journal is accepted as it is", extra=about)
+                return
+        if not settings.allow_damaged:
+            raise damage
+        kept = repair(self.path, settings.connect, mark or NEW)
+        log.error("damaged journal repaired", extra=about | {"copy": str(kept)})
 
     def _settle_in(self, db: Database, store: Store, again: bool) -> None:
         """Bring the log into the file and to the disk, and sign the file."""

@@ -25,7 +25,7 @@ def real_path(path: str | os.PathLike[str]) -> Path:
         found = Path(os.path.realpath(path))
     except ValueError as error:
         raise JournalUnavailable(os.fspath(path), f"no file can have this name ({error})") from error
-    if not found.name:
+    if not found.name or os.fspath(path).endswith(os.sep):
         raise JournalUnavailable(str(found), _FOLDER)
     return found
 
