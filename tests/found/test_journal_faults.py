@@ -87,9 +87,9 @@ async def _catch_up(path: Path) -> dict[str, list[int]]:
         bus.subscribe("*", into(found), group=group, start="beginning")
     await bus.connect()
     try:
-        await bus.drain(1)
+        assert await bus.drain(30)
         await bus.publish("j3.after", {"n": 9})
-        await bus.drain(1)
+        assert await bus.drain(30)
     finally:
         await bus.shutdown(0)
     return handled

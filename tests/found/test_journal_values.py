@@ -266,7 +266,7 @@ async def _live_and_again(path: Path, event: Event) -> tuple[list[Any], list[Any
         async with bus:
             if found is live:
                 await bus.publish(event)
-            await bus.drain(5)
+            assert await bus.drain(30)
     return live, again
 
 
