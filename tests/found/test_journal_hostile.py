@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -138,6 +139,20 @@ def _sql(*statements: str) -> Spoil:
     return spoil
 
 
+def _forged(labels: str) -> Spoil:
+    """Labels that we never wrote, under the checksum that fits them: whoever knows the format can do that."""
+
+    def spoil(path: Path, chance: random.Random) -> None:
+        with sqlite3.connect(path, isolation_level=None) as db:
+            db.execute("PRAGMA ignore_check_constraints = 1")
+            for offset, id_, body in db.execute("SELECT offset, event_id, body FROM records").fetchall():
+                crc = crc32(body, crc32(f"{offset}\0{id_}\0{labels}".encode()))
+                db.execute("UPDATE records SET labels = ?, crc = ? WHERE offset = ?", (labels, crc, offset))
+        db.close()
+
+    return spoil
+
+
 def _empty(path: Path, chance: random.Random) -> None:
     path.write_bytes(b"")
 
@@ -236,6 +251,14 @@ FILES: dict[str, Spoil] = {
     "negative schema": _sql("PRAGMA user_version = -1"),
     "not ours": _sql("PRAGMA application_id = 7"),
     "labels are few": _sql("UPDATE records SET labels = '[]' WHERE offset = 1"),
+    "forged: no labels": _forged("[]"),
+    "forged: a number": _forged("7"),
+    "forged: an object": _forged('{"type": 1}'),
+    "forged: many labels": _forged('["t", 1, "event", null, 0, null, null, 1, 2]'),
+    "forged: a time of text": _forged('["t", 1, "event", null, "0", null, null]'),
+    "forged: a type of numbers": _forged('[[1], 1, "event", null, 0, null, null]'),
+    "forged: a version of text": _forged('["t", "1", "event", null, 0, null, null]'),
+    "forged: an id that is a list": _forged('["t", 1, "event", null, 0, [], {}]'),
     "time is text": _sql("UPDATE records SET labels = json_set(labels, '$[4]', 'soon')"),
     "time beyond the calendar": _sql("UPDATE records SET labels = json_set(labels, '$[4]', 9223372036854775807)"),
     "body emptied": _sql("UPDATE records SET body = x''"),

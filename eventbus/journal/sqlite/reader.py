@@ -14,12 +14,14 @@ from typing import Any, Self, TypeVar
 from eventbus.errors import JournalError, JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
 from eventbus.journal.sqlite.guard import read_mark
+from eventbus.journal.sqlite.integrity import unpack
 from eventbus.journal.sqlite.place import log_file, real_path, refuse_what_is_no_file, size_of
 from eventbus.journal.sqlite.reads import Reads
 from eventbus.journal.sqlite.schema import Database, at_rest, connect, is_damage, unavailable, version_of
-from eventbus.journal.values import Cursor, Verified
+from eventbus.journal.values import Cursor, Record, Verified
 
 _T = TypeVar("_T")
+_LABELS = (int, str, str, int, str, str | None, int, str | None, str | None, bytes)
 
 
 class SqliteReader(Reads):
@@ -70,6 +72,16 @@ class SqliteReader(Reads):
             self._db.close()
             self._db = self._connected()
 
+    def _records(self, rows: list[Any]) -> list[Record]:
+        """A file from anywhere may hold labels that we never wrote, under a checksum that fits them."""
+        found: list[Record] = []
+        for row in rows:
+            record = _record(row)
+            if record is None:
+                raise self.bad_record(row[0] - 1, self.seal())
+            found.append(record)
+        return found
+
     def _words(self, error: sqlite3.Error) -> JournalError:
         if is_damage(error):
             return self.damaged(f"SQLite cannot read it: {error}", first_bad=None, last_good=0, expected=0)
@@ -104,3 +116,11 @@ class SqliteReader(Reads):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _record(row: Any) -> Record | None:
+    try:
+        record = unpack(row)
+    except (TypeError, ValueError):
+        return None
+    return record if len(record) == len(_LABELS) and all(map(isinstance, record, _LABELS)) else None

@@ -46,7 +46,7 @@ class Reads:
         self, after: int, limit: int, types: Sequence[str] | None = None, until: int | None = None
     ) -> list[Record]:
         """See `Journal.read`."""
-        return list(map(unpack, self._following(after, limit, types, until)))
+        return self._records(self._following(after, limit, types, until))
 
     def bodies(self, after: int, limit: int, until: int | None = None) -> list[tuple[int, bytes]]:
         """See `Journal.bodies`."""
@@ -70,7 +70,7 @@ class Reads:
     def find(self, event_id: str) -> Record | None:
         """The record with this id."""
         rows = self._all(f"SELECT {RECORD_COLUMNS} FROM records WHERE event_id = ?", (event_id,))
-        return unpack(self._sound(rows)[0]) if rows else None
+        return self._records(self._sound(rows))[0] if rows else None
 
     def related(self, correlation_id: str, limit: int) -> list[Record]:
         """See `Journal.related`. A root is older than what it caused, so the search begins there."""
@@ -80,7 +80,7 @@ class Reads:
             " ORDER BY offset LIMIT ?",
             (root[0] if root else 0, correlation_id, correlation_id, limit),
         )
-        return list(map(unpack, self._sound(rows)))
+        return self._records(self._sound(rows))
 
     def seek(self, time_ns: int) -> int:
         """See `Journal.seek`. Wall-clock labels need not ascend, so this looks at each."""
@@ -172,6 +172,10 @@ class Reads:
         """The error that names a table beside the records."""
         last = self.seal().last
         return self.damaged(f"{table}: a row is missing or altered", first_bad=None, last_good=last, expected=last)
+
+    def _records(self, rows: list[Any]) -> list[Record]:
+        """The records of sound rows."""
+        return list(map(unpack, rows))
 
     def _sound(self, rows: list[Any], after: int | None = None) -> list[Any]:
         """The rows, each as it was written; with `after` they must follow it without a hole."""
