@@ -89,7 +89,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
         ]
         *before, last = padded
         text = "  ".join(
-            [*before, giving_way(last, sum(map(len, before)) + 2 * len(before))]
+            [*before, giving_way(last.rstrip(), sum(map(len, before)) + 2 * len(before))]
             if columns[-1].endswith("~")
             else padded
         )
@@ -143,20 +143,20 @@ def draw(explanation: Explanation) -> Tree:
     """The causal tree, root on top; the event that was asked for stands out."""
     branches: list[Tree] = []
     for depth, event in explanation.walk():
-        label = _leaf(explanation, event)
+        label = _leaf(explanation, event, depth)
         branch = branches[depth - 1].add(label) if depth else Tree(label, guide_style="dim")
         branches[depth:] = [branch]
     return branches[0]
 
 
-def _leaf(explanation: Explanation, event: Event) -> Text:
+def _leaf(explanation: Explanation, event: Event, depth: int) -> Text:
     label = Text(clean(event.type), style="bold reverse" if event is explanation.event else "bold")
     label.append(f"  {clean(event.event_id)}", style="not bold not reverse dim")
     after = explanation.after_cause_s(event)
     label.append(
         f"  {moment_of(event.timestamp)}" if after is None else f"  +{duration(after)}", style="not bold not reverse"
     )
-    text = giving_way(clean(brief(event.payload)), len(label) % shutil.get_terminal_size().columns)
+    text = giving_way(clean(brief(event.payload)), 4 * depth + len(label) + 2)
     label.append(f"  {text}", style="not bold not reverse")
     for handled in explanation.handled.get(event.event_id, ()):
         style = "green" if handled.status == "succeeded" else "red"

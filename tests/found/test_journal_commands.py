@@ -116,6 +116,13 @@ def test_on_a_terminal_the_payload_gives_way_and_never_an_id_or_a_type(long: Pat
     assert "abc " * 500 not in shown
 
 
+def test_on_a_terminal_that_is_wide_enough_for_ids_each_event_is_one_line(long: Path) -> None:
+    for command in ("events", "why"):
+        lines = on_a_terminal(words(command, long), 160).splitlines()
+        assert sum(ID in line for line in lines) == 1
+        assert not any(line.lstrip("│└─ ").startswith("abc") for line in lines)
+
+
 def test_on_a_terminal_that_is_wide_enough_a_short_payload_is_whole(kept: Make) -> None:
     path = kept([Event("told.n", payload={"n": 12345}, event_id=ID)])
     shown = on_a_terminal(words("events", path), 200)
