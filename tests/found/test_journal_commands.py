@@ -40,11 +40,6 @@ LOOKING = {
 }
 
 
-def row(id_: str, *values: object, name: str = "") -> Any:
-    """A case whose fault is still there."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_), id=name or None)
-
-
 def words(command: str, path: Path) -> list[str]:
     return shlex.split(LOOKING[command].format(path=shlex.quote(str(path))))
 

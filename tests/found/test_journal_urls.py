@@ -16,11 +16,6 @@ from eventbus import JournalUnavailable, UsageError, create_event_bus
 Cli = Callable[..., tuple[int, str, str]]
 
 
-def row(id_: str, *values: object, name: str = "") -> Any:
-    """A case whose fault is still there."""
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason=id_), id=name or None)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is the working directory."""
