@@ -1,27 +1,50 @@
 # `make demo` and `make test` do all the set-up there is. Everything lives in .venv; nothing global is touched.
+# `make quick` is for every change, `make test` for every commit, `make check-all` for what CI runs besides.
 # Set PYTHON to choose an interpreter, ARGS to pass arguments on: make demo ARGS="--speed 50 --symbols AAPL,IBM"
 
 PYTHON ?= python3
 ARGS ?=
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --build-constraint constraints.txt --editable
 SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench torture clean
+.PHONY: help demo test quick check check-all eager format bench torture soak clean
 
 help:
-	@echo "make demo | test | check | format | bench | torture | clean"
+	@echo "make demo | test | quick | check | check-all | format | bench | torture | soak | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
 
-# The second pass covers the part whose behaviour could depend on the loop.
+# Beside each other what may be, then alone what depends on real time.
+PARALLEL := -n 2 --dist worksteal
+UNTIMED := not timed and not torture and not bench
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --loop uvloop --hypothesis-profile ci $(ARGS)
-	$(BIN)/python -m pytest --loop asyncio --hypothesis-profile fast tests/eventbus $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile suite -m "$(UNTIMED)" $(ARGS)
+	$(BIN)/python -m pytest --loop uvloop -m timed $(ARGS)
+
+# The bus alone, without what takes long: also on an interpreter that has only what the bus needs.
+quick: $(VENV)/.check
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile quick -m "$(UNTIMED) and not slow" $(QUICK) $(ARGS)
+
+QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
+
+# With tasks that take their first step where they are made: Python 3.12 and newer.
+eager: $(VENV)/.check
+	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow" \
+		tests/eventbus $(ARGS)
+
+# The long random walks, and once more on the other loop the part whose behaviour could depend on it.
+check-all: check
+	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED)" \
+		tests/eventbus tests/found tests/scenarios $(ARGS)
+
+RANDOM := $(shell grep --recursive --files-with-matches --include='test_*.py' 'from hypothesis' tests)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)
@@ -39,13 +62,22 @@ bench: $(VENV)/.bench
 torture: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "torture or slow" --hypothesis-profile torture $(ARGS)
 
+# Twenty minutes at half of the maximum, with a fault a minute: make soak ARGS="--minutes 60 --seed 2"
+soak: $(VENV)/.dev
+	@mkdir -p runs
+	$(BIN)/python tests/torture/soak.py --out runs/soak.csv $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.pip: constraints.txt .ci/venv
 	.ci/venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.pip pyproject.toml
+	$(INSTALL) ".[check]"
 	@touch $@
 
 # What the demo needs, and nothing more.
@@ -55,7 +87,7 @@ $(VENV)/.run: $(VENV)/.pip pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.pip pyproject.toml
 	$(INSTALL) ".[dev]"
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.check
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(INSTALL) ".[bench]"

@@ -13,9 +13,15 @@ from eventbus.bus import InMemoryEventBus
 from eventbus.causality import Explanation
 from eventbus.clock import Clock, SystemClock
 from eventbus.codec import upcast
-from eventbus.config import available_backends, create_event_bus, register_backend
+from eventbus.config import (
+    available_backends,
+    create_event_bus,
+    default_bus,
+    register_backend,
+    unregister_backend,
+)
 from eventbus.dead_letter import DeadLetter, DeadLetters
-from eventbus.delivery import Delivery
+from eventbus.durability.retention import Retention
 from eventbus.errors import (
     BackendTaken,
     BusNotRunning,
@@ -55,17 +61,16 @@ from eventbus.errors import (
     WrongProcess,
 )
 from eventbus.event import Event, EventSpec, Kind, Request, event_class, event_types
-from eventbus.interface import EventBus, Handler, PolicyOptions, ShutdownReport, Stats, Tap
+from eventbus.interface import EventBus, Handler, PolicyOptions, Stats
 from eventbus.journal.reader import JournalReader, open_reader
-from eventbus.journaled import JournaledEventBus
-from eventbus.outcome import Outcome, Status
+from eventbus.outcome import Outcome, ShutdownReport, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
-from eventbus.receipt import Receipt
-from eventbus.retention import Retention
+from eventbus.road.part import Delivery
+from eventbus.road.receipt import Receipt
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
-from eventbus.trailing import TrailingEventBus
+from eventbus.tap import Tap
 
 __all__ = [
     "BackendTaken",
@@ -99,7 +104,6 @@ __all__ = [
     "JournalInUse",
     "JournalReader",
     "JournalUnavailable",
-    "JournaledEventBus",
     "Kind",
     "MetricsPortUnavailable",
     "MissingDriver",
@@ -130,7 +134,6 @@ __all__ = [
     "SubscriptionStats",
     "SystemClock",
     "Tap",
-    "TrailingEventBus",
     "UnknownBackend",
     "UsageError",
     "WouldDeadlock",
@@ -138,9 +141,11 @@ __all__ = [
     "WrongProcess",
     "available_backends",
     "create_event_bus",
+    "default_bus",
     "event_class",
     "event_types",
     "open_reader",
     "register_backend",
+    "unregister_backend",
     "upcast",
 ]

@@ -38,11 +38,28 @@ def seconds(argument: str, value: object, *, zero: bool = False) -> float:
     raise PolicyConflict(argument, f"{shown(value)} is not {wanted}, below a century; None is without end")
 
 
+def patience(argument: str, value: object) -> None:
+    """Raise `PolicyConflict` unless `value` says how long somebody waits: seconds from 0 on, or None."""
+    if value is not None:
+        seconds(argument, value, zero=True)
+
+
 def word(argument: str, value: object) -> str:
     """`value`, if it is a text with something in it. Raises `PolicyConflict`."""
     if isinstance(value, str) and value.strip():
         return value
     raise PolicyConflict(argument, f"{shown(value)} is not a name: use a text that is not empty")
+
+
+def text(argument: str, value: object) -> str:
+    """`value`, if it is a text that can be written down: no lone surrogate in it. Raises `PolicyConflict`."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise PolicyConflict(argument, f"{shown(value)} has a character that is none: {error.reason}") from error
+        return value
+    raise PolicyConflict(argument, f"{shown(value)} is no text")
 
 
 def truth(argument: str, value: object) -> bool:
@@ -57,6 +74,12 @@ def callable_with(argument: str, value: object, what: str) -> Callable[..., Any]
     if callable(value):
         return value
     raise PolicyConflict(argument, f"{shown(value)} cannot be called with {what}")
+
+
+def instance(argument: str, value: object, kind: type) -> None:
+    """Raise `PolicyConflict` unless `value` is one of that kind."""
+    if not isinstance(value, kind):
+        raise PolicyConflict(argument, f"{shown(value)} is no {kind.__name__}")
 
 
 def _is_number(value: object) -> bool:

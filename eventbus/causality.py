@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, islice
 from typing import NamedTuple
 
 from eventbus.event import Event
+from eventbus.outcome import Outcome
 
 _INDENT = 40  # levels; what lies deeper tells its depth instead: a long chain would be mostly blanks
+
+
+Identify = Callable[[Event, Event, str], str | None]
+"""Gives an event its id from its cause and the name of the subscription that publishes it; None leaves the random one."""
+
+
+OutcomesOf = Callable[[int], Sequence[Outcome] | None]
+"""Of a burst: what became of its events, by index; None while that is open."""
 
 
 class Handled(NamedTuple):
@@ -95,35 +104,93 @@ class Explanation:
         return "\n".join(lines)
 
 
+class _Remembered(NamedTuple):
+    """Events of one burst, in order; `first` is the place of the first of them there."""
+
+    events: Sequence[Event]
+    hops: int
+    outcomes: OutcomesOf
+    first: int = 0
+
+
 class History:
     """The last `size` events, as they were accepted: bursts of them are held as they are, what is asked is worked out when asked.
 
-    A burst may still grow when it is remembered.
+    A burst may still grow when it is remembered, until it is closed.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._bursts: deque[tuple[Sequence[Event], int]] = deque()  # with how many events are counted of each
-        self._counted = 0
-        self._open: Sequence[Event] = ()  # the last one
+        self._bursts: deque[_Remembered] = deque()  # closed ones
+        self._counted = 0  # events in these
+        self._open: _Remembered | None = None  # the last one
+        self._hops: OrderedDict[str, int] = OrderedDict()  # of events whose cause was named
 
-    def remember(self, events: Sequence[Event]) -> None:
-        """These were accepted after all that is remembered. Costs the same however many they are."""
-        if self._open:  # it grows no longer
-            self._bursts.append((self._open, len(self._open)))
-            self._counted += len(self._open)
-        self._open = events if self._size else ()
-        while self._bursts and self._counted - self._bursts[0][1] >= self._size:
-            self._counted -= self._bursts.popleft()[1]
+    def remember(self, events: Sequence[Event], hops: int = 0, outcomes: OutcomesOf | None = None) -> None:
+        """These were accepted after all that is remembered, so many causes from the root. Costs the same however many they are.
+
+        `outcomes` tells by index what became of each.
+        """
+        self.close()
+        if self._size:
+            self._open = _Remembered(events, hops, outcomes or _unknown)
+
+    def close(self) -> None:
+        """What was remembered last grows no longer. What lies beyond the size is let go."""
+        if self._open is None:
+            return
+        burst, self._open = self._open, None
+        beyond = len(burst.events) - self._size
+        if beyond > 0:
+            burst = _Remembered(burst.events[beyond:], burst.hops, burst.outcomes, beyond)
+        self._bursts.append(burst)
+        self._counted += len(burst.events)
+        while self._counted - len(self._bursts[0].events) >= self._size:
+            self._counted -= len(self._bursts.popleft().events)
+
+    def note_hops(self, event: Event, hops: int) -> None:
+        """So many causes lie between the root and this event: its own cause was named."""
+        self._hops[event.event_id] = hops
+        if len(self._hops) > max(self._size, 1):
+            self._hops.popitem(last=False)
+
+    def hops_of(self, event: Event) -> int:
+        """Causes between the root and an event, as far as it is remembered; 0 for a stranger."""
+        known = self._hops.get(event.event_id)
+        if known is not None:
+            return known
+        newest_first = reversed(self._known())
+        return next((burst.hops for burst in newest_first if any(one is event for one in burst.events)), 0)
+
+    def _known(self) -> list[_Remembered]:
+        return [*self._bursts, *(() if self._open is None else (self._open,))]
 
     def __iter__(self) -> Iterator[Event]:
-        bursts = [*(events for events, _ in self._bursts), self._open]
+        bursts = [burst.events for burst in self._known()]
         known = sum(map(len, bursts))
         return islice(chain.from_iterable(bursts), max(0, known - self._size), None)
 
-    def explain(self, event_id: str, handled: Mapping[str, tuple[Handled, ...]] | None = None) -> Explanation:
-        """The causal tree of an event. Raises `LookupError` when it is not among those remembered."""
-        return explain(event_id, self, handled)
+    def explain(self, event_id: str) -> Explanation:
+        """The causal tree of an event, with what was made of each. Raises `LookupError` when it is not among those remembered."""
+        found = explain(event_id, self)
+        return replace(found, handled=self.handled(found))
+
+    def handled(self, events: Iterable[Event]) -> dict[str, tuple[Handled, ...]]:
+        """By event id, what was made of those of these events that are remembered, and settled."""
+        wanted, found = {event.event_id for event in events}, dict[str, tuple[Handled, ...]]()
+        for burst in self._known():
+            for index, event in enumerate(burst.events, burst.first):
+                if event.event_id in wanted and (made := burst.outcomes(index)):
+                    found[event.event_id] = tuple(map(_handled, made))
+        return found
+
+
+def _handled(outcome: Outcome) -> Handled:
+    return Handled(outcome.subscription, outcome.status.value, outcome.attempts, outcome.queued_s, outcome.ran_s)
+
+
+def _unknown(_index: int) -> None:
+    """What became of an event that nobody follows."""
 
 
 def explain(

@@ -1,48 +1,97 @@
-"""Config: from a URL, a dict or keywords to a bus. Backends are registered by name; plug-ins bring their own."""
+"""Config: from a URL, a dict or keywords to a bus. Backends are registered by name; plug-ins bring a journal or a whole bus."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, overload
 
 from eventbus.bus import InMemoryEventBus
+from eventbus.durability.journaled import Behind, Journaled
+from eventbus.durability.retention import Retention
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
+from eventbus.interface import EventBus
 from eventbus.journal.backends import journal_at
-from eventbus.journaled import JournaledEventBus
-from eventbus.retention import Retention
-from eventbus.trailing import TrailingEventBus
+from eventbus.journal.protocol import Journal
 from eventbus.url import Url, parse_url
+from eventbus.wording import shown
 
 _ENTRY_POINTS = "eventbus.backends"
-_PARTS = frozenset({"backend", "url", "host", "port", "user", "password", "path"})
+_PARTS = ("host", "port", "user", "password", "path")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,100})(?:[eE]([0-9]{1,2}))?")  # 5e9 is one too
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-Factory = Callable[[Mapping[str, Any]], Any]
-_backends: dict[str, Factory] = {}
-
-
-def register_backend(name: str, factory: Factory) -> None:
-    """Make `create_event_bus(name + "://...")` call `factory(settings)`. Raises `BackendTaken`.
-
-    The settings of a URL are its parts: url, host, port, user, password, path, and the query as further keys.
-    """
-    if name in _known():
-        raise BackendTaken(name)
-    _backends[name] = factory
+Settings = Mapping[str, Any]
 
 
-def create_event_bus(source: str | Mapping[str, Any] | None = None, **settings: Any) -> Any:
+class _Text(str):
+    """A value in a URL: what it means depends on the setting."""
+
+    __slots__ = ()
+
+
+# --- the face ------------------------------------------------------------------------------------------------------
+
+
+@overload
+def create_event_bus(source: Literal["memory", "memory://"], **settings: Any) -> InMemoryEventBus: ...
+@overload
+def create_event_bus(source: None = None, *, backend: str, **settings: Any) -> EventBus: ...
+@overload
+def create_event_bus(source: None = None, **settings: Any) -> InMemoryEventBus: ...
+@overload
+def create_event_bus(source: str | Settings | None, **settings: Any) -> EventBus: ...
+def create_event_bus(source: str | Settings | None = None, **settings: Any) -> EventBus:
     """A bus from `"memory://"`, `"sqlite:///run.db"`, ..., from `{"backend": "redis", ...}`, or from keywords; memory by default.
 
-    Raises `UnknownBackend` (a `ValueError`) that lists those available, `MissingDriver`, `PolicyConflict` for an unknown setting.
+    What stands in a URL is read as the type of its setting. Over a journal there are, besides the settings of `InMemoryEventBus`
+    and of the backend: `journal_quotes`; `write_behind`, with `batch` and `delay` (see `Behind`); `retention`, or `retention_s`
+    and `retention_bytes` (see `Retention`). Raises `UnknownBackend` (a `ValueError`) that lists those available, `MissingDriver`,
+    and `PolicyConflict` for an unknown setting or a value that cannot be.
     """
     chosen = _from_url(source) if isinstance(source, str) else dict(source or {})
     chosen.update(settings)
     name = str(chosen.pop("backend", "memory"))
-    factory = _known().get(name)
-    if factory is None:
-        raise UnknownBackend(name, _known())
-    return factory(chosen)
+    make = _known().get(name)
+    if make is None:
+        raise UnknownBackend(name, available_backends())
+    return make(chosen)
+
+
+def register_backend(
+    name: str,
+    *,
+    journal: Callable[[Settings], Journal] | None = None,
+    bus: Callable[[Settings], EventBus] | None = None,
+) -> None:
+    """Make `create_event_bus(name + "://...")` work: over the journal that `journal(settings)` gives, or with the bus of `bus(settings)`.
+
+    The settings of a URL are its parts (url, host, port, user, password, path), and its query as texts; a journal gets those that
+    are not the bus's own. Raises `BackendTaken`, and `PolicyConflict` unless there is exactly one of the two.
+    """
+    if name in _known():
+        raise BackendTaken(name)
+    if journal is not None and bus is None:
+        brings = journal
+        _registered[name] = lambda settings: _over(brings, settings)
+    elif bus is not None and journal is None:
+        _registered[name] = bus
+    else:
+        raise PolicyConflict("register_backend", "takes exactly one of journal= and bus=")
+
+
+def unregister_backend(name: str) -> None:
+    """Forget a backend that was registered. Raises `UnknownBackend`, and `PolicyConflict` for one that is built in or installed."""
+    if name not in _known():
+        raise UnknownBackend(name, available_backends())
+    if name not in _registered:
+        raise PolicyConflict("name", f"{name!r} was not registered by register_backend(): it stays")
+    del _registered[name]
 
 
 def available_backends() -> tuple[str, ...]:
@@ -50,80 +99,181 @@ def available_backends() -> tuple[str, ...]:
     return tuple(sorted(_known()))
 
 
-def _known() -> dict[str, Factory]:
+def default_bus() -> InMemoryEventBus:
+    """The bus of this process, in memory, made on first use; it starts by itself.
+
+    For applications that want one global bus; handing one to whoever needs it is the recommended way. After its shutdown, and in a
+    forked child, there is another one.
+    """
+    return _default.get()
+
+
+class _Default:
+    """The one process-wide object."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """This is another process: the lock may be held by a thread that it does not have."""
+        self.lock, self.bus = threading.Lock(), None
+
+    def get(self) -> InMemoryEventBus:
+        """It, or another one where it was shut down."""
+        with self.lock:
+            if self.bus is None or self.bus.is_shut:
+                self.bus = InMemoryEventBus(autostart=True)
+            return self.bus
+
+    bus: InMemoryEventBus | None
+
+
+_default = _Default()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_default.renew)
+
+
+# --- which there are -----------------------------------------------------------------------------------------------
+
+_registered: dict[str, Callable[[Settings], EventBus]] = {}
+
+
+def _known() -> dict[str, Callable[[Settings], EventBus]]:
     plugins = {point.name: _loading(point) for point in entry_points(group=_ENTRY_POINTS)}
-    return plugins | _backends
+    return {"memory": _memory, "sqlite": _sqlite} | plugins | _registered
 
 
-def _loading(point: Any) -> Factory:
-    def factory(settings: Mapping[str, Any]) -> Any:
-        return point.load()(settings)
+def _loading(point: Any) -> Callable[[Settings], EventBus]:
+    def make(settings: Settings) -> EventBus:
+        bus: EventBus = point.load()(settings)
+        return bus
 
-    return factory
+    return make
+
+
+def _memory(settings: Settings) -> InMemoryEventBus:
+    wanted = {key: value for key, value in settings.items() if key != "url"}
+    if place := [str(wanted[key]) for key in _PARTS if key in wanted]:
+        raise PolicyConflict("memory backend", f"it is nowhere, and not at {place[0]!r}: write memory://")
+    known = _types_of(InMemoryEventBus, without=("store",))
+    _refuse_unknown("memory", wanted, known)
+    return InMemoryEventBus(**_typed(wanted, known))
+
+
+def _sqlite(settings: Settings) -> InMemoryEventBus:
+    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one."""
+
+    def journal(mine: Settings) -> Journal:
+        from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
+
+        place = Url("sqlite", **{key: mine[key] for key in _PARTS if key in mine})
+        wanted = {key: value for key, value in mine.items() if key not in (*_PARTS, "url")}
+        known = _types_of(SqliteJournal, without=("path",))
+        _refuse_unknown("sqlite", wanted, [*known, *_types_of(InMemoryEventBus, without=("store",)), *_STORE])
+        return journal_at(place, **_typed(wanted, known))
+
+    return _over(journal, settings)
+
+
+def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemoryEventBus:
+    """A bus over the journal that is made of what is not meant for the bus."""
+    for_bus = _types_of(InMemoryEventBus, without=("store",))
+    rest = {key: value for key, value in settings.items() if key not in for_bus and key not in _STORE}
+    bus = _typed({key: value for key, value in settings.items() if key in for_bus}, for_bus)
+    mine = _typed({key: value for key, value in settings.items() if key in _STORE}, _STORE)
+    store = Journaled(
+        journal(rest),
+        journal_quotes=mine.get("journal_quotes", True),
+        retention=_retention(mine),
+        behind=_behind(mine),
+    )
+    return InMemoryEventBus(store=store, **bus)
+
+
+_STORE: Mapping[str, Any] = {
+    "journal_quotes": bool,
+    "write_behind": bool,
+    "batch": int,
+    "delay": float,
+    "retention": Retention,
+    "retention_s": float,
+    "retention_bytes": int,
+}
+
+
+def _retention(settings: Settings) -> Retention | None:
+    retention: Retention | None = settings.get("retention")
+    bounds = {
+        name: settings[key]
+        for key, name in (("retention_s", "max_age"), ("retention_bytes", "max_bytes"))
+        if key in settings
+    }
+    if bounds and retention is not None:
+        raise PolicyConflict("retention", "is given whole, or as retention_s and retention_bytes")
+    return Retention(**bounds) if bounds else retention
+
+
+def _behind(settings: Settings) -> Behind | None:
+    options = {key: settings[key] for key in ("batch", "delay") if key in settings}
+    if settings.get("write_behind", False):
+        return Behind(**options)
+    if options:
+        raise PolicyConflict(next(iter(options)), "is for a journal that is written behind: set write_behind=True")
+    return None
+
+
+# --- what is given -------------------------------------------------------------------------------------------------
 
 
 def _from_url(text: str) -> dict[str, Any]:
     if ":" not in text:
         return {"backend": text}
     url = parse_url(text)
-    if taken := _PARTS.intersection(url.query):
+    if taken := {"backend", "url", *_PARTS}.intersection(url.query):
         raise PolicyConflict("url", f"{min(taken)} is a part of the URL itself and no setting after '?'")
     parts = {"host": url.host, "port": url.port, "user": url.user, "password": url.password, "path": url.path}
     settings: dict[str, Any] = {key: value for key, value in parts.items() if value is not None}
-    settings.update({key: _value(value) for key, value in url.query.items()})
+    settings.update({key: _Text(value) for key, value in url.query.items()})
     if settings:
         settings["url"] = text
     return {"backend": url.scheme, **settings}
 
 
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
+def _types_of(cls: type[Any], *, without: Iterable[str]) -> dict[str, Any]:
+    """The settings that a class is made with, and their types."""
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    return {name: parameter.annotation for name, parameter in parameters.items() if name not in without}
+
+
+def _refuse_unknown(backend: str, settings: Settings, known: Iterable[str]) -> None:
+    for name in settings:
+        if name not in known:
+            raise PolicyConflict(name, f"is no setting of {backend}; there are {', '.join(sorted(known))}")
+
+
+def _typed(settings: Settings, types: Mapping[str, Any]) -> dict[str, Any]:
+    """What stood in a URL becomes what its setting takes; everything else is as it was given."""
+    return {
+        name: _read(name, value, types[name]) if isinstance(value, _Text) else value for name, value in settings.items()
+    }
+
+
+def _read(name: str, text: str, annotation: Any) -> Any:
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    if bool in kinds and text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if int in kinds and (whole := _WHOLE.fullmatch(text)):
+        return int(whole[1]) * 10 ** int(whole[2] or 0)
+    if float in kinds:
         try:
-            return kind(text)
+            return float(text)
         except ValueError:
-            continue
-    return text
+            pass
+    if str in kinds:
+        return str(text)
+    wanted = [word for kind, word in _WORDS_FOR.items() if kind in kinds]
+    meant = " or ".join(wanted) if wanted else "something that no URL can hold: give it as a keyword"
+    raise PolicyConflict(name, f"{shown(str(text))} is not {meant}")
 
 
-def _memory(settings: Mapping[str, Any]) -> InMemoryEventBus:
-    wanted = {key: value for key, value in settings.items() if key != "url"}
-    if place := [str(wanted[key]) for key in ("host", "port", "user", "path") if key in wanted]:
-        raise PolicyConflict("memory backend", f"it is nowhere, and not at {place[0]!r}: write memory://")
-    try:
-        return InMemoryEventBus(**wanted)
-    except TypeError as error:
-        known = "max_queue_size, max_workers, max_bytes, reserve, history, grace, clock, seed, name, identify"
-        raise PolicyConflict("memory backend", f"{error}; its settings are {known}") from error
-
-
-def _sqlite(settings: Mapping[str, Any]) -> JournaledEventBus | TrailingEventBus:
-    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one.
-
-    With `write_behind` events are dispatched at once and journalled in batches behind; see `TrailingEventBus`.
-    `retention_s` and `retention_bytes` bound what is kept; see `Retention`.
-    """
-    chosen = {key: value for key, value in settings.items() if key != "url"}
-    place = Url(
-        "sqlite", **{key: chosen.pop(key) for key in ("host", "port", "user", "password", "path") if key in chosen}
-    )
-    for_journal = {
-        key: chosen.pop(key) for key in ("synchronous", "allow_damaged", "accept_end", "keep_outcomes") if key in chosen
-    }
-    bounds = {
-        name: chosen.pop(key)
-        for key, name in (("retention_s", "max_age"), ("retention_bytes", "max_bytes"))
-        if key in chosen
-    }
-    if bounds:
-        chosen["retention"] = Retention(**bounds)
-    bus = TrailingEventBus if chosen.pop("write_behind", False) else JournaledEventBus
-    try:
-        return bus(journal_at(place, **for_journal), **chosen)
-    except TypeError as error:
-        raise PolicyConflict("sqlite backend", str(error)) from error
-
-
-register_backend("memory", _memory)
-register_backend("sqlite", _sqlite)
+_WORDS_FOR = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -11,42 +11,62 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from eventbus.event import Event
-from eventbus.failure import Failure
+from eventbus.failure import TRACEBACK, Failure
 from eventbus.wording import capped
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One delivery that was given up. `error` says in one text what was raised and where, at most 8 KiB."""
+    """One delivery that was given up."""
 
     id: int
     event: Event
     subscription: str
     reason: str
-    error: str
+    failure: Failure | str = field(repr=False)
     attempts: int
     first_failed: datetime
     last_failed: datetime
-    failure: Failure | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def error(self) -> str:
+        """What was raised and where, then the traceback: at most 8 KiB."""
+        return self.failure if isinstance(self.failure, str) else self.failure.told
 
     @property
     def traceback(self) -> str:
-        """The traceback as Python prints it, at most 8 KiB; empty for what an earlier process gave up."""
-        return "" if self.failure is None else self.failure.traceback
+        """The traceback as Python prints it; empty where there is none."""
+        if isinstance(self.failure, Failure):
+            return self.failure.traceback
+        _text, begins, rest = self.failure.partition(f"\n{TRACEBACK}\n")
+        return f"{TRACEBACK}\n{rest}" if begins else ""
+
+
+class Shelf(Protocol):
+    """Where dead letters are kept besides memory."""
+
+    def letter_added(self, letter: DeadLetter) -> None:
+        """Keep this one too."""
+        ...
+
+    async def letters_purged(self, letters: list[DeadLetter]) -> None:
+        """These were thrown away."""
+        ...
 
 
 class DeadLetters:
     """The kept dead letters of a bus, oldest first, at most `cap`; beyond it the oldest is let go, and `evicted` counts it."""
 
-    def __init__(self, redrive: Callable[[DeadLetter], bool], *, cap: int = 10_000) -> None:
+    def __init__(self, redrive: Callable[[DeadLetter], bool], shelf: Shelf | None = None, *, cap: int = 10_000) -> None:
         self._redrive = redrive
+        self._shelf = shelf
         self._cap = cap
         self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
         self._last_id = 0
         self.evicted = 0
-        self.on_gone: Callable[[builtins.list[DeadLetter], bool], None] = lambda _letters, _redriven: None
 
     def add(
         self,
@@ -58,25 +78,26 @@ class DeadLetters:
         attempts: int,
         first_failed: datetime,
         last_failed: datetime,
+        is_shelved: bool = False,
     ) -> DeadLetter:
-        """Keep a delivery that was given up."""
+        """Keep a delivery that was given up. With `is_shelved` somebody else keeps it besides memory."""
         self._last_id += 1
-        failure = error if isinstance(error, Failure) else None
         letter = DeadLetter(
             self._last_id,
             event,
             subscription,
             capped(reason),
-            error.text if isinstance(error, Failure) else capped(error),
+            error if isinstance(error, Failure) else capped(error),
             attempts,
             first_failed,
             last_failed,
-            failure,
         )
         self._letters[letter.id] = letter
         if len(self._letters) > self._cap:
             self._letters.popitem(last=False)
             self.evicted += 1
+        if self._shelf is not None and not is_shelved:
+            self._shelf.letter_added(letter)
         return letter
 
     def count(self) -> int:
@@ -97,7 +118,9 @@ class DeadLetters:
     async def purge(self, where: Callable[[DeadLetter], bool] | None = None) -> int:
         """Forget; returns how many."""
         gone = self._chosen(where)
-        self._forget(gone, redriven=False)
+        self._forget(gone)
+        if self._shelf is not None and gone:
+            await self._shelf.letters_purged(gone)
         return len(gone)
 
     def deliver_again(self, letters: Iterable[DeadLetter]) -> int:
@@ -106,16 +129,15 @@ class DeadLetters:
         try:
             redriven.extend(letter for letter in letters if self._redrive(letter))
         finally:
-            self._forget(redriven, redriven=True)
+            self._forget(redriven)
         return len(redriven)
 
     def _chosen(self, where: Callable[[DeadLetter], bool] | None) -> builtins.list[DeadLetter]:
         return [letter for letter in self if where is None or where(letter)]
 
-    def _forget(self, letters: builtins.list[DeadLetter], *, redriven: bool) -> None:
+    def _forget(self, letters: builtins.list[DeadLetter]) -> None:
         for letter in letters:
             self._letters.pop(letter.id, None)
-        self.on_gone(letters, redriven)
 
     def __len__(self) -> int:
         return len(self._letters)

@@ -49,10 +49,12 @@ class WrongLoop(UsageError):
 
 
 class WrongProcess(UsageError):
-    """The bus ran in another process, of which this one is a fork: nothing here would handle the event. Build a bus in each process."""
+    """The bus, or what watches it, was started in another process, of which this one is a fork: build another in each process."""
 
-    def __init__(self, call: str, pid: int) -> None:
-        super().__init__(f"{call} called in a fork of process {pid}, which owns the bus: build a bus in each process")
+    def __init__(self, call: str, pid: int, what: str = "bus") -> None:
+        super().__init__(
+            f"{call} called in a fork of process {pid}, which owns the {what}: build a {what} in each process"
+        )
         self.call = call
         self.pid = pid
 
@@ -205,10 +207,11 @@ class HopLimit(DeliveryError):
 class HandlerTimeout(DeliveryError, TimeoutError):
     """An attempt ran past the deadline of its subscription. Raise `timeout`, or make the handler faster."""
 
-    def __init__(self, subscription: str, timeout: float) -> None:
+    def __init__(self, subscription: str, timeout: float, cause: BaseException | None = None) -> None:
         super().__init__(f"handler of {subscription!r} ran longer than {timeout:g} s: raise timeout= or make it faster")
         self.subscription = subscription
         self.timeout = timeout
+        self.__cause__ = cause  # what the handler made of its cancellation
 
 
 class Halted(DeliveryError):
@@ -233,11 +236,12 @@ class NoReply(DeliveryError, LookupError):
 class HandlerCancelled(DeliveryError):
     """A handler ended as cancelled although the bus did not cancel it: it cancelled its own task, or awaited something cancelled."""
 
-    def __init__(self, subscription: str) -> None:
+    def __init__(self, subscription: str, cause: BaseException | None = None) -> None:
         super().__init__(
             f"handler of {subscription!r} was cancelled, and not by the bus: it cancelled itself or what it awaited"
         )
         self.subscription = subscription
+        self.__cause__ = cause
 
 
 # --- codec ---------------------------------------------------------------------------------------------------------

@@ -286,6 +286,17 @@ def event_class(type_name: str) -> type[Event] | None:
     return _registry.get(type_name)
 
 
+def event_of(event: Event | str, payload: Mapping[str, Any] | None) -> Event:
+    """What a publisher gives: an event, or the type and payload of an ad-hoc one. Raises `TypeError` for anything else."""
+    if isinstance(event, Event):
+        if payload is not None:
+            raise TypeError("payload is for an event given by its type; this one has its own")
+        return event
+    if isinstance(event, str):
+        return Event(event, payload=payload)
+    raise TypeError(f"publish takes an Event, or a type and a payload, not {type(event).__name__}")
+
+
 def event_types() -> Iterator[type[Event]]:
     """Every registered class, by wire name."""
     for _name, cls in sorted(_registry.items()):

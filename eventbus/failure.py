@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from eventbus.wording import capped, text_of
+from eventbus.wording import TEXT_CAP, capped, text_of
 
 _OURS = str(Path(__file__).parent)
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+TRACEBACK = "Traceback (most recent call last):"
 _LEAVES = 100  # of a group; more say nothing new
 _FRAMES = 30  # the innermost of each exception
 _LINKS = 20  # exceptions that are told: causes, contexts, members of groups
@@ -61,9 +62,15 @@ class Failure:
         try:
             for link in _chain(error):
                 links.append(link)  # noqa: PERF402 - what was told before something went wrong stays
-        except Exception:  # noqa: BLE001 - an exception may have odd attributes; its delivery must end all the same
+        except BaseException:  # noqa: BLE001 - an exception may have odd attributes; its delivery must end all the same
             pass
         return cls(kind_of(error), describe(error), tuple(links))
+
+    @property
+    def told(self) -> str:
+        """Its text, and the traceback below: at most 8 KiB. Source lines are read now."""
+        text = capped(self.text, TEXT_CAP // 2)
+        return f"{text}\n{capped(self.traceback, TEXT_CAP - len(text) - 1)}"
 
     @property
     def traceback(self) -> str:
@@ -71,7 +78,7 @@ class Failure:
         lines: list[str] = []
         for link in reversed(self._links):
             if link.frames:
-                lines.append("Traceback (most recent call last):")
+                lines.append(TRACEBACK)
             for frame in link.frames:
                 lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
                 if source := linecache.getline(frame.file, frame.line).strip():
@@ -117,7 +124,7 @@ def describe(error: BaseException) -> str:
             return capped(_one(error))
         inside = "; ".join(map(_one, leaves(error)))
         return capped(f"{type(error).__qualname__}: {text_of(error.message)}: {inside}")
-    except Exception as broken:  # noqa: BLE001 - an exception may have odd attributes
+    except BaseException as broken:  # noqa: BLE001 - an exception may have odd attributes
         return f"{type(error).__qualname__}: <cannot be told: {type(broken).__name__}>"
 
 

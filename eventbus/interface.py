@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
 from eventbus.causality import Explanation
 from eventbus.dead_letter import DeadLetters
-from eventbus.delivery import Delivery
 from eventbus.event import Event, Request
+from eventbus.journal.protocol import Journal
 from eventbus.journal.values import Start, Trimmed
+from eventbus.outcome import ShutdownReport
 from eventbus.policy import OnFailure, Overflow, Retry
-from eventbus.receipt import Receipt
+from eventbus.road.part import Delivery
+from eventbus.road.receipt import Receipt
 from eventbus.stats import BusStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
+from eventbus.tap import Tap, Tapped
 
 E = TypeVar("E", bound=Event)
 Answer = TypeVar("Answer")
@@ -35,14 +37,8 @@ Handler = Callable[[E], object] | Callable[[E, Delivery], object]
 Selects = type[Event] | str
 """What is subscribed to: a class and its subclasses, a dotted type, or a wildcard."""
 
-Identify = Callable[[Event, Event, str], str | None]
-"""Gives an event its id from its cause and the name of the subscription that publishes it; None leaves the random one."""
-
 Place = int | datetime | None
 """Where in the journal: an offset, a time, or (None) its end on that side."""
-
-Tapped = Callable[[Sequence[Event], int | None], object]
-"""What `tap` calls: events in dispatch order, and the offset of the first (None in memory)."""
 
 
 class PolicyOptions(TypedDict, total=False):
@@ -85,24 +81,6 @@ class Stats(TypedDict):
     uptime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownReport:
-    """How the bus ended: was everything pending handled, which attempts were abandoned, how many deliveries are left undone."""
-
-    drained: bool
-    abandoned: tuple[str, ...]
-    left: int
-    duration_s: float
-
-
-class Tap(Protocol):
-    """A look at everything that is dispatched, in whole bursts. It is no delivery and has no outcome."""
-
-    def cancel(self) -> None:
-        """Look no more."""
-        ...
-
-
 class Listening(Protocol[E]):
     """What `on` gives: a decorator for a handler of that event, which stays what it was."""
 
@@ -139,19 +117,22 @@ class EventBus(Protocol):
     def publish_nowait(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
     ) -> Receipt:
-        """Like `publish`, without waiting. Raises `QueueFull` when the door is full, `ReentrantPublish` in a signal handler."""
+        """Like `publish`, without waiting. Raises `QueueFull` when the door is full, `ReentrantPublish` in a signal handler.
+
+        On a bus with a journal the event is dispatched after its commit; `await receipt` raises if that fails.
+        """
         ...
 
     def publish_threadsafe(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
     ) -> concurrent.futures.Future[Receipt]:
-        """Publish from any thread; the future gets the receipt or the exception."""
+        """Publish from any thread; the future gets the receipt or the exception. Raises `BusNotRunning` before the bus has a loop."""
         ...
 
     async def publish_many(
         self, events: Iterable[Event], *, timeout: float | None = None, cause: Event | None = None
     ) -> list[Receipt]:
-        """Publish one after the other; returns their receipts. `timeout` is for each."""
+        """Publish one after the other, in as few bursts as may be; returns their receipts. `timeout` is for each."""
         ...
 
     async def publish_and_wait(
@@ -201,8 +182,9 @@ class EventBus(Protocol):
     def subscribe(self, selector: Any, handler: Handler[Any], **policy: Unpack[PolicyOptions]) -> Subscription:
         """Listen: to a class and its subclasses, a dotted type, or a wildcard.
 
-        The handler takes `(event)` or `(event, delivery)`. Subscribing the same handler twice delivers twice. `replay_last`
-        delivers the retained events first; `durable` or `group` keep a cursor. Raises `InvalidSelector` and `PolicyConflict`.
+        The handler takes `(event)` or `(event, delivery)`; sync ones run in the thread pool. Subscribing the same handler
+        twice delivers twice. `replay_last` delivers the retained events first; `durable` or `group` keep a cursor. Raises
+        `InvalidSelector` and `PolicyConflict`.
         """
         ...
 
@@ -219,7 +201,7 @@ class EventBus(Protocol):
     @overload
     def stream(self, selector: str, **policy: Unpack[PolicyOptions]) -> Stream[Event]: ...
     def stream(self, selector: Any, **policy: Unpack[PolicyOptions]) -> Stream[Any]:
-        """Events as an async iterator; it listens from the call on."""
+        """Events as an async iterator; it listens from the call on. Policies as for `subscribe`."""
         ...
 
     @overload
@@ -266,7 +248,10 @@ class EventBus(Protocol):
     # --- life ----------------------------------------------------------------------------------------------------
 
     def run_forever(self) -> Coroutine[Any, Any, None]:
-        """The dispatcher: running counts from the call on. Returns after `stop()`, idle or busy; may be called again then."""
+        """The dispatcher: running counts from the call on. Returns after `stop()`, idle or busy; may be called again then.
+
+        Cancelling it stops the bus too. Where the bus runs already it waits for the same end.
+        """
         ...
 
     def stop(self) -> None:
@@ -278,11 +263,17 @@ class EventBus(Protocol):
         ...
 
     async def drain(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is pending, cascades included. True when drained, False on time-out."""
+        """Wait until nothing is pending, cascades included. True when drained, False on time-out.
+
+        Raises `BusNotRunning` when something is pending and nobody works on it, or no longer, `WouldDeadlock` inside a handler.
+        """
         ...
 
     async def shutdown(self, timeout: float | None = 10.0) -> ShutdownReport:
-        """Stop accepting, drain for at most `timeout` seconds, end everything. Idempotent."""
+        """Stop accepting, drain for at most `timeout` seconds, end everything. Idempotent; goes on if its caller is cancelled.
+
+        Cascades of handlers still enter while it drains. Raises `ReentrantStop` inside a handler: call `stop()` there.
+        """
         ...
 
     async def close(self, timeout: float | None = 10.0) -> ShutdownReport:
@@ -348,6 +339,11 @@ class EventBus(Protocol):
 
     # --- journal: on a bus without one these raise `PolicyConflict` at the call --------------------------------------
 
+    @property
+    def journal(self) -> Journal:
+        """The journal that it is kept in."""
+        ...
+
     def replay(
         self, since: Place = None, until: Place = None, types: str = "*", where: Callable[[Any], object] | None = None
     ) -> AsyncIterator[Event]:
@@ -368,7 +364,7 @@ class EventBus(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Wait until everything accepted so far is durable. Raises what the journal answered."""
+        """Wait until everything accepted so far is durable. Raises what the journal answered, `WouldDeadlock` inside a handler."""
         ...
 
     async def trim(

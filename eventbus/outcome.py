@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from eventbus.wording import shown
 
@@ -34,3 +35,18 @@ class Outcome(NamedTuple):
     def __repr__(self) -> str:
         values = zip(self._fields, self, strict=True)
         return f"Outcome({', '.join(f'{name}={shown(value)}' for name, value in values)})"
+
+
+Outcomes = tuple[Outcome, ...]
+OPEN: Final[Any] = object()  # stands where a delivery has no outcome yet
+ABSENT: Final[Any] = object()  # stands where an event does not go to a subscription
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownReport:
+    """How the bus ended: was everything pending handled, which attempts were abandoned, how many deliveries are left undone."""
+
+    drained: bool
+    abandoned: tuple[str, ...]
+    left: int
+    duration_s: float

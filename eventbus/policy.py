@@ -210,7 +210,7 @@ class Policy:
         """
         try:
             return self._after(failure, attempt, rng)
-        except Exception as broken:  # noqa: BLE001 - whatever a user's exception does when it is looked at
+        except BaseException as broken:  # noqa: BLE001 - whatever a user's exception does when it is looked at
             return GiveUp(f"handler failed, and its exception cannot be looked at: {type(broken).__name__}")
 
     def _after(self, failure: BaseException, attempt: int, rng: random.Random) -> RetryIn | GiveUp:

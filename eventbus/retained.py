@@ -21,17 +21,23 @@ class Retained:
 
         Raises `PolicyConflict` for a key that cannot be one; then nothing has changed.
         """
-        spec = event.__event__
-        if not spec.retain:
+        if not event.__event__.retain:
             return
-        key = None if spec.key is None else event.get(spec.key)
+        key = self.check(event)
         kept = self._kept.setdefault(event.type, {})
+        kept.pop(key, None)  # the last one is at the end
+        kept[key] = event
+
+    def check(self, event: Event) -> Hashable:
+        """The key that an event is kept by. Raises `PolicyConflict` for one that cannot be a key."""
+        spec = event.__event__
+        key = None if spec.key is None else event.get(spec.key)
         try:
-            kept.pop(key, None)  # the last one is at the end
-            kept[key] = event
+            self._kept.get(event.type, {}).get(key)
         except Exception as error:  # a field may hold anything, also what has no hash
             reason = f"{event.type} retains by {spec.key!r}, and {shown(key)} cannot be a key"
             raise PolicyConflict("key", reason) from error
+        return key
 
     def last(self, selector: type[Event] | str, key: Hashable = None) -> Event | None:
         """The last event of a class or a dotted type: the one of that key, or the last of all. None when there is none."""

@@ -1,7 +1,6 @@
 """Selector: what a subscription listens to, and the table that answers which subscriptions an event goes to.
 
-A selector is an event class (its subclasses too), a dotted type, or a wildcard. A `RouteTable` is a snapshot: it never changes
-once made, so an event accepted under it is delivered to those who listened then; routes are worked out once per type.
+A selector is an event class (its subclasses too), a dotted type, or a wildcard. Routes are worked out once per type.
 """
 
 from __future__ import annotations
@@ -100,54 +99,146 @@ class Selecting(Protocol):
     def selector(self) -> Selector: ...
 
     @property
+    def number(self) -> int:
+        """In order of subscription."""
+        ...
+
+    @property
+    def since(self) -> int:
+        """The number of the first burst that it gets."""
+        ...
+
+    @property
+    def until(self) -> int:
+        """That of the last one; -1 while there is none."""
+        ...
+
+    @property
     def is_gate(self) -> bool:
         """Do publishers have to wait for its queue?"""
         ...
 
+    def gets(self, number: int) -> bool:
+        """Was it subscribed when the burst of that number was accepted?"""
+        ...
+
 
 S = TypeVar("S", bound=Selecting)
+_ROUTES_KEPT = 4_096  # types may come from outside by the thousand
 
 
 class RouteTable(Generic[S]):
-    """Which of `members` an event goes to. A snapshot: adding a member makes another table."""
+    """Which members an event goes to, worked out once per type. Coming and going costs only the routes it changes.
 
-    __slots__ = ("_index", "_routes", "gates", "members")
+    A member counts from its burst on: what was accepted before goes to those who listened then.
+    """
 
-    def __init__(self, members: tuple[S, ...] = ()) -> None:
-        self.members = members
-        self.gates = tuple(member for member in members if member.is_gate)
-        self._routes: dict[type[Event] | str, tuple[S, ...]] = {}
-        self._index = defaultdict[type | str, list[int]](list)  # of members, made when the first route is looked for
+    def __init__(self) -> None:
+        self.members: dict[S, None] = {}  # oldest first
+        self._by_beginning: defaultdict[type | str, dict[S, None]] = defaultdict(dict)
+        self._routes: dict[type[Event] | str, tuple[tuple[S, ...], int]] = {}  # and from which burst on
+        self._gates = 0
+        self._leaving: list[S] = []  # cancelled, while bursts that go to them wait in the lane
 
-    def route(self, event: Event) -> tuple[S, ...]:
-        """The members that the event goes to, in order of subscription."""
+    def add(self, member: S) -> None:
+        """It listens."""
+        self.members[member] = None
+        self._by_beginning[member.selector.begins][member] = None
+        self._gates += member.is_gate
+        self._forget_routes(member)
+
+    def leave(self, member: S) -> None:
+        """It listens no more, once the bursts that were accepted before are dispatched."""
+        if self.members.pop(member, self) is None:
+            self._gates -= member.is_gate
+            self._leaving.append(member)
+
+    def dispatched(self, number: int, *, is_urgent: bool) -> None:
+        """The burst of that number was dispatched. An urgent one overtook others."""
+        if not self._leaving or is_urgent:
+            return
+        gone = [member for member in self._leaving if member.until <= number]
+        self._leaving = [member for member in self._leaving if member.until > number]
+        for member in gone:
+            self._remove(member)
+
+    def nothing_waits(self) -> None:
+        """The lane is empty: who left is gone."""
+        leaving, self._leaving = self._leaving, []
+        for member in leaving:
+            self._remove(member)
+
+    def _remove(self, member: S) -> None:
+        beginning = member.selector.begins
+        del self._by_beginning[beginning][member]
+        if not self._by_beginning[beginning]:
+            del self._by_beginning[beginning]
+        self._forget_routes(member)
+
+    @property
+    def has_leaving(self) -> bool:
+        """Is any member on its way out?"""
+        return bool(self._leaving)
+
+    @property
+    def leaving(self) -> tuple[S, ...]:
+        """Cancelled ones that bursts in the lane still go to."""
+        return tuple(self._leaving)
+
+    def takers(self, event: Event, number: int) -> tuple[S, ...]:
+        """Who gets an event that was accepted in the burst of that number, in order of subscription."""
+        members, since = self._route(event)
+        if since <= number and not self._leaving:
+            return members
+        return tuple([member for member in members if member.gets(number)])
+
+    @property
+    def has_gates(self) -> bool:
+        """Has any member a queue of its own?"""
+        return self._gates > 0
+
+    def gates(self, event: Event) -> tuple[S, ...]:
+        """Those with a queue of their own that an event published now would go to."""
+        if not self._gates:
+            return ()
+        return tuple([member for member in self._route(event)[0] if member.is_gate and member.until < 0])
+
+    def _route(self, event: Event) -> tuple[tuple[S, ...], int]:
         cls = type(event)
         key: type[Event] | str = event.type if cls is AdHocEvent else cls
         known = self._routes.get(key)
         return self._find(key, cls, event.type) if known is None else known
 
-    def _find(self, key: type[Event] | str, cls: type[Event], type_name: str) -> tuple[S, ...]:
-        """Types may come from outside by the thousand: only members whose selector begins as the type does are asked."""
-        if not self._index:
-            for place, member in enumerate(self.members):
-                self._index[member.selector.begins].append(place)
-        index, members = self._index, self.members
-        beginnings: tuple[type | str, ...] = ("", type_name, *cls.__mro__)
-        places = [place for beginning in beginnings for place in index.get(beginning, ())]
-        word = _first_word(type_name)
-        if word != type_name:
-            places += index.get(word, ())
-        places.sort()
-        found = self._routes[key] = tuple(
-            [members[place] for place in places if members[place].selector.matches(cls, type_name)]
-        )
-        return found
+    def _find(self, key: type[Event] | str, cls: type[Event], type_name: str) -> tuple[tuple[S, ...], int]:
+        """Only members whose selector begins as the type does are asked."""
+        beginnings: dict[type | str, None] = dict.fromkeys(("", type_name, _first_word(type_name), *cls.__mro__))
+        by_beginning = self._by_beginning
+        found = [
+            member
+            for beginning in beginnings
+            for member in by_beginning.get(beginning, ())
+            if member.selector.matches(cls, type_name)
+        ]
+        found.sort(key=_by_number)
+        if len(self._routes) >= _ROUTES_KEPT:
+            self._routes.clear()
+        route = self._routes[key] = tuple(found), max((member.since for member in found), default=0)
+        return route
 
-    def with_member(self, member: S) -> RouteTable[S]:
-        return RouteTable((*self.members, member))
+    def _forget_routes(self, member: S) -> None:
+        """Those that it comes into or goes out of."""
+        matches = member.selector.matches
+        changed = [
+            key
+            for key in self._routes
+            if (matches(AdHocEvent, key) if isinstance(key, str) else matches(key, key.__event__.type))
+        ]
+        for key in changed:
+            del self._routes[key]
 
-    def without(self, member: S) -> RouteTable[S]:
-        return RouteTable(tuple(other for other in self.members if other is not member))
+
+def _by_number(member: Selecting) -> int:
+    return member.number
 
 
 def _first_word(name: str) -> str:

@@ -18,26 +18,20 @@ class Histogram:
     Any thread may read.
     """
 
-    __slots__ = ("_counts", "_high", "_low", "_recent", "count", "total_ns")
+    __slots__ = ("_counts", "count", "total_ns")
 
     def __init__(self, counts: dict[int, int] | None = None, count: int = 0, total_ns: int = 0) -> None:
         self._counts = {} if counts is None else counts
-        self._recent = (
-            0  # the bucket of the last duration, and what fits into it: most durations are like the one before
-        )
-        self._low, self._high = 0, 0
         self.count = count  # durations entered
         self.total_ns = total_ns  # their sum
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
+        octave, counts = duration_ns.bit_length(), self._counts
+        bucket = octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
+        counts[bucket] = counts.get(bucket, 0) + times
         self.total_ns += duration_ns * times
         self.count += times
-        if not self._low <= duration_ns < self._high:
-            bucket = self._recent = _bucket(duration_ns)
-            self._low, self._high = _start_ns(bucket), _end_ns(bucket)
-            self._counts.setdefault(bucket, 0)
-        self._counts[self._recent] += times
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
@@ -61,16 +55,6 @@ class Histogram:
             seen += count
             edges.append((_upper_edge_ns(bucket) / 1e9, seen))
         return edges
-
-
-def _bucket(duration_ns: int) -> int:
-    octave = duration_ns.bit_length()
-    return octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
-
-
-def _start_ns(bucket: int) -> int:
-    """The first duration that is long enough for it."""
-    return bucket if bucket < _STEPS else _end_ns(bucket - 1)
 
 
 def _end_ns(bucket: int) -> int:
@@ -111,63 +95,84 @@ class Tally:
         """So many more are to be handled."""
         self.accepted += deliveries
         if self.total is not None:
-            self.total.accepted += deliveries
+            self.total.accept(deliveries)
+
+    def went_through(self, succeeded: int, ran_ns: int, attempts: int) -> None:
+        """So many attempts in a row ended that took `ran_ns` each, and so many of them succeeded at once."""
+        self.ran.add(ran_ns, attempts)
+        ran_ns *= attempts
+        self.succeeded += succeeded
+        self.attempts += attempts
+        self.ran_ns += ran_ns
+        if self.total is not None:
+            self.total.take_over(succeeded, ran_ns, attempts)
+
+    def take_over(self, succeeded: int, ran_ns: int, attempts: int) -> None:
+        """What `went_through` counted elsewhere belongs here too."""
+        self.succeeded += succeeded
+        self.attempts += attempts
+        self.ran_ns += ran_ns
 
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""
-        total = self.total
-        if status == "succeeded":  # nearly always
-            self.succeeded += deliveries
-            if total is not None:
-                total.succeeded += deliveries
-            return
-        setattr(self, status, getattr(self, status) + deliveries)
-        if total is not None:
-            total.ended(status, deliveries)
+        self.count(status, deliveries)
 
     def attempted(self, ran_ns: int, attempts: int = 1) -> None:
         """So many attempts ended that took `ran_ns` each."""
-        self.ran.add(ran_ns, attempts)
-        ran_ns *= attempts
-        self.attempts += attempts
-        self.ran_ns += ran_ns
-        if (total := self.total) is not None:
-            total.attempts += attempts
-            total.ran_ns += ran_ns
+        self.went_through(0, ran_ns, attempts)
 
     def failed(self) -> None:
         """An attempt raised."""
-        self.errors += 1
-        if self.total is not None:
-            self.total.errors += 1
+        self.count("errors", 1)
 
     def retries(self) -> None:
         """There will be another attempt."""
-        self.retried += 1
-        if self.total is not None:
-            self.total.retried += 1
+        self.count("retried", 1)
 
     def abandons(self) -> None:
         """An attempt went on after its end, and is waited for no longer."""
-        self.abandoned += 1
-        if self.total is not None:
-            self.total.abandoned += 1
+        self.count("abandoned", 1)
 
     def conflates(self, deliveries: int, gaps: int) -> None:
         """Newer values took the place of so many, in so many stretches. That they were dropped is said by `ended`."""
-        self.conflated += deliveries
-        self.gaps += gaps
-        if self.total is not None:
-            self.total.conflates(deliveries, gaps)
+        self.count("conflated", deliveries)
+        self.count("gaps", gaps)
 
-    def add(self, other: Tally) -> None:
-        """Take over the counts of a subscription that is gone, but not its run times."""
-        for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+    def count(self, name: str, deliveries: int) -> None:
+        """So many more under that name, here and in what adds up several."""
+        setattr(self, name, getattr(self, name) + deliveries)
+        if self.total is not None:
+            self.total.count(name, deliveries)
 
     @property
     def pending(self) -> int:
         return self.accepted - (self.succeeded + self.dead_lettered + self.dropped + self.expired + self.cancelled)
+
+    def snapshot(
+        self, name: str, selector: str, *, in_flight: int, retry_wait: int, oldest_age_s: float
+    ) -> SubscriptionStats:
+        """These counts at this moment, and how the pending ones are spread."""
+        return SubscriptionStats(
+            name=name,
+            selector=selector,
+            accepted=self.accepted,
+            succeeded=self.succeeded,
+            dead_lettered=self.dead_lettered,
+            dropped=self.dropped,
+            conflated=self.conflated,
+            expired=self.expired,
+            cancelled=self.cancelled,
+            pending=self.pending,
+            queued=self.pending - in_flight - retry_wait,
+            in_flight=in_flight,
+            retry_wait=retry_wait,
+            retried=self.retried,
+            errors=self.errors,
+            gaps=self.gaps,
+            abandoned=self.abandoned,
+            oldest_age_s=oldest_age_s,
+            ran=self.ran.copy(),
+        )
 
 
 _COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name not in ("ran", "total"))

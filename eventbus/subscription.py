@@ -7,60 +7,43 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eventbus.context import CURRENT
+from eventbus.bounds import patience
 from eventbus.errors import PolicyConflict, ReentrantStop
-from eventbus.hands import LeaderHand, TaskHand
-from eventbus.policy import Policy
-from eventbus.runtime import Runtime
-from eventbus.selector import Selector
-from eventbus.stats import SubscriptionStats
-from eventbus.threads import ThreadHand
-from eventbus.worker import Worker
+from eventbus.road.context import inside
+
+if TYPE_CHECKING:
+    from eventbus.policy import Policy
+    from eventbus.road.worker import Worker
+    from eventbus.selector import Selector
+    from eventbus.stats import SubscriptionStats
 
 
 class Subscription:
     """A standing request for events. Made by `bus.subscribe`."""
 
-    def __init__(
-        self,
-        selector: Selector,
-        handler: Callable[..., Any],
-        *,
-        name: str,
-        policy: Policy,
-        runtime: Runtime,
-        remove: Callable[[Subscription], None],
-    ) -> None:
-        self.selector = selector
-        self.handler = handler
-        self.policy = policy
+    __slots__ = ("_remove", "worker")
+
+    def __init__(self, worker: Worker, remove: Callable[[Subscription], None]) -> None:
+        self.worker = worker
         self._remove = remove
-        self._runtime = runtime
-        self.worker = Worker(
-            handler,
-            name=name,
-            listens_to=selector.title,
-            policy=policy,
-            runtime=runtime,
-            takes_delivery=takes_delivery(handler),
-        )
-        if not is_async(handler):
-            self.worker.hand = ThreadHand(self.worker)
-        elif policy.needs_task:
-            self.worker.hand = TaskHand(self.worker)
-        else:
-            self.worker.hand = LeaderHand(self.worker)
 
     @property
     def name(self) -> str:
         return self.worker.name
 
     @property
-    def is_gate(self) -> bool:
-        """Do publishers have to wait for its queue?"""
-        return self.policy.is_gate
+    def selector(self) -> Selector:
+        return self.worker.selector
+
+    @property
+    def handler(self) -> Callable[..., Any]:
+        return self.worker.handler
+
+    @property
+    def policy(self) -> Policy:
+        return self.worker.policy
 
     @property
     def is_active(self) -> bool:
@@ -77,20 +60,17 @@ class Subscription:
         Await the result to wait for an attempt that is running, at most `grace` seconds (the bus's grace if left out); it gives
         the ids of events whose attempts still ran then. Raises `ReentrantStop` when awaited by its own handler.
         """
+        patience("grace", grace)
         self._remove(self)
-        self.worker.cancel()
-        return Cancellation(self, self._runtime.grace if grace is None else grace)
+        return Cancellation(self.worker, self.worker.lifetime.grace if grace is None else grace)
 
     def pause(self) -> None:
         """Start no attempt until `resume()`; events keep arriving and wait."""
-        self.worker.is_paused = True
-        self.worker.hand.recall()
-        self._runtime.interrupt()
+        self.worker.pause()
 
     def resume(self) -> None:
         """Go on where `pause()` stopped."""
-        self.worker.is_paused = False
-        self.worker.pump()
+        self.worker.resume()
 
     def stats(self) -> SubscriptionStats:
         """The counts at this moment."""
@@ -107,18 +87,18 @@ class Subscription:
 class Cancellation:
     """A cancelled subscription; await it to know that nothing runs any more."""
 
-    def __init__(self, subscription: Subscription, grace: float) -> None:
-        self._worker = subscription.worker
+    def __init__(self, worker: Worker, grace: float) -> None:
+        self._worker = worker
         self._grace = grace
 
     def __await__(self) -> Generator[Any, Any, tuple[str, ...]]:
-        cell = CURRENT.get()
-        if cell is not None and cell.live and cell.subscription == self._worker.name:
+        mark = inside()
+        if mark is not None and mark[0].worker is self._worker:
             raise ReentrantStop("subscription.cancel()")
         return self._wait().__await__()
 
     async def _wait(self) -> tuple[str, ...]:
-        return tuple(event.event_id for event in await self._worker.quiet(self._grace))
+        return tuple(event.event_id for event in await self._worker.running.quiet(self._grace))
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

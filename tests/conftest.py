@@ -1,7 +1,8 @@
 """What every test shares: the event loop it runs on, and how hard Hypothesis tries.
 
-`--loop` chooses the loop of every async test, `--hypothesis-profile` the effort. A state machine takes its settings
-from `settings.get_profile("model")`, whose total of steps follows the profile, or `EVENTBUS_STEPS` when that is set.
+`--loop` chooses the loop of every async test, `--eager` whether its tasks begin at once, `--hypothesis-profile` the effort. A state
+machine takes its settings from `settings.get_profile("model")`, whose total of steps follows the profile, or `EVENTBUS_STEPS` when
+that is set.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ else:
     LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 STEPS_PER_EXAMPLE = 50
-STEPS = {"fast": 2_500, "ci": 50_000, "torture": 2_000_000}
+STEPS = {"quick": 500, "fast": 2_500, "suite": 10_000, "ci": 50_000, "torture": 2_000_000}
 
 # Shared machines are slow at times: neither a deadline nor slow generation is a verdict on the code.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("fast", PATIENT, max_examples=25)
+settings.register_profile("quick", PATIENT, max_examples=10, derandomize=True, database=None)
+settings.register_profile("suite", PATIENT, max_examples=30, derandomize=True, database=None)
 settings.register_profile("ci", PATIENT, max_examples=100, derandomize=True, database=None)
 settings.register_profile("torture", PATIENT, max_examples=5_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loop", choices=tuple(LOOPS), default=next(iter(LOOPS)), help="event loop of the async tests")
+    parser.addoption("--eager", action="store_true", help="with asyncio.eager_task_factory, of Python 3.12 and newer")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,11 +48,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"event loop: {config.getoption('--loop')}"
+    return f"event loop: {config.getoption('--loop')}{', eager tasks' if config.getoption('--eager') else ''}"
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     name = config.getoption("--loop")
-    return {name: LOOPS[name]}
+    return {name: eager(LOOPS[name]) if config.getoption("--eager") else LOOPS[name]}
+
+
+def eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], asyncio.AbstractEventLoop]:
+    """A loop whose tasks take their first step where they are made."""
+    factory = getattr(asyncio, "eager_task_factory", None)
+    if factory is None:
+        raise pytest.UsageError("--eager needs Python 3.12 or newer")
+
+    def new_eager_loop() -> asyncio.AbstractEventLoop:
+        loop = new_loop()
+        loop.set_task_factory(factory)
+        return loop
+
+    return new_eager_loop

@@ -15,11 +15,11 @@ import typer
 
 from eventbus.cli import render
 from eventbus.clock import SystemClock
+from eventbus.durability.reading import explanation
 from eventbus.errors import JournalDamaged
 from eventbus.event import event_class
 from eventbus.journal.reader import JournalReader, open_reader
 from eventbus.journal.values import Record
-from eventbus.playback import explanation
 
 app = typer.Typer()
 

@@ -16,12 +16,12 @@ from eventbus.cli import render
 from eventbus.cli.looking import Journal, Json
 from eventbus.clock import SystemClock
 from eventbus.codec import decode
+from eventbus.durability.aside import REDRIVE
 from eventbus.errors import CodecError, JournalDamaged
 from eventbus.journal.backends import journal_at
 from eventbus.journal.protocol import Journal as WritableJournal
 from eventbus.journal.reader import JournalReader, open_reader
 from eventbus.journal.values import DeadLetterRecord
-from eventbus.keeper import REDRIVE
 
 app = typer.Typer()
 letters = typer.Typer(help="Deliveries that nobody could handle.", no_args_is_help=True)

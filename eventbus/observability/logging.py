@@ -6,21 +6,24 @@ escaped, secrets blotted out; a thread does the writing, so that a slow or broke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from queue import Full, Queue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Literal, TextIO
+from weakref import WeakSet
 
 import structlog
 from structlog.types import EventDict, Processor
 
-from eventbus.context import CURRENT
 from eventbus.errors import PolicyConflict
+from eventbus.road.context import inside
 
 LINE_CAP = 4 * 1024  # bytes
 _QUEUE = 10_000  # lines that wait for the sink; beyond it they are dropped and counted
@@ -54,11 +57,19 @@ class LogSink(logging.Handler):
         self.errors = 0  # records that could not be rendered, lines that could not be written
         self.dropped = 0  # lines that found the queue full
         self._stream = stream
+        self._writing = Lock()
+        self._rests = False  # while the process forks
+        self._begin()
+        _sinks.add(self)
+
+    def _begin(self) -> None:
         self._lines: Queue[str | None] = Queue(_QUEUE)
-        self._thread = Thread(target=self._write, name="eventbus-log", daemon=True)
-        self._thread.start()
+        self._has_thread = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._has_thread:
+            self._has_thread = True
+            Thread(target=self._write, name="eventbus-log", daemon=True).start()
         try:
             self._lines.put_nowait(self.format(record))
         except Full:
@@ -75,7 +86,9 @@ class LogSink(logging.Handler):
         """Write what waits, and end the thread."""
         self.flush()
         try:
-            self._lines.put_nowait(None)
+            if self._has_thread:
+                self._lines.put_nowait(None)
+                self._has_thread = False
         except Full:
             self.errors += 1  # the sink hangs; its thread is a daemon and ends with the process
         super().close()
@@ -83,12 +96,50 @@ class LogSink(logging.Handler):
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
+                with self._writing:
+                    self._stream.write(line + "\n")
+                    if self._lines.empty():
+                        self._stream.flush()
             except Exception:  # noqa: BLE001 - a full disk, a closed pipe: the next line may do better
                 self.errors += 1
             self._lines.task_done()
+
+    # --- a fork: it copies no thread, but whatever that had locked or half written ----------------------------------
+
+    def rest(self) -> None:
+        """Write nothing until `go_on`, and have nothing half written."""
+        self._rests = self._writing.acquire(timeout=_FLUSH_S)
+        if self._rests:
+            with contextlib.suppress(Exception):  # as above
+                self._stream.flush()
+
+    def go_on(self) -> None:
+        """Write again."""
+        if self._rests:
+            self._rests = False
+            self._writing.release()
+
+    def forked(self) -> None:
+        """This is the child: lines that wait are the parent's, and the next one here gets a thread."""
+        self.go_on()
+        self._begin()
+
+
+_sinks: WeakSet[LogSink] = WeakSet()
+
+
+def _each(do: Callable[[LogSink], None]) -> Callable[[], None]:
+    def call() -> None:
+        for sink in tuple(_sinks):
+            do(sink)
+
+    return call
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_each(LogSink.rest), after_in_parent=_each(LogSink.go_on), after_in_child=_each(LogSink.forked)
+    )
 
 
 def configure_logging(
@@ -153,11 +204,11 @@ def configure_logging(
 
 def bind_delivery(_logger: Any, _method: str, fields: EventDict) -> EventDict:
     """Structlog processor: which event and subscription the code that logs is working for."""
-    cell = CURRENT.get()
-    if cell is not None and cell.live and cell.event is not None:
-        event = cell.event
+    mark = inside()
+    if mark is not None:
+        cell, _place, event = mark
         fields.setdefault("type", event.type)
-        fields.setdefault("subscription", cell.subscription)
+        fields.setdefault("subscription", cell.worker.name)
         fields.setdefault("event_id", event.event_id)
         fields.setdefault("correlation_id", event.correlation_id)
     return fields
@@ -177,7 +228,10 @@ class _Line:
 
     def __call__(self, _logger: Any, _method: str, event: EventDict) -> str:
         head = {name: event.pop(name, "") for name in _HEAD}
-        named = {**head, "message": event.pop("event", ""), **event}
+        said = str(event.pop("event", ""))
+        if exception := event.get("exception"):
+            said = said.removesuffix(f"\n{exception}")  # a plain format would not have it
+        named = {**head, "message": said, **event}
         fields = {self._text(name): self._clean(value, str(name)) for name, value in list(named.items())[:_FIELDS]}
         line = self._render(fields)
         while (excess := len(line.encode("utf-8", "replace")) - LINE_CAP) > 0:

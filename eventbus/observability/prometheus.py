@@ -1,16 +1,19 @@
 """Prometheus: a page of metrics of one bus, read when it is asked for, and a small HTTP server for it.
 
 Nothing is pushed: a scrape takes one reading on the loop thread of the bus. A loop that does not answer in time is shown by its
-last reading and the age of that. Labels are type, kind, subscription and outcome, never ids.
+last reading and the age of that. Labels are bus, type, kind, subscription and outcome, never ids.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -22,7 +25,7 @@ from prometheus_client.registry import Collector
 
 from eventbus.clock import Clock, SystemClock
 from eventbus.errors import MetricsPortUnavailable
-from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading
+from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading, Row
 from eventbus.observability.watchdog import LoopWatchdog
 
 _ANSWER_S = 0.5  # how long a scrape waits for the loop
@@ -61,28 +64,30 @@ class MetricsCollector(Collector):
         self._clock = clock or SystemClock()
         self._reader = Reader(bus)
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._home = _running_loop()
         self._read_now()
 
     def collect(self) -> Iterator[Metric]:
         """One page. Never raises for a loop that is blocked or gone: the last reading stands in, with its age."""
         self._refresh()
-        reading, age_s = self._reading, (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        return self._families(self._reading)
+
+    def describe(self) -> Iterator[Metric]:
+        """The names of the page: a registry refuses a second collector of them. Registering takes no reading."""
+        return self._families(replace(self._reading, rows={}, dispatched=Counter()))
+
+    def _families(self, reading: Reading) -> Iterator[Metric]:
         yield from _families(reading)
-        yield GaugeMetricFamily(
-            "eventbus_reading_age_seconds", "How old these numbers are; high: the loop is blocked.", age_s
-        )
+        page, age_s = _Page(reading.bus), (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        yield page.gauge("eventbus_reading_age_seconds", "How old these numbers are; high: the loop is blocked.", age_s)
         if self._watchdog is not None:
-            yield CounterMetricFamily(
+            yield page.counter(
                 "eventbus_loop_blocks", "Times the loop was blocked past the threshold.", self._watchdog.count
             )
-            yield CounterMetricFamily(
+            yield page.counter(
                 "eventbus_loop_blocked_seconds", "Time the loop was blocked so.", self._watchdog.blocked_s
             )
-
-    def describe(self) -> Iterable[Metric]:
-        """Names are not announced: registering takes no reading."""
-        return ()
 
     def text(self) -> str:
         """The page in the Prometheus text format."""
@@ -95,6 +100,8 @@ class MetricsCollector(Collector):
         self._read_ns = self._clock.monotonic_ns()
 
     def _refresh(self) -> None:
+        if self._pid != os.getpid():  # a fork: the loop it was made in does not run here, nor any thread that reads
+            self._pid, self._home, self._lock = os.getpid(), None, threading.Lock()
         loop = self._loop()
         if loop is not None and loop.is_running() and loop is not _running_loop():
             self._read_on(loop)
@@ -162,8 +169,9 @@ class MetricsServer:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/metrics"
 
     def close(self) -> None:
-        """Stop serving and free the port."""
-        self._server.shutdown()
+        """Stop serving and free the port. In a fork of its process only the copy of the socket is closed."""
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
@@ -212,68 +220,82 @@ def _run_for(done: concurrent.futures.Future[None], call: Callable[[], None]) ->
 
 # --- the page ------------------------------------------------------------------------------------------------------
 
+_Numbers = Iterable[tuple[tuple[str, ...], float]]  # by the values of the labels
+
+
+class _Page:
+    """Families whose samples all name the bus they are of."""
+
+    def __init__(self, bus: str) -> None:
+        self._bus = bus
+
+    def counter(self, name: str, text: str, number: float) -> Metric:
+        return self.counters(name, text, (), [((), number)])
+
+    def gauge(self, name: str, text: str, number: float) -> Metric:
+        return self.gauges(name, text, (), [((), number)])
+
+    def counters(self, name: str, text: str, labels: tuple[str, ...], numbers: _Numbers) -> Metric:
+        family = CounterMetricFamily(name, text, labels=("bus", *labels))
+        for values, number in numbers:
+            family.add_metric((self._bus, *values), number)
+        return family
+
+    def gauges(self, name: str, text: str, labels: tuple[str, ...], numbers: _Numbers) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=("bus", *labels))
+        for values, number in numbers:
+            family.add_metric((self._bus, *values), number)
+        return family
+
+    def histogram(
+        self, name: str, text: str, labels: tuple[str, ...], rows: Mapping[tuple[str, ...], Durations]
+    ) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=("bus", *labels))
+        for values, durations in rows.items():
+            buckets: list[Any] = [
+                (repr(edge), float(below)) for edge, below in zip(EDGES, durations.below, strict=True)
+            ]
+            buckets.append(("+Inf", float(durations.count)))
+            family.add_metric((self._bus, *values), buckets, durations.total_s)
+        return family
+
 
 def _families(reading: Reading) -> Iterator[Metric]:
-    stats = reading.stats
-    yield CounterMetricFamily("eventbus_published_events", "Events accepted.", stats.published)
-    dispatched = CounterMetricFamily("eventbus_dispatched_events", "Events routed.", labels=("type", "kind"))
-    for labels, count in reading.dispatched.items():
-        dispatched.add_metric(labels, count)
-    yield dispatched
-    yield GaugeMetricFamily("eventbus_queued_events", "Events accepted and not yet routed.", stats.queue_size)
-    yield CounterMetricFamily(
+    page, stats = _Page(reading.bus), reading.stats
+    yield page.counter("eventbus_published_events", "Events accepted.", stats.published)
+    yield page.counters("eventbus_dispatched_events", "Events routed.", ("type", "kind"), reading.dispatched.items())
+    yield page.gauge("eventbus_queued_events", "Events accepted and not yet routed.", stats.queue_size)
+    yield page.counter(
         "eventbus_reserve_events", "Events that handlers published although the door was full.", stats.reserve_used
     )
-    yield from _by_subscription(reading)
-    yield _histogram(
-        "eventbus_dispatch_latency_seconds", "From acceptance to the first attempt.", {(): reading.dispatch}
+    yield from _by_subscription(page, reading.rows)
+    yield page.histogram(
+        "eventbus_dispatch_latency_seconds", "From acceptance to the first attempt.", (), {(): reading.dispatch}
     )
-    yield GaugeMetricFamily("eventbus_kept_dead_letters", "Dead letters that are kept.", reading.dead_letters)
-    yield CounterMetricFamily(
-        "eventbus_replaced_threads", "Threads started in place of hung ones.", stats.replaced_threads
-    )
-    yield GaugeMetricFamily("eventbus_halted_buses", "1 while EXECUTION events are refused.", int(reading.is_halted))
-    yield GaugeMetricFamily("eventbus_running_dispatchers", "1 while the dispatcher runs.", int(reading.is_running))
-    yield GaugeMetricFamily("eventbus_uptime_seconds", "Time since the bus was first started.", stats.uptime_s)
+    yield page.gauge("eventbus_kept_dead_letters", "Dead letters that are kept.", reading.dead_letters)
+    yield page.counter("eventbus_replaced_threads", "Threads started in place of hung ones.", stats.replaced_threads)
+    yield page.gauge("eventbus_halted_buses", "1 while EXECUTION events are refused.", int(reading.is_halted))
+    yield page.gauge("eventbus_running_dispatchers", "1 while the dispatcher runs.", int(reading.is_running))
+    yield page.gauge("eventbus_uptime_seconds", "Time since the bus was first started.", stats.uptime_s)
 
 
-def _by_subscription(reading: Reading) -> Iterator[Metric]:
-    rows = reading.rows
-    settled = CounterMetricFamily(
-        "eventbus_settled_deliveries", "Deliveries that ended, by how.", labels=("subscription", "outcome")
+def _by_subscription(page: _Page, rows: Mapping[str, Row]) -> Iterator[Metric]:
+    yield page.counters(
+        "eventbus_settled_deliveries",
+        "Deliveries that ended, by how.",
+        ("subscription", "outcome"),
+        (((name, outcome), row.counts[outcome]) for name, row in rows.items() for outcome in OUTCOMES),
     )
-    for name, row in rows.items():
-        for outcome in OUTCOMES:
-            settled.add_metric((name, outcome), row.counts[outcome])
-    yield settled
+    label = ("subscription",)
     for field, metric, text in _BY_SUBSCRIPTION:
-        counter = CounterMetricFamily(metric, text, labels=("subscription",))
-        for name, row in rows.items():
-            counter.add_metric((name,), row.counts[field])
-        yield counter
+        yield page.counters(metric, text, label, [((name,), row.counts[field]) for name, row in rows.items()])
     for field, metric, text in _LEVELS_BY_SUBSCRIPTION:
-        gauge = GaugeMetricFamily(metric, text, labels=("subscription",))
-        for name, row in rows.items():
-            gauge.add_metric((name,), row.levels[field])
-        yield gauge
-    oldest = GaugeMetricFamily(
-        "eventbus_oldest_delivery_seconds", "How long the oldest has waited in a mailbox.", labels=("subscription",)
+        yield page.gauges(metric, text, label, [((name,), row.levels[field]) for name, row in rows.items()])
+    yield page.gauges(
+        "eventbus_oldest_delivery_seconds",
+        "How long the oldest has waited in a mailbox.",
+        label,
+        [((name,), row.oldest_age_s) for name, row in rows.items()],
     )
-    for name, row in rows.items():
-        oldest.add_metric((name,), row.oldest_age_s)
-    yield oldest
     ran: dict[tuple[str, ...], Durations] = {(name,): row.ran for name, row in rows.items()}
-    yield _histogram("eventbus_handler_run_seconds", "How long attempts ran.", ran, ("subscription",))
-
-
-def _histogram(
-    name: str,
-    text: str,
-    rows: Mapping[tuple[str, ...], Durations],
-    labels: tuple[str, ...] = (),
-) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=labels)
-    for values, durations in rows.items():
-        buckets: list[Any] = [(repr(edge), float(below)) for edge, below in zip(EDGES, durations.below, strict=True)]
-        family.add_metric(values, [*buckets, ("+Inf", float(durations.count))], durations.total_s)
-    return family
+    yield page.histogram("eventbus_handler_run_seconds", "How long attempts ran.", label, ran)

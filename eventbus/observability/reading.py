@@ -29,6 +29,9 @@ class Observed(Protocol):
     """What is read of a bus."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def dead_letters(self) -> DeadLetters: ...
 
     @property
@@ -97,6 +100,7 @@ class Row:
 class Reading:
     """What one metrics page shows of the bus."""
 
+    bus: str  # its name
     stats: BusStats
     rows: dict[str, Row]  # by subscription
     dispatched: Counter[tuple[str, str]]  # by type and kind
@@ -121,6 +125,7 @@ class Reader:
         bus = self._bus
         stats = bus.stats()
         return Reading(
+            bus=bus.name,
             stats=stats,
             rows=self._rows(stats, bus.subscriptions),
             dispatched=self._dispatched(stats, bus.subscriptions),

@@ -11,9 +11,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from eventbus.context import CURRENT
 from eventbus.errors import MissingDriver
 from eventbus.event import Event
+from eventbus.road.context import inside
 from eventbus.subscription import is_async, title_of
 
 try:
@@ -32,7 +32,7 @@ def traced(handler: H, *, tracer: Tracer | None = None) -> H:
     source = tracer or get_tracer("eventbus")
 
     def span(event: Event) -> Any:
-        cell = CURRENT.get()
+        mark = inside()
         return source.start_as_current_span(
             f"process {event.type}",
             kind=SpanKind.CONSUMER,
@@ -40,7 +40,7 @@ def traced(handler: H, *, tracer: Tracer | None = None) -> H:
                 "messaging.system": "eventbus",
                 "messaging.operation.type": "process",
                 "messaging.destination.name": event.type,
-                "messaging.destination.subscription.name": title_of(handler) if cell is None else cell.subscription,
+                "messaging.destination.subscription.name": title_of(handler) if mark is None else mark[0].worker.name,
                 "messaging.message.id": event.event_id,
                 "messaging.message.conversation_id": event.correlation_id,
             },

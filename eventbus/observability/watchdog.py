@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
@@ -18,8 +19,10 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from eventbus.context import Cell
-from eventbus.errors import BusNotRunning, PolicyConflict
+from eventbus.errors import BusNotRunning, PolicyConflict, WrongProcess
+from eventbus.event import Event
+from eventbus.road.context import Cell
+from eventbus.road.part import Delivery
 
 log = logging.getLogger("eventbus")
 
@@ -39,6 +42,15 @@ class Block:
     stack: str
     blocked_s: float
     is_over: bool = False
+
+    def lasts(self, blocked_s: float) -> None:
+        """So long by now."""
+        self.blocked_s = blocked_s
+
+    def ends(self, blocked_s: float) -> float:
+        """So long in the end."""
+        self.blocked_s, self.is_over = blocked_s, True
+        return blocked_s
 
 
 class LoopWatchdog:
@@ -64,6 +76,7 @@ class LoopWatchdog:
         self._thread: threading.Thread | None = None
         self._pause = threshold / _BEATS
         self._ident = 0  # the thread of the loop
+        self._pid = 0  # the process that it watches in
 
     @property
     def blocked_s(self) -> float:
@@ -72,8 +85,14 @@ class LoopWatchdog:
         return self._over_s + (last.blocked_s if last is not None and not last.is_over else 0.0)
 
     def start(self) -> Self:
-        """Begin to watch. Raises `BusNotRunning` when there is no loop yet: start it inside the loop, or give it the loop."""
+        """Begin to watch. Raises `BusNotRunning` when there is no loop yet: start it inside the loop, or give it the loop.
+
+        Raises `WrongProcess` where it was started before a fork: a child makes one of its own.
+        """
+        if self._thread is not None and self._pid != os.getpid():
+            raise WrongProcess("LoopWatchdog.start()", self._pid, "watchdog")
         if self._thread is None:
+            self._pid = os.getpid()
             loop = _loop_of(self._watched)
             self._ident = threading.get_ident() if loop is _running_loop() else 0  # else the first sign of life tells
             self._stopping.clear()
@@ -151,9 +170,8 @@ class LoopWatchdog:
         if self._on_block is not None:
             self._on_block(block)
         while not sign.comes(self._pause) and not self._stopping.is_set():
-            block.blocked_s = sign.after_s
-        block.blocked_s = sign.after_s
-        self._over_s, block.is_over = self._over_s + block.blocked_s, True
+            block.lasts(sign.after_s)
+        self._over_s += block.ends(sign.after_s)
 
 
 class _Sign:
@@ -212,21 +230,23 @@ def _describe(innermost: FrameType | None, blocked_s: float) -> Block:
     if innermost is None:
         return Block("", "", "a thread that is gone, or went on", "", blocked_s)
     stack = traceback.extract_stack(innermost, limit=_STACK_FRAMES)
-    cell = _delivery_in(innermost)
-    subscription = "" if cell is None else cell.subscription
-    event_type = "" if cell is None or cell.event is None else cell.event.type
+    subscription, event_type = _delivery_in(innermost) or ("", "")
     code = innermost.f_code
     where = f"{code.co_qualname} ({code.co_filename}:{innermost.f_lineno})"
     return Block(subscription, event_type, where, "".join(traceback.format_list(stack)), blocked_s)
 
 
-def _delivery_in(innermost: FrameType) -> Cell | None:
-    """The running delivery that a stack is inside of."""
+def _delivery_in(innermost: FrameType) -> tuple[str, str] | None:
+    """The running delivery that a stack is inside of: its subscription, and the type of its event."""
     frame: FrameType | None = innermost
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
-            for value in frame.f_locals.values():
-                if isinstance(value, Cell) and value.live:
-                    return value
+            values = frame.f_locals
+            cell, event = values.get("cell"), values.get("event")
+            delivery = values.get("delivery")
+            if isinstance(delivery, Delivery):
+                event = delivery.event
+            if isinstance(cell, Cell) and cell.at >= 0 and isinstance(event, Event):
+                return cell.worker.name, event.type
         frame = frame.f_back
     return None

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Any
 
-from eventbus.pool import ThreadPool
+from eventbus.road.pool import ThreadPool
 
 _EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 _TURNS_CAP = 200_000  # of the loop without time going on

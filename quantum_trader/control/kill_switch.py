@@ -98,12 +98,15 @@ class KillSwitch:
         return {"mode": self.mode.value, "latched": self.latched}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what `state()` described, and the bus with it: its journal may tell of a halt that came later."""
+        """Become what `state()` described; `await take_effect()` then makes the bus so."""
         self.mode, self.latched = KillMode(state["mode"]), state["latched"]
         if self.mode is KillMode.HALT:
             self._token = self._bus.halt("restored")
-        elif self._bus.is_halted:
-            self._bus.rearm(self._bus.halt("restored"))
+
+    async def take_effect(self) -> None:
+        """What was restored holds for the bus too: its journal may tell of a halt that came later."""
+        if self.mode is not KillMode.HALT and self._bus.is_halted:
+            await self._bus.rearm(self._bus.halt("restored"))
             self._token = None
 
     async def on_requested(self, event: KillSwitchRequestedEvent) -> None:
@@ -113,7 +116,7 @@ class KillSwitch:
         if self.mode is KillMode.HALT:
             self._token = self._bus.halt(event.reason)
         elif self._token is not None:
-            self._bus.rearm(self._token)
+            await self._bus.rearm(self._token)
             self._token = None
         self._keep(event)
         await self._bus.publish(

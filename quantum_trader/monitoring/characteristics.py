@@ -103,7 +103,7 @@ class Characteristics:
         if any(one.name == name for one in self._known.values()):
             raise UnusableCharacteristic(f"{name}: the name is taken; choose another or update that one")
         chart_spec(name, settings)
-        made = Characteristic(self._next_id, name, dict(settings))
+        made = Characteristic(self._next_id, name, _plain(settings))
         self._known[made.characteristic_id] = made
         self._next_id += 1
         await self._bus.publish(
@@ -120,7 +120,7 @@ class Characteristics:
     async def update(self, characteristic_id: int, changes: Mapping[str, Any], *, at: datetime) -> None:
         """Change settings; those left out stay. Raises UnusableCharacteristic, and then nothing has changed."""
         before = self.get(characteristic_id)
-        after = Characteristic(characteristic_id, before.name, {**before.settings, **changes})
+        after = Characteristic(characteristic_id, before.name, _plain({**before.settings, **changes}))
         chart_spec(after.name, after.settings)
         self._known[characteristic_id] = after
         await self._bus.publish(
@@ -169,6 +169,11 @@ def _method(kind: str, subgroup: int) -> Method:
             return Proportion(subgroup)
         case _:
             raise ValueError(f"type: {kind} is unknown; choose imr, xbar_r, p or {THRESHOLDS}")
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them: the configuration gives tuples, which an event would keep as what they are."""
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 def _check_levels(name: str, settings: Mapping[str, Any]) -> None:

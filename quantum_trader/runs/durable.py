@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from eventbus import Event, TrailingEventBus, create_event_bus
+from eventbus import Event, EventBus, create_event_bus
 from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
 from quantum_trader.config import Config
 from quantum_trader.control.kill_switch import Held, SwitchFile
@@ -65,7 +65,7 @@ class DurableRun:
         self._feed = feed
         self._ids = RunIds(run_id_of(config))
         self.folder = folder
-        self.bus: TrailingEventBus = create_event_bus(
+        self.bus: EventBus = create_event_bus(
             {"backend": "sqlite", "path": str(folder.journal)},  # as it is: in a URL, some names are written otherwise
             write_behind=True,
             max_queue_size=QUEUE_SIZE,
@@ -181,6 +181,7 @@ class DurableRun:
             self._policies.forget()
             self.system.registry.restore(NOTHING_WRITTEN)
             self.system.kill_switch.restore({"mode": KillMode.OFF, "latched": False})
+            await self.system.kill_switch.take_effect()
             await self._gather_commands(0, 1)
             await self._forget_letters(0)
             await self.system.begin()
@@ -191,6 +192,7 @@ class DurableRun:
             # It is whole, by its digest: so it was written by code that remembers something else.
             now = f"code that does not understand its checkpoint ({error!r})"
             raise RunDiffers(self.folder.path, "code", "that remembers other things", now) from error
+        await self.system.kill_switch.take_effect()
         self._ask_for_policy()
         await self._forget_letters(checkpoint.letters)
         await self._tell_onlookers(checkpoint.offset)

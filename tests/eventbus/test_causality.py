@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,6 +101,25 @@ def test_history_follows_a_burst_that_grows() -> None:
     history.remember([event("4")])
     assert ids(history) == ["2", "3", "4"]
     assert history.explain("3").event is burst[3]
+
+
+def test_history_lets_go_of_what_is_beyond_its_size_as_soon_as_the_burst_is_closed() -> None:
+    asked: list[int] = []
+
+    def outcomes(index: int) -> None:
+        asked.append(index)
+
+    history, burst = History(1), [event(str(n)) for n in range(3)]
+    gone = weakref.ref(burst[1])
+    history.remember(burst, 2, outcomes)
+    history.close()
+    history.close()
+    del burst[:2]
+    assert gone() is None
+    assert ids(history) == ["2"]
+    assert history.hops_of(burst[0]) == 2
+    history.handled(burst)
+    assert asked == [2], "the place in the burst, not among those that are left"
 
 
 def test_history_lets_go_of_old_bursts() -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from eventbus import Event, JournaledEventBus
+from eventbus import Event, InMemoryEventBus, create_event_bus
 from eventbus.cli import run
 from eventbus.cli.render import duration, place, size
+from eventbus.durability.journaled import Journaled
 from eventbus.journal.sqlite import SqliteJournal, SqliteReader
 from eventbus.journal.values import Append
 from eventbus.testing.recorder import Recorder
@@ -35,7 +36,8 @@ def path(tmp_path: Path) -> Path:
 
 
 async def _trade(path: Path) -> None:
-    bus = JournaledEventBus(SqliteJournal(path))
+    journal = SqliteJournal(path)
+    bus = InMemoryEventBus(store=Journaled(journal))
 
     async def signal(bar: Event) -> None:
         await bus.publish(Event("signal.raised", payload={"n": bar["n"]}))
@@ -54,7 +56,7 @@ async def _trade(path: Path) -> None:
             )
             await bus.drain()
         bad = Append("bad-1", "odd.thing", 9, "event", None, 0, None, None, b"\xff\x00")
-        await bus.journal.append([bad])
+        await journal.append([bad])
         await bus.drain()
 
 
@@ -208,7 +210,7 @@ def test_a_dead_letter_redriven_from_outside_is_delivered_by_the_next_bus(cli: R
     recorder = Recorder()
 
     async def live() -> None:
-        bus = JournaledEventBus(SqliteJournal(path))
+        bus = create_event_bus(f"sqlite:///{path}")
         bus.subscribe("signal.*", recorder, group="trader")
         async with bus:
             assert await bus.drain(5)
@@ -275,13 +277,13 @@ def test_diff_names_the_first_event_where_two_journals_part(cli: Run, path: Path
 
 
 async def _publish(path: Path, count: int = 1) -> None:
-    async with JournaledEventBus(SqliteJournal(path)) as bus:
+    async with create_event_bus(f"sqlite:///{path}") as bus:
         await bus.publish_many([Event("one.more") for _ in range(count)])
 
 
 def test_a_live_journal_is_read_beside_its_writer_and_not_changed(cli: Run, path: Path) -> None:
     async def live() -> None:
-        async with JournaledEventBus(SqliteJournal(path)) as bus:
+        async with create_event_bus(f"sqlite:///{path}") as bus:
             await bus.publish("one.more", {"n": 1})
             assert parsed(cli("tail", path, "-n", "1", "--json")[1])[0]["type"] == "one.more"
             assert cli("verify", path)[0] == 0

@@ -106,37 +106,82 @@ def test_classes_are_known_for_a_class_and_its_name_only() -> None:
     assert list(Selector("sel.*").classes()) == []
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Member:
+    """Whoever is in a table. It gets the bursts from `since` up to `until`."""
+
     selector: Selector
+    number: int = 0
+    since: int = 0
+    until: int = -1
     is_gate: bool = False
 
-
-def member(what: Any) -> Member:
-    return Member(Selector(what))
-
-
-def test_route_is_in_order_of_subscription() -> None:
-    members = [member(what) for what in ("sel.*", Child, Stranger, Base, "sel.child")]
-    table: RouteTable[Member] = RouteTable(tuple(members))
-    assert table.route(Child()) == (members[0], members[1], members[3], members[4])
-    assert table.route(Event("sel.child")) == (members[0], members[4])
-    assert table.route(Event("other")) == ()
+    def gets(self, number: int) -> bool:
+        return self.since <= number and (number <= self.until or self.until < 0)
 
 
-def test_table_is_a_snapshot() -> None:
-    first = member("a")
-    table: RouteTable[Member] = RouteTable((first,))
-    assert table.route(Event("a")) == (first,)
-    second = member("a")
-    bigger = table.with_member(second)
-    assert table.route(Event("a")) == (first,)
-    assert bigger.route(Event("a")) == (first, second)
-    assert bigger.without(first).route(Event("a")) == (second,)
-    assert bigger.route(Event("a")) == (first, second)
+def table_of(*selectors: Any) -> tuple[RouteTable[Member], list[Member]]:
+    """A table, and its members in order of subscription."""
+    table = RouteTable[Member]()
+    members = [Member(Selector(what), number) for number, what in enumerate(selectors)]
+    for member in members:
+        table.add(member)
+    return table, members
 
 
-def test_pattern_is_matched_once_per_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takers_come_in_order_of_subscription() -> None:
+    table, members = table_of("sel.*", Child, Stranger, Base, "sel.child")
+    assert table.takers(Child(), 1) == (members[0], members[1], members[3], members[4])
+    assert table.takers(Event("sel.child"), 1) == (members[0], members[4])
+    assert table.takers(Event("other"), 1) == ()
+
+
+def test_a_member_gets_the_bursts_that_were_accepted_while_it_listened() -> None:
+    table, (first,) = table_of("a")
+    assert table.takers(Event("a"), 1) == (first,)
+    second = Member(Selector("a"), number=1, since=3)
+    table.add(second)
+    assert table.takers(Event("a"), 2) == (first,)
+    assert table.takers(Event("a"), 3) == (first, second)
+    first.until = 4
+    table.leave(first)
+    assert (list(table.members), table.leaving) == ([second], (first,))
+    assert table.takers(Event("a"), 4) == (first, second)
+    assert table.takers(Event("a"), 5) == (second,)
+
+
+@pytest.mark.parametrize("is_urgent", [False, True])
+def test_who_left_is_gone_once_its_last_burst_is_dispatched(is_urgent: bool) -> None:
+    table, (first,) = table_of("a")
+    first.until = 4
+    table.leave(first)
+    table.leave(first)
+    table.dispatched(3, is_urgent=False)
+    assert table.has_leaving
+    table.dispatched(4, is_urgent=is_urgent)  # an urgent one overtook those before it
+    assert table.has_leaving is is_urgent
+    table.nothing_waits()
+    assert not table.has_leaving
+    assert table.takers(Event("a"), 4) == ()
+
+
+def test_gates_are_the_members_with_a_queue_of_their_own_that_still_listen() -> None:
+    table, _ = table_of("a")
+    assert not table.has_gates
+    gate = Member(Selector("a.*"), number=1, is_gate=True)
+    table.add(gate)
+    assert table.has_gates
+    assert table.gates(Event("a.b")) == (gate,)
+    assert table.gates(Event("a")) == ()
+    gate.until = 0
+    table.leave(gate)
+    assert table.gates(Event("a.b")) == ()
+    assert not table.has_gates
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The types that any selector was asked about."""
     asked: list[str] = []
     original = Selector.matches
 
@@ -145,17 +190,32 @@ def test_pattern_is_matched_once_per_type(monkeypatch: pytest.MonkeyPatch) -> No
         return original(self, cls, type_name)
 
     monkeypatch.setattr(Selector, "matches", counting)
-    table: RouteTable[Member] = RouteTable((member("a.*"),))
-    for _ in range(3):
-        table.route(Event("a.b"))
-        table.route(Base())
+    return asked
+
+
+def test_pattern_is_matched_once_per_type(asked: list[str]) -> None:
+    table, _ = table_of("a.*")
+    for _round in range(3):
+        table.takers(Event("a.b"), 1)
+        table.takers(Base(), 1)
     assert asked == ["a.b"]  # the other begins otherwise
+
+
+def test_who_comes_costs_only_the_routes_it_comes_into(asked: list[str]) -> None:
+    table, (first, other) = table_of("a.*", "b.*")
+    events = [Event("a.b"), Event("b.b")]
+    for event in events:
+        table.takers(event, 1)
+    late = Member(Selector("a.b"), number=2)
+    table.add(late)
+    asked.clear()
+    assert [table.takers(event, 1) for event in events] == [(first, late), (other,)]
+    assert asked == ["a.b", "a.b"]  # by both that begin so; the other route stays
 
 
 def test_only_patterns_that_begin_as_the_type_are_asked() -> None:
     patterns = ["*", "a*", "a.*", "a.b", "b.*", "a.?", "*.b", "[ab].b", "a.b.*", "A.*", "b", "a"]
-    table: RouteTable[Member] = RouteTable(tuple(map(member, patterns)))
+    table, members = table_of(*patterns)
     for name in ("a.b", "a", "b.b", "ab", "a.b.c", "A.b", ".b", "a."):
         event = Event(name)
-        everybody = tuple(one for one in table.members if one.selector.matches(type(event), name))
-        assert table.route(event) == everybody
+        assert table.takers(event, 1) == tuple(one for one in members if one.selector.matches(type(event), name))

@@ -217,7 +217,6 @@ async def test_a_lossy_queue_keeps_as_many_as_its_size(virtual_clock: VirtualClo
 # --- receipts --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize("many", [False, True], ids=["publish", "publish_many"])
 async def test_a_kept_receipt_keeps_none_of_the_other_events_of_its_burst(
     event_bus: InMemoryEventBus, virtual_clock: VirtualClock, many: bool
@@ -391,7 +390,7 @@ class TestTaskThatIsKeptHoldOf:
 
 # --- durable groups in memory ----------------------------------------------------------------------------------------
 
-GROUPS = [pytest.param("memory", marks=pytest.mark.xfail(strict=True, reason="road 6")), "sqlite"]
+GROUPS = ["memory", "sqlite"]
 
 
 @pytest.mark.parametrize("kind", GROUPS)
@@ -486,13 +485,11 @@ class TestGroup:
                 bus.subscribe(Numbered, ignore, group="books")
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_a_group_in_memory_starts_at_no_beginning_and_says_why() -> None:
     with pytest.raises(PolicyConflict, match=r"start.*(process|memory|journal)"):
         InMemoryEventBus().subscribe(Numbered, ignore, group="books", start="beginning")
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_a_group_in_memory_survives_no_process() -> None:
     seen = Recorder()
     first: Any = InMemoryEventBus()
@@ -510,7 +507,6 @@ async def test_a_group_in_memory_survives_no_process() -> None:
 # --- looking: explain, dead letters, rearm, replay -------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 class TestExplain:
     """`await bus.explain(event_id)` on every bus."""
 
@@ -551,14 +547,11 @@ class TestExplain:
             await explaining
 
 
-@pytest.mark.parametrize(
-    "kind", ["memory", *(pytest.param(k, marks=pytest.mark.xfail(strict=True, reason="road 6")) for k in KINDS[1:])]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_there_is_no_second_way_to_explain(kind: str, tmp_path: Path) -> None:
     assert not hasattr(bus_of(kind, tmp_path), "trace")
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_explain_tells_how_long_a_handler_in_memory_ran(
     event_bus: InMemoryEventBus, virtual_clock: VirtualClock
 ) -> None:
@@ -609,7 +602,6 @@ class TestDeadLetters:
         assert [letter.event["n"] for letter in await failing.dead_letters.list()] == [2]
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_rearm_is_a_coroutine(any_bus: Any) -> None:
     token = any_bus.halt("drawdown")
     rearming = any_bus.rearm(token)
@@ -618,7 +610,6 @@ async def test_rearm_is_a_coroutine(any_bus: Any) -> None:
     assert not any_bus.is_halted
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_rearm_with_another_token_is_refused_and_stays_halted(any_bus: Any) -> None:
     any_bus.halt("drawdown")
     rearming = any_bus.rearm("another")
@@ -627,7 +618,6 @@ async def test_rearm_with_another_token_is_refused_and_stays_halted(any_bus: Any
     assert any_bus.is_halted
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize("call", ["flush", "trim"])
 def test_what_only_a_journal_can_do_is_refused_in_memory_at_the_call(call: str) -> None:
     bus: Any = InMemoryEventBus()
@@ -635,9 +625,7 @@ def test_what_only_a_journal_can_do_is_refused_in_memory_at_the_call(call: str) 
         getattr(bus, call)()
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param("sqlite", marks=pytest.mark.xfail(strict=True, reason="road 6")), "behind"]
-)
+@pytest.mark.parametrize("kind", KINDS[1:])
 async def test_flush_returns_when_everything_is_durable_on_a_bus_over_a_journal(kind: str, tmp_path: Path) -> None:
     async with bus_of(kind, tmp_path) as bus:
         await bus.publish(Numbered(n=1))
@@ -661,7 +649,6 @@ def backend() -> Iterator[str]:
 register: Any = register_backend
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 class TestBackends:
     """A plug-in brings a journal or a whole bus."""
 
@@ -715,13 +702,11 @@ class TestBackends:
             unregister("nobodys")
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize("name", ["true", "nan", "infinity"])
 def test_a_text_in_a_url_stays_text(name: str) -> None:
     assert create_event_bus(f"memory://?name={name}").name == name
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize(
     "query", ["max_queue_size=ten", "max_queue_size=10.5", "grace=soon", "max_workers=true", "max_bytes=1e6x"]
 )
@@ -763,7 +748,6 @@ async def answer(_event: Event) -> str:
 
 
 @pytest.mark.virtual_time
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize("publish", [by_publish, by_publish_nowait, by_publish_and_wait, by_request])
 class TestCause:
     """`cause=event` says what led to it where no handler runs."""
@@ -828,7 +812,6 @@ class TestCause:
         assert effect.causation_id == cause.event_id
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_explain_follows_a_given_cause(any_bus: Any) -> None:
     cause = Numbered(n=1)
     await any_bus.publish(cause)
@@ -842,7 +825,6 @@ async def test_explain_follows_a_given_cause(any_bus: Any) -> None:
 
 
 @pytest.mark.virtual_time
-@pytest.mark.xfail(strict=True, reason="road 6")
 class TestTap:
     """Whole bursts in the order of dispatch, without being a subscription."""
 
@@ -964,7 +946,6 @@ class TestTap:
         assert len(calls) == 35
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 async def test_a_tap_over_a_journal_gets_the_offset_of_the_first_of_each_burst(tmp_path: Path) -> None:
     places: dict[str, int] = {}
     async with bus_of("sqlite", tmp_path) as bus:
@@ -1097,9 +1078,7 @@ class TestLimitsOfTheCodec:
             from_json(text.replace("here", "x" * 9 * 2**20))
 
 
-@pytest.mark.parametrize(
-    "kind", ["sqlite", pytest.param("behind", marks=pytest.mark.xfail(strict=True, reason="road 6"))]
-)
+@pytest.mark.parametrize("kind", KINDS[1:])
 async def test_an_event_beyond_the_limits_is_refused_at_publish_on_a_bus_over_a_journal(
     kind: str, tmp_path: Path
 ) -> None:
@@ -1113,9 +1092,6 @@ async def test_an_event_beyond_the_limits_is_refused_at_publish_on_a_bus_over_a_
 # --- the face --------------------------------------------------------------------------------------------------------
 
 
-ROAD_6 = pytest.mark.xfail(strict=True, reason="road 6")
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -1124,9 +1100,9 @@ ROAD_6 = pytest.mark.xfail(strict=True, reason="road 6")
         "ReentrantPublish",
         "Request",
         "WrongProcess",
-        pytest.param("default_bus", marks=ROAD_6),
+        "default_bus",
         "open_reader",
-        pytest.param("unregister_backend", marks=ROAD_6),
+        "unregister_backend",
     ],
 )
 def test_the_face_has_what_is_new(name: str) -> None:
@@ -1134,7 +1110,6 @@ def test_the_face_has_what_is_new(name: str) -> None:
     assert getattr(face, name)
 
 
-@pytest.mark.xfail(strict=True, reason="road 6")
 @pytest.mark.parametrize("name", ["JournaledEventBus", "TrailingEventBus"])
 def test_the_face_has_one_concrete_bus(name: str) -> None:
     assert name not in face.__all__

@@ -211,7 +211,6 @@ async def test_a_file_whose_name_is_no_text_is_opened_and_named(tmp_path: Path, 
     complaint.encode()
 
 
-@pytest.mark.xfail(strict=True, reason="J10")
 async def test_a_halt_whose_reason_is_no_text_is_refused_or_survives(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'run.db'}"
     async with create_event_bus(url) as bus:

@@ -166,7 +166,6 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
-@pytest.mark.xfail(strict=True, reason="J4")
 async def test_five_groups_over_a_full_disk_tell_it_about_once_a_minute(
     tmp_path: Path, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:

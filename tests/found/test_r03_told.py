@@ -15,7 +15,7 @@ import structlog
 from eventbus import DeadLetter, Event, InMemoryEventBus, OnFailure, Retry
 from eventbus.observability import LogSink, configure_logging
 
-pytestmark = [pytest.mark.virtual_time, pytest.mark.xfail(strict=True, reason="R3")]
+pytestmark = pytest.mark.virtual_time
 
 Letters = Callable[[Any], Awaitable[list[DeadLetter]]]
 

@@ -113,7 +113,6 @@ def asks_below(desk: Desk, cls: type[Asked], asker: str) -> Handler:
 SERIAL: list[dict[str, Any]] = [{}, {"timeout": 5}, {"isolation": "task"}, {"key": "symbol"}, {"queue_size": 50}]
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 @pytest.mark.parametrize("policy", SERIAL, ids=str)
 async def test_a_handler_that_asks_its_own_subscription_is_refused_at_once(desk: Desk, policy: dict[str, Any]) -> None:
     desk.bus.subscribe(AskedA, asks_below(desk, AskedA, "A"), **policy)
@@ -123,7 +122,6 @@ async def test_a_handler_that_asks_its_own_subscription_is_refused_at_once(desk:
     assert outcome.attempts == 1
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_a_handler_that_expects_the_refusal_goes_on(desk: Desk) -> None:
     async def handler(event: AskedA) -> str:
         if event.depth:
@@ -137,7 +135,6 @@ async def test_a_handler_that_expects_the_refusal_goes_on(desk: Desk) -> None:
     assert (await outcome_of(desk.bus, AskedA())).status is Status.SUCCEEDED
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_a_wildcard_that_asks_anything_it_hears_is_refused(desk: Desk) -> None:
     async def hear_all(event: Asked) -> str:
         if event.depth:
@@ -150,7 +147,6 @@ async def test_a_wildcard_that_asks_anything_it_hears_is_refused(desk: Desk) -> 
     assert desk.refused == [("*", 0.0)]
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_one_of_several_deliveries_that_would_wait_for_the_asker_is_enough(desk: Desk) -> None:
     async def answer(_event: AskedA) -> str:
         return "answered"
@@ -197,7 +193,6 @@ async def test_with_two_slots_a_handler_may_ask_its_own_subscription_once(desk: 
     assert desk.answered == ["A1"]
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_with_two_slots_asking_nested_twice_is_refused(desk: Desk) -> None:
     desk.bus.subscribe(AskedA, asks_below(desk, AskedA, "A"), concurrency=2)
     outcome = await outcome_of(desk.bus, AskedA(depth=2))
@@ -225,7 +220,6 @@ async def test_a_slot_that_somebody_else_holds_will_be_free_and_is_waited_for(
     assert desk.refused == []
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_two_askers_that_hold_both_slots_are_a_circle_and_the_one_that_closes_it_is_refused(desk: Desk) -> None:
     both = asyncio.Barrier(2)
 
@@ -243,7 +237,6 @@ async def test_two_askers_that_hold_both_slots_are_a_circle_and_the_one_that_clo
     assert len(desk.answered) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_the_same_key_is_refused_though_slots_are_free(desk: Desk) -> None:
     desk.bus.subscribe(AskedA, asks_below(desk, AskedA, "A"), concurrency=4, key="symbol")
     outcome = await outcome_of(desk.bus, AskedA(depth=1))
@@ -262,7 +255,6 @@ async def test_another_key_works_where_a_slot_is_free(desk: Desk) -> None:
     assert desk.refused == []
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_a_timeout_of_the_subscription_does_not_make_the_wait_legal(desk: Desk) -> None:
     loop = asyncio.get_running_loop()
     desk.bus.subscribe(AskedA, asks_below(desk, AskedA, "A"), timeout=5)
@@ -275,7 +267,6 @@ async def test_a_timeout_of_the_subscription_does_not_make_the_wait_legal(desk: 
 # --- circles of several ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_a_asks_b_asks_a_is_refused_where_the_circle_closes(desk: Desk) -> None:
     desk.bus.subscribe(AskedA, asks_below(desk, AskedB, "A"))
     desk.bus.subscribe(AskedB, asks_below(desk, AskedA, "B"))
@@ -284,7 +275,6 @@ async def test_a_asks_b_asks_a_is_refused_where_the_circle_closes(desk: Desk) ->
     assert isinstance(outcome.error, WouldDeadlock)
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_a_circle_of_three_is_refused_where_it_closes(desk: Desk) -> None:
     desk.bus.subscribe(AskedA, asks_below(desk, AskedB, "A"))
     desk.bus.subscribe(AskedB, asks_below(desk, AskedC, "B"))
@@ -299,7 +289,6 @@ async def test_a_circle_with_a_free_slot_works(desk: Desk) -> None:
     assert (await outcome_of(desk.bus, AskedA(depth=2))).result == "answered"
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_two_chains_that_ask_each_other_are_a_circle_and_one_of_them_is_refused(desk: Desk) -> None:
     both = asyncio.Barrier(2)
 
@@ -337,7 +326,6 @@ async def test_two_chains_that_ask_a_third_wait_for_their_turn(desk: Desk) -> No
 # --- receipts of others ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_awaiting_the_receipt_of_the_event_in_hand_is_refused(event_bus: InMemoryEventBus) -> None:
     receipts: list[Receipt] = []
 
@@ -352,7 +340,6 @@ async def test_awaiting_the_receipt_of_the_event_in_hand_is_refused(event_bus: I
     assert isinstance(outcome.error, WouldDeadlock)
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 async def test_awaiting_the_receipt_of_what_waits_behind_the_handler_is_refused(event_bus: InMemoryEventBus) -> None:
     receipts: list[Receipt] = []
 
@@ -385,7 +372,6 @@ async def test_awaiting_the_receipt_of_what_was_settled_is_no_wait(event_bus: In
 # --- child tasks -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 @pytest.mark.parametrize("how", ["task", "group", "gather", "shield"])
 async def test_a_child_task_of_a_running_handler_is_refused_as_the_handler_is(desk: Desk, how: str) -> None:
     async def handler(event: AskedA) -> str:
@@ -435,7 +421,6 @@ async def test_outside_of_handlers_the_same_waits_are_legal(desk: Desk) -> None:
 # --- the whole bus ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 @pytest.mark.parametrize("policy", [{}, {"concurrency": 4}, {"isolation": "task"}], ids=str)
 @pytest.mark.parametrize("timeout", [None, 30.0])
 @pytest.mark.parametrize("in_child", [False, True], ids=["handler", "child"])
@@ -457,7 +442,6 @@ async def test_draining_inside_a_handler_is_refused_at_once(
     assert loop.time() == began
 
 
-@pytest.mark.xfail(strict=True, reason="R7")
 @pytest.mark.virtual_time(only=False)
 @pytest.mark.parametrize("query", ["", "?write_behind=true"])
 async def test_flushing_inside_a_handler_is_refused_at_once(tmp_path: Path, query: str) -> None:

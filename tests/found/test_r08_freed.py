@@ -148,7 +148,6 @@ LEFT: list[tuple[Leaving, type[Any]]] = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="R8")
 @pytest.mark.parametrize(("leave", "made"), LEFT, ids=lambda value: value.__name__)
 async def test_what_ended_is_freed_though_nobody_looks(
     event_bus: InMemoryEventBus, leave: Leaving, made: type[Any]
@@ -163,7 +162,6 @@ async def test_what_ended_is_freed_though_nobody_looks(
     assert kept() is None
 
 
-@pytest.mark.xfail(strict=True, reason="R8")
 async def test_a_stream_that_was_dropped_is_freed(event_bus: InMemoryEventBus) -> None:
     """Without `async with` nobody says that it ended: that nothing refers to it does."""
     wanted = Wanted()
@@ -180,7 +178,6 @@ async def test_a_stream_that_was_dropped_is_freed(event_bus: InMemoryEventBus) -
     assert kept() is None
 
 
-@pytest.mark.xfail(strict=True, reason="R8")
 def test_what_was_subscribed_and_cancelled_before_the_bus_ran_is_freed() -> None:
     bus, handler = InMemoryEventBus(), Handler()
     kept = weakref.ref(handler)

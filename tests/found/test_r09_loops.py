@@ -83,7 +83,6 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 @pytest.mark.parametrize("does", [nothing, turns])
 @pytest.mark.parametrize("policy", WAYS, ids=str)
 def test_a_bus_that_stopped_works_under_the_next_asyncio_run(
@@ -97,7 +96,6 @@ def test_a_bus_that_stopped_works_under_the_next_asyncio_run(
     assert fuse.records == 0
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_a_sync_handler_works_under_the_next_asyncio_run() -> None:
     bus, seen = InMemoryEventBus(), list[int]()
     bus.subscribe(OrderPlaced, lambda event: seen.append(event.n))
@@ -106,7 +104,6 @@ def test_a_sync_handler_works_under_the_next_asyncio_run() -> None:
     assert seen == [0, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_what_was_pending_goes_on_under_the_next_asyncio_run() -> None:
     bus, heard = InMemoryEventBus(), Recorder()
     subscription = bus.subscribe(OrderPlaced, heard)
@@ -129,7 +126,6 @@ def test_what_was_pending_goes_on_under_the_next_asyncio_run() -> None:
     assert subscription.stats().pending == 0
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_a_retry_that_waited_goes_on_under_the_next_asyncio_run() -> None:
     bus, attempts = InMemoryEventBus(), list[int]()
 
@@ -155,7 +151,6 @@ def test_a_retry_that_waited_goes_on_under_the_next_asyncio_run() -> None:
     assert (subscription.stats().succeeded, subscription.stats().pending) == (1, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_publishers_that_waited_at_the_door_of_the_first_loop_do_not_stand_in_the_second() -> None:
     bus, heard = InMemoryEventBus(max_queue_size=2), Recorder()
     subscription = bus.subscribe(OrderPlaced, heard)
@@ -179,7 +174,6 @@ def test_publishers_that_waited_at_the_door_of_the_first_loop_do_not_stand_in_th
     assert heard.values("n") == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_a_stream_is_read_on_under_the_next_asyncio_run() -> None:
     bus = InMemoryEventBus()
     stream = bus.stream(OrderPlaced)
@@ -210,7 +204,6 @@ def test_connect_and_stop_work_under_the_next_asyncio_run() -> None:
     assert heard.values("n") == [0, 1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_a_run_that_its_loop_cancelled_may_be_followed_by_one_on_another_loop() -> None:
     bus, heard = InMemoryEventBus(), Recorder()
     bus.subscribe(OrderPlaced, heard)
@@ -226,7 +219,6 @@ def test_a_run_that_its_loop_cancelled_may_be_followed_by_one_on_another_loop() 
     assert heard.values("n") == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="R9")
 def test_a_bus_that_stopped_may_run_on_another_loop_though_the_first_is_still_open() -> None:
     bus, heard = InMemoryEventBus(), Recorder()
     bus.subscribe(OrderPlaced, heard)
@@ -331,7 +323,6 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this plat
 
 
 @forks
-@pytest.mark.xfail(strict=True, reason="R14")
 @pytest.mark.parametrize("use", [*USES, threadsafe])
 def test_in_a_forked_child_a_bus_that_ran_is_refused(use: Callable[[InMemoryEventBus], Any]) -> None:
     bus = InMemoryEventBus()
@@ -348,7 +339,6 @@ def test_in_a_forked_child_a_bus_that_ran_is_refused(use: Callable[[InMemoryEven
 
 
 @forks
-@pytest.mark.xfail(strict=True, reason="R14")
 @pytest.mark.parametrize("use", [publish, publish_nowait, run_forever, connect, threadsafe])
 def test_in_a_forked_child_a_bus_that_ran_and_stopped_is_refused(use: Callable[[InMemoryEventBus], Any]) -> None:
     bus = InMemoryEventBus()

@@ -145,7 +145,6 @@ async def interrupted(
 
 
 @pytest.mark.virtual_time
-@pytest.mark.xfail(strict=True, reason="R13")
 @pytest.mark.parametrize("work", WHILE_PUBLISHING, ids=lambda work: work.__name__)
 async def test_a_publish_in_a_signal_handler_is_refused_or_whole_before_whatever_bytecode_it_comes(
     work: Callable[[InMemoryEventBus], Awaitable[None]],
@@ -163,7 +162,6 @@ async def test_a_publish_in_a_signal_handler_is_refused_or_whole_before_whatever
 
 
 @pytest.mark.virtual_time
-@pytest.mark.xfail(strict=True, reason="R13")
 async def test_the_refusal_in_a_signal_handler_names_what_to_use_there() -> None:
     steps, _ = await interrupted(without_waiting, 0, lambda bus: None)
     for step in range(1, steps):
@@ -251,7 +249,6 @@ def forked(program: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.xfail(strict=True, reason="R14")
 @pytest.mark.parametrize("use", USES)
 def test_a_bus_that_runs_is_refused_in_the_child(use: str) -> None:
     program = f"""
@@ -266,7 +263,6 @@ def test_a_bus_that_runs_is_refused_in_the_child(use: str) -> None:
     assert forked(program) == "WrongProcess"
 
 
-@pytest.mark.xfail(strict=True, reason="R14")
 @pytest.mark.parametrize("use", USES)
 def test_a_bus_that_ran_and_stopped_is_refused_in_the_child(use: str) -> None:
     program = f"""
@@ -284,7 +280,6 @@ def test_a_bus_that_ran_and_stopped_is_refused_in_the_child(use: str) -> None:
     assert forked(program) == "WrongProcess"
 
 
-@pytest.mark.xfail(strict=True, reason="R14")
 @pytest.mark.parametrize("use", ["publish_nowait", "publish", "publish_threadsafe", "drain"])
 @pytest.mark.parametrize("url", ["sqlite:///run.db", "sqlite:///run.db?write_behind=true"])
 def test_a_bus_over_a_journal_that_runs_is_refused_in_the_child(
@@ -336,7 +331,6 @@ def test_the_parent_goes_on_after_a_fork() -> None:
     assert forked(program).splitlines() == ["'nothing'", "['found.before', 'found.after']"]
 
 
-@pytest.mark.xfail(strict=True, reason="R14")
 def test_the_default_bus_of_a_child_is_another_one() -> None:
     program = """
     async def main():
@@ -358,7 +352,6 @@ def test_the_default_bus_of_a_child_is_another_one() -> None:
 # --- R15: what remains is told ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R15")
 async def test_shutdown_with_something_left_tells_once_how_many_and_whose(
     virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -373,7 +366,6 @@ async def test_shutdown_with_something_left_tells_once_how_many_and_whose(
     assert "ledger" in told
 
 
-@pytest.mark.xfail(strict=True, reason="R15")
 async def test_leaving_the_bus_with_something_left_tells_once_how_many_and_whose(
     virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -387,7 +379,6 @@ async def test_leaving_the_bus_with_something_left_tells_once_how_many_and_whose
     assert "healthy" not in told
 
 
-@pytest.mark.xfail(strict=True, reason="R15")
 async def test_every_subscription_with_something_left_is_named_in_one_warning(
     virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -400,7 +391,6 @@ async def test_every_subscription_with_something_left_is_named_in_one_warning(
     assert "mirror" in told
 
 
-@pytest.mark.xfail(strict=True, reason="R15")
 async def test_a_bus_that_nobody_started_tells_once_that_it_is_full(
     virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -416,7 +406,6 @@ async def test_a_bus_that_nobody_started_tells_once_that_it_is_full(
     assert "started" in told
 
 
-@pytest.mark.xfail(strict=True, reason="R15")
 async def test_a_bus_that_nobody_started_tells_when_it_ends_what_it_accepted(
     virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -569,38 +558,35 @@ class TestCycles:
             Told(metadata=circle())
 
 
-R18 = pytest.mark.xfail(strict=True, reason="R18")
-
-
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        pytest.param("max_queue_size", "10", marks=R18),
-        pytest.param("max_queue_size", True, marks=R18),
-        pytest.param("max_queue_size", 1.5, marks=R18),
-        pytest.param("max_queue_size", math.nan, marks=R18),
-        pytest.param("max_queue_size", math.inf, marks=R18),
+        ("max_queue_size", "10"),
+        ("max_queue_size", True),
+        ("max_queue_size", 1.5),
+        ("max_queue_size", math.nan),
+        ("max_queue_size", math.inf),
         ("max_queue_size", 0),
         ("max_queue_size", -1),
-        pytest.param("max_workers", "4", marks=R18),
-        pytest.param("max_workers", True, marks=R18),
-        pytest.param("max_workers", 1.5, marks=R18),
+        ("max_workers", "4"),
+        ("max_workers", True),
+        ("max_workers", 1.5),
         ("max_workers", 0),
-        pytest.param("max_bytes", "1000", marks=R18),
-        pytest.param("max_bytes", math.nan, marks=R18),
+        ("max_bytes", "1000"),
+        ("max_bytes", math.nan),
         ("max_bytes", -1),
-        pytest.param("reserve", "10", marks=R18),
-        pytest.param("reserve", -1, marks=R18),
-        pytest.param("reserve", 1.5, marks=R18),
-        pytest.param("history", "10", marks=R18),
-        pytest.param("history", -1, marks=R18),
-        pytest.param("history", 1.5, marks=R18),
-        pytest.param("grace", "1", marks=R18),
-        pytest.param("grace", -1.0, marks=R18),
-        pytest.param("grace", math.nan, marks=R18),
-        pytest.param("grace", math.inf, marks=R18),
-        pytest.param("name", 5, marks=R18),
-        pytest.param("identify", "uuid", marks=R18),
+        ("reserve", "10"),
+        ("reserve", -1),
+        ("reserve", 1.5),
+        ("history", "10"),
+        ("history", -1),
+        ("history", 1.5),
+        ("grace", "1"),
+        ("grace", -1.0),
+        ("grace", math.nan),
+        ("grace", math.inf),
+        ("name", 5),
+        ("identify", "uuid"),
     ],
 )
 def test_a_setting_of_the_wrong_type_or_range_is_refused_by_name(argument: str, value: Any) -> None:
@@ -617,7 +603,6 @@ def bus_of(kind: str, folder: Path) -> Any:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="R18")
 @pytest.mark.parametrize("kind", ["sqlite", "sqlite-behind"])
 async def test_replay_since_zero_of_a_whole_journal_starts_at_the_first(kind: str, tmp_path: Path) -> None:
     async with bus_of(kind, tmp_path) as bus:
@@ -631,12 +616,11 @@ async def test_replay_since_an_offset_that_retention_took_is_still_refused(tmp_p
     async with bus_of("sqlite", tmp_path) as bus:
         for n in range(3):
             await bus.publish(Told(n=n))
-        await bus.journal.trim(before=3, force=True)
+        await bus.trim(before=3, force=True)
         with pytest.raises(eventbus.OffsetGone):
             [event async for event in bus.replay(since=1)]
 
 
-@pytest.mark.xfail(strict=True, reason="R18")
 @pytest.mark.parametrize("kind", ["memory://", "sqlite", "sqlite-behind"])
 async def test_explain_answers_right_after_publish(kind: str, tmp_path: Path) -> None:
     async with bus_of(kind, tmp_path) as bus:
@@ -644,14 +628,12 @@ async def test_explain_answers_right_after_publish(kind: str, tmp_path: Path) ->
         assert (await bus.explain(receipt.event_id)).event["n"] == 5
 
 
-@pytest.mark.xfail(strict=True, reason="R18")
 async def test_explain_answers_on_a_bus_that_nobody_started() -> None:
     bus: Any = InMemoryEventBus()
     receipt = await bus.publish(Told(n=5))
     assert (await bus.explain(receipt.event_id)).event["n"] == 5
 
 
-@pytest.mark.xfail(strict=True, reason="R18")
 @pytest.mark.parametrize("kind", ["sqlite", "sqlite-behind"])
 async def test_explain_answers_from_the_journal_after_a_restart(kind: str, tmp_path: Path) -> None:
     async with bus_of(kind, tmp_path) as bus:
@@ -667,7 +649,6 @@ async def test_explain_answers_from_the_journal_after_a_restart(kind: str, tmp_p
     assert [event.type for event in explanation.descendants] == ["found.effect"]
 
 
-@pytest.mark.xfail(strict=True, reason="R18")
 def test_replay_on_memory_is_refused_with_the_name_of_what_it_lacks() -> None:
     bus: Any = InMemoryEventBus()
     with pytest.raises(PolicyConflict, match="replay"):
@@ -677,7 +658,6 @@ def test_replay_on_memory_is_refused_with_the_name_of_what_it_lacks() -> None:
 # --- R19: one page of several buses ----------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="R19")
 async def test_every_series_says_which_bus_it_is_of() -> None:
     bus = InMemoryEventBus(name="desk")
     bus.subscribe(Told, ignore)
@@ -690,7 +670,6 @@ async def test_every_series_says_which_bus_it_is_of() -> None:
     assert {sample.labels.get("bus") for sample in samples} == {"desk"}
 
 
-@pytest.mark.xfail(strict=True, reason="R19")
 def test_two_buses_in_one_registry_make_no_page_that_says_one_thing_twice() -> None:
     registry, one, other = CollectorRegistry(), InMemoryEventBus(name="desk"), InMemoryEventBus(name="archive")
     registry.register(MetricsCollector(one))
@@ -704,7 +683,6 @@ def test_two_buses_in_one_registry_make_no_page_that_says_one_thing_twice() -> N
     assert any('bus="desk"' in name for name in series)
 
 
-@pytest.mark.xfail(strict=True, reason="R19")
 def test_one_bus_twice_in_one_registry_is_refused() -> None:
     registry, bus = CollectorRegistry(), InMemoryEventBus(name="desk")
     registry.register(MetricsCollector(bus))
@@ -712,7 +690,6 @@ def test_one_bus_twice_in_one_registry_is_refused() -> None:
         registry.register(MetricsCollector(bus))
 
 
-@pytest.mark.xfail(strict=True, reason="R19")
 def test_default_names_of_buses_are_unique() -> None:
     names = {InMemoryEventBus().name for _ in range(3)}
     assert len(names) == 3
@@ -751,7 +728,6 @@ async def answer(event: Event) -> str:
 
 
 @pytest.mark.virtual_time
-@pytest.mark.xfail(strict=True, reason="R20")
 class TestAutostart:
     """Whatever needs a running bus starts it."""
 
@@ -807,7 +783,6 @@ class TestAutostart:
         assert not auto_bus.is_running
 
 
-@pytest.mark.xfail(strict=True, reason="R20")
 def test_what_was_published_without_a_loop_is_handled_by_the_next_one() -> None:
     bus, heard = autostarting(), Recorder()
     bus.subscribe(Told, heard)
@@ -821,7 +796,6 @@ def test_what_was_published_without_a_loop_is_handled_by_the_next_one() -> None:
     assert heard.values("n") == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="R20")
 def test_drain_starts_it() -> None:
     bus, heard = autostarting(), Recorder()
     bus.subscribe(Told, heard)
@@ -830,7 +804,6 @@ def test_drain_starts_it() -> None:
     assert heard.values("n") == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="R20")
 def test_an_autostarted_bus_goes_on_with_the_next_loop() -> None:
     bus, heard = autostarting(), Recorder()
     bus.subscribe(Told, heard)
@@ -851,7 +824,6 @@ async def test_a_bus_does_not_start_unless_asked() -> None:
         assert not bus.is_running
 
 
-@pytest.mark.xfail(strict=True, reason="R20")
 async def test_create_event_bus_starts_by_itself_when_asked() -> None:
     bus = create_event_bus("memory://", autostart=True)
     bus.subscribe(Told, ignore)
@@ -861,7 +833,6 @@ async def test_create_event_bus_starts_by_itself_when_asked() -> None:
         await bus.shutdown(timeout=1)
 
 
-@pytest.mark.xfail(strict=True, reason="R20")
 class TestDefaultBus:
     """One bus for the process, made on first use."""
 
@@ -937,14 +908,7 @@ ROWS = [
         POLICIES[policy],
         suspends,
         id=f"{factory}-{policy}-{'suspends' if suspends else 'at-once'}",
-        marks=[
-            *([NO_EAGER] if factory == "eager" else []),
-            *(
-                [pytest.mark.xfail(strict=True, reason="R21")]
-                if (factory, suspends) == ("eager", False) and POLICIES[policy]
-                else []
-            ),
-        ],
+        marks=[NO_EAGER] if factory == "eager" else [],
     )
     for factory in FACTORIES
     for policy in POLICIES
@@ -994,7 +958,6 @@ async def by_receipt(bus: InMemoryEventBus, event_type: str) -> object:
 WAITS = [by_request, by_publish_and_wait, by_receipt]
 
 
-FAULTY = ("stepped", "used", by_request), ("stepped", "used", by_publish_and_wait)  # whatever the handler waits by
 CASES = [
     pytest.param(
         outer,
@@ -1002,7 +965,6 @@ CASES = [
         used == "used",
         isolation,
         id=f"{way}-{used}-{outer.__name__}-{inner.__name__}",
-        marks=[pytest.mark.xfail(strict=True, reason="R23")] if (way, used, outer) in FAULTY else [],
     )
     for way, isolation in (("stepped", "auto"), ("task", "task"))
     for used in ("fresh", "used")
@@ -1013,7 +975,7 @@ CASES = [
 
 @pytest.mark.parametrize(("outer", "inner", "used", "isolation"), CASES)
 async def test_a_handler_that_waits_for_another_goes_on_however_it_is_run(
-    event_bus: InMemoryEventBus, virtual_clock: VirtualClock, outer: Any, inner: Any, used: bool, isolation: str
+    event_bus: InMemoryEventBus, virtual_clock: VirtualClock, outer: Any, inner: Any, used: bool, isolation: Any
 ) -> None:
     async def ask(_event: Event) -> str:
         await inner(event_bus, "a.inner")

@@ -17,7 +17,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "typing"
 MESSAGE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?:\d+:)? (?P<kind>error): (?P<text>.*)")
-R17 = pytest.mark.xfail(strict=True, reason="R17")
 
 Told = dict[str, dict[int, list[str]]]  # by file, by line
 
@@ -53,16 +52,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param("good_create.py", marks=R17),
+        "good_create.py",
         "good_everywhere.py",
-        pytest.param("good_expect.py", marks=R17),
-        pytest.param("good_last.py", marks=R17),
+        "good_expect.py",
+        "good_last.py",
         "good_publish.py",
-        pytest.param("good_request.py", marks=R17),
-        pytest.param("good_stats.py", marks=R17),
-        pytest.param("good_stream.py", marks=R17),
-        pytest.param("good_subscribe.py", marks=R17),
-        pytest.param("readme_first.py", marks=R17),
+        "good_request.py",
+        "good_stats.py",
+        "good_stream.py",
+        "good_subscribe.py",
+        "readme_first.py",
     ],
 )
 def test_a_right_program_passes(told: Told, program: str) -> None:
@@ -72,12 +71,12 @@ def test_a_right_program_passes(told: Told, program: str) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        pytest.param("bad_handlers.py", marks=R17),
-        pytest.param("bad_policies.py", marks=R17),
+        "bad_handlers.py",
+        "bad_policies.py",
         "bad_publish.py",
-        pytest.param("bad_request.py", marks=R17),
-        pytest.param("bad_results.py", marks=R17),
-        pytest.param("bad_stats.py", marks=R17),
+        "bad_request.py",
+        "bad_results.py",
+        "bad_stats.py",
     ],
 )
 def test_a_wrong_program_is_told_so_at_each_wrong_line_and_no_other(told: Told, program: str) -> None:

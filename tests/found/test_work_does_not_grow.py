@@ -124,7 +124,6 @@ async def test_looking_at_a_family_costs_as_much_as_it_is_large(
     assert many <= FAIR * few
 
 
-@pytest.mark.xfail(strict=True, reason="R22")
 @pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "receipts-kept"])
 async def test_cancelling_with_a_long_backlog_leaves_the_loop_its_turns(watched: bool) -> None:
     backlog, longest = 20_000, 60_000  # events; lines of one turn

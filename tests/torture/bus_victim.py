@@ -14,7 +14,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eventbus import Event, JournaledEventBus, Reject, Retry
+from eventbus import Event, InMemoryEventBus, Reject, Retry
+from eventbus.durability.journaled import Journaled
 from eventbus.journal.sqlite import SqliteJournal
 from eventbus.journal.sqlite import file as sqlite_file
 
@@ -26,7 +27,7 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 class Victim:
     """Publishers, a handler that takes several at once and publishes itself, and one that keeps the order."""
 
-    def __init__(self, bus: JournaledEventBus, log: int, chance: random.Random) -> None:
+    def __init__(self, bus: InMemoryEventBus, log: int, chance: random.Random) -> None:
         self._bus = bus
         self._log = log
         self._chance = chance
@@ -85,7 +86,7 @@ async def main(path: str, log: str, seed: str, point: str, passes: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sqlite_file.CHECKPOINT_PAGES = 200
-    bus = JournaledEventBus(SqliteJournal(Path(path), probe=probe))
+    bus = InMemoryEventBus(store=Journaled(SqliteJournal(Path(path), probe=probe)))
     victim = Victim(bus, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), random.Random(seed))
     async with bus:
         if point == "drain":

@@ -341,7 +341,7 @@ class JournalFile:
         if pages > LOG_CEILING_PAGES:
             pages = self._checkpoint("TRUNCATE", 0 if was_held_back else READERS_MS)
         self._is_held_back = pages > LOG_CEILING_PAGES
-        self.counters.held_back += self._is_held_back
+        self.counters.held(self._is_held_back)
         if self._is_held_back and not was_held_back:
             log.warning(
                 "a reader holds back the log of a journal: end its transaction, or it grows without bound",
@@ -359,7 +359,7 @@ class JournalFile:
             self._guard.watch()
         self._db.execute("PRAGMA busy_timeout = 1000").fetchall()
         self._settings.probe("checkpointed")
-        self.counters.checkpoints += 1
+        self.counters.checkpointed()
         return int(row[1])
 
     def _refuse_meddling(self) -> None:

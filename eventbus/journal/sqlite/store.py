@@ -46,6 +46,32 @@ class Counters:
     checkpoints: int = 0
     held_back: int = 0
 
+    def committed(self, records: int) -> None:
+        """So many were made true together."""
+        self.commits += 1
+        self.appended += records
+        self.largest_commit = max(self.largest_commit, records)
+
+    def packed(self, size: int) -> None:
+        """So many bytes of records went in."""
+        self.bytes += size
+
+    def repeated(self, items: int) -> None:
+        """So many were in it before."""
+        self.duplicates += items
+
+    def acknowledged_again(self, deliveries: int) -> None:
+        """So many had their outcome before."""
+        self.stale_acks += deliveries
+
+    def checkpointed(self) -> None:
+        """The log went into the file."""
+        self.checkpoints += 1
+
+    def held(self, is_held_back: bool) -> None:
+        """A look at the log: is it held back from the file?"""
+        self.held_back += is_held_back
+
 
 class Store(SmallTables):
     """One open journal file: `begin()`, any changes, `write()`, then `commit_written()`; or `abandon()`."""
@@ -102,10 +128,7 @@ class Store(SmallTables):
     def commit_written(self) -> Seal:
         """Make it true; gives the new seal."""
         self._db.execute("COMMIT")
-        counters, added = self._counters, self._written.last - self.head.last
-        counters.commits += 1
-        counters.appended += added
-        counters.largest_commit = max(counters.largest_commit, added)
+        self._counters.committed(self._written.last - self.head.last)
         self.head = self._written
         self._changed = False
         return self.head
@@ -143,7 +166,7 @@ class Store(SmallTables):
             self._insert("records", 5, packed.parameters)
             self._last += len(batch)
             self._digest = packed.digest
-            self._counters.bytes += packed.size
+            self._counters.packed(packed.size)
             self._changed = True
             retained = {item.retain: item.body for item in batch if item.retain is not None}
             if retained:
@@ -177,7 +200,7 @@ class Store(SmallTables):
                 answers.append(Appended(offset, duplicate=True))
             else:
                 raise IdConflict(item.event_id)
-        self._counters.duplicates += len(batch) - len(fresh)
+        self._counters.repeated(len(batch) - len(fresh))
         self._waiting += fresh
         self.flush()
         return answers
@@ -303,7 +326,7 @@ class Store(SmallTables):
         self._touch(group)
         fresh = progress.settle(settled)
         progress.skip(skip)
-        self._counters.stale_acks += len(settled) - len(fresh)
+        self._counters.acknowledged_again(len(settled) - len(fresh))
         if self._keep_outcomes and fresh:
             self._insert("outcomes", 6, [column for item in fresh for column in (item[0], group, *item[1:])])
         if dead or quarantined:

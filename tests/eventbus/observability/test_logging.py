@@ -56,7 +56,8 @@ async def test_lines_of_the_bus_carry_their_fields(configure: Configure, stream:
         await bus.drain()
     retried, dead = [line for line in records(sink, stream) if line["logger"] == "eventbus"]
     assert (retried["message"], retried["type"], retried["attempt"]) == ("delivery retried", "log.failed", 1)
-    assert (dead["message"], dead["level"], dead["subscription"]) == ("delivery dead-lettered", "warning", "picky")
+    assert dead["message"].startswith("delivery dead-lettered: picky could not handle log.failed")
+    assert (dead["level"], dead["subscription"], dead["type"]) == ("error", "picky", "log.failed")
     assert isinstance(retried["delay_s"], float)
 
 

@@ -33,12 +33,16 @@ async def bus() -> Any:
 
 
 def samples(text: str) -> Samples:
+    """By name and labels; each page here is of one bus, which every series names."""
     page: Samples = {}
+    buses = set()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
+            buses.add(sample.labels.pop("bus"))
             series = sample.name, frozenset(sample.labels.items())
             assert series not in page, "a series stands on the page twice"
             page[series] = sample.value
+    assert len(buses) == 1
     return page
 
 

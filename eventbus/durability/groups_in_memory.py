@@ -1,0 +1,91 @@
+"""Groups in memory: what durable subscriptions read on a bus without a journal, so that they can be tried there.
+
+Events are kept from dispatch until every group has finished them, at most `KEPT` and twice as many for a moment. A group that is
+further behind loses the oldest: it counts and logs them when it comes to them. Nothing survives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eventbus.durability.recent import Recent
+from eventbus.errors import OffsetGone
+from eventbus.journal.progress import GroupProgress
+from eventbus.road.burst import SEALED
+
+if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetter
+    from eventbus.durability.recent import Found
+    from eventbus.journal.values import Cursor, NewQuarantined, Settled, Start
+    from eventbus.road.burst import Burst
+
+KEPT = 100_000
+
+
+class MemorySource:
+    """What was dispatched since the first group came, and how far each group is."""
+
+    def __init__(self) -> None:
+        self._recent = Recent(KEPT)
+        self._progress: dict[str, GroupProgress] = {}
+        self._since: dict[str, int] = {}  # the first burst that was accepted for a group
+        self._last = 0
+        self._burst = SEALED  # the one that is dispatched now, and where it begins
+        self._first = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def dispatched(self, burst: Burst) -> None:
+        """A burst is about to be dealt out."""
+        self._burst, self._first = burst, self._last + 1
+        self._recent.remember(self._first, burst)
+        self._last += len(burst.events)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    def place_of(self, burst: Burst) -> int | None:
+        return self._first if burst is self._burst else None
+
+    def begin(self, group: str, number: int) -> int:
+        """A group that is new begins now, with the burst of that number; gives the number it began with."""
+        self._progress.setdefault(group, GroupProgress(group, self._last))
+        return self._since.setdefault(group, number)
+
+    async def open_group(self, group: str, start: Start) -> Cursor:
+        return self._progress[group].cursor()
+
+    async def read(self, after: int, limit: int) -> list[Found]:
+        oldest = self._recent.oldest
+        if oldest is not None and after + 1 < oldest:
+            raise OffsetGone(after + 1, oldest)
+        return self._recent.following(after, limit)
+
+    async def wait(self, after: int) -> None:
+        if self._last > after:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
+
+    async def record_attempts(self, group: str, offsets: Sequence[int]) -> Mapping[int, int]:
+        return self._progress[group].begin(offsets)
+
+    async def commit(
+        self,
+        group: str,
+        settled: Sequence[Settled],
+        skipped: Sequence[tuple[int, int]],
+        dead: Sequence[tuple[DeadLetter, int]],
+        quarantined: Sequence[NewQuarantined],
+    ) -> None:
+        progress = self._progress[group]
+        progress.settle(settled)
+        progress.skip(skipped)
+        self._recent.forget(min(each.floor for each in self._progress.values()))

@@ -1,0 +1,58 @@
+"""Passage: events that a group read in a row, on their way through its worker: they tell the group what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eventbus.event import Kind
+from eventbus.outcome import OPEN
+from eventbus.road.burst import Burst
+
+if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetter
+    from eventbus.durability.group import Group
+    from eventbus.durability.recent import Found
+    from eventbus.event import Event
+    from eventbus.outcome import Outcome
+    from eventbus.road.part import Delivery, Part
+
+
+class Passage(Burst):
+    """A run of events with one publisher, one kind and one age."""
+
+    keeps_letters = True
+
+    def __init__(self, group: Group, run: Sequence[tuple[Found, Event]]) -> None:
+        found, event = run[0]
+        is_urgent = event.__event__.kind is Kind.CONTROL
+        super().__init__(event, found.base, found.hops, found.offset, found.accepted_ns, is_urgent=is_urgent)
+        self.events += [event for _, event in run[1:]]
+        self.offsets = [found.offset for found, _ in run]
+        self._group = group
+        self._told: set[int] = set()  # places ahead of the part that have an outcome of their own
+
+    def passed(self, part: Part, first: int, upto: int, ended: int) -> int:
+        """What simply succeeded between is settled; what was given up with the subscription stays pending."""
+        if ended:
+            plain = [place for place in range(first, min(upto, part.cut)) if place not in self._told]
+            plain = [place for place in plain if part.odd.get(place) is not OPEN]
+            self._group.succeeded(self, part, plain)
+        self._told = {place for place in self._told if place >= upto}
+        return 0
+
+    def finished(self, delivery: Delivery, outcome: Outcome, letter: DeadLetter | None) -> int:
+        """A delivery that was followed by itself has its outcome."""
+        self._told.add(delivery.place)
+        self._group.settled(self.offsets[delivery.place], outcome, letter)
+        return 0
+
+    async def begins_again(self, delivery: Delivery) -> None:
+        """A retry is an attempt too: counted before it starts, however long that takes."""
+        await self._group.count_again(self.offsets[delivery.place])
+
+
+def run_of(each: tuple[Found, Event]) -> tuple[object, ...]:
+    """What events of one run share."""
+    found, event = each
+    return found.burst, event.__event__.kind, event.__event__.max_age

@@ -1,0 +1,191 @@
+"""Store: what a bus keeps its events in, besides memory. This one keeps nothing; `Journaled` puts a journal in its place.
+
+The bus asks it at the few points where surviving matters, and is the same bus over every store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from eventbus.durability.groups import Groups
+from eventbus.durability.groups_in_memory import MemorySource
+from eventbus.durability.trouble import Trouble
+from eventbus.errors import PolicyConflict
+
+if TYPE_CHECKING:
+    from eventbus.causality import Explanation, History
+    from eventbus.dead_letter import DeadLetter, DeadLetters
+    from eventbus.event import Event
+    from eventbus.journal.protocol import Journal
+    from eventbus.journal.values import Start, Trimmed
+    from eventbus.retained import Retained
+    from eventbus.road.burst import Burst
+    from eventbus.road.dispatcher import Dispatcher
+    from eventbus.road.door import Door
+    from eventbus.road.latch import Latch
+    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.registry import Registry
+    from eventbus.selector import Selector
+    from eventbus.subscription import Subscription
+
+Place = int | datetime | None
+"""Where in the journal: an offset, a time, or (None) its end on that side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stations:
+    """The stations of a bus that a store has to do with."""
+
+    door: Door
+    dispatcher: Dispatcher
+    lifetime: Lifetime
+    registry: Registry
+    letters: DeadLetters
+    latch: Latch
+    retained: Retained
+
+
+class Store:
+    """Of a bus in memory: what is pending goes with the process."""
+
+    capabilities: frozenset[str] = frozenset()
+    _stations: Stations
+    _groups: Groups | None = None
+    _source: MemorySource
+
+    def attach(self, stations: Stations) -> None:
+        """It belongs to a bus with these stations. Raises `PolicyConflict` where it belongs to another one."""
+        if hasattr(self, "_stations"):
+            raise PolicyConflict("store", "belongs to another bus: each has its own")
+        self._stations = stations
+
+    @property
+    def journal(self) -> Journal:
+        """What it is kept in. Raises `PolicyConflict` where nothing is."""
+        raise _without_journal("journal")
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Take over what an earlier process left. May be called often; raises what stands in the way."""
+
+    async def opened(self) -> None:
+        """Wait until an opening that was begun has ended, one way or the other."""
+
+    def started(self) -> None:
+        """The bus runs from now on."""
+        if self._groups is not None:
+            self._groups.start()
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go. The bus has ended."""
+        if self._groups is not None:
+            await self._groups.close()
+
+    @property
+    def is_taken(self) -> bool:
+        """Is anything held that a forked child must not touch?"""
+        return False
+
+    @property
+    def is_behind(self) -> bool:
+        """Is anything accepted on its way here, or left for groups to read?"""
+        return self._groups is not None and self._groups.is_behind
+
+    # --- subscriptions -----------------------------------------------------------------------------------------------
+
+    def group_of(
+        self,
+        name: str | None,
+        group: str | None,
+        start: Start,
+        options: Mapping[str, Any],
+        selector: Selector,
+        *,
+        replay_last: bool,
+    ) -> str:
+        """The group of a new subscription; empty: its name will be. Raises `PolicyConflict` for what cannot be."""
+        if start != "end":
+            raise PolicyConflict(
+                "start",
+                f"{start!r} needs a journal: nothing in memory is kept for later, a group there begins at the end",
+            )
+        return self._groups_of_memory().name_of(name, group, start, options, replay_last=replay_last)
+
+    def _groups_of_memory(self) -> Groups:
+        """Made when the first group comes: what a bus keeps for them costs nobody else anything."""
+        if self._groups is None:
+            lifetime, self._source = self._stations.lifetime, MemorySource()
+            self._groups = Groups(self._source, lifetime, Trouble(lifetime))
+            self._stations.dispatcher.watched_by(self._source.dispatched)
+        return self._groups
+
+    def subscribed(self, subscription: Subscription) -> None:
+        """Somebody listens."""
+
+    def joined(self, group: str, subscription: Subscription, start: Start) -> None:
+        """A subscription reads for that group from now on."""
+        groups = self._groups_of_memory()
+        since = self._source.begin(group, subscription.worker.since)
+        groups.join(group, subscription, start, since)
+
+    def replays_retained(self, subscription: Subscription) -> None:
+        """Give a late subscriber the retained events, as soon as all of them are there."""
+        self._stations.registry.replay_retained(subscription)
+
+    # --- what is kept aside ------------------------------------------------------------------------------------------
+
+    def halted(self, reason: str, token: str) -> None:
+        """The kill switch was set."""
+
+    async def rearmed(self) -> None:
+        """It was cleared."""
+
+    def letter_added(self, letter: DeadLetter) -> None:
+        """A delivery was given up that no group has."""
+
+    async def letters_purged(self, letters: list[DeadLetter]) -> None:
+        """Dead letters were thrown away."""
+
+    def again(self, letter: DeadLetter, burst: Burst) -> Burst:
+        """The burst in which a dead letter is delivered again."""
+        return burst
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def explain(self, event_id: str, history: History) -> Explanation:
+        """The causal tree of an event. Raises `LookupError` when it is not remembered."""
+        return history.explain(event_id)
+
+    def replay(
+        self,
+        since: Place,
+        until: Place,
+        types: str,
+        where: Callable[[Event], object] | None,
+    ) -> AsyncIterator[Event]:
+        """Events again. Raises `PolicyConflict` where none are kept."""
+        raise _without_journal("replay")
+
+    def flush(self) -> Coroutine[Any, Any, None]:
+        """Wait until everything accepted so far is durable. Raises `PolicyConflict` where nothing ever is."""
+        raise _without_journal("flush")
+
+    def trim(
+        self,
+        *,
+        before: int | datetime | None,
+        max_bytes: int | None,
+        force: bool,
+    ) -> Coroutine[Any, Any, Trimmed]:
+        """Remove old events. Raises `PolicyConflict` where none are kept."""
+        raise _without_journal("trim")
+
+
+def _without_journal(call: str) -> PolicyConflict:
+    return PolicyConflict(
+        call, "needs a journal, and a bus in memory has none: use create_event_bus('sqlite:///run.db')"
+    )

@@ -1,0 +1,59 @@
+"""Trouble: a journal that fails is told once, and then once a minute with a count, however many wait for it and how often they try."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from eventbus.log import log
+
+if TYPE_CHECKING:
+    from eventbus.road.lifetime import Lifetime
+
+_MINUTE_S = 60.0
+_FIRST_S, _LONGEST_S = 0.25, 15.0
+
+
+class Trouble:
+    """Of one journal."""
+
+    def __init__(self, lifetime: Lifetime) -> None:
+        self._lifetime = lifetime
+        self._is_told = False  # within the running minute
+        self._more = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self, what: str, error: Exception, **about: object) -> None:
+        """Something waits for the journal, or has failed by it."""
+        if self._is_told:
+            self._more += 1
+            return
+        self._is_told = True
+        log.error("%s: %s", what, error, extra={"error": str(error), **about})
+        self._timer = self._lifetime.crew.call_later(_MINUTE_S, self.end_minute)
+
+    def end_minute(self) -> None:
+        """Say how much more there was, and begin anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        more, self._more, self._is_told = self._more, 0, False
+        if more:
+            log.error("the journal failed %d more times within a minute", more, extra={"more": more})
+
+
+class Patience:
+    """How long somebody waits before the next try: longer each time, from the beginning after a success."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    async def wait(self) -> None:
+        """It failed again."""
+        seconds = min(_LONGEST_S, _FIRST_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        await asyncio.sleep(seconds)
+
+    def worked(self) -> None:
+        """It did not."""
+        self._failures = 0

@@ -1,0 +1,272 @@
+"""Burst: events accepted in a row from one context: what they share, and who waits for them.
+
+The door fills bursts, the lane carries them, the dispatcher deals out their parts, receipts point into them. It asks its parts for
+outcomes, and knows how none of them is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from eventbus.event import AdHocEvent, Event
+from eventbus.outcome import ABSENT, OPEN, Outcome, Outcomes
+from eventbus.road.commit import Commit
+from eventbus.road.context import Cell, inside
+
+if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetter
+    from eventbus.road.gate import Gate
+    from eventbus.road.part import Delivery, Part
+    from eventbus.road.receipt import Receipt
+
+
+class Burst:
+    """Events accepted one after another from one context: they share their time, their cause and their context.
+
+    While it is open, what is published next may join it: `room` events in all, of the class `last` or one of `joins`.
+    """
+
+    # What most bursts never need is said here once: making a burst is most of what an event on its own costs.
+    parts: Sequence[Part] = ()
+    is_routed = False
+    is_simple = True  # each of its events goes to one subscription at most
+    is_mixed = False  # its events are of several types, perhaps
+    open_deliveries = 0  # lossless ones, where an event has several
+    open_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
+    waiters: dict[int, list[asyncio.Future[Outcomes]]] | None = None
+    ended_parts = 0
+    failure: BaseException | None = None  # the journal did not take it
+    gates: Sequence[Gate] = ()  # subscriptions whose own queues it has places in
+    context: Context | None = None  # who publishes from an equal one may join
+    cell: Cell | None = None  # who publishes from its clean context may join
+    is_caused = False  # handlers publish its events
+    joins: Collection[type[Event]] = ()
+    room = 0
+    thread = 0
+    records: list[Any] | None = None  # its events as a journal keeps them, where they are written first
+    receipts: list[Receipt] | None = None  # and who follows them, should they have to part
+    commit: Commit | None = None  # its way into the journal, where it is written first
+    offset: int | None = None
+    durability = "memory"
+    keeps_letters = False  # of its deliveries, besides memory
+    place = 0  # in the burst it parted from
+
+    def __init__(
+        self, event: Event, base: Context, hops: int, number: int, accepted_ns: int, *, is_urgent: bool = False
+    ) -> None:
+        self.events = [event]
+        self.base = base
+        self.hops = hops
+        self.number = number  # in order of acceptance
+        self.accepted_ns = accepted_ns
+        self.is_urgent = is_urgent
+        self.last: type[Event] = type(event)
+        if self.last is AdHocEvent:
+            self.is_mixed = True
+
+    # --- while it is open ------------------------------------------------------------------------------------------
+
+    def invite(
+        self,
+        room: int,
+        thread: int,
+        context: Context,
+        joins: Collection[type[Event]],
+        cell: Cell | None,
+        is_caused: bool,
+    ) -> None:
+        """What is published next may join, up to `room` events in all."""
+        self.room, self.thread, self.context = room, thread, context
+        self.joins, self.cell, self.is_caused = joins, cell, is_caused
+
+    def fills(self, gates: Sequence[Gate]) -> None:
+        """It has places in queues of these subscriptions."""
+        self.gates = gates
+
+    def is_recorded(self, records: list[Any], receipts: list[Receipt] | None) -> None:
+        """A journal keeps its events so; `receipts` follow them, where they are written first."""
+        self.records, self.receipts = records, receipts
+
+    def mix(self, cls: type[Event]) -> None:
+        """An event of another class joined."""
+        self.last, self.is_mixed = cls, True
+
+    def fill(self) -> None:
+        """Nothing joins any more, though it stays open."""
+        self.room = 0
+
+    def close(self) -> int:
+        """Nothing joins any more; gives how many events it has."""
+        self.room, self.context, self.cell, self.joins = 0, None, None, ()
+        return len(self.events)
+
+    # --- into a journal --------------------------------------------------------------------------------------------
+
+    def waits_for(self, commit: Commit) -> None:
+        """It is on its way into a journal."""
+        self.commit = commit
+
+    def parted(self) -> list[Burst]:
+        """A burst for each of its events, as if they had never shared one; whoever waits for one of them waits there."""
+        waiters, self.waiters = self.waiters or {}, None
+        parts = []
+        for index, event in enumerate(self.events):
+            part = Burst(event, self.base, self.hops, self.number, self.accepted_ns, is_urgent=self.is_urgent)
+            part.gates, part.place = self.gates, index
+            if self.records is not None:
+                part.records = [self.records[index]]
+            if self.receipts is not None:
+                part.receipts = [self.receipts[index]]
+                self.receipts[index].move(part)
+            if index in waiters:
+                part.waiters = {0: waiters[index]}
+            parts.append(part)
+        return parts
+
+    def written(self, offset: int | None, durability: str) -> None:
+        """It is as durable as that, from that place in the journal on."""
+        self.offset, self.durability = offset, durability
+
+    def hand_over(self) -> list[Any]:
+        """What a journal keeps of its events, for the last time: they cannot part any more."""
+        records, self.records, self.receipts = self.records or [], None, None
+        return records
+
+    def __lt__(self, other: Burst) -> bool:
+        """Those that parted from one burst are dispatched in the order they had there."""
+        return self.place < other.place
+
+    # --- dealt out -------------------------------------------------------------------------------------------------
+
+    def holds(self, events: int) -> None:
+        """So many deliveries of a part keep their places at the door."""
+        self.open_deliveries += events
+
+    def routed(self, parts: Sequence[Part], most: int) -> int:
+        """Everybody it goes to has their part; an event has `most` deliveries at most. Gives the places free now."""
+        self.parts, self.is_routed, self.is_simple = parts, True, most < 2
+        free = len(self.events) - self.open_deliveries
+        if not self.is_simple and self.open_deliveries:
+            free = 0  # all of them together, when the last has ended
+        if self.waiters:
+            self._wake([*self.waiters])
+        self.let_go()
+        return free
+
+    def passed(self, part: Part, first: int, upto: int, ended: int) -> int:
+        """A part went on from `first` to `upto`, and `ended` of these have their outcome; gives the places free now."""
+        if self.waiters:
+            self._wake([part.index(place) for place in range(first, upto)])
+        if not part.is_lossless:
+            return 0
+        if self.open_by_event is not None:
+            return self._give_back(part, [place for place in range(first, upto) if part.odd.get(place) is not OPEN])
+        return ended if self.is_simple and self.is_routed else self._less(ended)
+
+    def finished(self, delivery: Delivery, _outcome: Outcome, _letter: DeadLetter | None) -> int:
+        """A delivery that is followed by itself has its outcome; gives the places free now."""
+        part = delivery.part
+        if self.waiters:
+            self._wake((part.index(delivery.place),))
+        if not part.is_lossless:
+            return 0
+        if self.open_by_event is not None:
+            return self._give_back(part, (delivery.place,))
+        return 1 if self.is_simple and self.is_routed else self._less(1)
+
+    def _less(self, ended: int) -> int:
+        self.open_deliveries -= ended
+        return len(self.events) if ended and self.is_routed and not self.open_deliveries else 0
+
+    def _give_back(self, part: Part, places: Iterable[int]) -> int:
+        assert self.open_by_event is not None
+        free = 0
+        for place in places:
+            index = part.index(place)
+            self.open_by_event[index] -= 1
+            free += not self.open_by_event[index]
+        return free
+
+    @property
+    def is_spread(self) -> bool:
+        """Does it hold the places of all its events until the last of several deliveries has ended?"""
+        return not self.is_simple and self.open_deliveries > 0 and self.open_by_event is None
+
+    def count_by_event(self) -> int:
+        """Somebody waits for places: from now on each event gives back its own. Gives the places free now."""
+        counts = dict.fromkeys(range(len(self.events)), 0)
+        for part in self.parts:
+            if part.is_lossless:
+                for place in part.open_places():
+                    counts[part.index(place)] += 1
+        self.open_by_event = counts
+        return sum(not count for count in counts.values())
+
+    async def begins_again(self, delivery: Delivery) -> None:
+        """A delivery is about to get another attempt: a durable group has it counted first."""
+
+    # --- outcomes --------------------------------------------------------------------------------------------------
+
+    def outcomes(self, index: int) -> Outcomes | None:
+        """One per subscription; None while one is missing."""
+        if not self.is_routed:
+            return None
+        found = []
+        for part in self.parts:
+            outcome = part.outcome(index)
+            if outcome is OPEN:
+                return None
+            if outcome is not ABSENT:
+                found.append(outcome)
+        return tuple(found)
+
+    async def settled(self, index: int, event: Event) -> Outcomes:
+        """Wait for the last outcome. Raises what the journal answered, and `WouldDeadlock` for a handler that waits for itself."""
+        if self.failure is not None:
+            raise self.failure
+        future: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
+        if self.waiters is None:
+            self.waiters = {}
+        self.waiters.setdefault(index, []).append(future)
+        mark = inside()
+        if mark is None:
+            return await future
+        with mark[0].worker.lifetime.waits.of(mark, self, index, event, future):
+            return await future
+
+    def _wake(self, indices: Iterable[int]) -> None:
+        """Something ended: tell those whose event it was the last of."""
+        waiters = self.waiters or {}
+        for index in indices:
+            if index in waiters and (outcomes := self.outcomes(index)) is not None:
+                for future in waiters.pop(index):
+                    if not future.done():
+                        future.set_result(outcomes)
+
+    def fail(self, error: BaseException) -> None:
+        """It is never settled here: whoever waits is told why, and whoever asks later."""
+        self.failure = error
+        waiters, self.waiters = self.waiters or {}, None
+        for future in (future for waiting in waiters.values() for future in waiting):
+            if not future.done():
+                future.set_exception(error)
+
+    def ended(self) -> Burst:
+        """One more of its parts has ended, and lets go of it; gives what stands in its place there."""
+        self.ended_parts += 1
+        if self.ended_parts == len(self.parts):
+            self.let_go()
+        return SEALED
+
+    def let_go(self) -> None:
+        """Once all parts have ended, a receipt that is kept keeps no other event than its own."""
+        if self.is_routed and self.ended_parts == len(self.parts):
+            self.events, self.base, self.gates = [], _NOWHERE, ()
+
+
+_NOWHERE = Context()
+SEALED: Final = Burst.__new__(Burst)  # stands where no burst is open: it admits nothing and holds nothing
+SEALED.events, SEALED.is_urgent, SEALED.number = [], False, -1

@@ -1,0 +1,240 @@
+"""Dispatcher: takes bursts from the lane, finds who they go to, offers each a part. It never waits for a handler, and runs none.
+
+One stepper leads: it takes and dispatches, and serves the subscriptions listed here. When a handler waits in it, it follows that
+delivery and another takes the lead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from eventbus.event import AdHocEvent, Event
+from eventbus.log import log
+from eventbus.road.arrival import offer
+from eventbus.road.burst import Burst
+from eventbus.road.part import Part
+from eventbus.road.stepping import Stepper
+from eventbus.selector import RouteTable
+from eventbus.tap import Taps
+
+if TYPE_CHECKING:
+    from eventbus.road.door import Door
+    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.worker import Worker
+
+_TYPES_COUNTED = 10_000
+_BURSTS_A_TURN = 64  # dispatched in a row without giving the loop a turn
+_BACK_OFF_S = 0.05
+_SPREAD = 64  # bursts looked through at once for those that are done
+
+
+class Dispatcher:
+    """Moves events from the lane to the subscriptions, for as long as the bus runs. The way of stepped handlers."""
+
+    def __init__(self, lifetime: Lifetime, door: Door, routes: RouteTable[Worker], taps: Taps) -> None:
+        self.lifetime = lifetime
+        self.dispatched = 0
+        self.by_type: dict[str, int] = {}
+        self.door = door
+        self._routes = routes
+        self._taps = taps
+        self._watching: Callable[[Burst], None] | None = None
+        self._listed: deque[Worker] = deque()  # subscriptions that the leader is to serve
+        self._steppers: set[Stepper] = set()
+        self._in_turn = 0  # bursts
+        self._failures = 0  # of leaders, in a row
+        self._spread: list[Burst] = []  # that hold places for several subscriptions
+
+    def watched_by(self, watching: Callable[[Burst], None]) -> None:
+        """Somebody sees every burst just before it is dealt out."""
+        self._watching = watching
+
+    # --- who leads -------------------------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Somebody leads from now on: a new task, unless that of the run before has not ended yet."""
+        if not any(stepper.leads for stepper in self._steppers):
+            self.new_leader()
+
+    def new_leader(self) -> None:
+        """Give the lead to a new task."""
+        loop = self.lifetime.loop
+        assert loop is not None
+        stepper = Stepper(self, loop)
+        self._steppers.add(stepper)
+        self.lifetime.crew.owns(stepper.task)
+
+    def left_by(self, stepper: Stepper, failure: BaseException | None) -> None:
+        """A task that led, or stayed with a delivery, ends."""
+        self._steppers.discard(stepper)
+        self.lifetime.crew.disowns(stepper.task)
+        if not stepper.leads:
+            return
+        if not self.lifetime.is_running or self.lifetime.is_ending:
+            return
+        if failure is None:
+            self._failures = 0
+            self.new_leader()  # a handler kept hold of the task: whatever it has in mind must not hit the next delivery
+        else:
+            self._failures += 1
+            log.critical("dispatcher failed", exc_info=failure)
+            self.lifetime.crew.call_later(min(5.0, _BACK_OFF_S * 2**self._failures), self._lead_again)
+
+    def move(self) -> None:
+        """The bus goes on in another loop: whoever led in the old one is gone with it."""
+        self._steppers.clear()
+        self._listed.clear()
+
+    def _lead_again(self) -> None:
+        if self.lifetime.is_running:
+            self.lead()
+
+    # --- the way of stepped handlers -------------------------------------------------------------------------------
+
+    def wake(self, worker: Worker, *, first: bool = False) -> None:
+        """There is work for it: the leader serves it."""
+        if worker.is_listed or worker.busy >= worker.policy.concurrency:
+            return
+        worker.listed(True)
+        if first:
+            self._listed.appendleft(worker)
+        else:
+            self._listed.append(worker)
+        self.door.lane.nudge()
+
+    def recall(self, worker: Worker) -> None:
+        """Nothing is taken ahead."""
+
+    def part_with(self, worker: Worker, part: Part) -> None:
+        """The delivery of a part that runs ends by itself; the rest of the part is somebody else's."""
+        if worker.running.get(part.cell) is part and part.cell.at >= 0:
+            worker.passed(part, part.cell.at, 0)
+            worker.detach(part)
+
+    def next_listed(self) -> Worker | None:
+        """Who is to be served next; nobody while CONTROL waits in the lane."""
+        if not self._listed or self.door.urgent:
+            return None
+        return self._listed.popleft()
+
+    def interrupt(self) -> None:
+        """Something must take effect before the next attempt."""
+        for stepper in self._steppers:
+            if stepper.cell is not None:
+                stepper.cell.interrupt()
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Does a publisher wait for a place?"""
+        return self.door.places.has_waiting
+
+    def flush(self) -> None:
+        """Somebody wants to know what has ended."""
+        for stepper in self._steppers:
+            stepper.flush()
+
+    def count_places(self) -> None:
+        """A publisher waits: events of bursts that hold places for several subscriptions give back their own."""
+        self.flush()
+        spread, self._spread = self._spread, []
+        for burst in spread:
+            if burst.is_spread:
+                self.door.places.settle(burst.count_by_event())
+
+    # --- dispatch --------------------------------------------------------------------------------------------------
+
+    def look_up(self) -> None:
+        """If the leader waits for the lane, it goes on."""
+        self.door.lane.nudge()
+
+    @property
+    def would_wait(self) -> bool:
+        """Is there nothing to dispatch?"""
+        return self.door.lane.is_empty
+
+    async def next_burst(self) -> None:
+        """Wait for something to do."""
+        self.lifetime.look_idle()
+        assert self.lifetime.loop is not None
+        await self.door.lane.arrival(self.lifetime.loop)
+        self._in_turn = 0
+
+    def dispatch_next(self) -> bool:
+        """Deal out the next burst, if there is one; True when the loop should have its turn."""
+        burst = self.door.lane.take()
+        if burst is None:
+            return False
+        self.dispatch(burst)
+        self._in_turn += 1
+        if self._in_turn < _BURSTS_A_TURN:
+            return False
+        self._in_turn = 0
+        return True
+
+    def dispatch(self, burst: Burst) -> None:
+        """Offer a burst to everybody it goes to. Never waits, never runs a handler."""
+        self.door.take(burst)
+        events = burst.events
+        self.dispatched += len(events)
+        if self._watching is not None:
+            self._watching(burst)
+        if self._taps.are_there:
+            self._taps.show(events, burst.offset)
+        parts: list[Part] = []
+        if burst.is_mixed and len(events) > 1:
+            most = self._deal_out(burst, parts)
+        else:
+            takers = self._routes.takers(events[0], burst.number)
+            most = len(takers)
+            for worker in takers:
+                parts += offer(worker, burst, events, None)
+            self._count(events[0].type, len(events))
+        free = burst.routed(parts, most)
+        if burst.is_spread:
+            if self.door.places.has_waiting:
+                free += burst.count_by_event()
+            else:
+                self._remember(burst)
+        if free:
+            self.door.places.settle(free)
+        if burst.waiters:
+            self.lifetime.waits.routed(burst)
+        if self._routes.has_leaving:
+            self._routes.dispatched(burst.number, is_urgent=burst.is_urgent)
+
+    def _deal_out(self, burst: Burst, parts: list[Part]) -> int:
+        """Events of several types: each subscription gets its own, in order of acceptance. Gives the most that one goes to."""
+        events, number, most = burst.events, burst.number, 0
+        places: defaultdict[Worker, list[int]] = defaultdict(list)
+        keys: list[type[Event] | str] = [
+            event.type if cls is AdHocEvent else cls for cls, event in zip(map(type, events), events, strict=True)
+        ]
+        takers: dict[type[Event] | str, Sequence[Callable[[int], None]]] = {}
+        for key, event in dict(zip(keys, events, strict=True)).items():
+            workers = self._routes.takers(event, number)
+            takers[key] = [places[worker].append for worker in workers]
+            most = max(most, len(workers))
+        for index, key in enumerate(keys):
+            for take in takers[key]:
+                take(index)
+        for key, count in Counter(keys).items():
+            self._count(key if isinstance(key, str) else key.__event__.type, count)
+        for worker, indices in places.items():
+            if len(indices) == len(events):
+                parts += offer(worker, burst, events, None)
+            else:
+                parts += offer(worker, burst, [events[index] for index in indices], indices)
+        return most
+
+    def _count(self, event_type: str, events: int) -> None:
+        """Types may come from outside by the thousand: beyond a number they are counted together."""
+        if event_type not in self.by_type and len(self.by_type) >= _TYPES_COUNTED:
+            event_type = "other"
+        self.by_type[event_type] = self.by_type.get(event_type, 0) + events
+
+    def _remember(self, burst: Burst) -> None:
+        if len(self._spread) >= _SPREAD:
+            self._spread = [older for older in self._spread if older.is_spread]
+        self._spread.append(burst)

@@ -1,0 +1,393 @@
+"""Door: admission whole: refuses what may not enter, waits for places, and fills bursts with what is published in a row.
+
+Keeps the publisher's context. Bursts leave by the lane. Knows which queues an event would fill, and runs no handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextvars import Context, copy_context
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+from eventbus.causality import History, Identify
+from eventbus.clock import Clock
+from eventbus.errors import (
+    BusStopped,
+    Halted,
+    PublishTimeout,
+    QueueFull,
+    ReentrantPublish,
+    WouldDeadlock,
+)
+from eventbus.event import AdHocEvent, Event, Kind
+from eventbus.retained import Retained
+from eventbus.road.burst import SEALED, Burst
+from eventbus.road.causes import Causes
+from eventbus.road.context import CURRENT, Mark, inside, is_exact, is_same, without_decimal
+from eventbus.road.lane import Lane
+from eventbus.road.places import BURST, Places
+from eventbus.road.receipt import Receipt, receipt_for
+from eventbus.selector import RouteTable
+
+if TYPE_CHECKING:
+    from eventbus.road.gate import Gate
+    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.station import Station
+    from eventbus.road.worker import Worker
+
+_PLAIN = frozenset({Kind.EVENT, Kind.SIGNAL, Kind.EXECUTION})  # lossless, and none overtakes another
+
+
+class Door:
+    """Admission. `size` bounds the events accepted and not yet settled; handlers have `reserve` on top, CONTROL one of its own.
+
+    With `max_bytes` it is full at so many bytes too: events are weighed one by one then, and share no bursts.
+    """
+
+    def __init__(
+        self,
+        lifetime: Lifetime,
+        routes: RouteTable[Worker],
+        history: History,
+        retained: Retained,
+        *,
+        size: int,
+        reserve: int,
+        max_bytes: int | None = None,
+        identify: Identify | None = None,
+    ) -> None:
+        self.places = Places(size, reserve, max_bytes, lifetime.somebody_waits)
+        self.lane = Lane()
+        self.open = SEALED
+        self.urgent = 0  # bursts of CONTROL that were not dispatched
+        self.is_shut = False
+        self.halt_reason: str | None = None
+        self._lifetime = lifetime
+        self._clock: Clock = lifetime.clock
+        self._routes = routes
+        self._history = history
+        self._retained = retained
+        self._causes = Causes(history, identify)
+        self._station: Station | None = None
+        self._is_entered = False  # between the two halves of an admission, or of what one changes too
+        self._number = 0  # of the burst opened last
+        self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
+        self._taken = 0  # events, ever
+        self._last: tuple[Context, Context, bool] = (Context(), Context(), True)
+
+    # --- counts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def published(self) -> int:
+        """Events accepted for good, ever."""
+        return self.places.accepted - (self._station.unwritten if self._station is not None else 0)
+
+    @property
+    def queued(self) -> int:
+        """Events accepted and not yet dispatched."""
+        return self.places.accepted - self._taken
+
+    @property
+    def number(self) -> int:
+        """Of the burst that was opened last: what subscribes now is concerned with later ones."""
+        return self._number
+
+    # --- enter -----------------------------------------------------------------------------------------------------
+
+    def join(self, event: Event) -> Receipt | None:
+        """Into the open burst, if it admits the event: then nothing about it needs a look. Else None."""
+        burst, cls = self.open, type(event)
+        self._is_entered = True
+        try:
+            events = burst.events
+            index = len(events)
+            if index >= burst.room or get_ident() != burst.thread or not (cls is burst.last or cls in burst.joins):
+                return None
+            context = copy_context()
+            try:
+                if context != burst.context and (burst.cell is None or context != burst.cell.clean):
+                    return None
+            except BaseException:  # noqa: BLE001 - a value that cannot be compared: then this context is another one
+                return None
+            if burst.is_caused:
+                self._causes.stamp(event, CURRENT.get(), None)
+            if burst.records is not None and self._station is not None:
+                burst.records.append(self._station.record(event))
+            if cls is not burst.last:
+                burst.mix(cls)
+            events.append(event)
+            receipt = receipt_for(burst, index, event)
+            if burst.receipts is not None:
+                burst.receipts.append(receipt)
+        finally:
+            self._is_entered = False
+        return receipt
+
+    def join_all(self, events: Sequence[Event], receipts: list[Receipt]) -> int:
+        """As many of these, from the first on, as may join the open burst together; gives how many, and their receipts."""
+        self._is_entered = True
+        try:
+            burst = self.open
+            first = len(burst.events)
+            run = events[: max(0, burst.room - first)]
+            classes = set(map(type, run))
+            if not run or burst.is_caused or not classes <= {burst.last, *burst.joins}:
+                return 0
+            if get_ident() != burst.thread or not is_same(copy_context(), burst.context):
+                return 0
+            if burst.records is not None and self._station is not None:
+                burst.records.extend(list(map(self._station.record, run)))  # all of them, or none
+            if classes != {burst.last}:
+                burst.mix(type(run[-1]))
+            burst.events.extend(run)
+            made = [receipt_for(burst, first + index, event) for index, event in enumerate(run)]
+            receipts += made
+            if burst.receipts is not None:
+                burst.receipts.extend(made)
+        finally:
+            self._is_entered = False
+        return len(run)
+
+    async def admit(self, event: Event, cause: Event | None, timeout: float | None) -> Receipt:
+        """Let an event in, waiting at most `timeout` seconds for a place. A handler never waits: it enters, or this raises."""
+        receipt = self.join(event) if cause is None else None
+        if receipt is not None:  # it was given by its type, and has become an event only now
+            return receipt
+        is_inside = inside() is not None
+        if self._station is not None:
+            await self._station.ready(is_inside=is_inside)
+        if not is_inside and self.queued >= BURST:
+            await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
+        receipt = self.enter(event, cause)
+        if receipt is not None:
+            return receipt
+        patience = asyncio.timeout(timeout)
+        try:
+            async with patience:
+                return await self._wait_to_enter(event, cause)
+        except TimeoutError:
+            if timeout is None or not patience.expired():
+                raise
+            raise PublishTimeout(timeout) from None
+
+    async def _wait_to_enter(self, event: Event, cause: Event | None) -> Receipt:
+        """Wait wherever it has to, as often as somebody else was quicker."""
+        self._lifetime.somebody_waits()
+        while True:
+            gate = self._full_gate(event)
+            has_place = gate is None
+            if gate is None:
+                await self.places.room()
+            else:
+                await gate.vacancy()
+            receipt = None
+            try:
+                receipt = self.enter(event, cause, has_place=has_place)
+            finally:
+                if receipt is None:
+                    self.places.settle(0)  # the place that this one was woken for is the next one's
+            if receipt is not None:
+                return receipt
+
+    def enter_now(self, event: Event, cause: Event | None) -> Receipt:
+        """Let an event in without waiting. Raises `QueueFull`, and `ReentrantPublish` in the middle of another admission."""
+        if self._is_entered:
+            raise ReentrantPublish
+        if self._station is not None:
+            self._station.must_be_open("publish_nowait()")
+        receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
+        if receipt is None:
+            self._lifetime.never_started()
+            raise QueueFull(self.places.held, self.places.whose)
+        return receipt
+
+    def enter(self, event: Event, cause: Event | None = None, *, has_place: bool = False) -> Receipt | None:
+        """Open a burst with an event; None: it has to wait. Raises for what may not enter, and where waiting would be for ever."""
+        self._is_entered = True
+        try:
+            return self._enter(event, cause, has_place)
+        finally:
+            self._is_entered = False
+
+    def _enter(self, event: Event, cause: Event | None, has_place: bool) -> Receipt | None:
+        mark, spec = CURRENT.get(), event.__event__
+        is_inside = mark is not None and mark[0].at == mark[1]
+        self._refuse(event, is_inside)
+        self.seal()
+        is_urgent, hops, station = spec.kind is Kind.CONTROL, 0, self._station
+        gates = self._gates(event) if self._routes.has_gates and not is_urgent else ()
+        if not self._pass(gates, is_inside=is_inside):
+            return None
+        if not self.places.has_room(is_inside=is_inside, is_urgent=is_urgent, is_promised=has_place):
+            return None
+        if mark is not None or cause is not None:
+            hops = self._causes.hops(event, mark, cause)
+            self._causes.stamp(event, mark, cause)
+        record = None if station is None else station.record(event)
+        if spec.retain and (station is None or not station.writes_first):
+            self._retained.keep(event)
+        context, base, exact = self._context(mark)
+        self._number += 1
+        burst = Burst(event, base, hops, self._number, self._clock.monotonic_ns(), is_urgent=is_urgent)
+        is_weighed = self.places.weigh(event)
+        is_gated = self._routes.has_gates and type(event) is AdHocEvent
+        if exact and cause is None and not (is_weighed or spec.retain or is_gated):
+            self._invite(burst, event, context, gates, mark)
+        if gates:
+            burst.fills(gates)
+        self.open = burst
+        self.places.fill(burst)
+        self.urgent += is_urgent
+        self._history.remember(burst.events, hops, burst.outcomes)
+        receipt = receipt_for(burst, 0, event)
+        if station is not None:
+            burst.is_recorded([record], [receipt] if station.writes_first else None)
+        if station is not None and station.writes_first:
+            station.take(burst)
+        else:
+            self.lane.put(burst)
+        if is_urgent:
+            self._lifetime.interrupt()
+        return receipt
+
+    def _refuse(self, event: Event, is_inside: bool) -> None:
+        self._lifetime.must_own("publish()")
+        if self.is_shut and not (is_inside and self._lifetime.is_running):
+            raise BusStopped
+        if self.halt_reason is not None and event.__event__.kind is Kind.EXECUTION:
+            raise Halted(self.halt_reason)
+
+    def _pass(self, gates: Sequence[Gate], *, is_inside: bool) -> bool:
+        """Has each of these queues a place? Raises where the answer is not to wait for one."""
+        for gate in gates:
+            if gate.room > 0:
+                continue
+            if is_inside:
+                raise WouldDeadlock(gate.size)
+            if gate.does_refuse:
+                raise QueueFull(gate.size, f"subscription {gate.subscription!r}")
+            return False
+        return True
+
+    def _gates(self, event: Event) -> Sequence[Gate]:
+        """Of the subscriptions with a queue of their own that the event would go to."""
+        return [worker.gate for worker in self._routes.gates(event) if worker.gate is not None]
+
+    def _full_gate(self, event: Event) -> Gate | None:
+        """The first of them that is full. CONTROL waits at none."""
+        self.seal()
+        gates = () if event.__event__.kind is Kind.CONTROL else self._gates(event)
+        return next((gate for gate in gates if gate.room <= 0), None)
+
+    def _context(self, mark: Mark | None) -> tuple[Context, Context, bool]:
+        """Of whoever publishes now; what handlers get of it; and whether equality may stand for identity there.
+
+        Publishers change seldom: the last one is kept.
+        """
+        context = copy_context()
+        last, base, exact = self._last
+        if mark is None and exact and is_same(context, last):
+            return self._last
+        if mark is not None and mark[0].at == mark[1] and is_same(context, mark[0].clean):
+            # The handler changed nothing: what it publishes has the context of its own publisher.
+            return context, mark[0].base, exact if mark[0].base is base else is_exact(mark[0].base)
+        if not exact or not is_same(context, last):
+            self._last = context, without_decimal(context), is_exact(context)
+        return self._last
+
+    def _invite(self, burst: Burst, event: Event, context: Context, gates: Sequence[Gate], mark: Mark | None) -> None:
+        """What the same publisher publishes next may join: the same class, and others that need no look either."""
+        spec = event.__event__
+        joins: Collection[type[Event]] = ()
+        if spec.kind in _PLAIN and spec.max_age is None and not gates:
+            self._ordinary.add(type(event))
+            joins = self._ordinary
+        room = self.places.for_burst(is_urgent=burst.is_urgent)
+        cell = mark[0] if mark is not None and burst.base is mark[0].base else None
+        for gate in gates:
+            room = min(room, gate.room)
+        burst.invite(room, get_ident(), context, joins, cell, mark is not None)
+
+    # --- the burst being filled ------------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        """No event joins the open burst any more: something changed that the next one must see."""
+        was_entered, self._is_entered = self._is_entered, True
+        burst = self.open
+        if burst is not SEALED:
+            events = self.places.close(burst)
+            self._history.close()
+            for gate in burst.gates:
+                gate.expect(events)
+            self.open = SEALED
+        self._is_entered = was_entered
+
+    def routes_changed(self) -> None:
+        """Somebody came or went: what is accepted from now on follows other routes."""
+        self.seal()
+        self._ordinary = set()
+
+    def take(self, burst: Burst) -> None:
+        """A burst is dispatched now."""
+        self._leaves(burst)
+
+    def withdraw(self, burst: Burst) -> None:
+        """The journal did not take these events, or had them already: they give their places back undispatched."""
+        self._leaves(burst)
+        self.places.settle(len(burst.events))
+
+    def part(self, burst: Burst) -> list[Burst]:
+        """Its events cannot stay together on their way into the journal: each has a burst of its own from now on."""
+        parts = burst.parted()
+        self.urgent += burst.is_urgent * (len(parts) - 1)
+        return parts
+
+    def _leaves(self, burst: Burst) -> None:
+        was_entered, self._is_entered = self._is_entered, True
+        if burst is self.open:
+            self.seal()
+        self.urgent -= burst.is_urgent
+        self._taken += len(burst.events)
+        for gate in burst.gates:
+            gate.expect(-len(burst.events))
+        self._is_entered = was_entered
+
+    def outside(self, event: Event) -> Burst:
+        """A burst for an event that did not come in by the door: it holds no place."""
+        base = without_decimal(copy_context())
+        return Burst(event, base, 0, self._number, self._clock.monotonic_ns())
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def write_to(self, station: Station) -> None:
+        """From the beginning on: accepted bursts stop there."""
+        self._station = station
+
+    def halt(self, reason: str) -> None:
+        """Refuse EXECUTION from now on. Safe in the middle of an admission: whoever is half in stays."""
+        self.halt_reason = reason
+        self.open.fill()
+        self._ordinary = set()  # what is refused from now on joins nobody
+
+    def rearm(self) -> None:
+        """EXECUTION may enter again."""
+        self.halt_reason = None
+
+    def shut(self) -> None:
+        """Outside publishers are refused from now on; those who wait get `BusStopped`."""
+        self.is_shut = True
+        self.seal()
+        self.places.refuse_waiting()
+
+    def move(self) -> None:
+        """The bus goes on in another loop: nothing of the old one is kept."""
+        self.seal()
+        self.lane.move()
+        self.places.move()
+
+    def left(self) -> list[Burst]:
+        """Everything that was accepted and not dispatched, taken out."""
+        self.seal()
+        return self.lane.left()

@@ -1,0 +1,158 @@
+"""Ending: what an attempt came to: an outcome, another attempt, a dead letter. The one place where deliveries end.
+
+Shared by all workers of a bus. Whatever a user's exception does when it is looked at costs its own delivery only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from eventbus.dead_letter import DeadLetters
+from eventbus.errors import HandlerCancelled
+from eventbus.failure import Failure
+from eventbus.log import log
+from eventbus.outcome import Outcome, Status
+from eventbus.policy import GiveUp, OnFailure, RetryIn
+from eventbus.road.part import Delivery, Part
+from eventbus.road.telling import FailureLog
+
+if TYPE_CHECKING:
+    from eventbus.road.door import Door
+    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.worker import Worker
+
+_SLICE = 1_000  # deliveries settled in one turn of the loop
+
+
+class Endings:
+    """How the deliveries of one bus end."""
+
+    def __init__(
+        self, lifetime: Lifetime, door: Door, letters: DeadLetters, told: FailureLog, halt: Callable[[str], Any]
+    ) -> None:
+        self._lifetime = lifetime
+        self._door = door
+        self._letters = letters
+        self._told = told
+        self._halt = halt
+
+    def succeed(self, worker: Worker, delivery: Delivery, result: Any, ran_ns: int) -> None:
+        """An attempt of a delivery that is followed by itself returned."""
+        worker.tally.attempted(ran_ns, 1)
+        answer = delivery.answer if result is None else result
+        self.finish(worker, delivery, Status.SUCCEEDED, answer, ran_ns=ran_ns)
+
+    def fail(self, worker: Worker, delivery: Delivery, error: BaseException, ran_ns: int) -> None:
+        """An attempt of a delivery that is followed by itself raised: settle it, or schedule its next attempt."""
+        worker.tally.attempted(ran_ns, 1)
+        self.fail_in_part(worker, delivery, error, ran_ns)
+
+    def fail_in_part(self, worker: Worker, delivery: Delivery, error: BaseException, ran_ns: int = 0) -> None:
+        """The same for an attempt whose time is counted with its part."""
+        if isinstance(error, asyncio.CancelledError):
+            if self._lifetime.is_ending:  # the bus cancelled what still ran: not a failure of the handler
+                self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+                return
+            error = HandlerCancelled(worker.name, error)
+        worker.tally.failed()
+        decision = worker.policy.after(error, attempt=delivery.attempt, rng=self._lifetime.rng)
+        delivery.failed_at(self._lifetime.clock.now())
+        match decision:
+            case RetryIn(seconds) if not worker.is_cancelled:
+                log.info(
+                    "delivery retried",
+                    extra={
+                        "type": delivery.event.type,
+                        "subscription": worker.name,
+                        "attempt": delivery.attempt,
+                        "delay_s": seconds,
+                    },
+                )
+                retry = worker.policy.retry
+                worker.retry_in(delivery, seconds, keeps_key=retry is None or not retry.out_of_order)
+            case RetryIn():
+                self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+            case GiveUp(reason):
+                self.give_up(worker, delivery, reason, error, ran_ns)
+
+    def give_up(
+        self, worker: Worker, delivery: Delivery, reason: str, error: BaseException | None = None, ran_ns: int = 0
+    ) -> None:
+        """No further attempt: keep it as a dead letter, or drop it, as the policy says.
+
+        Without an error its attempts ended with an earlier process.
+        """
+        error = error or HandlerCancelled(worker.name)
+        failure = Failure.of(error)
+        policy = worker.policy
+        self._told.tell(worker.name, delivery.event, reason, failure, is_kept=policy.on_failure is not OnFailure.DROP)
+        if policy.on_failure is OnFailure.DROP:
+            self.finish(worker, delivery, Status.DROPPED, error=error, ran_ns=ran_ns)
+            return
+        now = self._lifetime.clock.now()
+        letter = self._letters.add(
+            delivery.event,
+            subscription=worker.name,
+            reason=reason,
+            error=failure,
+            attempts=delivery.attempt,
+            first_failed=delivery.first_failed or now,
+            last_failed=now,
+            is_shelved=delivery.part.burst.keeps_letters,
+        )
+        self.finish(worker, delivery, Status.DEAD_LETTERED, error=error, ran_ns=ran_ns, letter=letter)
+        if policy.on_failure is OnFailure.HALT:
+            self._halt(f"{worker.name} could not handle {delivery.event}: {reason}")
+
+    def finish(
+        self,
+        worker: Worker,
+        delivery: Delivery,
+        status: Status,
+        result: Any = None,
+        *,
+        error: BaseException | None = None,
+        ran_ns: int = 0,
+        letter: Any = None,
+    ) -> None:
+        """A delivery that is followed by itself gets its terminal outcome."""
+        part = delivery.part
+        outcome = Outcome(worker.name, status, result, error, delivery.attempt, delivery.queued_ns / 1e9, ran_ns / 1e9)
+        part.concluded(delivery.place, outcome)
+        worker.tally.ended(status, 1)
+        burst = part.burst
+        self.settle(burst.finished(delivery, outcome, letter), 1)
+        if part.is_done and not part.open:
+            part.end()
+        worker.release(delivery)
+        if worker.gate is not None:
+            worker.gate.look()
+
+    def settle(self, places: int, ended: int) -> None:
+        """So many deliveries have their outcome; so many events need their places no more."""
+        if places:
+            self._door.places.settle(places)
+        self._lifetime.ended(ended)
+
+    def cancel_rest(self, worker: Worker, part: Part) -> None:
+        """The subscription ended: what has not begun of a part never will."""
+        if part.is_done:
+            return
+        burst = part.burst
+        first, ended = part.give_up_rest(Status.CANCELLED)
+        worker.tally.ended(Status.CANCELLED, ended)
+        self.settle(burst.passed(part, first, part.done, ended), ended)
+        if not part.open:
+            part.end()
+
+    def cancel_all(self, worker: Worker, deliveries: Sequence[Delivery]) -> None:
+        """The same for those that are followed one by one: in slices, other work has its turn in between."""
+        for delivery in deliveries[:_SLICE]:
+            self.finish(worker, delivery, Status.CANCELLED)
+        rest = deliveries[_SLICE:]
+        if rest:
+            self._lifetime.crew.call_soon(self.cancel_all, worker, rest)
+        else:
+            worker.lingers()

@@ -1,0 +1,57 @@
+"""Gate: the queue of its own that one subscription asks for. Publishers wait here for a place in it, or are refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+from eventbus.policy import Overflow, Policy
+from eventbus.stats import Tally
+
+
+class Gate:
+    """Of one subscription. What waits stands in its mailbox; here it is counted, from acceptance on."""
+
+    __slots__ = ("_expected", "_tally", "_waiting", "does_refuse", "size", "subscription")
+
+    def __init__(self, subscription: str, policy: Policy, tally: Tally) -> None:
+        self.subscription = subscription
+        self.size = policy.queue_size or 0
+        self.does_refuse = policy.overflow is Overflow.REJECT
+        self._tally = tally
+        self._expected = 0  # accepted, and not offered yet
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def room(self) -> int:
+        """Places that are free."""
+        return self.size - self._tally.pending - self._expected
+
+    def expect(self, events: int) -> None:
+        """So many were let in at the door, or (negative) are offered now."""
+        self._expected += events
+
+    async def vacancy(self) -> None:
+        """Wait until there may be a place."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    def look(self) -> None:
+        """Something has ended: if there is a place, those who wait are let in."""
+        if self._waiting and self.room > 0:
+            self.let_in()
+
+    def let_in(self) -> None:
+        """Those who wait for a place look again."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def move(self) -> None:
+        """The bus goes on in another loop: who waited in the old one is gone with it."""
+        self._waiting = []

@@ -1,0 +1,183 @@
+"""Places: how many events were accepted and are not settled, how many more may be, and who waits for that.
+
+The door asks before it lets an event in, and tells what entered; whoever settles gives places back. Knows nothing of events but
+how many there are and, with a bound in bytes, what they hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from eventbus.errors import BusStopped, WouldDeadlock
+from eventbus.road.burst import SEALED
+from eventbus.weight import Scale
+
+if TYPE_CHECKING:
+    from eventbus.event import Event
+    from eventbus.road.burst import Burst
+
+BURST = 2048  # events; publishers that never pause let the dispatcher in after as many
+_CONTROL_RESERVE = 1_024
+_OPENING_S = 0.001
+
+
+class Places:
+    """Of one door: `size` for all, `reserve` on top for handlers, one more for CONTROL.
+
+    With `max_bytes` it is full at so many bytes too: events are weighed one by one then. `give_back` lets those who hold places
+    that they need no longer tell so.
+    """
+
+    def __init__(self, size: int, reserve: int, max_bytes: int | None, give_back: Callable[[], None]) -> None:
+        self.size, self.reserve = size, reserve
+        self.reserve_used = 0
+        self._scale = None if max_bytes is None else Scale(max_bytes)
+        self._give_back = give_back
+        self._filling = SEALED  # what is accepted now goes in there
+        self._closed = self._settled = 0  # events, ever
+        self._promised = 0  # places given to publishers that were woken and have not entered yet
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._opening: asyncio.TimerHandle | None = None  # the waiting will be let in in a moment
+
+    @property
+    def accepted(self) -> int:
+        """Events, ever."""
+        return self._closed + len(self._filling.events)
+
+    @property
+    def held(self) -> int:
+        """Events accepted and not yet settled, and places promised."""
+        return self._closed + len(self._filling.events) - self._settled + self._promised
+
+    @property
+    def has_waiting(self) -> bool:
+        """Does a publisher wait for a place?"""
+        return bool(self._waiting)
+
+    @property
+    def is_opening(self) -> bool:
+        """Will those who wait be let in in a moment?"""
+        return self._opening is not None
+
+    @property
+    def scale(self) -> Scale | None:
+        """What events are weighed on; None: they are not."""
+        return self._scale
+
+    @property
+    def whose(self) -> str:
+        """Who is full, for who is refused."""
+        if self._scale is not None and self._is_heavy:
+            return f"the bus, full at {self._scale.limit} bytes,"
+        return "the bus"
+
+    @property
+    def _is_heavy(self) -> bool:
+        return self._scale is not None and self._scale.is_full(self._promised)
+
+    # --- in --------------------------------------------------------------------------------------------------------
+
+    def has_room(self, *, is_inside: bool, is_urgent: bool, is_promised: bool) -> bool:
+        """May one more enter? Raises `WouldDeadlock` where a handler would have to wait."""
+        held = self.held
+        if held >= self.size:  # what is settled and not counted yet gives its places back now
+            self._give_back()
+            held = self.held
+        if is_promised or (held < self.size and (is_inside or not self._waiting) and not self._is_heavy):
+            return True
+        if is_inside:
+            is_twice_as_heavy = self._scale is not None and self._scale.total >= 2 * self._scale.limit
+            if held >= self.size + self.reserve or is_twice_as_heavy:
+                raise WouldDeadlock(held)
+            return True
+        return is_urgent and held < self.size + _CONTROL_RESERVE
+
+    def weigh(self, event: Event) -> bool:
+        """It enters; False where nothing is weighed."""
+        if self._scale is not None:
+            self._scale.put_on(event)
+        return self._scale is not None
+
+    def for_burst(self, *, is_urgent: bool) -> int:
+        """How many a burst may have that is opened now."""
+        room = self.size - self.held
+        if is_urgent:
+            room += _CONTROL_RESERVE
+        elif room <= 0:  # a handler's: the reserve is open to it
+            room += self.reserve
+        return min(BURST, room)
+
+    def fill(self, burst: Burst) -> None:
+        """Its events are accepted as they join."""
+        self._filling = burst
+
+    def close(self, burst: Burst) -> int:
+        """No event joins it any more; gives how many it has."""
+        events = burst.close()
+        self.reserve_used += max(0, min(events, self.held - self.size)) if burst.is_caused else 0
+        self._closed += events
+        self._filling = SEALED
+        return events
+
+    # --- out -------------------------------------------------------------------------------------------------------
+
+    def settle(self, events: int) -> None:
+        """So many events are settled by every lossless subscription."""
+        self._settled += events
+        if self._scale is not None:
+            self._scale.take_off(events)
+        if self._waiting and self._opening is None:
+            # One place at a time would give bursts of one event: wait a moment for more, but no longer.
+            if self.size - self.held >= min(self.size // 4, BURST):
+                self._let_in()
+            else:
+                # Their loop, which need not be running now: a subscription may be resumed or cancelled by plain code.
+                self._opening = self._waiting[0].get_loop().call_later(_OPENING_S, self._let_in)
+
+    # --- wait ------------------------------------------------------------------------------------------------------
+
+    async def room(self) -> None:
+        """Wait for a place, in order of arrival. Raises `BusStopped` when the door is shut meanwhile."""
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._promised -= 1
+                self._let_in()
+            raise
+        finally:
+            if not place.done() or place.cancelled() or place.exception() is not None:
+                self._forget(place)
+        self._promised -= 1
+
+    def _forget(self, place: asyncio.Future[None]) -> None:
+        if place in self._waiting:
+            self._waiting.remove(place)
+
+    def _let_in(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        while self._waiting and self.held < self.size and not self._is_heavy:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._promised += 1
+                place.set_result(None)
+
+    def refuse_waiting(self) -> None:
+        """The door is shut: those who wait get `BusStopped`."""
+        for place in self._waiting:
+            if not place.done():
+                place.set_exception(BusStopped())
+        self._waiting.clear()
+
+    def move(self) -> None:
+        """The bus goes on in another loop: who waits in an old one is gone with it."""
+        here = asyncio.get_running_loop()
+        self._waiting = deque(place for place in self._waiting if place.get_loop() is here)
+        self._promised, self._opening = 0, None

@@ -1,0 +1,343 @@
+"""Stepping: one task runs the handlers of many events, and stays with a delivery that waits.
+
+The task that leads dispatches too. When a handler waits in it another takes the lead, and this one serves that subscription until
+nothing is left there, and ends. A task whose handler kept hold of it, or cancelled it, serves nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from decimal import DefaultContext, setcontext
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from eventbus.errors import HandlerTimeout
+from eventbus.outcome import Status
+from eventbus.road.behind import waits_for_key
+from eventbus.road.context import CURRENT, DECIMAL, Cell
+from eventbus.road.part import Delivery, Part
+from eventbus.road.tasks import invoke
+
+if TYPE_CHECKING:
+    from eventbus.road.dispatcher import Dispatcher
+    from eventbus.road.worker import Worker
+
+_TURN_NS = 5_000_000  # then the loop has its turn
+
+
+@types.coroutine
+def _driven(
+    coroutine: Coroutine[Any, Any, Any], context: Context, waits: Callable[[], None], waiting: Any
+) -> Generator[Any, Any, Any]:
+    """Await a coroutine that waits for something already, in a context of its own, in the task that awaits this.
+
+    `waits` is called each time before it waits.
+    """
+    run, send = context.run, coroutine.send
+    try:
+        while True:
+            waits()
+            try:
+                value = yield waiting
+            except GeneratorExit:
+                run(coroutine.close)
+                raise
+            except BaseException as thrown:  # noqa: BLE001 - whatever the loop throws in belongs to the coroutine
+                waiting = run(coroutine.throw, thrown)
+            else:
+                waiting = run(send, value)
+    except StopIteration as end:
+        return end.value
+
+
+class SteppingTask(asyncio.Task[None]):
+    """A handler may cancel "its" task: that is meant for the delivery, not for what comes after."""
+
+    stepper: Stepper | None = None
+    was_cancelled = False  # by whomever
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self.was_cancelled = True
+        if self.stepper is not None and self.stepper.cell is not None:
+            self.stepper.cell.interrupt()
+        return super().cancel(msg)
+
+
+class Stepper:
+    """One task, and what it has in hand."""
+
+    def __init__(self, dispatcher: Dispatcher, loop: asyncio.AbstractEventLoop) -> None:
+        self._dispatcher = dispatcher
+        self._door = dispatcher.door
+        self._lifetime = dispatcher.lifetime
+        self._clock = dispatcher.lifetime.clock.monotonic_ns
+        self._worker: Worker
+        self._part: Part | None = None
+        self._began_ns = 0  # the stretch in hand
+        self._accepted_ns = 0  # the burst in hand
+        self._turn_ns = 0  # when the loop had its turn
+        self._waits_in: tuple[Cell, int] | None = None  # where the handler waited last
+        self._is_overdue = self._is_abandoned = False
+        self.cell: Cell | None = None
+        self.leads = True
+        self.is_due = False  # the loop should have its turn
+        # Not by the factory of the loop, which may run it at once.
+        self.task: SteppingTask = SteppingTask(self._lead(), loop=loop, name=f"{dispatcher.lifetime.name}-stepper")
+        self.task.stepper = self
+
+    # --- the life of the task --------------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Dispatch what comes, and serve whoever it is for, for as long as this task is fit to."""
+        dispatcher, failure = self._dispatcher, None
+        self._turn_ns = self._clock()
+        try:
+            while self._lifetime.is_running:
+                if self.is_due:
+                    await asyncio.sleep(0)
+                    self._turn_ns, self.is_due = self._clock(), False
+                worker = dispatcher.next_listed()
+                if worker is None:
+                    if dispatcher.would_wait:
+                        await dispatcher.next_burst()
+                        self._turn_ns = self._clock()
+                    self.is_due = dispatcher.dispatch_next()
+                    continue
+                await self._serve(worker)
+                if not self.leads or self.task.was_cancelled:
+                    return
+        except Exception as error:  # noqa: BLE001 - ours: no handler's failure comes this far
+            failure = error
+        finally:
+            dispatcher.left_by(self, failure)
+
+    async def _serve(self, worker: Worker) -> None:
+        """Run what waits there, as far as this task may."""
+        self._worker, mailbox = worker, worker.mailbox
+        worker.enter()
+        try:
+            while not worker.is_held:
+                delivery = None
+                if worker.takes_delivery:
+                    delivery = worker.take_one()
+                elif mailbox.freed or mailbox.replaceable:
+                    delivery = worker.take_single()
+                if delivery is not None:
+                    await self._attempt(delivery)
+                elif (part := mailbox.next_part()) is not None:
+                    await self._run(part)
+                else:
+                    break
+                must_look_up = self.is_due or self._door.urgent
+                if self._is_abandoned or self._is_overdue or self.task.was_cancelled or (self.leads and must_look_up):
+                    break
+                if must_look_up:
+                    await asyncio.sleep(0)
+                    self._turn_ns, self.is_due = self._clock(), False
+                if not (mailbox.parts or mailbox.freed or mailbox.replaceable):
+                    break
+        finally:
+            del self._worker  # nothing of a subscription is kept by who served it last
+            self.cell = self._waits_in = None
+            if not self._is_abandoned:
+                worker.leave()
+
+    # --- many events -----------------------------------------------------------------------------------------------
+
+    async def _run(self, part: Part) -> None:
+        """Run a part in a copy of its publisher's context, until it is done or something must be looked at."""
+        cell, burst, running, self._part = part.cell, part.burst, self._worker.running, part
+        self.cell, cell.look, running[cell] = cell, False, part
+        self._accepted_ns = burst.accepted_ns
+        context = burst.base.copy()
+        coroutine = self._step(part, cell, context)
+        try:
+            waiting = context.run(coroutine.send, None)
+            await _driven(coroutine, context, self._waits, waiting)
+        except StopIteration:
+            pass  # no handler had to wait
+        finally:
+            cell.close()
+            self._part = None
+            running.pop(cell, None)
+
+    async def _step(self, part: Part, cell: Cell, context: Context) -> None:  # noqa: PLR0912 - a call an event is too much
+        """The hottest loop: so many events at a time, in one context for as long as nobody leaves anything there."""
+        worker, events, busy_keys, pace = self._worker, part.events, self._worker.keys, self._worker.pace
+        handler, clock, set_current = worker.handler, self._clock, CURRENT.set
+        expires_ns = 0 if part.max_age_ns is None else part.burst.accepted_ns + part.max_age_ns
+        is_timed, decimals = worker.policy.timeout is not None, worker.uses_decimal
+        is_careful = expires_ns or is_timed or decimals or busy_keys
+        start, self._began_ns = part.done, clock()
+        while start < len(events):
+            for index, event in enumerate(events[start : start + pace.together], start):
+                if is_careful:
+                    if expires_ns or is_timed:
+                        cell.started_ns = clock()
+                        if expires_ns and cell.started_ns > expires_ns:
+                            expired = part.follow(index, is_running=True)
+                            worker.endings.finish(worker, expired, Status.EXPIRED)
+                            continue
+                    if busy_keys and waits_for_key(worker, part, index):
+                        continue
+                    if decimals:
+                        setcontext(DefaultContext)  # which makes a copy
+                cell.at = index
+                set_current((cell, index, event))
+                cell.clean = clean = copy_context()
+                result: Any = None
+                caught: BaseException | None = None
+                try:
+                    result = await handler(event)
+                    if result is not None:
+                        while isawaitable(result):
+                            result = await result
+                        if result is not None and part.cell is cell:
+                            part.answered(index, result)
+                except BaseException as error:
+                    if self._lifetime.crew.is_closing(error):
+                        raise
+                    caught = error
+                    cell.look = True
+                try:
+                    if cell.look or context != clean:
+                        break
+                except BaseException:  # noqa: BLE001 - a value that cannot be compared: then it is another one
+                    break
+            else:
+                start = self._went_on(part, index + 1)
+                if self.is_due:
+                    return
+                continue
+            self._look_at(part, cell, index, result, caught, start)
+            return
+
+    def _went_on(self, part: Part, upto: int) -> int:
+        """So far nothing was out of the ordinary."""
+        worker, now = self._worker, self._clock()
+        queued_ns = max(0, self._began_ns - self._accepted_ns)
+        self._lifetime.dispatch.add(queued_ns, upto - part.done)
+        worker.passed(part, upto, now - self._began_ns, queued_ns)
+        worker.pace.went_well()
+        self._began_ns = now
+        self.is_due = now - self._turn_ns > _TURN_NS
+        return upto
+
+    def _look_at(
+        self, part: Part, cell: Cell, index: int, result: Any, caught: BaseException | None, start: int
+    ) -> None:
+        """The attempt that ended last failed, or left something behind, or others went on with its part meanwhile."""
+        worker = self._worker
+        what = worker.running.get(cell)
+        if self._is_abandoned:
+            return
+        if isinstance(what, Delivery):
+            self._conclude(what, result, caught, self._clock() - cell.started_ns)
+            return
+        if self._is_overdue:  # whatever the handler made of its cancellation
+            caught = self._timeout(caught)
+        if caught is not None:
+            delivery = part.follow(index, is_running=True)
+            delivery.begin(cell, self._began_ns, None)
+            ran_ns = (self._clock() - self._began_ns) // (index + 1 - part.done)
+            worker.endings.fail_in_part(worker, delivery, caught, ran_ns)
+        self._went_on(part, index + 1)
+        worker.pace.was_broken(index + 1 - start)
+        if not worker.uses_decimal and DECIMAL in copy_context():
+            worker.uses_decimals()
+
+    def flush(self) -> None:
+        """Somebody wants to know what has ended."""
+        part, cell = self._part, self.cell
+        if part is not None and cell is part.cell and cell.at > part.done:
+            now = self._clock()
+            self._worker.passed(part, cell.at, now - self._began_ns, max(0, self._began_ns - self._accepted_ns))
+            self._began_ns = now
+
+    # --- one event that is followed by itself ----------------------------------------------------------------------
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        worker, burst = self._worker, delivery.part.burst
+        cell = self.cell = Cell(burst.base, burst.hops, worker)
+        started_ns = self._clock()
+        delivery.begin(cell, started_ns, self._lifetime.crew.deadline_in(worker.policy.timeout))
+        self._lifetime.dispatch.add(delivery.queued_ns, delivery.attempt == 1)
+        worker.running.holds(cell, delivery)
+        result: Any = None
+        error: BaseException | None = None
+        context, coroutine = burst.base.copy(), invoke(worker, delivery, cell, started_ns)
+        try:
+            waiting = context.run(coroutine.send, None)
+            result = await _driven(coroutine, context, self._waits, waiting)
+        except StopIteration as end:
+            result = end.value
+        except BaseException as raised:
+            if self._lifetime.crew.is_closing(raised):
+                raise
+            error = raised
+        cell.close()
+        now = self._clock()
+        self.is_due = now - self._turn_ns > _TURN_NS
+        if not self._is_abandoned:
+            worker.running.drops(cell)
+            self._conclude(delivery, result, error, now - started_ns)
+
+    def _conclude(self, delivery: Delivery, result: Any, error: BaseException | None, ran_ns: int) -> None:
+        worker = self._worker
+        if self._is_overdue:  # whatever the handler made of its cancellation
+            error = self._timeout(error)
+        if error is None:
+            worker.endings.succeed(worker, delivery, result, ran_ns)
+        else:
+            worker.endings.fail(worker, delivery, error, ran_ns)
+
+    def _timeout(self, cause: BaseException | None) -> BaseException:
+        return HandlerTimeout(self._worker.name, self._worker.policy.timeout or 0.0, cause)
+
+    # --- a handler waits -------------------------------------------------------------------------------------------
+
+    def _waits(self) -> None:
+        """The task is given up to the loop, for the first time in this attempt or once more."""
+        cell, worker = self.cell, self._worker
+        assert cell is not None
+        if self._waits_in == (cell, cell.at):
+            return
+        self._waits_in = cell, cell.at
+        if self.leads:
+            self.leads = False
+            self._dispatcher.new_leader()
+        part = self._part
+        if part is not None:
+            if worker.policy.timeout is None:
+                cell.started_ns = self._began_ns
+            if worker.policy.concurrency > 1 and worker.running.get(cell) is part:
+                self.flush()
+                worker.detach(part)
+            elif part.burst.waiters or self._dispatcher.somebody_waits:  # they look for themselves what has ended
+                self.flush()
+        if worker.deadlines is not None:
+            worker.deadlines.watch(cell, self)
+        if worker.has_slot:
+            worker.wake_if_work()
+
+    def overdue(self, cell: Cell) -> None:
+        """The time of the attempt is up."""
+        self._is_overdue = True
+        cell.interrupt()
+        self.task.cancel()
+
+    def abandon(self, cell: Cell) -> None:
+        """The handler ignores its cancellation: record the outcome and go on without it. The task stays with it."""
+        worker, part = self._worker, self._part
+        if part is not None and worker.running.get(cell) is part:
+            self.flush()
+            worker.detach(part)
+        what = worker.running.drops(cell)
+        assert isinstance(what, Delivery)
+        self._is_abandoned = True
+        worker.abandons(self.task)
+        self._conclude(what, None, None, self._clock() - cell.started_ns)
+        worker.leave()

@@ -1,0 +1,65 @@
+"""Burst: events accepted in a row share what they can and nothing more, and a kept receipt keeps no other event."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
+
+import pytest
+
+from eventbus import Event, InMemoryEventBus
+
+
+async def answer(event: Event) -> int:
+    return int(event["n"]) * 2
+
+
+async def test_nobody_listens_and_the_receipt_is_settled_empty(event_bus: InMemoryEventBus) -> None:
+    assert await (await event_bus.publish("burst.made")) == ()
+
+
+async def test_cancelled_wait_leaves_the_delivery_alone(event_bus: InMemoryEventBus) -> None:
+    release = asyncio.Event()
+
+    async def wait(_event: Event) -> str:
+        await release.wait()
+        return "done"
+
+    event_bus.subscribe("burst.*", wait)
+    receipt = await event_bus.publish("burst.made")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await receipt
+    release.set()
+    assert [outcome.result for outcome in await receipt] == ["done"]
+
+
+async def test_what_is_published_in_a_row_is_one_burst_and_another_context_is_another(
+    event_bus: InMemoryEventBus,
+) -> None:
+    colour: ContextVar[str] = ContextVar("burst_colour")
+    bursts: list[list[int]] = []
+    event_bus.tap(lambda events, _offset: bursts.append([event["n"] for event in events]))
+    for n in range(3):
+        await event_bus.publish("burst.made", {"n": n})
+    colour.set("red")
+    for n in range(3, 5):
+        await event_bus.publish("burst.made", {"n": n})
+    await event_bus.drain()
+    assert bursts == [[0, 1, 2], [3, 4]]
+
+
+@pytest.mark.event_bus(history=0)
+async def test_a_kept_receipt_keeps_no_other_event_of_its_burst(event_bus: InMemoryEventBus) -> None:
+    event_bus.subscribe("burst.*", answer)
+    receipts = await event_bus.publish_many(Event("burst.made", payload={"n": n}) for n in range(100))
+    others = [weakref.ref(receipt.event) for receipt in receipts[1:]]
+    kept = receipts[0]
+    del receipts
+    await event_bus.drain()
+    await event_bus.publish_and_wait("burst.after", {"n": 0})  # whoever ran them has let go
+    gc.collect()
+    assert [other() for other in others if other() is not None] == []
+    assert [outcome.result for outcome in await kept] == [0]

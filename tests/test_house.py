@@ -1,0 +1,292 @@
+"""The house: only documented Python, state that belongs to its object, three places that call a user's handler, modules of a size.
+
+What `test_floors.py` says of imports this says of what is inside the rooms. Each rule is tried on a few lines that break it, too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text()) for file in (ROOT / "eventbus").rglob("*.py")}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+# --- only documented Python ------------------------------------------------------------------------------------------
+
+INSIDES = {
+    "asyncio",
+    "concurrent",
+    "contextvars",
+    "gc",
+    "inspect",
+    "selectors",
+    "sys",
+    "threading",
+    "weakref",
+    "uvloop",
+}
+NEVER_IMPORTED = {"_asyncio", "_contextvars", "_thread", "_weakref", "_testcapi", "ctypes", "gc"}
+# Attributes that only the interpreter's own objects have: of a task, a future, a loop, a queue, an executor, a reference.
+OF_OTHERS = {
+    *("getrefcount", "get_referents", "get_referrers", "get_objects", "_getframe"),
+    *("_fut_waiter", "_must_cancel", "_num_cancels_requested", "_wakeup", "_run_once", "_enter_task", "_leave_task"),
+    *("_scheduled", "_getters", "_putters", "_unfinished_tasks", "_work_queue", "_threads_queues", "_set_running_loop"),
+}
+DOCUMENTED = {("sys", "_current_frames"), ("os", "_exit")}
+
+
+def insides(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Where a module counts on what Python does not document."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.partition(".")[0]
+                modules[alias.asname or root] = root
+                if root in NEVER_IMPORTED:
+                    yield node.lineno, f"import {alias.name}"
+        elif isinstance(node, ast.ImportFrom):
+            root = str(node.module).partition(".")[0]
+            for alias in node.names:
+                is_hidden = alias.name.startswith("_") and alias.name != "__version__" and root in INSIDES
+                if root in NEVER_IMPORTED or is_hidden or alias.name in OF_OTHERS:
+                    yield node.lineno, f"from {node.module} import {alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            root = modules.get(node.value.id, "") if isinstance(node.value, ast.Name) else ""
+            is_hidden = root in INSIDES and node.attr.startswith("_") and not node.attr.startswith("__")
+            if (is_hidden or node.attr in OF_OTHERS) and (root, node.attr) not in DOCUMENTED:
+                yield node.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Constant) and node.value in OF_OTHERS:
+            yield node.lineno, f"the name {node.value!r}"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_documented_python(module: str) -> None:
+    assert [*insides(MODULES[module])] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import ctypes",
+        "import gc",
+        "from sys import getrefcount",
+        "import sys; sys.getrefcount(1)",
+        "import sys as s; s._getframe()",
+        "import asyncio; asyncio._get_running_loop()",
+        "from asyncio import _enter_task",
+        "from concurrent.futures.thread import _worker",
+        "def f(task): return task._fut_waiter",
+        "def f(task): return getattr(task, '_must_cancel')",
+    ],
+)
+def test_what_python_does_not_document_is_seen(line: str) -> None:
+    assert len([*insides(ast.parse(line))]) >= 1
+
+
+# --- state belongs to its object ---------------------------------------------------------------------------------------
+
+# An object's attributes are assigned in the file of its class. What is not, and why; at most ten in all.
+STRANGERS: dict[str, str] = {
+    "eventbus/road/stepping.py cell.at": "the hottest loop: a call saved for each event",
+    "eventbus/road/stepping.py cell.clean": "the hottest loop",
+    "eventbus/road/stepping.py cell.look": "the hottest loop",
+    "eventbus/road/stepping.py cell.started_ns": "the hottest loop",
+    "eventbus/road/threads.py cell.at": "the same loop, in a thread",
+    "eventbus/road/threads.py cell.clean": "the same loop, in a thread",
+    "eventbus/road/threads.py cell.started_ns": "the same loop, in a thread",
+}
+STRANGERS_CAP = 10
+# Objects of libraries, whose documented way is an assignment.
+OF_LIBRARIES: dict[str, str] = {
+    "eventbus/fields.py field.default": "of pydantic",
+    "eventbus/fields.py field.default_factory": "of pydantic",
+    "eventbus/fields.py field.validate_default": "of pydantic",
+    "eventbus/stream.py self._dropped.atexit": "weakref.finalize",
+    "eventbus/testing/crash_disk.py translated.sqlite_errorcode": "an error of apsw told as one of sqlite3",
+}
+
+
+def strangers(module: str, tree: ast.Module) -> Iterator[str]:
+    """Assignments to attributes of an object whose class is not of this file, by what they assign."""
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    makers = own | {one.name for one in ast.walk(tree) if isinstance(one, Function) and own & {*_names(one.returns)}}
+    known = {name.lstrip("_") for name in (*_annotated(tree, own), *_made(tree, own))}
+    for function in ast.walk(tree):
+        if isinstance(function, Function):
+            mine = {*_given(function), *_made(function, makers)}
+            for node in _body(function):
+                for target in _targets(node):
+                    if isinstance(target, ast.Attribute):
+                        holder = ast.unparse(target.value)
+                        if holder not in mine and holder.rpartition(".")[2].lstrip("_") not in known:
+                            yield f"{module} {ast.unparse(target)}"
+
+
+def _annotated(tree: ast.Module, own: set[str]) -> Iterator[str]:
+    """Names that this file gives to objects of its own classes, wherever it says so."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None and own & {*_names(node.annotation)}:
+            yield node.arg
+        elif isinstance(node, ast.AnnAssign) and own & {*_names(node.annotation)}:
+            yield ast.unparse(node.target).rpartition(".")[2].lstrip("_")
+
+
+def _body(where: Function | ast.Module) -> Iterator[ast.AST]:
+    """What is in a function, or at the top, and in no function inside of it."""
+    todo: list[ast.AST] = [*where.body]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, Function | ast.ClassDef):
+            todo += ast.iter_child_nodes(node)
+
+
+def _given(function: Function) -> Iterator[str]:
+    yield from (one.arg for one in function.args.args[:1] if one.arg in ("self", "cls"))
+
+
+def _made(where: Function | ast.Module, own: set[str]) -> Iterator[str]:
+    """Names that are given there to objects of classes of its own file."""
+    for node in _body(where):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            maker = node.value.func
+            is_new = isinstance(maker, ast.Attribute) and maker.attr == "__new__"
+            if is_new or (isinstance(maker, ast.Name) and maker.id in {*own, "cls"}):
+                yield from (target.id for target in _targets(node) if isinstance(target, ast.Name))
+
+
+def _names(node: ast.AST | None) -> Iterator[str]:
+    for one in () if node is None else ast.walk(node):
+        if isinstance(one, ast.Name):
+            yield one.id
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    if isinstance(node, ast.Assign | ast.Delete):
+        targets = node.targets
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        targets = [node.target]
+    else:
+        return []
+    return [part for one in targets for part in (one.elts if isinstance(one, ast.Tuple | ast.List) else [one])]
+
+
+def all_strangers() -> list[str]:
+    return sorted({one for module, tree in MODULES.items() for one in strangers(module, tree)})
+
+
+def test_state_belongs_to_its_object() -> None:
+    assert sorted(set(all_strangers()) - STRANGERS.keys() - OF_LIBRARIES.keys()) == []
+
+
+def test_strangers_are_few() -> None:
+    assert len(STRANGERS) <= STRANGERS_CAP
+
+
+def test_every_stranger_with_a_reason_is_still_there() -> None:
+    assert sorted({*STRANGERS, *OF_LIBRARIES} - set(all_strangers())) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "seen"),
+    [
+        ("def f(part): part.done = 1", 1),
+        ("def f(part): part.done += 1", 1),
+        ("def f(part): del part.done", 1),
+        ("def f(part): part.done, x = 1, 2", 1),
+        ("def f(part): part.cell.at = 1", 1),
+        ("def f(): part = Part(); part.done = 1", 1),
+        ("class Part: pass\ndef f(): part = Part(); part.done = 1", 0),
+        ("class Part: pass\ndef f(part: Part): part.done = 1", 0),
+        ("class Part:\n  def f(self): self.done = 1", 0),
+        ("class Part:\n  def f(self): self.cell.at = 1", 1),
+    ],
+)
+def test_who_writes_to_a_stranger_is_seen(lines: str, seen: int) -> None:
+    assert len([*strangers("m.py", ast.parse(lines))]) == seen
+
+
+# --- three ways to run a handler -----------------------------------------------------------------------------------------
+
+
+def callers(tree: ast.Module) -> Iterator[int]:
+    """Where the handler of a subscription is called: `worker.handler(...)`, or by a name that was given to it."""
+    for function in ast.walk(tree):
+        if not isinstance(function, Function):
+            continue
+        names: set[str] = set()
+        for node in _body(function):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    pairs = (
+                        zip(target.elts, node.value.elts, strict=True)
+                        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+                        else [(target, node.value)]
+                    )
+                    names |= {
+                        name.id for name, value in pairs if isinstance(name, ast.Name) and _is_handler_of_worker(value)
+                    }
+        for node in _body(function):
+            if isinstance(node, ast.Call):
+                called = node.func
+                if _is_handler_of_worker(called) or (isinstance(called, ast.Name) and called.id in names):
+                    yield node.lineno
+
+
+def _is_handler_of_worker(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "handler"
+
+
+def test_three_modules_call_a_users_handler() -> None:
+    assert {module for module, tree in MODULES.items() if [*callers(tree)]} == {
+        "eventbus/road/stepping.py",
+        "eventbus/road/tasks.py",
+        "eventbus/road/threads.py",
+    }
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "def f(worker): worker.handler(1)",
+        "async def f(worker): await worker.handler(1)",
+        "def f(worker):\n  run = worker.handler\n  run(1)",
+        "def f(worker):\n  run, x = worker.handler, 1\n  run(1)",
+        "class A:\n  def f(self): self._worker.handler(1)",
+    ],
+)
+def test_who_calls_a_handler_is_seen(lines: str) -> None:
+    assert len([*callers(ast.parse(lines))]) == 1
+
+
+# --- tests beside the stations ---------------------------------------------------------------------------------------------
+
+STATIONS = [
+    module
+    for module in sorted(MODULES)
+    if module.split("/")[1] in ("road", "durability") and not module.endswith("__init__.py")
+]
+
+
+@pytest.mark.parametrize("module", STATIONS)
+def test_every_station_has_its_tests(module: str) -> None:
+    folder, name = (ROOT / "tests" / module).parent, module.rpartition("/")[2]
+    assert (folder / f"test_{name}").exists()
+
+
+# --- rooms of a size -----------------------------------------------------------------------------------------------------
+
+LINES_CAP = 400
+
+
+def test_no_module_is_longer_than_one_can_hold_in_mind() -> None:
+    lines = {module: len((ROOT / module).read_text().splitlines()) for module in MODULES}
+    assert {module: count for module, count in lines.items() if count > LINES_CAP} == {}
