@@ -149,7 +149,6 @@ def standardised(demo: Dataset, model: Forecaster) -> list[float]:
     return found
 
 
-@pytest.mark.xfail(strict=True, reason="A14")
 @pytest.mark.parametrize("model", [MovingAverage(), Ewma(0.9), HarRls(0.999)], ids=lambda model: model.name)
 def test_returns_are_as_large_as_sigma_says(demo: Dataset, model: Forecaster) -> None:
     found = standardised(demo, model)
