@@ -119,7 +119,6 @@ def test_zone_rules_need_one_side() -> None:
     assert broken([1.5, -1.5, 1.5, -1.5, 1.5], frozenset({6})) == []
 
 
-@pytest.mark.xfail(strict=True, reason="A16")
 @pytest.mark.parametrize("side", [1.0, -1.0])
 @pytest.mark.parametrize(
     ("rule", "z"), [(5, [2.1, 2.2, 0.5]), (5, [2.1, 2.2, -2.5]), (6, [1.1, 1.2, 1.3, 1.4, 0.3])], ids=str
