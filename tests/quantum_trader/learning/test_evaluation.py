@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationFailedEvent,
@@ -30,6 +32,7 @@ from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id,
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
 from quantum_trader.learning.subjects import LOSSES, Measured, ModelSubjects, StrategySubjects, comparison_of
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
+from quantum_trader.model import Bar
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -162,6 +165,32 @@ async def test_a_strategy_is_measured_on_the_bars_there_were(event_bus: InMemory
     assert answer.metrics["trades"] > 5
     assert answer.verdict == "FAIL"
     assert any(reason.startswith("sessions 100 <") for reason in answer.reasons)
+
+
+def zigzag(session: int) -> Bar:
+    close = 100.0 + 10.0 * ((session // 7) % 2) + session * 0.1
+    at = AT + timedelta(days=session)
+    return Bar("A", session, at, close, close + 1, close - 1, close, 1_000_000)
+
+
+@pytest.mark.xfail(strict=True, reason="A3")
+def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of_asking() -> None:
+    names = [f"momentum-{lookback}" for lookback in (2, 3, 5, 8)]
+
+    def asked(order: Sequence[str]) -> dict[str, float]:
+        subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+        for name in names:
+            subjects.create(name, StrategySpec("momentum", (int(name[-1]),)))
+        for session in range(201):
+            subjects.bar(zigzag(session))
+            subjects.close(session)
+            if session == 60:
+                subjects.measure(ask("momentum-2", last=60))  # months before the others
+        return {name: subjects.measure(ask(name, last=200)).metrics["dsr"] for name in order}
+
+    first, again = asked(names), asked(names[::-1])
+    assert len(set(first.values())) == len(names)
+    assert first == again
 
 
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
