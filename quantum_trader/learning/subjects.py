@@ -84,11 +84,14 @@ class StrategySubjects:
         self._open: list[Bar] = []
         self._specs: dict[str, StrategySpec] = {}
         self._trials: dict[str, Trial] = {}
-        self._sharpes: dict[str, float] = {}  # per session, of the last backtest of each candidate
+        self._sharpes: dict[
+            tuple[int, int], list[float]
+        ] = {}  # of every candidate, by the window of this session's asking
 
     def create(self, strategy_id: str, spec: StrategySpec) -> None:
         """Another candidate exists."""
         self._specs[strategy_id] = spec
+        self._sharpes.clear()
 
     def bar(self, bar: Bar) -> None:
         """Take a bar of the session that is going on, in sorted symbol order."""
@@ -96,6 +99,7 @@ class StrategySubjects:
 
     def close(self, session: int) -> None:
         """The session is over: what came since the last one is stored."""
+        self._sharpes.clear()
         if self._open:
             self._stored.append(Group(session, tuple(self._open)))
             self._open = []
@@ -105,8 +109,6 @@ class StrategySubjects:
         first, last = request.first_session, request.last_session
         returns = moments(trial.returns(first, last))
         trades = [trade.profit for trade in trial.trades(first, last)]
-        if request.purpose is Purpose.BACKTEST:
-            self._sharpes[request.subject_id] = sharpe(returns)
         metrics = StrategyMetrics(
             sessions=trial.sessions(first, last),
             trades=len(trades),
@@ -114,9 +116,20 @@ class StrategySubjects:
             max_drawdown=max_drawdown(trial.equity(first, last)),
             sharpe=annual_sharpe(returns),
             psr=probabilistic_sharpe(returns),
-            dsr=deflated_sharpe(returns, [self._sharpes[key] for key in sorted(self._sharpes)], len(self._specs)),
+            dsr=deflated_sharpe(returns, self._all_sharpes(first, last), len(self._specs)),
         )
         return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, self._judge(request, metrics))
+
+    def _all_sharpes(self, first: int, last: int) -> list[float]:
+        """The Sharpe ratio that each candidate ever made would have had in `first`..`last`, whatever became of it.
+
+        One whose returns do not vary there has none: it was no try that luck could have helped.
+        """
+        found = self._sharpes.get((first, last))
+        if found is None:
+            known = (moments(self._trial(key).returns(first, last)) for key in sorted(self._specs))
+            found = self._sharpes[first, last] = [sharpe(one) for one in known if one.varies]
+        return found
 
     def _judge(self, request: EvaluationRequestedEvent, metrics: StrategyMetrics) -> Verdict:
         match request.purpose:
@@ -157,7 +170,6 @@ class StrategySubjects:
             ],
             "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
             "trials": {key: trial.state() for key, trial in self._trials.items()},
-            "sharpes": dict(self._sharpes),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -168,7 +180,7 @@ class StrategySubjects:
         for key, saved in state["trials"].items():
             trial = self._trials[key] = Trial(self._specs[key], self._costs, weight=self._weight)
             trial.restore(saved)
-        self._sharpes = dict(state["sharpes"])
+        self._sharpes.clear()
 
 
 class ModelSubjects:

@@ -173,7 +173,6 @@ def zigzag(session: int) -> Bar:
     return Bar("A", session, at, close, close + 1, close - 1, close, 1_000_000)
 
 
-@pytest.mark.xfail(strict=True, reason="A3")
 def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of_asking() -> None:
     names = [f"momentum-{lookback}" for lookback in (2, 3, 5, 8)]
 
