@@ -30,6 +30,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
+from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP
 from quantum_trader.learning.subjects import LOSSES, Measured, ModelSubjects, StrategySubjects, comparison_of
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
 from quantum_trader.model import Bar
@@ -190,6 +191,22 @@ def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of
     first, again = asked(names), asked(names[::-1])
     assert len(set(first.values())) == len(names)
     assert first == again
+
+
+@pytest.mark.xfail(strict=True, reason="A1")
+@pytest.mark.parametrize(("first", "last"), [(10, 40), (10, 60), (1, 40)], ids=["across", "out of", "into"])
+def test_a_position_that_overlaps_the_window_is_judged_by_its_marks_at_both_ends(first: int, last: int) -> None:
+    """One position, from 5 to 50; all there is to judge in windows across it, out of it and into it."""
+    subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+    subjects.create("momentum-2", StrategySpec("momentum", (2,)))
+    for session in range(61):
+        close = 100.0 - session if session < 3 else 97.0 + session if session < 49 else 400.0 - 5 * session
+        subjects.bar(Bar("A", session, AT + timedelta(days=session), close, close, close, close, 1_000_000))
+        subjects.close(session)
+    figures = subjects.measure(request("STRATEGY", "momentum-2", Purpose.SHADOW, first, last)).metrics
+    assert figures["trades"] == 1
+    assert figures["profit_factor"] == PROFIT_FACTOR_CAP
+    assert figures["sharpe"] > 0
 
 
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
