@@ -47,6 +47,7 @@ BUILDERS = {"app", "session", "wiring", "runs", "cli", ""}
 PURE = {
     "market.indicators",
     "execution.fills",
+    "execution.marked",
     "learning.statistics",
     "alpha.families",
 }  # plain maths, open to every component

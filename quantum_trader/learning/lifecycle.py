@@ -38,8 +38,8 @@ class StrategyMetrics:
     """
 
     sessions: int
-    trades: int  # closed
-    profit_factor: float
+    trades: int  # positions that overlap the window
+    profit_factor: float  # of what they earned within it, marked at both ends
     max_drawdown: float  # positive fraction
     sharpe: float = 0.0  # annual
     psr: float = 0.0  # probability that the true Sharpe ratio is positive
@@ -123,8 +123,10 @@ def shadow_gate(metrics: StrategyMetrics, gates: StrategyGates, health: HealthSt
 
 
 def live_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
-    """May a LIVE strategy stay? Few trades are no reason to retire it, a broken drawdown always is."""
-    losing = metrics.trades >= gates.live_trades and not metrics.profit_factor >= gates.live_profit_factor
+    """May a LIVE strategy stay? Few trades are no reason to retire it, nor is a window that is not full yet; a broken
+    drawdown always is."""
+    judged = metrics.sessions >= gates.live_sessions and metrics.trades >= gates.live_trades
+    losing = judged and not metrics.profit_factor >= gates.live_profit_factor
     return _verdict(
         f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None,
         _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown),

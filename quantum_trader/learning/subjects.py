@@ -6,6 +6,7 @@ The evaluation handler feeds these and asks; when something is measured, how oft
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from typing import Any, Final, Protocol
 from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
 from quantum_trader.execution.fills import Costs
+from quantum_trader.execution.marked import KEPT
 from quantum_trader.learning.catalogue import ENSEMBLE, FIRST
 from quantum_trader.learning.lifecycle import (
     Challenge,
@@ -40,7 +42,7 @@ from quantum_trader.learning.statistics import (
     profit_factor,
     sharpe,
 )
-from quantum_trader.learning.trial import KEPT, Group, Trial, run
+from quantum_trader.learning.trial import Group, Trial, run
 from quantum_trader.model import Bar, HealthStatus
 
 STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window and the warm-up before it
@@ -81,6 +83,7 @@ class StrategySubjects:
         self._weight = weight
         self._gates = gates
         self._stored: deque[Group] = deque(maxlen=STORED)
+        self._closes: dict[str, tuple[list[int], list[float]]] = {}  # sessions and closes of what is stored, by symbol
         self._open: list[Bar] = []
         self._specs: dict[str, StrategySpec] = {}
         self._trials: dict[str, Trial] = {}
@@ -101,24 +104,40 @@ class StrategySubjects:
         """The session is over: what came since the last one is stored."""
         self._sharpes.clear()
         if self._open:
-            self._stored.append(Group(session, tuple(self._open)))
+            self._store(Group(session, tuple(self._open)))
             self._open = []
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
         trial = self._trial(request.subject_id)
         first, last = request.first_session, request.last_session
         returns = moments(trial.returns(first, last))
-        trades = [trade.profit for trade in trial.trades(first, last)]
+        profits = trial.profits(first, last, self._close_at)
         metrics = StrategyMetrics(
             sessions=trial.sessions(first, last),
-            trades=len(trades),
-            profit_factor=profit_factor(trades),
+            trades=len(profits),
+            profit_factor=profit_factor(profits),
             max_drawdown=max_drawdown(trial.equity(first, last)),
             sharpe=annual_sharpe(returns),
             psr=probabilistic_sharpe(returns),
             dsr=deflated_sharpe(returns, self._all_sharpes(first, last), len(self._specs)),
         )
         return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, self._judge(request, metrics))
+
+    def _store(self, group: Group) -> None:
+        if len(self._stored) == STORED:
+            for bar in self._stored[0].bars:
+                for column in self._closes[bar.symbol]:
+                    del column[0]
+        self._stored.append(group)
+        for bar in group.bars:
+            sessions, closes = self._closes.setdefault(bar.symbol, ([], []))
+            sessions.append(bar.session)
+            closes.append(bar.close)
+
+    def _close_at(self, symbol: str, session: int) -> float:
+        """The last close of a symbol at or before a session, of those that are stored."""
+        sessions, closes = self._closes[symbol]
+        return closes[max(0, bisect_right(sessions, session) - 1)]
 
     def _all_sharpes(self, first: int, last: int) -> list[float]:
         """The Sharpe ratio that each candidate ever made would have had in `first`..`last`, whatever became of it.
@@ -174,7 +193,10 @@ class StrategySubjects:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
-        self._stored = deque((_session(*saved) for saved in state["stored"]), maxlen=STORED)
+        self._stored.clear()
+        self._closes = {}
+        for saved in state["stored"]:
+            self._store(_session(*saved))
         self._specs = {key: StrategySpec(family, tuple(params)) for key, (family, params) in state["specs"].items()}
         self._trials = {}
         for key, saved in state["trials"].items():

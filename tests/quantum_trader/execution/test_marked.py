@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.execution.marked import MarkedBook
+
 SESSIONS = 30
 price = st.floats(0.5, 500.0)
 
@@ -24,13 +26,10 @@ def histories(draw: st.DrawFn) -> tuple[list[float], dict[int, int]]:
     return closes, orders
 
 
-@pytest.mark.xfail(strict=True, reason="A1", raises=ModuleNotFoundError)
 @given(histories(), st.sets(st.integers(1, SESSIONS - 1), max_size=5))
 def test_marked_profit_over_adjacent_windows_adds_up_to_the_whole(
     history: tuple[list[float], dict[int, int]], cuts: set[int]
 ) -> None:
-    from quantum_trader.execution.marked import MarkedBook
-
     closes, orders = history
     book = MarkedBook()
     for session, close in enumerate(closes):

@@ -193,7 +193,6 @@ def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of
     assert first == again
 
 
-@pytest.mark.xfail(strict=True, reason="A1")
 @pytest.mark.parametrize(("first", "last"), [(10, 40), (10, 60), (1, 40)], ids=["across", "out of", "into"])
 def test_a_position_that_overlaps_the_window_is_judged_by_its_marks_at_both_ends(first: int, last: int) -> None:
     """One position, from 5 to 50; all there is to judge in windows across it, out of it and into it."""

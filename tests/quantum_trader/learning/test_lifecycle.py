@@ -95,7 +95,6 @@ def test_a_live_strategy_that_loses_is_retired() -> None:
     assert next_stage(LIVE, replace(GOOD, trades=7, profit_factor=0.1)) is LIVE, "too few trades to judge"
 
 
-@pytest.mark.xfail(strict=True, reason="A1")
 def test_a_live_strategy_is_not_judged_by_its_profits_before_its_window_is_full() -> None:
     losing = replace(GOOD, sessions=251, trades=20, profit_factor=0.1)
     assert next_stage(LIVE, losing) is LIVE
