@@ -206,6 +206,33 @@ def test_stop_guards_the_entry_bar_itself() -> None:
     assert (stopped.trigger, stopped.price) == (Trigger.STOP, Decimal(95))
 
 
+@pytest.mark.xfail(strict=True, reason="A15")
+def test_a_stop_takes_no_more_of_a_bar_than_an_order_and_its_rest_goes_first_at_the_next_open() -> None:
+    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    at_its_level = only_fill(v.on_bar(bar(2, 95.0, 85.0, volume=300)))
+    assert (at_its_level.trigger, at_its_level.qty, at_its_level.price) == (Trigger.STOP, 3, Decimal(90))
+    leave = order(OrderKind.EXIT, session=2)
+    v.submit(leave)
+    rest, exited = v.on_bar(bar(3, 80.0, volume=400))
+    assert isinstance(rest, Fill)
+    assert isinstance(exited, Fill)
+    assert (rest.trigger, rest.qty, rest.price, rest.leaves_qty) == (Trigger.STOP, 4, Decimal(80), 3)
+    assert (exited.trigger, exited.qty, exited.leaves_qty) == (Trigger.OPEN, 3, 7)
+    assert (rest.order_id, rest.fill_id) == (at_its_level.order_id, "0-s-AAPL-ENTRY-1:stop#2")
+
+
+@pytest.mark.xfail(strict=True, reason="A15")
+def test_the_rest_of_a_stop_never_expires_and_no_entry_comes_between() -> None:
+    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    v.on_bar(bar(2, 95.0, 85.0, volume=300))
+    assert [report for session in range(2, 5) for report in v.end_session(session)] == []
+    again = order(session=4)
+    assert v.submit(again) == [Rejected(again, RejectCode.WORKING_ORDER)]
+    last = only_fill(v.on_bar(bar(6, 95.0, volume=10_000)))
+    assert (last.trigger, last.qty, last.price, last.leaves_qty) == (Trigger.STOP, 7, Decimal(95), 0)
+    assert v.positions() == {}
+
+
 def test_queued_exit_at_the_open_wins_over_the_stop() -> None:
     v = holding(10, stop=90.0)
     v.submit(order(OrderKind.EXIT, session=1))
