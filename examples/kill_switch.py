@@ -90,7 +90,7 @@ class Desk:
             symbol="AAA",
             side=side,
             kind=kind,
-            qty=100,
+            qty=Decimal(100),
             reference_px=100.0,
             stop_px=95.0 if kind is OrderKind.ENTRY else None,
             confidence=0.9,

@@ -37,6 +37,7 @@ from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.identity import RunIds
+from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
@@ -234,6 +235,7 @@ def build(
     is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
     """
     costs = costs_of(config)
+    instruments = Instruments(config.instruments)
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
@@ -248,10 +250,10 @@ def build(
         rollback_sessions=config.models.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, costs, parts)
+    generator = _build_evaluation(bus, config, costs, instruments, parts)
     controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
-    balancer = PortfolioBalancer(bus, sizing_rules(config))
+    balancer = PortfolioBalancer(bus, sizing_rules(config), instruments)
     guard = RiskGuard(
         bus,
         RiskState(
@@ -262,13 +264,20 @@ def build(
             universe=frozenset(feed.symbols),
             limits=limits,
             costs=costs,
+            instruments=instruments,
         ),
     )
     execution = config.execution
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
         bus,
-        PaperVenue(costs, cash=cash, time_to_live=execution.time_to_live, delist_after=execution.delist_after),
+        PaperVenue(
+            costs,
+            cash=cash,
+            time_to_live=execution.time_to_live,
+            delist_after=execution.delist_after,
+            instruments=instruments,
+        ),
     )
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
     spc = _build_charts(bus, config, parts)
@@ -316,7 +325,7 @@ def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
 
 
 def _build_evaluation(
-    bus: InMemoryEventBus, config: Config, costs: Costs, parts: dict[str, Stateful]
+    bus: InMemoryEventBus, config: Config, costs: Costs, instruments: Instruments, parts: dict[str, Stateful]
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
     models = config.models
@@ -329,7 +338,7 @@ def _build_evaluation(
         rollback_sessions=models.rollback_sessions,
     )
     gates = StrategyGates(**config.strategies.gates.model_dump())
-    subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates)
+    subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates, instruments=instruments)
     parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
     MonitoringHandler(bus)
     specs = seeds(config)
@@ -399,6 +408,7 @@ def sizing_rules(config: Config) -> SizingRules:
         max_symbol_weight=sizing.max_symbol_weight,
         min_weight=sizing.min_weight,
         participation=config.risk.max_participation,
+        max_order_qty=config.risk.max_order_qty,
         cost=float(execution.fee_rate) + (execution.half_spread_bp + impact_bp) / 1e4,
         fixed_qty=dict(sizing.fixed_qty),
     )

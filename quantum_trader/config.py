@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
 
 ENV_PREFIX: Final = "QT_"
@@ -124,7 +125,7 @@ class RiskConfig(Section):
     policy_max_age: int = 5
     price_max_age: int = 3
     price_collar: float = 0.25  # of the previous close
-    max_order_qty: Positive = 1_000_000  # shares
+    max_order_qty: Annotated[float, Field(gt=0)] = 1_000_000  # no limit of size, a guard against a slipped digit
     max_orders_per_session: int = 10
     max_orders_per_symbol: int = 2
     max_exits_per_session: int = 50
@@ -149,7 +150,7 @@ class SizingConfig(Section):
     max_order_weight: Fraction = 0.24  # of equity in one order; below the guard's limit
     max_symbol_weight: Fraction = 0.28  # of equity in one symbol; below the guard's limit
     min_weight: Fraction = 0.01  # of equity; smaller orders are dropped
-    fixed_qty: Mapping[str, Positive] = Field(default_factory=dict)
+    fixed_qty: Mapping[str, Annotated[Decimal, Field(gt=0)]] = Field(default_factory=dict)
 
 
 class SeedConfig(Section):
@@ -303,6 +304,7 @@ class Config(Section):
     spc: SpcConfig = SpcConfig()
     health: HealthConfig = HealthConfig()
     notify: NotifyConfig = NotifyConfig()
+    instruments: Mapping[str, Instrument] = Field(default_factory=dict)  # by symbol, or a pattern such as "BTC/*"
 
     def sha256(self) -> str:
         """The digest that `run.started` carries: equal configurations have equal ones."""

@@ -1,6 +1,7 @@
 """Model: the words the trading system is spoken in. Values only; knows no event, no component.
 
-Prices and statistics are floats (back-adjusted, account currency); money is `Decimal`, quantised to 1e-6.
+Prices and statistics are floats (back-adjusted, account currency); money is `Decimal`, quantised to 1e-6; the price of a
+fill is a `Decimal` of twelve significant digits; quantities are `Decimal`, whole lots of their instrument.
 """
 
 from __future__ import annotations
@@ -25,6 +26,29 @@ def money(value: Decimal | int | float | str) -> Decimal:
     """
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     return exact.quantize(MICRO, context=MONEY)
+
+
+_PRICE: Final = Context(prec=12, rounding=ROUND_HALF_EVEN)
+
+
+def price(value: float | Decimal) -> Decimal:
+    """`value` as a price that is paid: twelve significant digits, however small or large it is."""
+    return _PRICE.create_decimal(value if isinstance(value, Decimal) else repr(value))
+
+
+def added(one: Decimal, other: Decimal) -> Decimal:
+    """The sum of two quantities or amounts, whatever the ambient context is."""
+    return MONEY.add(one, other)
+
+
+def taken(whole: Decimal, part: Decimal) -> Decimal:
+    """What `part` leaves of `whole`."""
+    return MONEY.subtract(whole, part)
+
+
+def significant(value: float) -> float:
+    """`value` to twelve significant digits: more are noise of the adjustment."""
+    return float(f"{value:.12g}")
 
 
 class Side(StrEnum):
@@ -87,7 +111,7 @@ class Bar:
     high: float
     low: float
     close: float
-    volume: int
+    volume: float
     adj_factor: float = 1.0
 
 
@@ -101,7 +125,7 @@ class Order:
     symbol: str
     side: Side
     kind: OrderKind
-    qty: int  # shares
+    qty: Decimal  # whole lots
     reference: float
     stop: float | None = None
     confidence: float = 0.0

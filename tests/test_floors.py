@@ -41,7 +41,7 @@ MOVERS = {"door", "mailbox", "worker"}  # stations that never import each other,
 JOURNALS_KNOW = {"errors", "clock", "frozen", "event", "codec", "journal.base", "journal.cursor", "journal.integrity"}
 
 # quantum_trader: values, components that meet only as events, and those who build them.
-VALUES = {"events", "model", "config", "snapshot", "identity", "files"}
+VALUES = {"events", "model", "instruments", "config", "snapshot", "identity", "files"}
 COMPONENTS = {"market", "alpha", "control", "execution", "learning", "monitoring", "web"}
 BUILDERS = {"app", "session", "wiring", "runs", "cli", ""}
 PURE = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
@@ -26,7 +27,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
 )
 from quantum_trader.market.indicators import ATR
-from quantum_trader.model import Bar, StrategyLifecycle
+from quantum_trader.model import Bar, Side, StrategyLifecycle, added, significant, taken
 from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
 
 SOURCE = "strategy_runtime"
@@ -76,7 +77,7 @@ class StrategyRuntimeEngine:
         self._bus = bus
         self._settings = settings
         self._strategies: dict[str, _Strategy] = {}
-        self._held: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
         self._atr: dict[str, ATR] = {}
         self._last: dict[str, Bar] = {}
         self._promotions: list[StrategyPromotedEvent] = []
@@ -100,7 +101,9 @@ class StrategyRuntimeEngine:
         self._promotions.append(event)
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
-        self._held[event.strategy_id, event.symbol] += event.side.sign * int(event.size)
+        pair = (event.strategy_id, event.symbol)
+        change = added if event.side is Side.BUY else taken
+        self._held[pair] = change(self._held[pair], event.size)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         bar = event.bar
@@ -141,7 +144,7 @@ class StrategyRuntimeEngine:
                 }
                 for strategy_id, strategy in self._strategies.items()
             },
-            "held": [[*pair, qty] for pair, qty in sorted(self._held.items())],
+            "held": [[*pair, str(qty)] for pair, qty in sorted(self._held.items())],
             "atr": {symbol: snapshot(atr) for symbol, atr in self._atr.items()},
             "last": [bar_values(bar) for bar in self._last.values()],
             "promotions": [event_values(event) for event in self._promotions],
@@ -159,7 +162,7 @@ class StrategyRuntimeEngine:
                 reinstate(machine, kept["machine"])
                 strategy.cells[symbol] = _Cell(machine, *kept["rest"])
             self._strategies[strategy_id] = strategy
-        self._held = defaultdict(int, {(owner, symbol): qty for owner, symbol, qty in state["held"]})
+        self._held = defaultdict(Decimal, {(owner, symbol): Decimal(qty) for owner, symbol, qty in state["held"]})
         self._atr = {symbol: ATR(_ATR_BARS) for symbol in state["atr"]}
         for symbol, kept in state["atr"].items():
             reinstate(self._atr[symbol], kept)
@@ -257,4 +260,4 @@ class StrategyRuntimeEngine:
         atr = self._atr[symbol].value
         if not self._settings.stop_atr or atr is None:
             return None
-        return round(bar.close - self._settings.stop_atr * atr, 6)
+        return significant(bar.close - self._settings.stop_atr * atr)

@@ -6,6 +6,7 @@ and absent denies entries. Knows no event.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from quantum_trader.execution.fills import Costs, fee, notional
-from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money
+from quantum_trader.instruments import Instruments
+from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money, price
 
 Pair = tuple[str, str]  # strategy, symbol
 
@@ -66,29 +68,29 @@ class PolicyMissing(Exception):
 
 @dataclass(slots=True)
 class SymbolFacts:
-    """What the bars of one symbol told. `volumes` are the last 20, in shares."""
+    """What the bars of one symbol told. `volumes` are the last 20."""
 
     last_session: int
     close: float
     previous_close: float | None = None
     jump_session: int | None = None
-    volumes: deque[int] = field(default_factory=lambda: deque(maxlen=20))
+    volumes: deque[float] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
     def adv20(self) -> float:
         """Average daily volume over the last 20 bars, or as many as there are."""
-        return sum(self.volumes) / len(self.volumes) if self.volumes else 0.0
+        return math.fsum(self.volumes) / len(self.volumes) if self.volumes else 0.0
 
 
 @dataclass(slots=True)
 class Pending:
-    """What matters of an approved order while it works; `leaves` are the shares it still wants."""
+    """What matters of an approved order while it works; `leaves` is what it still wants."""
 
     strategy_id: str
     symbol: str
     kind: OrderKind
     reference: float
-    leaves: int
+    leaves: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,13 @@ class RiskState:
     universe: frozenset[str]
     limits: RiskLimits = field(default_factory=RiskLimits)
     costs: Costs = field(default_factory=Costs)
+    instruments: Instruments = field(default_factory=Instruments)
     kill_mode: KillMode = KillMode.OFF
     policy: PolicyView | None = None
     live_strategies: frozenset[str] = frozenset()
     excluded: dict[str, str] = field(default_factory=dict)  # symbol -> reason of the ranker
     symbols: dict[str, SymbolFacts] = field(default_factory=dict)
-    positions: dict[Pair, int] = field(default_factory=dict)
+    positions: dict[Pair, Decimal] = field(default_factory=dict)
     drawdown: float = 0.0
     day_return: float = 0.0
     seen: set[str] = field(default_factory=set)  # order ids judged
@@ -130,26 +133,26 @@ class RiskState:
             raise PolicyMissing
         return self.policy
 
-    def held(self, strategy_id: str, symbol: str) -> int:
-        """Shares the strategy holds of the symbol."""
-        return self.positions.get((strategy_id, symbol), 0)
+    def held(self, strategy_id: str, symbol: str) -> Decimal:
+        """What the strategy holds of the symbol."""
+        return self.positions.get((strategy_id, symbol), Decimal(0))
 
     def exposure(self) -> dict[str, float]:
         """Value by symbol, positions at the last close and working entries at their reference, in account currency."""
         exposure: dict[str, float] = {}
         for (_, symbol), qty in sorted(self.positions.items()):
             if qty:
-                exposure[symbol] = exposure.get(symbol, 0.0) + qty * self.symbols[symbol].close
+                exposure[symbol] = exposure.get(symbol, 0.0) + float(qty) * self.symbols[symbol].close
         for order_id in sorted(self.working):
             order = self.working[order_id]
             if order.kind is OrderKind.ENTRY:
-                exposure[order.symbol] = exposure.get(order.symbol, 0.0) + order.leaves * order.reference
+                exposure[order.symbol] = exposure.get(order.symbol, 0.0) + float(order.leaves) * order.reference
         return exposure
 
-    def cash_needed(self, qty: int, reference: float) -> Decimal:
-        """What buying `qty` shares at `reference` sets aside: value, fee and the reserve for a worse open."""
-        price = money(reference)
-        cost = MONEY.add(notional(qty, price), fee(Side.BUY, qty, price, self.costs))
+    def cash_needed(self, qty: Decimal, reference: float) -> Decimal:
+        """What buying `qty` at `reference` sets aside: value, fee and the reserve for a worse open."""
+        paid = price(reference)
+        cost = MONEY.add(notional(qty, paid), fee(Side.BUY, qty, paid, self.costs))
         return money(MONEY.multiply(cost, MONEY.add(1, money(self.limits.cash_reserve))))
 
     def free_cash(self) -> Decimal:
@@ -188,8 +191,8 @@ class RiskState:
         self.approved_in_session[order.symbol] += 1
         self.working[order.order_id] = Pending(order.strategy_id, order.symbol, order.kind, order.reference, order.qty)
 
-    def note_leaves(self, order_id: str, leaves: int) -> None:
-        """A fill left `leaves` shares of the order. One that is not working (a protective stop's) changes nothing."""
+    def note_leaves(self, order_id: str, leaves: Decimal) -> None:
+        """A fill left `leaves` of the order. One that is not working (a protective stop's) changes nothing."""
         pending = self.working.get(order_id)
         if pending is None:
             return
@@ -222,12 +225,12 @@ class RiskState:
                 symbol: asdict(facts) | {"volumes": list(facts.volumes)}
                 for symbol, facts in sorted(self.symbols.items())
             },
-            "positions": [[*pair, qty] for pair, qty in sorted(self.positions.items())],
+            "positions": [[*pair, str(qty)] for pair, qty in sorted(self.positions.items())],
             "drawdown": self.drawdown,
             "day_return": self.day_return,
             "seen": sorted(self.seen),
             "working": {
-                order_id: asdict(pending) | {"kind": pending.kind.value}
+                order_id: asdict(pending) | {"kind": pending.kind.value, "leaves": str(pending.leaves)}
                 for order_id, pending in sorted(self.working.items())
             },
             "approved_in_session": dict(sorted(self.approved_in_session.items())),
@@ -253,12 +256,12 @@ class RiskState:
             symbol: SymbolFacts(**facts | {"volumes": deque(facts["volumes"], maxlen=20)})
             for symbol, facts in state["symbols"].items()
         }
-        self.positions = {(strategy_id, symbol): qty for strategy_id, symbol, qty in state["positions"]}
+        self.positions = {(strategy_id, symbol): Decimal(qty) for strategy_id, symbol, qty in state["positions"]}
         self.drawdown = state["drawdown"]
         self.day_return = state["day_return"]
         self.seen = set(state["seen"])
         self.working = {
-            order_id: Pending(**pending | {"kind": OrderKind(pending["kind"])})
+            order_id: Pending(**pending | {"kind": OrderKind(pending["kind"]), "leaves": Decimal(pending["leaves"])})
             for order_id, pending in state["working"].items()
         }
         self.approved_in_session = Counter(state["approved_in_session"])

@@ -1,7 +1,7 @@
 """Events: every fact the trading system tells, one class each, with its units. What components meet as.
 
 Prices (`_px`, open .. close) are floats in account currency, back-adjusted; money is `Decimal`; fractions are of 1, never
-percent; `session` counts the calendar of the run from 0; quantities are whole shares. The header's `timestamp` is event
+percent; `session` counts the calendar of the run from 0; quantities are whole lots. The header's `timestamp` is event
 time: the session's instant, not the moment of publishing.
 
 A `Decision` event is part of what a run decided: same data, configuration and seed give the same ones, and the replay

@@ -49,7 +49,7 @@ class SizedOrder(Item):
     symbol: str
     side: Side
     kind: OrderKind
-    qty: int
+    qty: Decimal
     reference_px: float
     stop_px: float | None = None
     confidence: float = 0.0
@@ -101,7 +101,7 @@ class OrderApprovedEvent(Decision, Event, type="order.approved", kind=Kind.EXECU
     symbol: str
     side: Side
     kind: OrderKind
-    qty: int
+    qty: Decimal
     reference_px: float
     stop_px: float | None = None
     confidence: float = 0.0
@@ -149,7 +149,7 @@ class OrderAcceptedEvent(Decision, Event, type="order.accepted", kind=Kind.EXECU
     strategy_id: str
     symbol: str
     kind: OrderKind
-    qty: int
+    qty: Decimal
     session: int
     expires_session: int
 
@@ -166,31 +166,31 @@ class OrderRejectedEvent(Decision, Event, type="order.rejected", key="symbol"):
 
 
 class OrderCancelledEvent(Decision, Event, type="order.cancelled", key="symbol"):
-    """The order ended with `remaining_qty` shares unfilled; what it had filled stays."""
+    """The order ended with `remaining_qty` unfilled; what it had filled stays."""
 
     order_id: str
     strategy_id: str
     symbol: str
     kind: OrderKind
-    remaining_qty: int
+    remaining_qty: Decimal
     reason: str
     session: int
 
 
 class OrderExpiredEvent(Decision, Event, type="order.expired", key="symbol"):
-    """The order's time ran out with `remaining_qty` shares unfilled; what it had filled stays."""
+    """The order's time ran out with `remaining_qty` unfilled; what it had filled stays."""
 
     order_id: str
     strategy_id: str
     symbol: str
     kind: OrderKind
-    remaining_qty: int
+    remaining_qty: Decimal
     reason: str
     session: int
 
 
 class TradeExecutedEvent(Decision, Event, type="trade.executed", kind=Kind.EXECUTION, key="symbol"):
-    """A fill. Price and fee in account currency, size in shares, slippage and shortfall in basis points.
+    """A fill. Price and fee in account currency, size in whole lots, slippage and shortfall in basis points.
 
     `shortfall_bp` is the cost against the price decided on, positive when it hurt; `leaves_qty` what the order has left;
     `stop_px` the protective stop on the position after the fill; `pnl` the profit realised, where known.
@@ -209,7 +209,7 @@ class TradeExecutedEvent(Decision, Event, type="trade.executed", kind=Kind.EXECU
     slippage_bp: float = 0.0
     shortfall_bp: float = 0.0
     trigger: Trigger = Trigger.OPEN
-    leaves_qty: int = 0
+    leaves_qty: Decimal = Decimal(0)
     stop_px: float | None = None
     session: int = 0
 
@@ -219,7 +219,7 @@ class PositionItem(Item):
 
     strategy_id: str
     symbol: str
-    qty: int
+    qty: Decimal
     avg_price: Decimal
     last: Decimal
     stop_px: float | None

@@ -43,7 +43,7 @@ class MarketBarEvent(Decision, Event, type="market.bar", key="symbol"):
     high: float
     low: float
     close: float
-    volume: int
+    volume: float
     adj_factor: float = 1.0
     interval_s: int = 86_400
 

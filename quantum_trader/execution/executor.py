@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from eventbus import Event, InMemoryEventBus
@@ -106,7 +105,7 @@ def _event(report: Report, session: int, ts: datetime) -> Event:
             order_id=report.order_id,
             symbol=report.symbol,
             side=report.side,
-            size=Decimal(report.qty),
+            size=report.qty,
             price=report.price,
             strategy_id=report.strategy_id,
             fill_id=report.fill_id,

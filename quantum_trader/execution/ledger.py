@@ -24,14 +24,6 @@ from quantum_trader.snapshot import event_values, events_of
 SOURCE = "ledger"
 
 
-class FractionalShares(ValueError):
-    """A trade of a broken share. It is dead-lettered and not booked; the books know whole shares, so correct its source."""
-
-    def __init__(self, event: TradeExecutedEvent) -> None:
-        super().__init__(f"trade {event.fill_id or event.order_id}: size {event.size} is no whole number of shares")
-        self.fill_id = event.fill_id
-
-
 class PortfolioLedger:
     """Wires `Accounts` to the bus."""
 
@@ -73,15 +65,13 @@ class PortfolioLedger:
 
 
 def _fill(event: TradeExecutedEvent) -> Fill:
-    if event.size != int(event.size):
-        raise FractionalShares(event)
     return Fill(
         fill_id=event.fill_id or event.event_id,
         order_id=event.order_id,
         strategy_id=event.strategy_id,
         symbol=event.symbol,
         side=event.side,
-        qty=int(event.size),
+        qty=event.size,
         price=event.price,
         fee=event.fee,
         slippage_bp=event.slippage_bp,

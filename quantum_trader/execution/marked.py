@@ -12,8 +12,11 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final
+
+from quantum_trader.model import added
 
 KEPT: Final = 800  # sessions at least; the longest window that a gate looks at is 504
 
@@ -23,11 +26,11 @@ CloseAt = Callable[[str, int], float]
 
 @dataclass(slots=True)
 class Position:
-    """From flat to flat, or to now: its fills as (session, shares bought, cash they brought after costs)."""
+    """From flat to flat, or to now: its fills as (session, quantity bought, cash it brought after costs)."""
 
     symbol: str
-    fills: list[tuple[int, int, float]] = field(default_factory=list)
-    qty: int = 0
+    fills: list[tuple[int, Decimal, float]] = field(default_factory=list)
+    qty: Decimal = Decimal(0)
     close: float = 0.0  # its last mark
 
     @property
@@ -36,18 +39,18 @@ class Position:
 
     @property
     def closed(self) -> int | None:
-        """The session of its last fill; None while shares are held."""
+        """The session of its last fill; None while something is held."""
         return None if self.qty else self.fills[-1][0]
 
     def profit(self, session: int, close_at: CloseAt) -> float:
         """Through `session`, what is held marked at its close; 0 before it was opened."""
-        qty, cash = 0, 0.0
+        qty, cash = Decimal(0), 0.0
         for filled, shares, brought in self.fills:
             if filled > session:
                 break
-            qty += shares
+            qty = added(qty, shares)
             cash += brought
-        return cash + qty * close_at(self.symbol, session) if qty else cash
+        return cash + float(qty) * close_at(self.symbol, session) if qty else cash
 
 
 class MarkedBook:
@@ -70,14 +73,14 @@ class MarkedBook:
         """Since the beginning, at the last close."""
         return self._worth[-1] if self._worth else self._base
 
-    def fill(self, session: int, symbol: str, shares: int, cash: float) -> None:
+    def fill(self, session: int, symbol: str, shares: Decimal, cash: float) -> None:
         """`shares` were bought (sold if negative); it brought `cash` (cost it if negative), all costs taken off."""
         position = self._held.get(symbol)
         if position is None:
-            position = Position(symbol, close=abs(cash / shares))
+            position = Position(symbol, close=abs(cash / float(shares)))
             self._held = dict(sorted({**self._held, symbol: position}.items()))
         position.fills.append((session, shares, cash))
-        position.qty += shares
+        position.qty = added(position.qty, shares)
         self._cash += cash
         if shares > 0:
             self._bought -= cash
@@ -89,7 +92,7 @@ class MarkedBook:
         gross = 0.0
         for symbol, position in self._held.items():
             position.close = close = closes.get(symbol, position.close)
-            gross += position.qty * close
+            gross += float(position.qty) * close
         self._sessions.append(session)
         self._worth.append(self._cash + gross)
         self._work.append(self._gross + self._bought)
@@ -164,9 +167,14 @@ class MarkedBook:
 
 
 def _values(position: Position) -> list[Any]:
-    return [position.symbol, [list(fill) for fill in position.fills], position.qty, position.close]
+    return [
+        position.symbol,
+        [[at, str(shares), cash] for at, shares, cash in position.fills],
+        str(position.qty),
+        position.close,
+    ]
 
 
 def _position(values: list[Any]) -> Position:
     symbol, fills, qty, close = values
-    return Position(symbol, [(session, shares, cash) for session, shares, cash in fills], qty, close)
+    return Position(symbol, [(session, Decimal(shares), cash) for session, shares, cash in fills], Decimal(qty), close)

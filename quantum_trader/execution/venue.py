@@ -25,6 +25,7 @@ from quantum_trader.execution.fills import (
 from quantum_trader.execution.order_state import OrderState, WorkingOrder
 from quantum_trader.execution.reports import Accepted, CancelReason, RejectCode, Rejected, Report
 from quantum_trader.execution.symbol_book import SymbolBook, age
+from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.model import MONEY, Bar, KillMode, Order, OrderKind, Side, Trigger, money
 
 NOTHING: Final[tuple[Report, ...]] = ()
@@ -38,8 +39,17 @@ class PaperVenue:
     included: they wait.
     """
 
-    def __init__(self, costs: Costs, *, cash: Decimal, time_to_live: int = 3, delist_after: int = 5) -> None:
+    def __init__(
+        self,
+        costs: Costs,
+        *,
+        cash: Decimal,
+        time_to_live: int = 3,
+        delist_after: int = 5,
+        instruments: Instruments = SHARES,
+    ) -> None:
         self._costs = costs
+        self._instruments = instruments
         self._time_to_live = time_to_live
         self._delist_after = delist_after
         self._cash = money(cash)
@@ -65,8 +75,8 @@ class PaperVenue:
         """Every working order, oldest first."""
         return sorted((working for book in self._books.values() for working in book.working), key=age)
 
-    def positions(self) -> dict[tuple[str, str], int]:
-        """Shares held, by (strategy, symbol)."""
+    def positions(self) -> dict[tuple[str, str], Decimal]:
+        """What is held, by (strategy, symbol)."""
         return {
             (strategy_id, symbol): holding.qty
             for symbol, book in sorted(self._books.items())
@@ -158,7 +168,7 @@ class PaperVenue:
             return RejectCode.KILL_SWITCH
         if entry is not (order.side is Side.BUY):
             return RejectCode.SIDE_MISMATCH
-        if order.qty < 1:
+        if not self._instruments.of(order.symbol).is_lots(order.qty):
             return RejectCode.QTY_INVALID
         if book.find(order.strategy_id, order.kind) is not None:
             return RejectCode.WORKING_ORDER
@@ -169,13 +179,14 @@ class PaperVenue:
     def _try_at_open(self, book: SymbolBook, working: WorkingOrder, bar: Bar) -> list[Report]:
         order = working.order
         entry = order.kind is OrderKind.ENTRY
-        wanted = min(working.leaves, room(bar, self._costs))
+        instrument = self._instruments.of(bar.symbol)
+        wanted = min(working.leaves, room(bar, self._costs, instrument))
         if not entry:
             wanted = min(wanted, book.holdings[order.strategy_id].qty)
         if not wanted:
             return []
         reports: list[Report] = []
-        execution = fill_at_open(bar, order.side, wanted, self._costs, cash=self._cash)
+        execution = fill_at_open(bar, order.side, wanted, self._costs, cash=self._cash, instrument=instrument)
         if execution is not None:
             fill_id, leaves = book.fill(working, execution.qty)
             self._settle(order.side, execution)
@@ -207,14 +218,16 @@ class PaperVenue:
         holding = book.holdings[strategy_id]
         if holding.stop is None:
             return []
-        execution = fill_at_stop(bar, holding.stop, holding.qty, self._costs)
+        execution = fill_at_stop(bar, holding.stop, holding.qty, self._costs, self._instruments.of(bar.symbol))
         if execution is None:
             return []
         fill = self._close(book, strategy_id, bar.symbol, bar.session, execution, holding.stop, Trigger.STOP)
         return [fill, *_cancel_entry(book, strategy_id, CancelReason.STOPPED_OUT), *_cancel_exits(book, strategy_id)]
 
     def _delist(self, book: SymbolBook, strategy_id: str, symbol: str, session: int) -> list[Report]:
-        execution = fill_at_last(book.last_close, book.holdings[strategy_id].qty, self._costs)
+        execution = fill_at_last(
+            book.last_close, book.holdings[strategy_id].qty, self._costs, self._instruments.of(symbol)
+        )
         fill = self._close(book, strategy_id, symbol, session, execution, book.last_close, Trigger.DELISTED)
         return [fill, *_cancel_entry(book, strategy_id, CancelReason.DELISTED), *_cancel_exits(book, strategy_id)]
 
@@ -244,7 +257,7 @@ class PaperVenue:
             slippage_bp=execution.slippage_bp,
             shortfall_bp=shortfall_bp(Side.SELL, execution.price, reference),
             trigger=trigger,
-            leaves_qty=0,
+            leaves_qty=Decimal(0),
             session=session,
         )
 

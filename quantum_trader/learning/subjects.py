@@ -18,6 +18,7 @@ from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
 from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.marked import KEPT
+from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.learning.catalogue import ENSEMBLE, FIRST
 from quantum_trader.learning.lifecycle import (
     Challenge,
@@ -78,8 +79,9 @@ class StrategySubjects:
     `weight` is the fraction of a trial's equity per symbol. Trials count for the deflated Sharpe ratio once created.
     """
 
-    def __init__(self, costs: Costs, *, weight: float, gates: StrategyGates) -> None:
+    def __init__(self, costs: Costs, *, weight: float, gates: StrategyGates, instruments: Instruments = SHARES) -> None:
         self._costs = costs
+        self._instruments = instruments
         self._weight = weight
         self._gates = gates
         self._stored: deque[Group] = deque(maxlen=STORED)
@@ -168,7 +170,9 @@ class StrategySubjects:
             spec = self._specs.get(strategy_id)
             if spec is None:
                 raise UnknownSubject(f"strategy {strategy_id}: nobody created it")
-            trial = self._trials[strategy_id] = Trial(spec, self._costs, weight=self._weight)
+            trial = self._trials[strategy_id] = Trial(
+                spec, self._costs, weight=self._weight, instruments=self._instruments
+            )
         run(trial, self._since(trial.through))
         return trial
 
@@ -200,7 +204,9 @@ class StrategySubjects:
         self._specs = {key: StrategySpec(family, tuple(params)) for key, (family, params) in state["specs"].items()}
         self._trials = {}
         for key, saved in state["trials"].items():
-            trial = self._trials[key] = Trial(self._specs[key], self._costs, weight=self._weight)
+            trial = self._trials[key] = Trial(
+                self._specs[key], self._costs, weight=self._weight, instruments=self._instruments
+            )
             trial.restore(saved)
         self._sharpes.clear()
 

@@ -17,11 +17,13 @@ import numpy as np
 from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.execution.fills import Costs, fill_at_open, notional
 from quantum_trader.execution.marked import CloseAt, MarkedBook
+from quantum_trader.instruments import SHARES, Instrument, Instruments
 from quantum_trader.learning.statistics import Floats
-from quantum_trader.model import Bar, Side
+from quantum_trader.model import Bar, Side, added
 from quantum_trader.snapshot import reinstate, snapshot
 
 START: Final = 1_000_000.0  # account currency; gates look at ratios only
+NONE: Final = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,19 @@ class Group:
 @dataclass(slots=True)
 class _Cell:
     machine: Machine
+    instrument: Instrument
     close: float = 0.0
     target: int | None = None
-    qty: int = 0
-    order: int = 0  # shares to buy (above 0) or sell at the next open
+    qty: Decimal = NONE
+    order: Decimal = NONE  # to buy (above 0) or sell at the next open
 
 
 class Trial:
     """One strategy on every symbol. Feed it every session once, in order."""
 
-    def __init__(self, spec: StrategySpec, costs: Costs, *, weight: float) -> None:
+    def __init__(self, spec: StrategySpec, costs: Costs, *, weight: float, instruments: Instruments = SHARES) -> None:
         self.spec = spec
+        self._instruments = instruments
         self._costs = costs
         self._weight = weight
         self._cash = START
@@ -60,7 +64,7 @@ class Trial:
         for bar in group.bars:
             cell = cells.get(bar.symbol)
             if cell is None:
-                cell = _Cell(self.spec.machine())
+                cell = _Cell(self.spec.machine(), self._instruments.of(bar.symbol))
                 cells = self._cells = dict(sorted({**cells, bar.symbol: cell}.items()))
             if cell.order:
                 self._fill(cell, bar)
@@ -69,11 +73,11 @@ class Trial:
         equity = START + self._book.close(group.session, self._closes)
         for cell in cells.values():
             if not cell.target:
-                cell.order = -cell.qty
+                cell.order = cell.qty.copy_negate()
             elif cell.qty:
-                cell.order = 0
+                cell.order = NONE
             else:
-                cell.order = max(0, int(self._weight * equity / cell.close))
+                cell.order = cell.instrument.floor(self._weight * equity / cell.close)
         self.through = group.session
 
     def returns(self, first: int, last: int) -> Floats:
@@ -100,7 +104,7 @@ class Trial:
             "cells": {
                 symbol: {
                     "machine": snapshot(cell.machine),
-                    "rest": [cell.close, cell.target, cell.qty, cell.order],
+                    "rest": [cell.close, cell.target, str(cell.qty), str(cell.order)],
                 }
                 for symbol, cell in self._cells.items()
             },
@@ -116,7 +120,9 @@ class Trial:
         for symbol, saved in state["cells"].items():
             machine = self.spec.machine()
             reinstate(machine, saved["machine"])
-            self._cells[symbol] = _Cell(machine, *saved["rest"])
+            close, target, qty, order = saved["rest"]
+            instrument = self._instruments.of(symbol)
+            self._cells[symbol] = _Cell(machine, instrument, close, target, Decimal(qty), Decimal(order))
         self._closes = dict(state["closes"])
         self._book.restore(state["book"])
         self.through = state["through"]
@@ -124,12 +130,13 @@ class Trial:
     def _fill(self, cell: _Cell, bar: Bar) -> None:
         buys = cell.order > 0
         cash = Decimal(repr(round(self._cash, 6))) if buys else None
-        done = fill_at_open(bar, Side.BUY if buys else Side.SELL, abs(cell.order), self._costs, cash=cash)
+        side, wanted = Side.BUY if buys else Side.SELL, cell.order.copy_abs()
+        done = fill_at_open(bar, side, wanted, self._costs, cash=cash, instrument=cell.instrument)
         if done is None:
             return
         value, fee = float(notional(done.qty, done.price)), float(done.fee)
-        shares, brought = (done.qty, -value - fee) if buys else (-done.qty, value - fee)
-        cell.qty += shares
+        shares, brought = (done.qty, -value - fee) if buys else (done.qty.copy_negate(), value - fee)
+        cell.qty = added(cell.qty, shares)
         self._cash += brought
         self._book.fill(bar.session, bar.symbol, shares, brought)
 

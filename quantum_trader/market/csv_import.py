@@ -64,7 +64,7 @@ def import_csv(
     - `reading`: how to open the file, for who wants to see how far it is read.
 
     The file may be gzipped; comma, semicolon, tab and bar are recognised as separators. Rows of one symbol must
-    ascend in time. Volumes are rounded to whole shares. Raises `DataError`, and then nothing was written.
+    ascend in time. Raises `DataError`, and then nothing was written.
     """
     source, directory = Path(source), Path(directory)
     name = _checked_name(source.name.split(".")[0] if name is None else name, directory, replace=replace)
@@ -146,7 +146,7 @@ class _Rows:
     def _bar(self, cells: Sequence[str], row: int) -> RawBar:
         ts = self._ts(cells, row)
         open_, high, low, close = (self._number(field, cells, row) for field in ("open", "high", "low", "close"))
-        volume = round(self._number("volume", cells, row, _VOLUMES))
+        volume = self._number("volume", cells, row, _VOLUMES)
         fault = ohlcv_fault(open_, high, low, close, volume)
         if fault is not None:
             raise BadRow(fault, remedy="correct or remove the row", file=self._file, row=row)

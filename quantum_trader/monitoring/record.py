@@ -28,7 +28,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.model import MONEY, RiskMode, Side
+from quantum_trader.model import MONEY, RiskMode, Side, added, money, taken
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 
 RETRIED: Final = "RETRIED"
@@ -36,22 +36,25 @@ RETRIED: Final = "RETRIED"
 
 @dataclass(frozen=True, slots=True)
 class TradeLine:
-    """What a report needs of a fill: price and fee in account currency, size in shares."""
+    """What a report needs of a fill: price and fee in account currency, size in whole lots."""
 
     timestamp: datetime
     strategy_id: str
     symbol: str
     side: Side
-    size: int
+    size: Decimal
     price: Decimal
     fee: Decimal
+
+    @property
+    def value(self) -> Decimal:
+        """What changed hands, fee aside."""
+        return money(MONEY.multiply(self.price, self.size))
 
     @classmethod
     def of(cls, event: TradeExecutedEvent) -> Self:
         """The line of a fill."""
-        return cls(
-            event.timestamp, event.strategy_id, event.symbol, event.side, int(event.size), event.price, event.fee
-        )
+        return cls(event.timestamp, event.strategy_id, event.symbol, event.side, event.size, event.price, event.fee)
 
 
 @dataclass(slots=True)
@@ -161,14 +164,14 @@ class RunRecord:
 def closed_trades(trades: Iterable[TradeLine]) -> list[Decimal]:
     """Net profit of each round trip per (strategy, symbol): from flat to flat, fees included, oldest first."""
     open_flow: dict[tuple[str, str], Decimal] = {}
-    held: dict[tuple[str, str], int] = {}
+    held: dict[tuple[str, str], Decimal] = {}
     results = []
     for trade in trades:
         pair = (trade.strategy_id, trade.symbol)
-        value = MONEY.multiply(trade.price, trade.size)
-        flow = MONEY.subtract(value if trade.side is Side.SELL else -value, trade.fee)
+        buys = trade.side is Side.BUY
+        flow = MONEY.subtract(trade.value.copy_negate() if buys else trade.value, trade.fee)
         open_flow[pair] = MONEY.add(open_flow.get(pair, Decimal(0)), flow)
-        held[pair] = held.get(pair, 0) + trade.side.sign * trade.size
+        held[pair] = (added if buys else taken)(held.get(pair, Decimal(0)), trade.size)
         if not held[pair]:
             results.append(open_flow.pop(pair))
     return results

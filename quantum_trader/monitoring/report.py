@@ -79,7 +79,7 @@ def make_report(record: RunRecord) -> Report:
     start = float(record.cash)
     results = closed_trades(record.trades)
     modes = Counter(point.mode.value for point in points if point.mode is not None)
-    traded = sum((trade.price * trade.size for trade in record.trades), Decimal(0))
+    traded = sum((trade.value for trade in record.trades), Decimal(0))
     return Report(
         first=points[0].ts.date().isoformat(),
         last=points[-1].ts.date().isoformat(),

@@ -168,7 +168,6 @@ def sold_after(halted: int) -> None:
 # --- prices and volumes ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="A9")
 @pytest.mark.parametrize("level", [4e-7, 1.2e-5])
 def test_a_price_far_below_a_cent_is_kept_to_twelve_digits(level: float) -> None:
     market = Market({"AAA": wave(80, level)}, volume=1e14)
@@ -182,14 +181,12 @@ def test_a_price_far_below_a_cent_is_kept_to_twelve_digits(level: float) -> None
         )  # half spread and impact: 3 bp at most
 
 
-@pytest.mark.xfail(strict=True, reason="A10")
 def test_an_order_is_sized_to_the_largest_quantity_allowed() -> None:
     played = play(Market({"AAA": wave(80, 0.02)}, volume=1e12))
     assert played.system.record.denials == {}
     assert max(trade.size for trade in played.trades) == 1_000_000
 
 
-@pytest.mark.xfail(strict=True, reason="A10")
 def test_a_volume_below_one_is_traded_in_lots() -> None:
     played = play(Market({"BTC/USDT": wave(80, 50_000.0)}, volume=0.41), instruments={"BTC/*": {"lot": "0.001"}})
     sizes = {trade.size for trade in played.trades}
@@ -197,7 +194,6 @@ def test_a_volume_below_one_is_traded_in_lots() -> None:
     assert all(size % Decimal("0.001") == 0 for size in sizes)
 
 
-@pytest.mark.xfail(strict=True, reason="A10")
 def test_a_price_of_ten_millions_is_traded_in_parts_of_a_share() -> None:
     played = play(Market({"BIG": wave(80, 1e7)}), instruments={"BIG": {"lot": "0.0001", "tick": "0.5"}})
     assert len(played.trades) > 2

@@ -116,7 +116,7 @@ def portfolio(**changes: Any) -> PortfolioUpdatedEvent:
 
 def position(strategy_id: str, symbol: str, qty: int) -> PositionItem:
     return PositionItem(
-        strategy_id=strategy_id, symbol=symbol, qty=qty, avg_price=money(100), last=money(100), stop_px=None,
+        strategy_id=strategy_id, symbol=symbol, qty=Decimal(qty), avg_price=money(100), last=money(100), stop_px=None,
         unrealised=ZERO, stale=False,
     )  # fmt: skip
 
@@ -191,7 +191,12 @@ async def test_in_a_good_world_an_entry_and_an_exit_go(desk: Desk) -> None:
     approval = desk.heard.of(OrderApprovedEvent)[0]
     (cause,) = desk.heard.of(OrdersSizedEvent)
     assert (approval.source, approval.causation_id) == ("risk_guard", cause.event_id)
-    assert (approval.qty, approval.reference_px, approval.stop_px, approval.policy_version) == (100, 100.0, 95.0, 7)
+    assert (approval.qty, approval.reference_px, approval.stop_px, approval.policy_version) == (
+        Decimal(100),
+        100.0,
+        95.0,
+        7,
+    )
 
 
 Events = Callable[[], tuple[Event, ...]]
@@ -292,7 +297,7 @@ async def test_an_approved_entry_sets_cash_aside_until_it_ends(desk: Desk) -> No
             strategy_id="s",
             symbol="AAPL",
             kind=OrderKind.ENTRY,
-            remaining_qty=100,
+            remaining_qty=Decimal(100),
             reason="",
             session=NOW,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
@@ -35,7 +36,7 @@ def test_marked_profit_over_adjacent_windows_adds_up_to_the_whole(
     for session, close in enumerate(closes):
         if session in orders:
             shares = orders[session]
-            book.fill(session, "A", shares, -shares * (close + 0.25) - 1.0)
+            book.fill(session, "A", Decimal(shares), -shares * (close + 0.25) - 1.0)
         book.close(session, {"A": close})
 
     def close_at(_symbol: str, session: int) -> float:

@@ -26,7 +26,7 @@ SIDE = {OrderKind.ENTRY: Side.BUY, OrderKind.EXIT: Side.SELL, OrderKind.TRIM: Si
 
 
 def bar(
-    session: int, open_: float = 100.0, low: float | None = None, *, volume: int = 1_000, symbol: str = "AAPL"
+    session: int, open_: float = 100.0, low: float | None = None, *, volume: float = 1_000, symbol: str = "AAPL"
 ) -> Bar:
     bottom = open_ if low is None else low
     ts = START + timedelta(days=session)
@@ -35,7 +35,7 @@ def bar(
 
 def order(
     kind: OrderKind = OrderKind.ENTRY,
-    qty: int = 10,
+    qty: float = 10,
     *,
     session: int = 0,
     stop: float | None = None,
@@ -44,14 +44,14 @@ def order(
     n: int = 1,
 ) -> Order:
     order_id = f"{session}-{strategy}-{symbol}-{kind}-{n}"
-    return Order(order_id, "i", strategy, symbol, SIDE[kind], kind, qty, 100.0, stop, session=session)
+    return Order(order_id, "i", strategy, symbol, SIDE[kind], kind, Decimal(qty), 100.0, stop, session=session)
 
 
 def venue(costs: Costs = PLAIN, cash: int = 100_000) -> PaperVenue:
     return PaperVenue(costs, cash=Decimal(cash))
 
 
-def holding(qty: int = 10, *, stop: float | None = None, costs: Costs = PLAIN) -> PaperVenue:
+def holding(qty: float = 10, *, stop: float | None = None, costs: Costs = PLAIN) -> PaperVenue:
     """A venue where strategy s bought `qty` AAPL at 100 in session 1."""
     v = venue(costs)
     v.submit(order(qty=qty, stop=stop))
@@ -70,10 +70,10 @@ def test_order_fills_at_the_next_open_never_on_its_own_bar() -> None:
     assert v.submit(order()) == [Accepted(order(), 3)]
     assert list(v.on_bar(bar(0))) == []
     fill = only_fill(v.on_bar(bar(1, 102.0)))
-    assert (fill.fill_id, fill.qty, fill.price, fill.session) == ("0-s-AAPL-ENTRY-1#1", 10, Decimal(102), 1)
-    assert (fill.trigger, fill.leaves_qty) == (Trigger.OPEN, 0)
+    assert (fill.fill_id, fill.qty, fill.price, fill.session) == ("0-s-AAPL-ENTRY-1#1", Decimal(10), Decimal(102), 1)
+    assert (fill.trigger, fill.leaves_qty) == (Trigger.OPEN, Decimal(0))
     assert fill.shortfall_bp == pytest.approx(200.0)
-    assert (v.cash, v.positions()) == (Decimal(98_980), {("s", "AAPL"): 10})
+    assert (v.cash, v.positions()) == (Decimal(98_980), {("s", "AAPL"): Decimal(10)})
 
 
 def test_older_orders_fill_first_then_by_id() -> None:
@@ -94,8 +94,8 @@ def test_remainder_works_on_and_expires_with_its_fills_kept() -> None:
         if not v.end_session(session - 1)
     ]
     assert leaves == [17, 9, 1]
-    assert v.end_session(3) == [Expired(order(qty=25), 1)]
-    assert (v.working(), v.positions()) == ([], {("s", "AAPL"): 24})
+    assert v.end_session(3) == [Expired(order(qty=25), Decimal(1))]
+    assert (v.working(), v.positions()) == ([], {("s", "AAPL"): Decimal(24)})
 
 
 def test_missing_bar_makes_an_order_wait() -> None:
@@ -151,14 +151,17 @@ def test_exit_cancels_the_working_entry_of_its_pair_first() -> None:
     v = holding()
     more, leave = order(session=1), order(OrderKind.EXIT, session=1)
     v.submit(more)
-    assert v.submit(leave) == [Cancelled(more, 10, CancelReason.SUPERSEDED), Accepted(leave, 4)]
+    assert v.submit(leave) == [Cancelled(more, Decimal(10), CancelReason.SUPERSEDED), Accepted(leave, 4)]
 
 
 def test_exit_without_a_position_still_cancels_the_entry() -> None:
     v = venue()
     v.submit(order())
     leave = order(OrderKind.EXIT)
-    assert v.submit(leave) == [Cancelled(order(), 10, CancelReason.SUPERSEDED), Rejected(leave, RejectCode.NO_POSITION)]
+    assert v.submit(leave) == [
+        Cancelled(order(), Decimal(10), CancelReason.SUPERSEDED),
+        Rejected(leave, RejectCode.NO_POSITION),
+    ]
 
 
 def test_exit_larger_than_the_position_is_clipped() -> None:
@@ -167,8 +170,8 @@ def test_exit_larger_than_the_position_is_clipped() -> None:
     v.submit(leave)
     fill, rest = v.on_bar(bar(2))
     assert isinstance(fill, Fill)
-    assert (fill.qty, fill.leaves_qty) == (10, 5)
-    assert rest == Cancelled(leave, 5, CancelReason.POSITION_CLOSED)
+    assert (fill.qty, fill.leaves_qty) == (Decimal(10), Decimal(5))
+    assert rest == Cancelled(leave, Decimal(5), CancelReason.POSITION_CLOSED)
     assert v.positions() == {}
 
 
@@ -210,14 +213,14 @@ def test_stop_guards_the_entry_bar_itself() -> None:
 def test_a_stop_takes_no_more_of_a_bar_than_an_order_and_its_rest_goes_first_at_the_next_open() -> None:
     v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
     at_its_level = only_fill(v.on_bar(bar(2, 95.0, 85.0, volume=300)))
-    assert (at_its_level.trigger, at_its_level.qty, at_its_level.price) == (Trigger.STOP, 3, Decimal(90))
+    assert (at_its_level.trigger, at_its_level.qty, at_its_level.price) == (Trigger.STOP, Decimal(3), Decimal(90))
     leave = order(OrderKind.EXIT, session=2)
     v.submit(leave)
     rest, exited = v.on_bar(bar(3, 80.0, volume=400))
     assert isinstance(rest, Fill)
     assert isinstance(exited, Fill)
-    assert (rest.trigger, rest.qty, rest.price, rest.leaves_qty) == (Trigger.STOP, 4, Decimal(80), 3)
-    assert (exited.trigger, exited.qty, exited.leaves_qty) == (Trigger.OPEN, 3, 7)
+    assert (rest.trigger, rest.qty, rest.price, rest.leaves_qty) == (Trigger.STOP, Decimal(4), Decimal(80), Decimal(3))
+    assert (exited.trigger, exited.qty, exited.leaves_qty) == (Trigger.OPEN, Decimal(3), Decimal(7))
     assert (rest.order_id, rest.fill_id) == (at_its_level.order_id, "0-s-AAPL-ENTRY-1:stop#2")
 
 
@@ -229,7 +232,7 @@ def test_the_rest_of_a_stop_never_expires_and_no_entry_comes_between() -> None:
     again = order(session=4)
     assert v.submit(again) == [Rejected(again, RejectCode.WORKING_ORDER)]
     last = only_fill(v.on_bar(bar(6, 95.0, volume=10_000)))
-    assert (last.trigger, last.qty, last.price, last.leaves_qty) == (Trigger.STOP, 7, Decimal(95), 0)
+    assert (last.trigger, last.qty, last.price, last.leaves_qty) == (Trigger.STOP, Decimal(7), Decimal(95), Decimal(0))
     assert v.positions() == {}
 
 
@@ -247,8 +250,8 @@ def test_stop_takes_what_a_partial_exit_left_and_ends_it() -> None:
     first, stopped, rest = v.on_bar(bar(2, 95.0, 85.0, volume=300))
     assert isinstance(first, Fill)
     assert isinstance(stopped, Fill)
-    assert (first.qty, stopped.qty) == (3, 7)
-    assert rest == Cancelled(leave, 7, CancelReason.POSITION_CLOSED)
+    assert (first.qty, stopped.qty) == (Decimal(3), Decimal(7))
+    assert rest == Cancelled(leave, Decimal(7), CancelReason.POSITION_CLOSED)
 
 
 def test_stopping_out_ends_the_rest_of_the_entry() -> None:
@@ -258,8 +261,8 @@ def test_stopping_out_ends_the_rest_of_the_entry() -> None:
     bought, stopped, rest = v.on_bar(bar(1, 100.0, 94.0, volume=400))
     assert isinstance(bought, Fill)
     assert isinstance(stopped, Fill)
-    assert (bought.qty, stopped.qty) == (4, 4)
-    assert rest == Cancelled(entry, 6, CancelReason.STOPPED_OUT)
+    assert (bought.qty, stopped.qty) == (Decimal(4), Decimal(4))
+    assert rest == Cancelled(entry, Decimal(6), CancelReason.STOPPED_OUT)
 
 
 def test_adding_to_a_position_never_loosens_its_stop() -> None:
@@ -276,9 +279,9 @@ def test_symbol_without_bars_for_five_sessions_is_closed_at_its_last_close() -> 
     assert [v.end_session(session) for session in range(1, 6)] == [[]] * 5
     fill, rest = v.end_session(6)
     assert isinstance(fill, Fill)
-    assert (fill.trigger, fill.price, fill.qty) == (Trigger.DELISTED, Decimal("100.500000"), 10)
+    assert (fill.trigger, fill.price, fill.qty) == (Trigger.DELISTED, Decimal("100.500000"), Decimal(10))
     assert fill.fill_id == "0-s-AAPL-ENTRY-1:delisted#1"
-    assert rest == Cancelled(wanting, 10, CancelReason.DELISTED)
+    assert rest == Cancelled(wanting, Decimal(10), CancelReason.DELISTED)
     assert v.positions() == {}
 
 
@@ -287,14 +290,14 @@ def test_entry_is_cut_to_the_cash_and_the_rest_cancelled() -> None:
     v.submit(order(qty=10))
     fill, rest = v.on_bar(bar(1, 130.0))
     assert isinstance(fill, Fill)
-    assert (fill.qty, v.cash) == (7, Decimal(90))
-    assert rest == Cancelled(order(qty=10), 3, CancelReason.CASH)
+    assert (fill.qty, v.cash) == (Decimal(7), Decimal(90))
+    assert rest == Cancelled(order(qty=10), Decimal(3), CancelReason.CASH)
 
 
 def test_entry_without_cash_is_cancelled_whole() -> None:
     v = venue(cash=90)
     v.submit(order(qty=10))
-    assert v.on_bar(bar(1)) == [Cancelled(order(qty=10), 10, CancelReason.CASH)]
+    assert v.on_bar(bar(1)) == [Cancelled(order(qty=10), Decimal(10), CancelReason.CASH)]
 
 
 def test_halt_cancels_everything_and_accepts_nothing() -> None:
@@ -302,7 +305,10 @@ def test_halt_cancels_everything_and_accepts_nothing() -> None:
     entry, leave = order(strategy="other", session=1), order(OrderKind.EXIT, 5, session=1)
     v.submit(entry)
     v.submit(leave)
-    halted = [Cancelled(entry, 10, CancelReason.KILL_SWITCH), Cancelled(leave, 5, CancelReason.KILL_SWITCH)]
+    halted = [
+        Cancelled(entry, Decimal(10), CancelReason.KILL_SWITCH),
+        Cancelled(leave, Decimal(5), CancelReason.KILL_SWITCH),
+    ]
     assert v.set_mode(KillMode.HALT) == halted
     again = order(OrderKind.EXIT, session=1, n=2)
     assert v.submit(again) == [Rejected(again, RejectCode.KILL_SWITCH)]
@@ -322,7 +328,7 @@ def test_reduce_only_cancels_entries_and_lets_exits_through() -> None:
     entry, leave = order(strategy="other", session=1), order(OrderKind.EXIT, session=1)
     v.submit(entry)
     v.submit(leave)
-    assert v.set_mode(KillMode.REDUCE_ONLY) == [Cancelled(entry, 10, CancelReason.KILL_SWITCH)]
+    assert v.set_mode(KillMode.REDUCE_ONLY) == [Cancelled(entry, Decimal(10), CancelReason.KILL_SWITCH)]
     late = order(strategy="third", session=1)
     assert v.submit(late) == [Rejected(late, RejectCode.KILL_SWITCH)]
     assert only_fill(v.on_bar(bar(2))).order_id == leave.order_id
@@ -413,7 +419,7 @@ class VenueAndAccounts(RuleBasedStateMachine):
 
     @invariant()
     def every_order_is_working_or_was_ended_once(self) -> None:
-        filled = dict.fromkeys(self.submitted, 0)
+        filled = dict.fromkeys(self.submitted, Decimal(0))
         ended = dict.fromkeys(self.submitted, 0)
         for report in self.reports:
             match report:

@@ -106,9 +106,9 @@ def test_hours_make_sessions_of_their_own(source: Path, directory: Path) -> None
     assert len(load_dataset(dataset.file, end=date(2020, 1, 2))) == 2
 
 
-def test_volumes_become_whole_shares(source: Path, directory: Path) -> None:
-    source.write_text(HEADER + "2020-01-02,1,1,1,1,1000.6\n")
-    assert load_dataset(import_csv(source, directory, symbol="X")).sessions[0].bars[0].volume == 1001
+def test_a_volume_is_a_number_and_needs_not_be_whole(source: Path, directory: Path) -> None:
+    source.write_text(HEADER + "2020-01-02,1,1,1,1,0.41\n")
+    assert load_dataset(import_csv(source, directory, symbol="X")).sessions[0].bars[0].volume == 0.41
 
 
 def test_a_set_is_replaced_only_when_told(source: Path, directory: Path) -> None:
