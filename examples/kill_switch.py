@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from eventbus import Event, InMemoryEventBus
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.control.kill_switch import KillSwitch
 from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskState
@@ -24,7 +25,6 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import HealthStatus, KillMode, OrderKind, RiskMode, Side, StrategyLifecycle
@@ -42,7 +42,7 @@ class Desk:
         self.switch = KillSwitch(bus)
         self.accounts = Accounts(CASH)
         RiskGuard(bus, RiskState(0, HealthStatus.HEALTHY, CASH, CASH, frozenset({"AAA"})))
-        Executor(bus, PaperVenue(Costs(), cash=CASH))
+        Executor(bus, PaperVenue(ExecutionConfig(), cash=CASH))
         PortfolioLedger(bus, self.accounts)
         bus.subscribe("order.*", self.see)
         bus.subscribe("trade.*", self.see)

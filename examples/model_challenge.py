@@ -10,7 +10,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from eventbus import Event, InMemoryEventBus
-from quantum_trader.config import ModelsConfig
+from quantum_trader.config import Costs, ModelsConfig
 from quantum_trader.events import (
     MarketBarEvent,
     ModelPromotedEvent,
@@ -19,7 +19,6 @@ from quantum_trader.events import (
     ScoreItem,
     SessionClosedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.catalogue import AVERAGE, DIRECTION, REGRESSION
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler

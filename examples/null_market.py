@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eventbus import InMemoryEventBus
-from quantum_trader.config import GatesConfig, StrategiesConfig
+from quantum_trader.config import Costs, GatesConfig, StrategiesConfig
 from quantum_trader.events import StrategyPromotedEvent
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates

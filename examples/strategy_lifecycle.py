@@ -13,9 +13,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from eventbus import InMemoryEventBus
-from quantum_trader.config import SeedConfig, StrategiesConfig
+from quantum_trader.config import Costs, SeedConfig, StrategiesConfig
 from quantum_trader.events import EvaluationCompletedEvent, EvaluationRequestedEvent, StrategyPromotedEvent
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
 from quantum_trader.learning.lifecycle import LEGAL, ModelGate, StrategyGates

@@ -20,7 +20,7 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
-from quantum_trader.config import Config, ConfigError, ModeConfig
+from quantum_trader.config import Config, ConfigError, Costs, ModeConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
 from quantum_trader.control.kill_switch import KillSwitch, SwitchFile
@@ -33,7 +33,6 @@ from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import RunCompletedEvent, RunStartedEvent
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.identity import RunIds
@@ -234,8 +233,7 @@ def build(
     `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
     is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
     """
-    costs = costs_of(config)
-    instruments = Instruments(config.instruments)
+    costs, instruments = config.execution, Instruments(config.instruments)
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
@@ -267,15 +265,12 @@ def build(
             instruments=instruments,
         ),
     )
-    execution = config.execution
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
         bus,
         PaperVenue(
-            costs,
+            config.execution,
             cash=cash,
-            time_to_live=execution.time_to_live,
-            delist_after=execution.delist_after,
             instruments=instruments,
         ),
     )
@@ -351,25 +346,9 @@ def _build_evaluation(
 
 def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
-    costs_of(config)
     seeds(config)
     controller_settings(config)
     watched(config)
-
-
-def costs_of(config: Config) -> Costs:
-    """What trading costs. Raises `ConfigError` for costs that no venue could charge."""
-    execution = config.execution
-    try:
-        return Costs(
-            half_spread_bp=execution.half_spread_bp,
-            impact_bp=execution.impact_bp,
-            participation=execution.participation,
-            fee_rate=execution.fee_rate,
-            min_fee=execution.min_fee,
-        )
-    except ValueError as cause:
-        raise ConfigError("execution.toml", "execution", str(cause), remedy="correct the values") from cause
 
 
 def seeds(config: Config) -> list[StrategySpec]:

@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
@@ -64,16 +64,35 @@ class UniverseConfig(Section):
     currency: str = "USD"
 
 
-class ExecutionConfig(Section):
-    """What trading costs at the paper venue."""
+class Costs(Section):
+    """What trading costs, and how much of a bar one order may take."""
 
     fee_rate: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal("0.001")  # of the traded value
     min_fee: Annotated[Decimal, Field(ge=0)] = Decimal(0)  # account currency
     half_spread_bp: Annotated[float, Field(ge=0)] = 2.0
     impact_bp: Annotated[float, Field(ge=0)] = 10.0  # for an order as large as the bar's volume
     participation: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the bar's volume
+
+    @model_validator(mode="after")
+    def _leaves_a_price(self) -> Self:
+        if self.half_spread_bp + self.impact_bp >= 10_000.0:
+            raise ValueError("half_spread_bp and impact_bp must be below 10000 together, or a sale would have no price")
+        return self
+
+
+class DelistingConfig(Section):
+    """What becomes of a position whose symbol has no bars any more: held, or written off after `delist_after` sessions."""
+
+    policy: Literal["hold", "haircut"] = "hold"
+    haircut: Fraction = 1.0  # of the last close, lost; 1 is all
+
+
+class ExecutionConfig(Costs):
+    """The paper venue."""
+
     time_to_live: Positive = 3  # sessions
     delist_after: Positive = 5  # sessions without a bar
+    delisting: DelistingConfig = DelistingConfig()
 
 
 class ModeConfig(Section):

@@ -138,7 +138,7 @@ class RiskGuard:
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
         self._state.note_leaves(event.order_id, event.leaves_qty)
         if event.trigger is Trigger.STOP:
-            self._state.note_stop(Stop(event.session, event.strategy_id, event.symbol))
+            self._state.note_stop(Stop(event.session, event.strategy_id, event.symbol, event.order_id))
 
     async def on_order_ended(self, event: OrderRejectedEvent | OrderCancelledEvent | OrderExpiredEvent) -> None:
         self._state.note_ended(event.order_id)

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from quantum_trader.execution.fills import Costs, fee, notional
+from quantum_trader.config import Costs
+from quantum_trader.execution.fills import fee, notional
 from quantum_trader.instruments import Instruments
 from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money, price
 
@@ -100,6 +101,7 @@ class Stop:
     session: int
     strategy_id: str
     symbol: str
+    order_id: str = ""
 
 
 @dataclass(slots=True)
@@ -205,7 +207,9 @@ class RiskState:
         self.working.pop(order_id, None)
 
     def note_stop(self, stop: Stop) -> None:
-        self.stops.append(stop)
+        """A fill of a protective stop; one that needs several bars is still one stop."""
+        if not any(stop.order_id and known.order_id == stop.order_id for known in self.stops):
+            self.stops.append(stop)
 
     def state(self) -> dict[str, Any]:
         """Everything heard, as plain JSON values, for a checkpoint; limits, costs and universe are configuration."""

@@ -11,36 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from quantum_trader.config import Costs
 from quantum_trader.instruments import SHARE, Instrument
-from quantum_trader.model import MONEY, Bar, Side, Trigger, money
+from quantum_trader.model import MONEY, Bar, Side, Trigger, money, price
 
 ZERO: Final = Decimal("0.000000")
 ONE: Final = Decimal(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What trading costs and how much of a bar one order may take.
-
-    `half_spread_bp` and `impact_bp` are basis points of the price, the latter for an order as large as the bar's
-    volume; `participation` is a fraction of the bar's volume; `fee_rate` is a fraction of the traded value; `min_fee`
-    is in account currency.
-    """
-
-    half_spread_bp: float = 2.0
-    impact_bp: float = 10.0
-    participation: float = 0.05
-    fee_rate: Decimal = Decimal("0.001")
-    min_fee: Decimal = ZERO
-
-    def __post_init__(self) -> None:
-        # Each bound is what keeps a price positive, a sale worth making or a quantity inside the bar.
-        if not 0.0 <= self.half_spread_bp + self.impact_bp < 10_000.0 or min(self.half_spread_bp, self.impact_bp) < 0.0:
-            raise ValueError(f"half_spread_bp and impact_bp must be >= 0 and below 10000 together, got {self!r}")
-        if not 0.0 < self.participation <= 1.0:
-            raise ValueError(f"participation must be in (0, 1], got {self.participation!r}")
-        if not 0 <= self.fee_rate < 1 or self.min_fee < 0:
-            raise ValueError(f"fee_rate must be in [0, 1) and min_fee >= 0, got {self.fee_rate!r}, {self.min_fee!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +84,38 @@ def fill_at_open(
     return _executed(bar.open, side, qty, _slippage_bp(qty, bar.volume, costs), costs, instrument) if qty else None
 
 
+def hits(bar: Bar, stop: float) -> bool:
+    """Whether `bar` traded at `stop` or below."""
+    return bar.low <= stop and bar.volume > 0
+
+
 def fill_at_stop(bar: Bar, stop: float, qty: Decimal, costs: Costs, instrument: Instrument = SHARE) -> Execution | None:
-    """A sale of `qty` by a protective stop, or None when `bar` did not reach it (or did not trade).
+    """A sale of `qty` by a protective stop, or None when `bar` did not reach it or has no room for a single lot.
 
     A bar that opens below the stop fills at its open: a stop is no insurance against a gap. The stop pays the half
-    spread and is filled whole, whatever the volume.
+    spread, and takes no more of the bar than an order may; its rest is a market order at the next open.
     """
-    if bar.low > stop or not bar.volume:
+    qty = min(qty, room(bar, costs, instrument))
+    if not qty or not hits(bar, stop):
         return None
     return _executed(min(bar.open, stop), Side.SELL, qty, costs.half_spread_bp, costs, instrument)
 
 
-def fill_at_last(close: float, qty: Decimal, costs: Costs, instrument: Instrument = SHARE) -> Execution:
-    """A sale of `qty` at the last known close of a symbol that stopped trading: no spread, the usual fee."""
-    return _executed(close, Side.SELL, qty, 0.0, costs, instrument)
+def written_off(close: float, haircut: float, qty: Decimal) -> Execution:
+    """The end of a position nobody can sell any more: `haircut` of its last close is lost, and nobody takes a fee."""
+    return Execution(qty, price(close * (1.0 - haircut)), ZERO, 0.0)
 
 
-def fee(side: Side, qty: Decimal, price: Decimal, costs: Costs) -> Decimal:
-    """`max(min_fee, rate * qty * price)`; a sale pays no more than it brings, or it could overdraw the account."""
-    value = notional(qty, price)
+def fee(side: Side, qty: Decimal, paid: Decimal, costs: Costs) -> Decimal:
+    """`max(min_fee, rate * qty * paid)`; a sale pays no more than it brings, or it could overdraw the account."""
+    value = notional(qty, paid)
     charged = money(max(costs.min_fee, MONEY.multiply(costs.fee_rate, value)))
     return min(charged, value) if side is Side.SELL else charged
 
 
-def notional(qty: Decimal, price: Decimal) -> Decimal:
-    """`qty * price`, to a millionth: prices have more places than money."""
-    return money(MONEY.multiply(price, qty))
+def notional(qty: Decimal, paid: Decimal) -> Decimal:
+    """`qty * paid`, to a millionth: prices have more places than money."""
+    return money(MONEY.multiply(paid, qty))
 
 
 def outlay(execution: Execution) -> Decimal:
@@ -141,9 +123,9 @@ def outlay(execution: Execution) -> Decimal:
     return MONEY.add(notional(execution.qty, execution.price), execution.fee)
 
 
-def shortfall_bp(side: Side, price: Decimal, reference: float) -> float:
-    """Implementation shortfall `side * (price / reference - 1) * 1e4` in basis points, positive when it hurt."""
-    return side.sign * (float(price) / reference - 1.0) * 1e4
+def shortfall_bp(side: Side, paid: Decimal, reference: float) -> float:
+    """Implementation shortfall `side * (paid / reference - 1) * 1e4` in basis points, positive when it hurt."""
+    return side.sign * (float(paid) / reference - 1.0) * 1e4
 
 
 def _slippage_bp(qty: Decimal, volume: float, costs: Costs) -> float:
@@ -153,15 +135,15 @@ def _slippage_bp(qty: Decimal, volume: float, costs: Costs) -> float:
 def _executed(
     base: float, side: Side, qty: Decimal, slippage_bp: float, costs: Costs, instrument: Instrument
 ) -> Execution:
-    price = instrument.price(base * (1.0 + side.sign * slippage_bp / 1e4), side)
-    return Execution(qty, price, fee(side, qty, price, costs), slippage_bp)
+    paid = instrument.price(base * (1.0 + side.sign * slippage_bp / 1e4), side)
+    return Execution(qty, paid, fee(side, qty, paid, costs), slippage_bp)
 
 
-def _affordable(price: Decimal, costs: Costs, cash: Decimal, instrument: Instrument) -> Decimal:
-    unit = MONEY.multiply(price, MONEY.add(ONE, costs.fee_rate))
-    most = min(MONEY.divide(cash, unit), MONEY.divide(MONEY.subtract(cash, costs.min_fee), price))
+def _affordable(paid: Decimal, costs: Costs, cash: Decimal, instrument: Instrument) -> Decimal:
+    unit = MONEY.multiply(paid, MONEY.add(ONE, costs.fee_rate))
+    most = min(MONEY.divide(cash, unit), MONEY.divide(MONEY.subtract(cash, costs.min_fee), paid))
     qty = instrument.floor(most)
     # Value and fee are rounded to a micro, which can tip the last lot over.
-    while qty and MONEY.add(notional(qty, price), fee(Side.BUY, qty, price, costs)) > cash:
+    while qty and MONEY.add(notional(qty, paid), fee(Side.BUY, qty, paid, costs)) > cash:
         qty = MONEY.subtract(qty, instrument.lot)
     return qty

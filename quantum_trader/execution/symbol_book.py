@@ -23,6 +23,8 @@ class Holding:
     qty: Decimal
     entry_id: str
     stop: float | None
+    stopped: bool = False  # its stop was hit: what is left goes at the next open
+    stop_fills: int = 0
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any, Final, Protocol
 
 from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
+from quantum_trader.config import Costs
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.marked import KEPT
 from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.learning.catalogue import ENSEMBLE, FIRST

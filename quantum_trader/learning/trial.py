@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from quantum_trader.alpha.families import Machine, StrategySpec
-from quantum_trader.execution.fills import Costs, fill_at_open, notional
+from quantum_trader.config import Costs
+from quantum_trader.execution.fills import fill_at_open, notional
 from quantum_trader.execution.marked import CloseAt, MarkedBook
 from quantum_trader.instruments import SHARES, Instrument, Instruments
 from quantum_trader.learning.statistics import Floats

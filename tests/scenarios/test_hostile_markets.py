@@ -144,18 +144,8 @@ async def _play(market: Market, config: Config) -> Played:
 # --- halts and delistings --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("halted", [1, 4])
-def test_a_short_halt_ends_at_the_price_of_the_reopening(halted: int) -> None:
-    sold_after(halted)
-
-
-@pytest.mark.xfail(strict=True, reason="A7")
-@pytest.mark.parametrize("halted", [5, 20, 60])
-def test_a_long_halt_ends_at_the_price_of_the_reopening_as_well(halted: int) -> None:
-    sold_after(halted)
-
-
-def sold_after(halted: int) -> None:
+@pytest.mark.parametrize("halted", [1, 4, 5, 20, 60])
+def test_a_halt_ends_at_the_price_of_the_reopening_however_long_it_lasts(halted: int) -> None:
     before, crash = rising(30), [rising(30)[-1] * 0.1] * 20
     companion = [50.0] * (30 + halted + 20)  # there are sessions although the symbol has no bars
     played = play(Market({"AAA": [*before, *[None] * halted, *crash], "ZZZ": companion}))

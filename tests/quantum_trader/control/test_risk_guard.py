@@ -11,6 +11,7 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.config import Costs
 from quantum_trader.control.checks import CHECKS
 from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskLimits, RiskState
@@ -35,7 +36,6 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
     TradeExecutedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.model import (
     HealthStatus,
     KillMode,

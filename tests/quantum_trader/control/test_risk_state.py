@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.control.checks import judge
 from quantum_trader.control.risk_state import PolicyMissing, PolicyView, RiskLimits, RiskState, Stop
 from quantum_trader.execution.accounts import Accounts
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Cancelled, Expired, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import Bar, HealthStatus, Order, OrderKind, Side, Trigger
@@ -145,7 +146,7 @@ def test_ambient_decimal_context_changes_no_verdict() -> None:
 class Desk:
     """Gate, venue and accounts wired by hand, as the components are by events."""
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: ExecutionConfig) -> None:
         # Only the checks that guard the cash are left tight.
         limits = RiskLimits(max_order_notional=1.0, max_symbol_weight=1.0, cooldown=0, burst_pause=0)
         self.state = replace(fresh(), costs=costs, limits=limits)
@@ -221,7 +222,7 @@ DAYS = st.lists(st.tuples(MOVES, MOVES, st.floats(0.8, 1.0), WISHES), min_size=5
 def test_no_approved_orders_overdraw_the_account_or_sell_what_is_not_held(
     days: list[tuple[float, float, float, list[tuple[OrderKind, str, str, float]]]],
 ) -> None:
-    desk = Desk(Costs(participation=0.2, min_fee=Decimal(1)))
+    desk = Desk(ExecutionConfig(participation=0.2, min_fee=Decimal(1)))
     apple = ibm = 100.0
     for session, (move, other, drop, wishes) in enumerate(days):
         apple, ibm = round(apple * move, 6), round(ibm * other, 6)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from eventbus import Event, InMemoryEventBus
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.events import (
     KillSwitchChangedEvent,
     MarketBarEvent,
@@ -15,7 +16,6 @@ from quantum_trader.events import (
     SessionClosedEvent,
 )
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import HealthStatus, KillMode, OrderKind, Side
@@ -31,7 +31,7 @@ class Floor:
     def __init__(self, bus: InMemoryEventBus) -> None:
         self.bus = bus
         self.told: list[str] = []
-        Executor(bus, PaperVenue(Costs(half_spread_bp=0, impact_bp=0, participation=1), cash=Decimal(10_000)))
+        Executor(bus, PaperVenue(ExecutionConfig(half_spread_bp=0, impact_bp=0, participation=1), cash=Decimal(10_000)))
         bus.subscribe("order.*", self.on_told)
         bus.subscribe("trade.*", self.on_told)
         bus.subscribe(OrdersSizedEvent, self.on_sized)
@@ -134,7 +134,7 @@ async def test_order_that_finds_no_bar_expires() -> None:
 
 async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> None:
     """A venue whose memory was tampered with: an order that is filled stands among those that work."""
-    plain = Costs(half_spread_bp=0, impact_bp=0, participation=1)
+    plain = ExecutionConfig(half_spread_bp=0, impact_bp=0, participation=1)
     first = PaperVenue(plain, cash=Decimal(10_000))
     first.submit(approval(0).order())
     state = first.state()

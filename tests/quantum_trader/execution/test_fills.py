@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_trader.execution.fills import (
-    Costs,
-    Execution,
-    fee,
-    fill_at_last,
-    fill_at_open,
-    fill_at_stop,
-    outlay,
-    shortfall_bp,
-)
+from quantum_trader.config import Costs
+from quantum_trader.execution.fills import Execution, fee, fill_at_open, fill_at_stop, outlay, shortfall_bp, written_off
 from quantum_trader.model import Bar, Side, price
 
 FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
@@ -73,15 +65,15 @@ def test_stop_is_not_reached_by_a_higher_low() -> None:
     assert fill_at_stop(bar(100.0, 95.01), 95.0, Decimal(10), FREE) is None
 
 
-def test_stop_pays_the_half_spread_and_fills_whole_whatever_the_volume() -> None:
-    execution = fill_at_stop(bar(100.0, 90.0, volume=1), 95.0, Decimal(1_000), Costs(half_spread_bp=2.0))
-    assert execution == Execution(Decimal(1_000), Decimal("94.981000"), Decimal("94.981000"), 2.0)
+def test_stop_pays_the_half_spread_and_takes_no_more_of_the_bar_than_an_order() -> None:
+    execution = fill_at_stop(bar(100.0, 90.0, volume=2_000), 95.0, Decimal(1_000), Costs(half_spread_bp=2.0))
+    assert execution == Execution(Decimal(100), Decimal("94.981"), Decimal("9.4981"), 2.0)
+    assert fill_at_stop(bar(100.0, 90.0, volume=1), 95.0, Decimal(1_000), Costs()) is None
 
 
-def test_last_close_pays_no_spread_but_the_fee() -> None:
-    assert fill_at_last(10.0, Decimal(5), Costs()) == Execution(
-        Decimal(5), Decimal("10.000000"), Decimal("0.050000"), 0.0
-    )
+def test_a_write_off_loses_its_haircut_and_pays_no_fee() -> None:
+    assert written_off(10.0, 0.25, Decimal(5)) == Execution(Decimal(5), Decimal("7.5"), Decimal(0), 0.0)
+    assert written_off(10.0, 1.0, Decimal(5)).price == 0
 
 
 def test_fee_is_at_least_the_minimum() -> None:
@@ -132,7 +124,7 @@ def test_ambient_decimal_context_is_not_asked() -> None:
 )
 def test_senseless_costs_are_refused_by_name(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Costs(**wrong)  # type: ignore[arg-type]
+        Costs.model_validate(wrong)
 
 
 @given(
@@ -157,7 +149,13 @@ def test_purchase_never_costs_more_than_the_cash_or_takes_more_than_its_share(
     fee_rate: Decimal,
     min_fee: Decimal,
 ) -> None:
-    costs = Costs(half_spread_bp, impact_bp, participation, fee_rate, min_fee)
+    costs = Costs(
+        half_spread_bp=half_spread_bp,
+        impact_bp=impact_bp,
+        participation=participation,
+        fee_rate=fee_rate,
+        min_fee=min_fee,
+    )
     execution = fill_at_open(bar(open_, volume=volume), Side.BUY, qty, costs, cash=cash)
     if execution is None:
         return

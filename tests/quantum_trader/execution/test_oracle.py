@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.execution.accounts import Accounts, Statement
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import MICRO, Bar, Order, OrderKind, Side
@@ -34,8 +35,10 @@ class Case:
     half_spread_bp: float
 
     @property
-    def costs(self) -> Costs:
-        return Costs(half_spread_bp=self.half_spread_bp, impact_bp=0.0, participation=1.0, fee_rate=self.fee_rate)
+    def costs(self) -> ExecutionConfig:
+        return ExecutionConfig(
+            half_spread_bp=self.half_spread_bp, impact_bp=0.0, participation=1.0, fee_rate=self.fee_rate
+        )
 
 
 CASES = (

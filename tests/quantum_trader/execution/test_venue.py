@@ -13,14 +13,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from quantum_trader.config import DelistingConfig, ExecutionConfig
 from quantum_trader.execution.accounts import Accounts
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.reports import Accepted, Cancelled, CancelReason, Expired, RejectCode, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import Bar, KillMode, Order, OrderKind, Side, Trigger
 
-PLAIN = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
+PLAIN = ExecutionConfig(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
+THIN = PLAIN.model_copy(update={"participation": 0.01})
 START = datetime(2013, 1, 1, tzinfo=UTC)
 SIDE = {OrderKind.ENTRY: Side.BUY, OrderKind.EXIT: Side.SELL, OrderKind.TRIM: Side.SELL}
 
@@ -47,11 +49,11 @@ def order(
     return Order(order_id, "i", strategy, symbol, SIDE[kind], kind, Decimal(qty), 100.0, stop, session=session)
 
 
-def venue(costs: Costs = PLAIN, cash: int = 100_000) -> PaperVenue:
+def venue(costs: ExecutionConfig = PLAIN, cash: int = 100_000) -> PaperVenue:
     return PaperVenue(costs, cash=Decimal(cash))
 
 
-def holding(qty: float = 10, *, stop: float | None = None, costs: Costs = PLAIN) -> PaperVenue:
+def holding(qty: float = 10, *, stop: float | None = None, costs: ExecutionConfig = PLAIN) -> PaperVenue:
     """A venue where strategy s bought `qty` AAPL at 100 in session 1."""
     v = venue(costs)
     v.submit(order(qty=qty, stop=stop))
@@ -86,7 +88,7 @@ def test_older_orders_fill_first_then_by_id() -> None:
 
 
 def test_remainder_works_on_and_expires_with_its_fills_kept() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     v.submit(order(qty=25))
     leaves = [
         only_fill(v.on_bar(bar(session, volume=800))).leaves_qty
@@ -107,7 +109,7 @@ def test_missing_bar_makes_an_order_wait() -> None:
 
 
 def test_bar_delivered_twice_fills_once() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     v.submit(order(qty=25))
     assert len(v.on_bar(bar(1))) == 1
     assert list(v.on_bar(bar(1))) == []
@@ -209,14 +211,14 @@ def test_stop_guards_the_entry_bar_itself() -> None:
     assert (stopped.trigger, stopped.price) == (Trigger.STOP, Decimal(95))
 
 
-@pytest.mark.xfail(strict=True, reason="A15")
 def test_a_stop_takes_no_more_of_a_bar_than_an_order_and_its_rest_goes_first_at_the_next_open() -> None:
-    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    v = holding(10, stop=90.0, costs=THIN)
     at_its_level = only_fill(v.on_bar(bar(2, 95.0, 85.0, volume=300)))
     assert (at_its_level.trigger, at_its_level.qty, at_its_level.price) == (Trigger.STOP, Decimal(3), Decimal(90))
     leave = order(OrderKind.EXIT, session=2)
     v.submit(leave)
-    rest, exited = v.on_bar(bar(3, 80.0, volume=400))
+    rest, exited, ended = v.on_bar(bar(3, 80.0, volume=400))
+    assert ended == Cancelled(leave, Decimal(7), CancelReason.POSITION_CLOSED)
     assert isinstance(rest, Fill)
     assert isinstance(exited, Fill)
     assert (rest.trigger, rest.qty, rest.price, rest.leaves_qty) == (Trigger.STOP, Decimal(4), Decimal(80), Decimal(3))
@@ -224,9 +226,8 @@ def test_a_stop_takes_no_more_of_a_bar_than_an_order_and_its_rest_goes_first_at_
     assert (rest.order_id, rest.fill_id) == (at_its_level.order_id, "0-s-AAPL-ENTRY-1:stop#2")
 
 
-@pytest.mark.xfail(strict=True, reason="A15")
 def test_the_rest_of_a_stop_never_expires_and_no_entry_comes_between() -> None:
-    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    v = holding(10, stop=90.0, costs=THIN)
     v.on_bar(bar(2, 95.0, 85.0, volume=300))
     assert [report for session in range(2, 5) for report in v.end_session(session)] == []
     again = order(session=4)
@@ -243,19 +244,22 @@ def test_queued_exit_at_the_open_wins_over_the_stop() -> None:
     assert (fill.trigger, fill.price) == (Trigger.OPEN, Decimal(95))
 
 
-def test_stop_takes_what_a_partial_exit_left_and_ends_it() -> None:
-    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+def test_stop_takes_what_a_partial_exit_left_and_ends_it_with_the_last_of_it() -> None:
+    v = holding(10, stop=90.0, costs=THIN)
     leave = order(OrderKind.EXIT, session=1)
     v.submit(leave)
-    first, stopped, rest = v.on_bar(bar(2, 95.0, 85.0, volume=300))
+    first, stopped = v.on_bar(bar(2, 95.0, 85.0, volume=300))
     assert isinstance(first, Fill)
     assert isinstance(stopped, Fill)
-    assert (first.qty, stopped.qty) == (Decimal(3), Decimal(7))
+    assert (first.qty, stopped.qty, stopped.leaves_qty) == (Decimal(3), Decimal(3), Decimal(4))
+    last, rest = v.on_bar(bar(3, 85.0, volume=400))
+    assert isinstance(last, Fill)
+    assert (last.trigger, last.leaves_qty) == (Trigger.STOP, Decimal(0))
     assert rest == Cancelled(leave, Decimal(7), CancelReason.POSITION_CLOSED)
 
 
 def test_stopping_out_ends_the_rest_of_the_entry() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     entry = order(stop=95.0)
     v.submit(entry)
     bought, stopped, rest = v.on_bar(bar(1, 100.0, 94.0, volume=400))
@@ -272,17 +276,41 @@ def test_adding_to_a_position_never_loosens_its_stop() -> None:
     assert only_fill(v.on_bar(bar(3, 95.0, 89.0))).qty == 20
 
 
-def test_symbol_without_bars_for_five_sessions_is_closed_at_its_last_close() -> None:
+def test_a_position_without_bars_is_held_until_its_symbol_trades_again() -> None:
     v = holding(10, stop=90.0)
+    leave = order(OrderKind.EXIT, session=1)
+    v.submit(leave)
+    assert [v.end_session(session) for session in range(1, 4)] == [[], [], []]
+    assert v.end_session(4) == [Expired(leave, Decimal(10))]
+    assert [v.end_session(session) for session in range(5, 70)] == [[]] * 65
+    assert only_fill(v.on_bar(bar(70, 10.0))).price == Decimal(10)
+
+
+@pytest.mark.parametrize(("haircut", "price"), [(1.0, Decimal(0)), (0.25, Decimal("75.375"))])
+def test_a_haircut_writes_a_position_off_after_exactly_its_sessions(haircut: float, price: Decimal) -> None:
+    v = holding(10, stop=90.0, costs=PLAIN.model_copy(update={"delisting": cut(haircut), "fee_rate": Decimal("0.1")}))
     wanting = order(session=4)
     v.submit(wanting)
+    cash = v.cash
     assert [v.end_session(session) for session in range(1, 6)] == [[]] * 5
     fill, rest = v.end_session(6)
     assert isinstance(fill, Fill)
-    assert (fill.trigger, fill.price, fill.qty) == (Trigger.DELISTED, Decimal("100.500000"), Decimal(10))
+    assert (fill.trigger, fill.price, fill.qty, fill.fee) == (Trigger.DELISTED, price, Decimal(10), Decimal(0))
     assert fill.fill_id == "0-s-AAPL-ENTRY-1:delisted#1"
     assert rest == Cancelled(wanting, Decimal(10), CancelReason.DELISTED)
-    assert v.positions() == {}
+    assert (v.positions(), v.cash - cash) == ({}, 10 * price)
+
+
+def test_a_symbol_that_reopens_after_a_write_off_trades_as_new() -> None:
+    v = holding(10, costs=PLAIN.model_copy(update={"delisting": cut(1.0)}))
+    v.end_session(6)
+    assert list(v.on_bar(bar(7, 300.0))) == []
+    v.submit(order(session=7, n=2))
+    assert only_fill(v.on_bar(bar(8, 300.0))).price == Decimal(300)
+
+
+def cut(haircut: float) -> DelistingConfig:
+    return DelistingConfig(policy="haircut", haircut=haircut)
 
 
 def test_entry_is_cut_to_the_cash_and_the_rest_cancelled() -> None:
@@ -335,10 +363,10 @@ def test_reduce_only_cancels_entries_and_lets_exits_through() -> None:
 
 
 def test_restored_venue_goes_on_as_the_one_it_was() -> None:
-    first = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    first = holding(10, stop=90.0, costs=THIN)
     first.submit(order(OrderKind.EXIT, session=1))
     first.on_bar(bar(2, volume=300))
-    second = venue(replace(PLAIN, participation=0.01), cash=1)
+    second = venue(THIN, cash=1)
     second.restore(json.loads(json.dumps(first.state())))
     assert second.state() == first.state()
     assert second.on_bar(bar(3, 95.0, 85.0)) == first.on_bar(bar(3, 95.0, 85.0))
@@ -353,9 +381,16 @@ SYMBOLS = st.sampled_from(("AAPL", "IBM"))
 class VenueAndAccounts(RuleBasedStateMachine):
     """Any orders, bars and switches: the account is never overdrawn or short, and two sets of books agree."""
 
-    @initialize(cash=st.integers(1, 5_000), min_fee=st.sampled_from([Decimal(0), Decimal(3)]))
-    def open(self, cash: int, min_fee: Decimal) -> None:
-        self.costs = Costs(half_spread_bp=3.0, impact_bp=20.0, participation=0.3, min_fee=min_fee)
+    @initialize(
+        cash=st.integers(1, 5_000),
+        min_fee=st.sampled_from([Decimal(0), Decimal(3)]),
+        haircut=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
+    )
+    def open(self, cash: int, min_fee: Decimal, haircut: float | None) -> None:
+        delisting = DelistingConfig() if haircut is None else cut(haircut)
+        self.costs = ExecutionConfig(
+            half_spread_bp=3.0, impact_bp=20.0, participation=0.3, min_fee=min_fee, delisting=delisting
+        )
         self.venue = PaperVenue(self.costs, cash=Decimal(cash))
         self.accounts = Accounts(Decimal(cash), audit_every=2)
         self.session = 0

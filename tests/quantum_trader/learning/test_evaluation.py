@@ -10,6 +10,7 @@ import pytest
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.config import Costs
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationFailedEvent,
@@ -27,7 +28,6 @@ from quantum_trader.events import (
     SessionClosedEvent,
     StrategyCreatedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
 from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP

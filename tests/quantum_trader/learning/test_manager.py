@@ -9,7 +9,7 @@ import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
-from quantum_trader.config import ModelsConfig
+from quantum_trader.config import Costs, ModelsConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
@@ -23,7 +23,6 @@ from quantum_trader.events import (
     SessionClosedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.catalogue import AVERAGE, DIRECTION, REGRESSION
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler

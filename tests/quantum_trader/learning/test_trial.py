@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from quantum_trader.alpha.families import SEEDS, StrategySpec
-from quantum_trader.execution.fills import Costs
+from quantum_trader.config import Costs
 from quantum_trader.learning.trial import START, Group, Trial, run
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar
