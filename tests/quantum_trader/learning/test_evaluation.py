@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eventbus import InMemoryEventBus
@@ -27,13 +30,14 @@ from quantum_trader.events import (
     ScoreItem,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    TradeExecutedEvent,
 )
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
 from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
-from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP
+from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP, annual_sharpe, max_drawdown
 from quantum_trader.learning.subjects import LOSSES, Measured, ModelSubjects, StrategySubjects, comparison_of
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, Side
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -206,6 +210,75 @@ def test_a_position_that_overlaps_the_window_is_judged_by_its_marks_at_both_ends
     assert figures["trades"] == 1
     assert figures["profit_factor"] == PROFIT_FACTOR_CAP
     assert figures["sharpe"] > 0
+
+
+def filled(session: int, side: Side, price: float, *, fee: str = "0") -> TradeExecutedEvent:
+    return TradeExecutedEvent(
+        order_id=f"o{session}",
+        symbol="A",
+        side=side,
+        size=Decimal(10),
+        price=Decimal(str(price)),
+        strategy_id="momentum-5",
+        fill_id=f"o{session}#1",
+        fee=Decimal(fee),
+        session=session,
+        timestamp=AT,
+    )
+
+
+async def live_review(bus: InMemoryEventBus, heard: Recorder, first: int, last: int) -> EvaluationCompletedEvent:
+    await bus.publish(request("STRATEGY", "momentum-5", Purpose.LIVE_REVIEW, first, last, timestamp=AT, source="test"))
+    await bus.drain()
+    return heard.of(EvaluationCompletedEvent)[-1]
+
+
+@pytest.mark.xfail(strict=True, reason="A2")
+async def test_a_live_review_judges_what_the_account_did_for_the_strategy(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 40)
+    await event_bus.publish(filled(41, Side.BUY, 100.0, fee="1"))
+    await bars(event_bus, 41, 45)
+    await event_bus.publish(filled(46, Side.SELL, 90.0, fee="1"))
+    await bars(event_bus, 46, 50)
+    answer = await live_review(event_bus, recorder, 31, 50)
+    closes = [zigzag(session).close for session in range(51)]
+    worth = [*[0.0] * 11, *[10 * (closes[session] - 100.0) - 1.0 for session in range(41, 46)], *[-102.0] * 5]
+    # At work: what was bought, then what was held at the close before.
+    capital = [1_001.0, *(10 * closes[session] for session in range(41, 46))]
+    changes = [(b - a) / (sum(capital) / len(capital)) for a, b in pairwise(worth)]
+    assert answer.metrics["trades"] == 1
+    assert answer.metrics["profit_factor"] == 0
+    assert answer.metrics["sharpe"] == pytest.approx(annual_sharpe(changes))
+    assert answer.metrics["max_drawdown"] == pytest.approx(max_drawdown(1.0 + np.cumsum([0.0, *changes])))
+    assert answer.metrics["max_drawdown"] > 0.15
+    assert answer.verdict == "FAIL", "a broken drawdown waits for no full window"
+
+
+@pytest.mark.xfail(strict=True, reason="A2")
+async def test_a_live_strategy_that_never_filled_is_not_judged(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 400)
+    answer = await live_review(event_bus, recorder, 149, 400)
+    assert (answer.verdict, answer.metrics["trades"]) == ("NOT_JUDGED", 0)
+
+
+@pytest.mark.xfail(strict=True, reason="A2")
+def test_a_trial_is_protected_by_the_stop_that_its_orders_would_have() -> None:
+    """One calm rise, then a day that opens where the last one closed and falls by half."""
+    subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+    subjects.create("momentum-5", StrategySpec("momentum", (5,)))
+    for session in range(61):
+        opened = 100.0 + 0.1 * session
+        low = close = opened + 0.1 if session < 59 else 52.0
+        subjects.bar(Bar("A", session, AT + timedelta(days=session), opened, opened + 1, low - 1, close, 1_000_000))
+        subjects.close(session)
+    figures = subjects.measure(request("STRATEGY", "momentum-5", Purpose.BACKTEST, 10, 60)).metrics
+    assert 0.005 < figures["max_drawdown"] < 0.02, "three ranges of two, a fifth of equity"
 
 
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
