@@ -10,7 +10,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from eventbus import Event, InMemoryEventBus
-from quantum_trader.config import Costs, ModelsConfig
+from quantum_trader.config import Costs, ModelsConfig, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
     ModelPromotedEvent,
@@ -22,11 +22,12 @@ from quantum_trader.events import (
 from quantum_trader.learning.catalogue import AVERAGE, DIRECTION, REGRESSION
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
+from quantum_trader.learning.lifecycle import ModelGate
 from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.replayer import MarketReplayer
@@ -37,7 +38,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 
 def platform(bus: InMemoryEventBus, registry: Registry) -> ContinuousLearningManager:
     """Learning and evaluation, without anybody who trades."""
-    subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
     EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
     return ContinuousLearningManager(bus, registry, ModelsConfig())
 

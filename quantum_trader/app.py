@@ -19,7 +19,7 @@ from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
-from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
+from quantum_trader.alpha.runtime import StrategyRuntimeEngine
 from quantum_trader.config import Config, ConfigError, Costs, ModeConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
@@ -40,10 +40,11 @@ from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
+from quantum_trader.learning.lifecycle import ModelGate
 from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.dataset import Dataset, load_dataset
@@ -237,7 +238,9 @@ def build(
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
-    runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
+    runtime = StrategyRuntimeEngine(
+        bus, config.strategies, costs, cooldown=config.risk.cooldown, instruments=instruments
+    )
     parts: dict[str, Stateful] = {"kill_switch": kill_switch, "runtime": runtime}
     _build_ranker(bus, config, parts)
     registry = parts["registry"] = Registry(bus, registry_file or ":memory:")
@@ -332,8 +335,7 @@ def _build_evaluation(
         patience=models.gate_patience,
         rollback_sessions=models.rollback_sessions,
     )
-    gates = StrategyGates(**config.strategies.gates.model_dump())
-    subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates, instruments=instruments)
+    subjects = StrategySubjects(costs, config.strategies, cooldown=config.risk.cooldown, instruments=instruments)
     parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
     MonitoringHandler(bus)
     specs = seeds(config)
@@ -362,19 +364,6 @@ def seeds(config: Config) -> list[StrategySpec]:
                 "strategies.toml", f"strategies.seeds.{number}", str(cause), remedy="correct the seed"
             ) from cause
     return found
-
-
-def runtime_settings(config: Config) -> RuntimeSettings:
-    """How strategies speak, and what a virtual trade costs: fee and half spread."""
-    strategies, execution = config.strategies, config.execution
-    return RuntimeSettings(
-        settle_bars=strategies.settle_bars,
-        stop_atr=strategies.stop_atr,
-        retry_after=strategies.retry_after,
-        weight_per_symbol=strategies.weight_per_symbol,
-        confidence_window=strategies.confidence_window,
-        cost=float(execution.fee_rate) + execution.half_spread_bp / 1e4,
-    )
 
 
 def sizing_rules(config: Config) -> SizingRules:

@@ -48,8 +48,10 @@ PURE = {
     "market.indicators",
     "execution.fills",
     "execution.marked",
+    "execution.sole",
     "learning.statistics",
     "alpha.families",
+    "alpha.stops",
 }  # plain maths, open to every component
 FACE = {"", "observability"}  # the rooms of eventbus that quantum_trader may enter
 READING = {"cli", "codec", "journal"}  # and what those open who read the journal of a run

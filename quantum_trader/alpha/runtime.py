@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import Machine, StrategySpec
-from quantum_trader.alpha.virtual import VirtualAccount
+from quantum_trader.alpha.stops import Stops
+from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
     MetricRecordedEvent,
@@ -26,35 +27,24 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
     TradeExecutedEvent,
 )
-from quantum_trader.market.indicators import ATR
-from quantum_trader.model import Bar, Side, StrategyLifecycle, added, significant, taken
+from quantum_trader.execution.sole import Lot, SoleAccount
+from quantum_trader.instruments import SHARES, Instruments
+from quantum_trader.learning.statistics import probabilistic_sharpe
+from quantum_trader.model import Bar, Side, StrategyLifecycle, added, taken
 from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
 
 SOURCE = "strategy_runtime"
 CONFIDENCE_METRIC = "strategy.confidence"
-_ATR_BARS = 20
+CONFIDENCE_EVERY = 5  # sessions between two statements of confidence
 _SPEAKING = frozenset({StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE, StrategyLifecycle.RETIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeSettings:
-    """How strategies speak. `cost` is the fraction of value a virtual trade loses; the rest is as in the configuration."""
-
-    settle_bars: int = 0
-    stop_atr: float = 3.0
-    retry_after: int = 5
-    weight_per_symbol: float = 0.20
-    confidence_window: int = 252
-    confidence_every: int = 5  # sessions between two statements of confidence
-    cost: float = 0.0012
 
 
 @dataclass(slots=True)
 class _Cell:
-    """One strategy on one symbol."""
+    """One strategy on one symbol; `lot` holds what it would own alone, and the target."""
 
     machine: Machine
-    target: int | None = None
+    lot: Lot
     settled: int = 0
     said: int = 0  # the target last signalled
     said_session: int = 0
@@ -62,10 +52,19 @@ class _Cell:
 
 @dataclass(slots=True)
 class _Strategy:
+    """`account` is its own, in every stage and whatever the portfolio made of its signals: confidence comes from it."""
+
     spec: StrategySpec
-    account: VirtualAccount
+    account: SoleAccount
     stage: StrategyLifecycle = StrategyLifecycle.BACKTEST
     cells: dict[str, _Cell] = field(default_factory=dict)
+    confidence: float | None = None  # None until it is asked for in this session
+
+    def cell(self, symbol: str) -> _Cell:
+        cell = self.cells.get(symbol)
+        if cell is None:
+            cell = self.cells[symbol] = _Cell(self.spec.machine(), self.account.lot(symbol))
+        return cell
 
 
 class StrategyRuntimeEngine:
@@ -73,12 +72,24 @@ class StrategyRuntimeEngine:
 
     publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent)
 
-    def __init__(self, bus: InMemoryEventBus, settings: RuntimeSettings = RuntimeSettings()) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        config: StrategiesConfig,
+        costs: Costs,
+        *,
+        cooldown: int,
+        instruments: Instruments = SHARES,
+    ) -> None:
         self._bus = bus
-        self._settings = settings
+        self._config = config
+        self._costs = costs
+        self._cooldown = cooldown
+        self._instruments = instruments
+        self._session = -1  # the last that was closed
         self._strategies: dict[str, _Strategy] = {}
         self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        self._atr: dict[str, ATR] = {}
+        self._stops = Stops(config.stop_atr)
         self._last: dict[str, Bar] = {}
         self._promotions: list[StrategyPromotedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="runtime.created")
@@ -109,21 +120,16 @@ class StrategyRuntimeEngine:
         bar = event.bar
         symbol = bar.symbol
         self._last[symbol] = bar
-        atr = self._atr.get(symbol)
-        if atr is None:
-            atr = self._atr[symbol] = ATR(_ATR_BARS)
-        atr.update(bar.high, bar.low, bar.close)
-        opened, close, settle_bars = bar.open, bar.close, self._settings.settle_bars
+        self._stops.take(bar)
+        settle_bars = self._config.settle_bars
         for strategy in self._strategies.values():
-            cell = strategy.cells.get(symbol)
-            if cell is None:
-                cell = strategy.cells[symbol] = _Cell(strategy.spec.machine())
-            strategy.account.take(symbol, opened, close, cell.target)
+            cell = strategy.cell(symbol)
+            strategy.account.take(cell.lot, bar)
             target = cell.machine.update(bar)
             if target is not None and cell.settled < settle_bars:
                 cell.settled += 1
                 target = None
-            cell.target = target
+            cell.lot.target = target
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
@@ -137,7 +143,7 @@ class StrategyRuntimeEngine:
                     "cells": {
                         symbol: {
                             "machine": snapshot(cell.machine),
-                            "rest": [cell.target, cell.settled, cell.said, cell.said_session],
+                            "rest": [cell.settled, cell.said, cell.said_session],
                         }
                         for symbol, cell in strategy.cells.items()
                     },
@@ -145,7 +151,8 @@ class StrategyRuntimeEngine:
                 for strategy_id, strategy in self._strategies.items()
             },
             "held": [[*pair, str(qty)] for pair, qty in sorted(self._held.items())],
-            "atr": {symbol: snapshot(atr) for symbol, atr in self._atr.items()},
+            "stops": self._stops.state(),
+            "session": self._session,
             "last": [bar_values(bar) for bar in self._last.values()],
             "promotions": [event_values(event) for event in self._promotions],
         }
@@ -160,32 +167,44 @@ class StrategyRuntimeEngine:
             for symbol, kept in saved["cells"].items():
                 machine = strategy.spec.machine()
                 reinstate(machine, kept["machine"])
-                strategy.cells[symbol] = _Cell(machine, *kept["rest"])
+                strategy.cells[symbol] = _Cell(machine, strategy.account.lot(symbol), *kept["rest"])
             self._strategies[strategy_id] = strategy
         self._held = defaultdict(Decimal, {(owner, symbol): Decimal(qty) for owner, symbol, qty in state["held"]})
-        self._atr = {symbol: ATR(_ATR_BARS) for symbol in state["atr"]}
-        for symbol, kept in state["atr"].items():
-            reinstate(self._atr[symbol], kept)
+        self._stops.restore(state["stops"])
+        self._session = state["session"]
         self._last = {bar.symbol: bar for bar in map(bar_of, state["last"])}
         self._promotions = events_of(state["promotions"])
 
     def _fresh(self, spec: StrategySpec) -> _Strategy:
-        settings = self._settings
-        return _Strategy(
-            spec,
-            VirtualAccount(weight=settings.weight_per_symbol, cost=settings.cost, window=settings.confidence_window),
+        config = self._config
+        account = SoleAccount(
+            self._costs,
+            weight=config.weight_per_symbol,
+            cooldown=self._cooldown,
+            kept=config.confidence_window,
+            instruments=self._instruments,
         )
+        return _Strategy(spec, account)
+
+    def _confidence(self, strategy: _Strategy) -> float:
+        """PSR(0) of the account's returns in the window: the probability that the true Sharpe ratio is positive."""
+        if strategy.confidence is None:
+            first = self._session - self._config.confidence_window + 1
+            strategy.confidence = probabilistic_sharpe(strategy.account.returns(first, self._session))
+        return strategy.confidence
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._change_stages(event.session)
-        due = event.session % self._settings.confidence_every == 0
+        self._session = event.session
+        due = event.session % CONFIDENCE_EVERY == 0
         for strategy_id, strategy in self._strategies.items():
-            strategy.account.close_session()
+            strategy.account.close(event.session, self._stops.level)
+            strategy.confidence = None
             if due and strategy.stage is StrategyLifecycle.LIVE:
                 await self._bus.publish(
                     MetricRecordedEvent(
                         metric=CONFIDENCE_METRIC,
-                        value=strategy.account.confidence,
+                        value=self._confidence(strategy),
                         unit="probability",
                         labels={"strategy_id": strategy_id},
                         session=event.session,
@@ -224,7 +243,7 @@ class StrategyRuntimeEngine:
     def _signal(self, strategy_id: str, strategy: _Strategy, symbol: str, session: int) -> SignalItem | None:
         cell, bar = strategy.cells[symbol], self._last[symbol]
         retired = strategy.stage is StrategyLifecycle.RETIRED
-        target = 0 if retired else cell.target
+        target = 0 if retired else cell.lot.target
         if target is None:
             return None
         held = self._held[strategy_id, symbol] > 0
@@ -240,8 +259,8 @@ class StrategyRuntimeEngine:
             symbol=symbol,
             target=1 if target else 0,
             reference_px=bar.close,
-            stop_px=self._stop(symbol, bar) if target else None,
-            confidence=strategy.account.confidence,
+            stop_px=self._stops.level(symbol) if target else None,
+            confidence=self._confidence(strategy),
             reason=reason,
         )
 
@@ -253,11 +272,5 @@ class StrategyRuntimeEngine:
             return None
         if target != cell.said:
             return "target is long" if target else "target is flat"
-        again = target and not held and session - cell.said_session >= self._settings.retry_after
+        again = target and not held and session - cell.said_session >= self._config.retry_after
         return "still wanted" if again and stage is StrategyLifecycle.LIVE else None
-
-    def _stop(self, symbol: str, bar: Bar) -> float | None:
-        atr = self._atr[symbol].value
-        if not self._settings.stop_atr or atr is None:
-            return None
-        return significant(bar.close - self._settings.stop_atr * atr)

@@ -123,13 +123,13 @@ class EvaluationStartedEvent(Decision, Event, type="evaluation.started", key="su
 
 
 class EvaluationCompletedEvent(Decision, Event, type="evaluation.completed", key="subject_id"):
-    """The figures, the verdict and the criteria that failed."""
+    """The figures, the verdict and the criteria that failed; NOT_JUDGED where there was too little to go by."""
 
     evaluation_id: str
     subject_kind: Literal["STRATEGY", "MODEL"]
     subject_id: str
     purpose: Purpose
-    verdict: Literal["PASS", "FAIL"]
+    verdict: Literal["PASS", "FAIL", "NOT_JUDGED"]
     metrics: Mapping[str, float] = Field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     session: int = 0

@@ -27,9 +27,14 @@ from quantum_trader.events import (
     Purpose,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    TradeExecutedEvent,
 )
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects, Subjects
+from quantum_trader.execution.fills import notional
+from quantum_trader.learning.model_subjects import ModelSubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
+from quantum_trader.learning.subjects import Subjects
 from quantum_trader.learning.task_queue import QueueHandler
+from quantum_trader.model import Side, Trigger
 
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
@@ -83,6 +88,7 @@ class EvaluationHandler:
         self._retries: list[EvaluationRequestedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="evaluation.created")
         bus.subscribe(MarketBarEvent, self.on_bar, name="evaluation.bar")
+        bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="evaluation.trade")
         bus.subscribe(ModelPromotedEvent, self.on_model_promoted, name="evaluation.promoted")
         bus.subscribe(PredictionScoredEvent, self.on_scored, name="evaluation.scored")
         bus.subscribe(MetricRecordedEvent, self.on_metric, name="evaluation.metric")
@@ -95,6 +101,12 @@ class EvaluationHandler:
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._strategies.bar(event.bar)
+
+    async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
+        cash = -event.side.sign * float(notional(event.size, event.price)) - float(event.fee)
+        shares = event.size if event.side is Side.BUY else event.size.copy_negate()
+        late = event.trigger is Trigger.DELISTED
+        self._strategies.fill(event.strategy_id, event.symbol, event.session, shares, cash, late=late)
 
     async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
         self._models.promote(event.model_name, int(event.old_version), int(event.new_version))
@@ -162,7 +174,7 @@ class EvaluationHandler:
             subject_kind=task.subject_kind,
             subject_id=task.subject_id,
             purpose=task.purpose,
-            verdict="PASS" if measured.verdict.passed else "FAIL",
+            verdict=measured.verdict.word,
             metrics=measured.metrics,
             reasons=measured.verdict.reasons,
             session=due.session,

@@ -27,7 +27,7 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
 )
 from quantum_trader.learning.evaluation import request
-from quantum_trader.learning.lifecycle import StageChange, StrategyGates, StrategyMetrics, check_legal, review
+from quantum_trader.learning.lifecycle import StageChange, StrategyMetrics, check_legal, review
 from quantum_trader.model import HealthStatus, StrategyLifecycle
 
 SOURCE = "strategy_generator"
@@ -61,7 +61,7 @@ class StrategyGenerator:
     def __init__(self, bus: InMemoryEventBus, config: StrategiesConfig, *, seed: int) -> None:
         self._bus = bus
         self._config = config
-        self._gates = StrategyGates(**config.gates.model_dump())
+        self._gates = config.gates
         self._seed = seed
         self._population: dict[str, Candidate] = {}
         self._health = HealthStatus.HEALTHY
@@ -99,7 +99,8 @@ class StrategyGenerator:
         if candidate is None or _PURPOSES.get(candidate.stage) is not event.purpose:
             return
         metrics = _metrics(event.metrics)
-        candidate.psr, candidate.metrics = metrics.psr, dict(event.metrics)
+        if event.verdict != "NOT_JUDGED":
+            candidate.psr, candidate.metrics = metrics.psr, dict(event.metrics)
         change = review(
             candidate.stage,
             metrics,

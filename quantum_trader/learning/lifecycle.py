@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from quantum_trader.config import GatesConfig
 from quantum_trader.learning.statistics import DieboldMariano
 from quantum_trader.model import HealthStatus, StrategyLifecycle
 
@@ -47,35 +48,17 @@ class StrategyMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class StrategyGates:
-    """Thresholds of every change of stage. `gate` chooses what a backtest must show: "psr" or the stricter "dsr"."""
-
-    gate: Literal["psr", "dsr"] = "psr"
-    backtest_sessions: int = 504
-    backtest_trades: int = 20
-    backtest_profit_factor: float = 1.3
-    backtest_drawdown: float = 0.20
-    backtest_psr: float = 0.95
-    backtest_dsr: float = 0.80
-    shadow_sessions: int = 126
-    shadow_trades: int = 10
-    shadow_profit_factor: float = 1.2
-    shadow_sharpe: float = 0.5
-    shadow_drawdown: float = 0.15
-    shadow_patience: int = 252  # sessions without qualifying
-    live_sessions: int = 252
-    live_trades: int = 8
-    live_profit_factor: float = 0.9
-    live_drawdown: float = 0.15
-    retired_sessions: int = 504
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a gate lets pass, and every criterion that failed, each with its figure and its threshold."""
+    """Whether a gate lets pass, None if there is too little to judge; and every criterion that was not met, with its figure
+    and its threshold."""
 
-    passed: bool
+    passed: bool | None
     reasons: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> Literal["PASS", "FAIL", "NOT_JUDGED"]:
+        """As `evaluation.completed` tells it."""
+        return "NOT_JUDGED" if self.passed is None else "PASS" if self.passed else "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +77,7 @@ def check_legal(subject: str, from_stage: StrategyLifecycle, to_stage: StrategyL
         raise IllegalStageChange(subject, from_stage, to_stage)
 
 
-def backtest_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
+def backtest_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
     """May a candidate enter SHADOW?"""
     skill = (
         _at_least("psr", metrics.psr, gates.backtest_psr)
@@ -110,7 +93,7 @@ def backtest_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
     )
 
 
-def shadow_gate(metrics: StrategyMetrics, gates: StrategyGates, health: HealthStatus) -> Verdict:
+def shadow_gate(metrics: StrategyMetrics, gates: GatesConfig, health: HealthStatus) -> Verdict:
     """May a strategy in SHADOW go LIVE?"""
     return _verdict(
         _at_least("sessions", metrics.sessions, gates.shadow_sessions),
@@ -122,14 +105,19 @@ def shadow_gate(metrics: StrategyMetrics, gates: StrategyGates, health: HealthSt
     )
 
 
-def live_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
-    """May a LIVE strategy stay? Few trades are no reason to retire it, nor is a window that is not full yet; a broken
-    drawdown always is."""
-    judged = metrics.sessions >= gates.live_sessions and metrics.trades >= gates.live_trades
+def live_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
+    """May a LIVE strategy stay? Not judged without a position of its own, nor before the window is full; few trades are no
+    reason to retire it, and a broken drawdown always is."""
+    drawdown = _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown)
+    unfilled = _at_least("sessions", metrics.sessions, gates.live_sessions)
+    if drawdown is None and not metrics.trades:
+        return Verdict(None, ("no position in the window",))
+    if drawdown is None and unfilled is not None:
+        return Verdict(None, (unfilled,))
+    judged = unfilled is None and metrics.trades >= gates.live_trades
     losing = judged and not metrics.profit_factor >= gates.live_profit_factor
     return _verdict(
-        f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None,
-        _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown),
+        f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None, drawdown
     )
 
 
@@ -139,7 +127,7 @@ def review(
     *,
     sessions_in_stage: int,
     health: HealthStatus,
-    gates: StrategyGates = StrategyGates(),
+    gates: GatesConfig,
 ) -> StageChange | None:
     """The change of stage that the rules of the lifecycle ask for, or None to stay.
 
@@ -157,7 +145,7 @@ def review(
                 return _change(stage, BACKTEST, reason, metrics)
         case StrategyLifecycle.LIVE:
             verdict = live_gate(metrics, gates)
-            if not verdict.passed:
+            if verdict.passed is False:
                 return _change(stage, RETIRED, ", ".join(verdict.reasons), metrics)
         case StrategyLifecycle.RETIRED if sessions_in_stage >= gates.retired_sessions:
             return _change(stage, BACKTEST, f"{sessions_in_stage} sessions after retirement", metrics)

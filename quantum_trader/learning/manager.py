@@ -39,9 +39,9 @@ from quantum_trader.learning.lifecycle import (
     check_legal_model,
     needs_rollback,
 )
+from quantum_trader.learning.model_subjects import comparison_of
 from quantum_trader.learning.registry import Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.learning.subjects import comparison_of
 from quantum_trader.model import Bar
 
 SOURCE = "learning_manager"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from eventbus import InMemoryEventBus
 from quantum_trader.app import build, load_feed
 from quantum_trader.config import load_config
@@ -15,7 +13,6 @@ from quantum_trader.learning.evaluation import request
 JUDGED = 500  # a session in which confidence is stated
 
 
-@pytest.mark.xfail(strict=True, reason="A2")
 def test_confidence_is_the_psr_that_an_evaluation_of_the_same_sessions_finds() -> None:
     confident, measured = asyncio.run(both())
     assert len(confident) == 12

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from quantum_trader.config import GatesConfig
 from quantum_trader.learning.lifecycle import (
     LEGAL,
     Challenge,
     IllegalStageChange,
     ModelStage,
-    StrategyGates,
     StrategyMetrics,
     challenge,
     check_legal,
@@ -25,7 +25,7 @@ from quantum_trader.model import HealthStatus, StrategyLifecycle
 
 BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
 
-DEFAULT = StrategyGates()
+DEFAULT = GatesConfig(gate="psr")
 GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.95, dsr=0.9)
 
 
@@ -35,7 +35,7 @@ def next_stage(
     *,
     sessions_in_stage: int = 126,
     health: HealthStatus = HealthStatus.HEALTHY,
-    gates: StrategyGates = DEFAULT,
+    gates: GatesConfig = DEFAULT,
 ) -> StrategyLifecycle:
     change = review(stage, metrics, sessions_in_stage=sessions_in_stage, health=health, gates=gates)
     return stage if change is None else change.to_stage
@@ -54,7 +54,7 @@ def test_one_missed_criterion_keeps_a_candidate_in_backtest(worse: dict[str, Any
 
 
 def test_the_dsr_gate_replaces_the_psr_gate() -> None:
-    gates = StrategyGates(gate="dsr")
+    gates = GatesConfig(gate="dsr")
     assert next_stage(BACKTEST, replace(GOOD, psr=0.1, dsr=0.80), gates=gates) is SHADOW
     assert next_stage(BACKTEST, replace(GOOD, dsr=0.79), gates=gates) is BACKTEST
 
@@ -82,7 +82,7 @@ def test_nothing_goes_live_while_health_is_critical() -> None:
 def test_a_shadow_that_never_qualifies_goes_back() -> None:
     poor = replace(SHADOWED, sharpe=0.0)
     assert next_stage(SHADOW, poor, sessions_in_stage=251) is SHADOW
-    change = review(SHADOW, poor, sessions_in_stage=252, health=HealthStatus.HEALTHY)
+    change = review(SHADOW, poor, sessions_in_stage=252, health=HealthStatus.HEALTHY, gates=DEFAULT)
     assert change is not None
     assert change.to_stage is BACKTEST
     assert change.reason == "252 sessions without qualifying: sharpe 0 <= 0.5"
@@ -138,7 +138,7 @@ def test_a_review_never_asks_for_an_illegal_change() -> None:
         StrategyLifecycle, (0.0, 1.0), (0.5, 2.0), (0.0, 2.0), (0, 300, 600), HealthStatus
     ):
         metrics = StrategyMetrics(600, 50, factor, 0.1, sharpe, psr)
-        change = review(stage, metrics, sessions_in_stage=sessions, health=health)
+        change = review(stage, metrics, sessions_in_stage=sessions, health=health, gates=DEFAULT)
         assert change is None or (change.from_stage, change.to_stage) in LEGAL
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
-from quantum_trader.config import Costs, ModelsConfig
+from quantum_trader.config import Costs, ModelsConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
@@ -26,11 +26,12 @@ from quantum_trader.events import (
 from quantum_trader.learning.catalogue import AVERAGE, DIRECTION, REGRESSION
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
+from quantum_trader.learning.lifecycle import ModelGate
 from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.replayer import MarketReplayer
@@ -243,7 +244,7 @@ async def test_on_the_demo_bars_ewma_and_har_go_live_and_direction_is_always_ref
     registry = Registry(event_bus)
     EnsembleManager(event_bus, CachingRegistry(event_bus, registry))
     learning = ContinuousLearningManager(event_bus, registry, ModelsConfig())
-    subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
+    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
     EvaluationHandler(event_bus, QueueHandler(event_bus), subjects, ModelSubjects(ModelGate()))
     await SessionClock(event_bus, MarketReplayer(load_dataset())).run()
     promoted = [one.model_name for one in heard.of(ModelPromotedEvent)]
