@@ -137,6 +137,30 @@ async def test_a_shadow_that_never_qualifies_goes_back_after_its_patience(
     assert moves(recorder) == [(21, "BACKTEST", "SHADOW"), (273, "SHADOW", "BACKTEST")]
 
 
+@pytest.mark.xfail(strict=True, reason="A4")
+async def test_a_candidate_that_passed_at_none_of_24_looks_rests_before_it_is_looked_at_again(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    Judge(event_bus, BAD)
+    await play(event_bus, 0, 24 * 21 + 504 + 40)
+    asked = [one.last_session for one in recorder.of(EvaluationRequestedEvent) if one.subject_id == ONE]
+    assert asked == [*range(21, 24 * 21 + 1, 21), 24 * 21 + 504, 24 * 21 + 504 + 21]
+
+
+@pytest.mark.xfail(strict=True, reason="A4")
+async def test_a_look_at_a_window_that_is_not_full_spends_nothing(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    judge = Judge(event_bus, BAD | {"sessions": 503})
+    await play(event_bus, 0, 10 * 21)
+    judge.figures = BAD
+    await play(event_bus, 10 * 21 + 1, 36 * 21)
+    asked = [one.last_session for one in recorder.of(EvaluationRequestedEvent) if one.subject_id == ONE]
+    assert asked == list(range(21, 34 * 21 + 1, 21))
+
+
 async def test_nothing_goes_live_while_health_is_critical(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
     StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
     Judge(event_bus, GOOD)
