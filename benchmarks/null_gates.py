@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from quantum_trader.config import GatesConfig
-from quantum_trader.learning.lifecycle import ModelGate, StrategyMetrics, backtest_gate, challenge
+from quantum_trader.config import GatesConfig, ModelGateConfig
+from quantum_trader.learning.lifecycle import StrategyMetrics, backtest_gate, challenge
 from quantum_trader.learning.statistics import diebold_mariano, probabilistic_sharpe
 
 PATHS: Final = 20_000
@@ -22,7 +22,7 @@ EVERY: Final = 21  # sessions between two looks
 LOOKS: Final = {"PSR": 24, "DM": 7}
 
 STRATEGY: Final = GatesConfig(gate="psr")
-MODEL: Final = ModelGate(mse_ratio=1.0)
+MODEL: Final = ModelGateConfig(mse_ratio=1.0)
 
 
 def psr_passes(paths: int, *, seed: int = SEED) -> float:

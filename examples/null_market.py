@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eventbus import InMemoryEventBus
-from quantum_trader.config import Costs, GatesConfig, StrategiesConfig
+from quantum_trader.config import Costs, GatesConfig, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import StrategyPromotedEvent
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import ModelGate
 from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
@@ -50,7 +49,7 @@ async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], *, breed: 
     async with InMemoryEventBus() as bus:
         config = StrategiesConfig(gates=gates) if breed else StrategiesConfig(gates=gates, breed_most=0)
         subjects = StrategySubjects(Costs(), config, cooldown=5)
-        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
+        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
         generator = StrategyGenerator(bus, config, seed=seed)
         bus.subscribe(StrategyPromotedEvent, count)
         await SessionClock(bus, MarketReplayer(feed)).run()

@@ -40,7 +40,6 @@ from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import ModelGate
 from quantum_trader.learning.manager import ContinuousLearningManager
 from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
@@ -248,7 +247,7 @@ def build(
         bus,
         CachingRegistry(bus, registry),
         half_life=config.models.half_life,
-        rollback_sessions=config.models.rollback_sessions,
+        rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
     generator = _build_evaluation(bus, config, costs, instruments, parts)
@@ -326,17 +325,8 @@ def _build_evaluation(
     bus: InMemoryEventBus, config: Config, costs: Costs, instruments: Instruments, parts: dict[str, Stateful]
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    models = config.models
-    gate = ModelGate(
-        sessions=models.gate_sessions,
-        p=models.gate_p,
-        mse_ratio=models.gate_mse_ratio,
-        quiet_sessions=models.gate_quiet_sessions,
-        patience=models.gate_patience,
-        rollback_sessions=models.rollback_sessions,
-    )
     subjects = StrategySubjects(costs, config.strategies, cooldown=config.risk.cooldown, instruments=instruments)
-    parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
+    parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate))
     MonitoringHandler(bus)
     specs = seeds(config)
     if config.strategies.all_live:

@@ -182,9 +182,12 @@ def _seed(family: str, *params: int) -> SeedConfig:
 
 
 class GatesConfig(Section):
-    """What a strategy must show to change its stage."""
+    """What a strategy must show to change its stage. `backtest_psr` and `backtest_dsr` hold for all looks of a stay together."""
 
     gate: Literal["psr", "dsr"] = "dsr"
+    review_every: Positive = 21  # sessions
+    backtest_looks: Positive = 24  # in one stay, at windows that are full
+    backtest_rest: Annotated[int, Field(ge=0)] = 504  # sessions after the last of them
     backtest_sessions: Positive = 504
     backtest_trades: int = 20
     backtest_profit_factor: float = 1.3
@@ -203,6 +206,12 @@ class GatesConfig(Section):
     live_drawdown: float = 0.15
     retired_sessions: int = 504
 
+    @model_validator(mode="after")
+    def _looks_overlap(self) -> Self:
+        if (self.backtest_looks - 1) * self.review_every > self.backtest_sessions:
+            raise ValueError("backtest_looks reach beyond one window of backtest_sessions")
+        return self
+
 
 class StrategiesConfig(Section):
     """The seed population and its life. `all_live` starts every seed LIVE, without evaluation: experiments only."""
@@ -213,7 +222,6 @@ class StrategiesConfig(Section):
     retry_after: Positive = 5  # sessions until a denied entry that is still wanted is signalled again
     weight_per_symbol: Fraction = 0.20  # of a virtual account
     confidence_window: Positive = 252  # sessions
-    review_every: Positive = 21  # sessions
     breed_every: Positive = 126  # sessions
     breed_most: Annotated[int, Field(ge=0)] = 4
     population: Positive = 24  # not retired
@@ -234,18 +242,30 @@ class StrategiesConfig(Section):
     )
 
 
+class ModelGateConfig(Section):
+    """What a challenger must show. `p` holds for all looks together: every `every` sessions from `sessions` to `patience`."""
+
+    sessions: Positive = 126
+    every: Positive = 21  # sessions between two looks
+    p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # one-sided
+    mse_ratio: Annotated[float, Field(gt=0)] = 0.99
+    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
+    patience: Positive = 252  # sessions
+    rollback_sessions: Positive = 63
+
+    @property
+    def looks(self) -> int:
+        """How often a challenger is looked at, at most."""
+        return max(0, self.patience - self.sessions) // self.every + 1
+
+
 class ModelsConfig(Section):
     """Volatility models: when a challenger is trained, how it is judged."""
 
     train_every: Positive = 63  # sessions
     retrain_after_alarm: Positive = 20  # sessions after a rule-1 violation
     half_life: Annotated[float, Field(gt=0)] = 60.0  # sessions
-    gate_sessions: Positive = 126
-    gate_p: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    gate_mse_ratio: Annotated[float, Field(gt=0)] = 0.99
-    gate_quiet_sessions: int = 20
-    gate_patience: Positive = 252
-    rollback_sessions: Positive = 63
+    gate: ModelGateConfig = ModelGateConfig()
 
 
 class RankerConfig(Section):

@@ -51,6 +51,8 @@ class Candidate:
     since: int = 0
     psr: float = 0.0  # of its last evaluation
     metrics: dict[str, float] = field(default_factory=dict)
+    looks: int = 0  # at full windows, in this stay in BACKTEST
+    rests_from: int | None = None  # the session of the last look that there was to be
 
 
 class StrategyGenerator:
@@ -90,7 +92,7 @@ class StrategyGenerator:
             return
         if session % self._config.breed_every == 0:
             await self._breed(session, at)
-        if session % self._config.review_every == 0:
+        if session % self._gates.review_every == 0:
             await self._ask_for_reviews(session, at)
 
     async def on_evaluation_completed(self, event: EvaluationCompletedEvent) -> None:
@@ -110,12 +112,20 @@ class StrategyGenerator:
         )
         if change is not None:
             await self._move(event.subject_id, candidate, change, event.session, event.timestamp, event.evaluation_id)
+        elif event.purpose is Purpose.BACKTEST and metrics.sessions >= self._gates.backtest_sessions:
+            candidate.looks += 1
+            if candidate.looks >= self._gates.backtest_looks:
+                candidate.looks, candidate.rests_from = 0, event.session
 
     async def _ask_for_reviews(self, session: int, at: datetime) -> None:
         for strategy_id, candidate in self._population.items():
             if candidate.stage is StrategyLifecycle.RETIRED:
                 await self._reconsider(strategy_id, candidate, session, at)
                 continue
+            if candidate.rests_from is not None:
+                if session - candidate.rests_from < self._gates.backtest_rest:
+                    continue
+                candidate.rests_from = None
             first = session - self._window(candidate.stage) + 1
             if candidate.stage is not StrategyLifecycle.BACKTEST:
                 # What chose it must not be counted again: only sessions after it entered.
@@ -141,7 +151,7 @@ class StrategyGenerator:
             case StrategyLifecycle.BACKTEST:
                 return self._gates.backtest_sessions
             case StrategyLifecycle.SHADOW:
-                return self._gates.shadow_patience + self._config.review_every
+                return self._gates.shadow_patience + self._gates.review_every
             case _:
                 return self._gates.live_sessions
 
@@ -155,7 +165,7 @@ class StrategyGenerator:
         evaluation_id: str | None,
     ) -> None:
         check_legal(strategy_id, change.from_stage, change.to_stage)
-        candidate.stage, candidate.since = change.to_stage, session
+        candidate.stage, candidate.since, candidate.looks = change.to_stage, session, 0
         await self._bus.publish(
             StrategyPromotedEvent(
                 strategy_id=strategy_id,
@@ -224,6 +234,8 @@ class StrategyGenerator:
                     "since": one.since,
                     "psr": one.psr,
                     "metrics": dict(one.metrics),
+                    "looks": one.looks,
+                    "rests_from": one.rests_from,
                 }
                 for one in self._population.values()
             ],
@@ -243,6 +255,8 @@ class StrategyGenerator:
                 saved["since"],
                 saved["psr"],
                 dict(saved["metrics"]),
+                saved["looks"],
+                saved["rests_from"],
             )
         self._health = HealthStatus(state["health"])
 

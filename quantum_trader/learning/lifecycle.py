@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from quantum_trader.config import GatesConfig
+from quantum_trader.config import GatesConfig, ModelGateConfig
+from quantum_trader.learning.looks import growing_level, rolling_level
 from quantum_trader.learning.statistics import DieboldMariano
 from quantum_trader.model import HealthStatus, StrategyLifecycle
 
@@ -78,12 +79,13 @@ def check_legal(subject: str, from_stage: StrategyLifecycle, to_stage: StrategyL
 
 
 def backtest_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
-    """May a candidate enter SHADOW?"""
-    skill = (
-        _at_least("psr", metrics.psr, gates.backtest_psr)
-        if gates.gate == "psr"
-        else _at_least("dsr", metrics.dsr, gates.backtest_dsr)
+    """May a candidate enter SHADOW? One of several looks at it: each asks for so much more that all together let luck
+    through no oftener than one look at the configured level would."""
+    wanted = gates.backtest_psr if gates.gate == "psr" else gates.backtest_dsr
+    level = rolling_level(
+        round(1 - wanted, 9), window=gates.backtest_sessions, step=gates.review_every, looks=gates.backtest_looks
     )
+    skill = _at_least(gates.gate, metrics.psr if gates.gate == "psr" else metrics.dsr, 1 - level)
     return _verdict(
         _at_least("sessions", metrics.sessions, gates.backtest_sessions),
         _at_least("trades", metrics.trades, gates.backtest_trades),
@@ -173,24 +175,15 @@ LEGAL_MODEL: Final = frozenset(
 )
 
 
+MODEL_GATE: Final = ModelGateConfig()
+
+
 class Challenge(StrEnum):
     """The answer to a challenger: not yet, promoted, or rejected for good."""
 
     WAIT = "WAIT"
     PROMOTE = "PROMOTE"
     REJECT = "REJECT"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelGate:
-    """Thresholds for a challenger, in sessions and fractions."""
-
-    sessions: int = 126
-    p: float = 0.05  # one-sided
-    mse_ratio: float = 0.99
-    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
-    patience: int = 252
-    rollback_sessions: int = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +199,18 @@ def check_legal_model(subject: str, from_stage: ModelStage, to_stage: ModelStage
 
 
 def challenge(
-    comparison: DieboldMariano, *, sessions_since_violation: int | None, gate: ModelGate = ModelGate()
+    comparison: DieboldMariano, *, sessions_since_violation: int | None, gate: ModelGateConfig = MODEL_GATE
 ) -> ChallengeResult:
-    """May the challenger replace the live model? `comparison` covers its whole time in shadow.
+    """May the challenger replace the live model? `comparison` covers its whole time in shadow, of which this is one look.
 
     `sessions_since_violation` counts from the last rule-1 violation of its own error, None if there was none. The
     reasons are the criteria that failed; none when it is promoted.
     """
+    level = growing_level(gate.p, first=gate.sessions, step=gate.every, looks=gate.looks)
     quiet = math.inf if sessions_since_violation is None else sessions_since_violation
     verdict = _verdict(
         _at_least("sessions", comparison.n, gate.sessions),
-        None if comparison.p < gate.p else f"p {comparison.p:.4g} >= {gate.p:g}",
+        None if comparison.p < level else f"p {comparison.p:.4g} >= {level:.4g}",
         _at_most("mse_ratio", comparison.ratio, gate.mse_ratio),
         _at_least("sessions since a violation", quiet, gate.quiet_sessions),
     )
@@ -226,7 +220,7 @@ def challenge(
     return ChallengeResult(answer, verdict.reasons)
 
 
-def needs_rollback(comparison: DieboldMariano, gate: ModelGate = ModelGate()) -> bool:
+def needs_rollback(comparison: DieboldMariano, gate: ModelGateConfig = MODEL_GATE) -> bool:
     """Has the replaced model beaten its successor? `comparison` takes the successor as live, the old one as challenger,
     over the sessions since the promotion; it is due once, when `rollback_sessions` are over."""
     return comparison.n >= gate.rollback_sessions and comparison.p < gate.p

@@ -33,7 +33,6 @@ from quantum_trader.learning.evaluation import request
 from quantum_trader.learning.forecast import Observation, RangeHistory, digest
 from quantum_trader.learning.lifecycle import (
     Challenge,
-    ModelGate,
     ModelStage,
     challenge,
     check_legal_model,
@@ -47,7 +46,6 @@ from quantum_trader.model import Bar
 SOURCE = "learning_manager"
 TRAINING: Final = 504  # sessions that a challenger is fitted on
 ALARM_CHART: Final = "pred.log_range"  # whose rule-1 violations bring a training forward
-ASK_EVERY: Final = 21  # sessions between two evaluations of a challenger that is old enough
 
 
 @dataclass(slots=True)
@@ -80,14 +78,7 @@ class ContinuousLearningManager:
         self._bus = bus
         self._registry = registry
         self._config = config
-        self._gate = ModelGate(
-            sessions=config.gate_sessions,
-            p=config.gate_p,
-            mse_ratio=config.gate_mse_ratio,
-            quiet_sessions=config.gate_quiet_sessions,
-            patience=config.gate_patience,
-            rollback_sessions=config.rollback_sessions,
-        )
+        self._gate = config.gate
         self._places = {model: Place() for model in (*MODELS, DIRECTION)}
         self._direction = DirectionDesk(bus, SOURCE)
         self._histories: dict[str, RangeHistory] = {}
@@ -217,7 +208,7 @@ class ContinuousLearningManager:
         else:
             return
         place.scored += 1
-        if place.scored < enough or (place.scored - enough) % ASK_EVERY:
+        if place.scored < enough or (place.scored - enough) % self._gate.every:
             return
         first = place.shadow_from + 1
         await self._bus.publish(

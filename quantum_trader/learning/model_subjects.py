@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
+from quantum_trader.config import ModelGateConfig
 from quantum_trader.events import EvaluationRequestedEvent, Purpose, ScoreItem
 from quantum_trader.learning.catalogue import ENSEMBLE, FIRST
-from quantum_trader.learning.lifecycle import Challenge, ModelGate, Verdict, challenge, needs_rollback
+from quantum_trader.learning.lifecycle import Challenge, Verdict, challenge, needs_rollback
 from quantum_trader.learning.statistics import DieboldMariano, diebold_mariano
 from quantum_trader.learning.subjects import Measured, UnknownSubject
 
@@ -25,7 +26,7 @@ NEVER: Final = -1.0  # stands for "no violation" among metrics, which are number
 class ModelSubjects:
     """Models by the losses of their forecasts, session by session; `live` and `before` say who competes with whom."""
 
-    def __init__(self, gate: ModelGate) -> None:
+    def __init__(self, gate: ModelGateConfig) -> None:
         self._gate = gate
         self._losses: dict[tuple[str, int], deque[tuple[int, float]]] = {}
         self._errors: dict[tuple[str, int], deque[tuple[int, float]]] = {}

@@ -13,7 +13,7 @@ import pytest
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.alpha.families import StrategySpec
-from quantum_trader.config import Costs, StrategiesConfig
+from quantum_trader.config import Costs, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationFailedEvent,
@@ -33,7 +33,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
 )
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
-from quantum_trader.learning.lifecycle import ModelGate, Verdict
+from quantum_trader.learning.lifecycle import Verdict
 from quantum_trader.learning.model_subjects import LOSSES, ModelSubjects, comparison_of
 from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP, annual_sharpe, max_drawdown
 from quantum_trader.learning.strategy_subjects import StrategySubjects
@@ -60,7 +60,7 @@ class Broken(StrategySubjects):
 
 def handler(bus: InMemoryEventBus, strategies: StrategySubjects | None = None) -> EvaluationHandler:
     subjects = strategies or StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
+    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
 
 
 def ask(subject: str, purpose: Purpose = Purpose.BACKTEST, last: int = 50) -> EvaluationRequestedEvent:
@@ -376,7 +376,7 @@ async def test_queue_times_become_metrics_by_the_wall_clock(event_bus: InMemoryE
 
 
 def test_versions_that_are_scored_no_more_are_forgotten_when_a_new_one_comes() -> None:
-    subjects = ModelSubjects(ModelGate())
+    subjects = ModelSubjects(ModelGateConfig())
     for session in range(3 * LOSSES):
         subjects.score(session, [score(session // 100)])
     kept = [version for _, version, _ in subjects.state()["losses"]]

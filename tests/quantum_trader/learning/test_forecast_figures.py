@@ -17,8 +17,8 @@ which the volatility is derived from.
     returns over sigma_1d, rms               MA22 1.052, EWMA 0.9 1.047, HAR-RLS 0.999 with leverage 1.051
     (with E[range] for sqrt(E[range^2])      1.146,      1.133,          1.133)
 
-A learner that hardly moves from the base rate can be lucky against it: the gate asks for p < 0.05, and at a rate of 0.003
-one window of the 23 passes. That is what such a gate lets through, not skill.
+A learner that hardly moves from the base rate can be lucky against it: at a rate of 0.003 one window of the 23 has p < 0.05.
+The gate asks for less, as it looks seven times.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import NormalDist
 
 import pytest
 
@@ -39,6 +40,7 @@ from quantum_trader.learning.statistics import diebold_mariano
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.model import Bar
 
+NORMAL = NormalDist()
 WINDOW = 126
 DESIGN = {"naive": 0.493, "MA22": 0.414, "EWMA-0.9": 0.398, "HAR-RLS-0.999-leverage": 0.390}
 OURS = {"naive": 0.4872, "MA22": 0.4090, "EWMA-0.9": 0.3931, "HAR-RLS-0.999-leverage": 0.3861}
@@ -94,10 +96,10 @@ def rmse(by_session: Sequence[Sequence[float]]) -> float:
 
 
 def share_won(errors: Mapping[str, list[list[float]]], live: str, challenger: str) -> float:
-    """Share of windows in which `challenger` beats `live` at p < 0.05."""
+    """Share of windows in which `challenger` beats `live` at p < 0.05, by the normal distribution as the design counted."""
     old, new = ([math.fsum(session) / len(session) for session in errors[name]] for name in (live, challenger))
     starts = range(0, len(old) - WINDOW + 1, WINDOW)
-    won = [diebold_mariano(old[at : at + WINDOW], new[at : at + WINDOW]).p < 0.05 for at in starts]
+    won = [NORMAL.cdf(-diebold_mariano(old[at : at + WINDOW], new[at : at + WINDOW]).t) < 0.05 for at in starts]
     return sum(won) / len(won)
 
 
@@ -189,7 +191,7 @@ def test_direction_is_refused_in_every_window(demo: Dataset) -> None:
     assert Challenge.PROMOTE not in answers(found)
 
 
-@pytest.mark.parametrize(("rate", "passed"), [(0.001, 0), (0.003, 1), (0.005, 0), (0.02, 0)])
-def test_another_rate_of_learning_passes_no_more_than_chance_would(demo: Dataset, rate: float, passed: int) -> None:
+@pytest.mark.parametrize("rate", [0.001, 0.003, 0.005, 0.02])
+def test_another_rate_of_learning_passes_no_more_than_chance_would(demo: Dataset, rate: float) -> None:
     """At p < 0.05 a worthless challenger passes about one window of 20."""
-    assert answers(directions(demo, rate)).count(Challenge.PROMOTE) == passed
+    assert answers(directions(demo, rate)).count(Challenge.PROMOTE) == 0

@@ -26,7 +26,7 @@ from quantum_trader.model import HealthStatus, StrategyLifecycle
 BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
 
 DEFAULT = GatesConfig(gate="psr")
-GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.95, dsr=0.9)
+GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.995, dsr=0.98)
 
 
 def next_stage(
@@ -41,22 +41,28 @@ def next_stage(
     return stage if change is None else change.to_stage
 
 
-def test_a_good_backtest_enters_shadow_with_equality_on_every_threshold() -> None:
+def test_a_good_backtest_enters_shadow_with_equality_on_every_plain_threshold() -> None:
     assert next_stage(BACKTEST, replace(GOOD, max_drawdown=0.20)) is SHADOW
 
 
 @pytest.mark.parametrize(
     "worse",
-    [{"sessions": 503}, {"trades": 19}, {"profit_factor": 1.29}, {"max_drawdown": 0.21}, {"psr": 0.94}],
+    [{"sessions": 503}, {"trades": 19}, {"profit_factor": 1.29}, {"max_drawdown": 0.21}, {"psr": 0.99}],
 )
 def test_one_missed_criterion_keeps_a_candidate_in_backtest(worse: dict[str, Any]) -> None:
     assert next_stage(BACKTEST, replace(GOOD, **worse)) is BACKTEST
 
 
+def test_a_single_look_asks_for_no_more_than_the_configured_probability() -> None:
+    once = GatesConfig(gate="psr", backtest_looks=1)
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.95), gates=once) is SHADOW
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.9499), gates=once) is BACKTEST
+
+
 def test_the_dsr_gate_replaces_the_psr_gate() -> None:
     gates = GatesConfig(gate="dsr")
-    assert next_stage(BACKTEST, replace(GOOD, psr=0.1, dsr=0.80), gates=gates) is SHADOW
-    assert next_stage(BACKTEST, replace(GOOD, dsr=0.79), gates=gates) is BACKTEST
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.1, dsr=0.953), gates=gates) is SHADOW
+    assert next_stage(BACKTEST, replace(GOOD, dsr=0.95), gates=gates) is BACKTEST
 
 
 SHADOWED = StrategyMetrics(sessions=126, trades=10, profit_factor=1.2, max_drawdown=0.15, sharpe=0.51)
@@ -154,10 +160,10 @@ def test_a_better_challenger_is_promoted() -> None:
     ("comparison", "since", "reason"),
     [
         (replace(BETTER, n=125), None, "sessions 125 < 126"),
-        (replace(BETTER, p=0.05), None, "p 0.05 >= 0.05"),
+        (replace(BETTER, p=0.0205), None, "p 0.0205 >= 0.02044"),
         (replace(BETTER, ratio=0.995), None, "mse_ratio 0.995 > 0.99"),
         (BETTER, 19, "sessions since a violation 19 < 20"),
-        (replace(BETTER, p=math.nan), None, "p nan >= 0.05"),
+        (replace(BETTER, p=math.nan), None, "p nan >= 0.02044"),
     ],
 )
 def test_a_challenger_waits_for_every_criterion(comparison: DieboldMariano, since: int | None, reason: str) -> None:

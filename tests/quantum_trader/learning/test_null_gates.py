@@ -11,7 +11,6 @@ from benchmarks.null_gates import dm_passes, psr_passes
 PATHS = 2_000  # a standard error of half a percent
 
 
-@pytest.mark.xfail(strict=True, reason="A4")
 @pytest.mark.parametrize("passes", [psr_passes, dm_passes], ids=["PSR", "DM"])
 def test_one_of_twenty_stays_without_skill_passes_at_one_of_its_looks(passes: Callable[[int], float]) -> None:
     assert passes(PATHS) == pytest.approx(0.05, abs=0.01)
