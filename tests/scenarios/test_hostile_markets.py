@@ -9,24 +9,29 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import pairwise
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 
-from eventbus import InMemoryEventBus
+from eventbus import Event, InMemoryEventBus
 from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
 from quantum_trader.config import Config, load_config
-from quantum_trader.events import TradeExecutedEvent
+from quantum_trader.events import HealthStatusChangedEvent, MarketBarEvent, SessionClosedEvent, TradeExecutedEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.market.calendar import SessionBars
-from quantum_trader.model import Bar, Side, Trigger
+from quantum_trader.model import Bar, HealthStatus, Side, Trigger
+from quantum_trader.monitoring.report import Report, as_lines, make_report
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 WIDE = {"cooldown": 0, "jump_quarantine": 0, "price_collar": 100.0, "max_drawdown": 1.0, "max_daily_loss": 1.0}
+DEATH = 40  # the session in which a component dies
 ENTERS = [{"family": "trend", "params": [2, 5]}]
 
 Prices = Sequence[float | None]  # the close of each session, None without a bar
@@ -106,30 +111,54 @@ class Played:
 
     system: TradingSystem
     trades: list[TradeExecutedEvent]
+    bars: list[MarketBarEvent]
+    health: list[HealthStatusChangedEvent]
 
     @property
     def equity(self) -> float:
         assert self.system.record.last is not None
         return float(self.system.record.last.equity)
 
+    @property
+    def report(self) -> Report:
+        return make_report(self.system.record)
+
     def sales(self) -> list[TradeExecutedEvent]:
         return [trade for trade in self.trades if trade.side is Side.SELL]
 
+    def purchases(self) -> list[TradeExecutedEvent]:
+        return [trade for trade in self.trades if trade.side is Side.BUY]
 
-def play(market: Market, **sections: Mapping[str, Any]) -> Played:
+
+def play(market: Market, *, dies: str | None = None, **sections: Mapping[str, Any]) -> Played:
     """A run over `market`, which must end with sound books and nothing that a component choked on."""
-    return asyncio.run(_play(market, settings(**sections)))
+    return asyncio.run(_play(market, settings(**sections), dies))
 
 
-async def _play(market: Market, config: Config) -> Played:
+async def keep(heard: list[Event], event: Event) -> None:
+    heard.append(event)
+
+
+async def die(bus: InMemoryEventBus, component: str, _event: SessionClosedEvent) -> None:
+    """From now on nothing of the component is called any more."""
+    for subscription in bus.subscriptions:
+        if subscription.name.startswith(component):
+            subscription.cancel()
+
+
+async def _play(market: Market, config: Config, dies: str | None) -> Played:
     ids = RunIds(run_id_of(config))
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE, identify=ids)
-    played = Played(build(bus, config, market, ids=ids), [])
-
-    async def on_trade_executed(event: TradeExecutedEvent) -> None:
-        played.trades.append(event)
-
-    bus.subscribe(TradeExecutedEvent, on_trade_executed)
+    played = Played(build(bus, config, market, ids=ids), [], [], [])
+    kept: tuple[tuple[type[Event], list[Any]], ...] = (
+        (TradeExecutedEvent, played.trades),
+        (MarketBarEvent, played.bars),
+        (HealthStatusChangedEvent, played.health),
+    )
+    for cls, heard in kept:
+        bus.subscribe(cls, partial(keep, heard))
+    if dies is not None:
+        bus.subscribe(SessionClosedEvent, partial(die, bus, dies), where=lambda event: event.session == DEATH)
     try:
         async with bus:
             await played.system.run()
@@ -153,6 +182,125 @@ def test_a_halt_ends_at_the_price_of_the_reopening_however_long_it_lasts(halted:
     # It opens where it closed, so the crash shows in the session after; nobody could sell before.
     assert min(trade.session for trade in played.sales()) > 30 + halted
     assert played.equity < 850_000
+
+
+@pytest.mark.xfail(strict=True, reason="A7")
+def test_the_report_counts_fills_by_what_made_them() -> None:
+    crash = [*rising(30), *[40.0] * 20]
+    played = play(Market({"AAA": crash}), strategies={"all_live": True, "stop_atr": 3.0, "seeds": ENTERS})
+    assert played.report.fills_by_trigger == {"OPEN": len(played.trades) - 1, "STOP": 1}
+
+
+# --- a drawdown that stops trading -----------------------------------------------------------------------------------
+
+RUIN = {f"S{n}": [*rising(30), *rising(8, 134.0, a_session=-0.06), *wave(60, 80.0)] for n in range(4)}
+LATCHES = {"risk": WIDE | {"max_drawdown": 0.2}, "health": {"degraded_drawdown": 0.5, "critical_drawdown": 0.8}}
+
+
+@pytest.mark.xfail(strict=True, reason="A8")
+def test_a_report_leads_with_what_stopped_trading_and_denials_count_it() -> None:
+    played = play(Market(RUIN), **LATCHES)
+    (label, told), *_ = as_lines(played.report)
+    assert label == "Trading stopped"
+    stop = played.report.stops[0]
+    assert told == f"{stop.date}: {stop.reason}, REDUCE_ONLY latched; nothing was bought since"
+    assert stop.reason.startswith("drawdown 0.2")
+    assert played.report.denials["KILL_SWITCH"] > 0
+    assert max(trade.session for trade in played.purchases()) < 45
+
+
+@pytest.mark.xfail(strict=True, reason="A8")
+def test_a_replay_may_go_on_after_a_while_with_a_fresh_peak_and_says_so() -> None:
+    played = play(Market(RUIN), **LATCHES | {"risk": LATCHES["risk"] | {"rearm_after": 10}})
+    (_, told), *_ = as_lines(played.report)
+    stop = played.report.stops[0]
+    assert stop.rearmed is not None
+    assert f"re-armed on {stop.rearmed} after 10 sessions" in told
+    assert max(trade.session for trade in played.purchases()) > 50
+    assert len(played.report.stops) == 1, "the old peak does not stop it again"
+
+
+def test_a_run_that_was_never_stopped_says_nothing_of_it() -> None:
+    assert as_lines(play(Market({"AAA": wave(60)})).report)[0][0] == "Period"
+
+
+# --- components that die ---------------------------------------------------------------------------------------------
+
+PARTS = ("ledger.", "executor.", "risk_guard.", "runtime.", "ranker.", "ensemble.", "evaluation.", "learning.")
+WAVES = {f"S{n}": wave(80, 100.0 + n, period=16 + n) for n in range(4)}
+RANKED = {"ranker": {"enabled": True, "min_dollar_volume": 0.0}}
+
+
+def test_a_trader_with_all_its_parts_goes_on_buying() -> None:
+    assert max(trade.session for trade in play(Market(WAVES)).purchases()) > DEATH + 20
+
+
+UNNOTICED = pytest.mark.xfail(strict=True, reason="A6")
+
+
+@pytest.mark.parametrize(
+    "part", ["ensemble.", *[pytest.param(part, marks=UNNOTICED) for part in PARTS if part != "ensemble."]]
+)
+def test_a_component_that_dies_is_critical_within_three_sessions_and_stops_entries(part: str) -> None:
+    played = play(Market(WAVES), dies=part, **RANKED if part == "ranker." else {})
+    critical = [event for event in played.health if event.overall is HealthStatus.CRITICAL]
+    assert critical, "nobody noticed"
+    assert DEATH < critical[0].session <= DEATH + 3
+    assert "silent" in critical[0].reason
+    # What was ordered before may still fill.
+    assert not [trade for trade in played.purchases() if trade.session > critical[0].session + 3]
+
+
+@pytest.mark.xfail(strict=True, reason="A6")
+def test_a_feed_without_a_usable_bar_is_data_that_died() -> None:
+    class Broken(Market):
+        def bar(self, symbol: str, session: int, ts: datetime, opened: float, close: float) -> Bar:
+            bar = super().bar(symbol, session, ts, opened, close)
+            return replace(bar, high=bar.low / 2) if session >= DEATH else bar
+
+    played = play(Broken(WAVES))
+    critical = [event for event in played.health if event.overall is HealthStatus.CRITICAL]
+    assert [(event.component, event.session) for event in critical] == [("DATA", DEATH + 2)]
+
+
+# --- what is dropped -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="A9")
+def test_what_is_dropped_from_a_feed_is_counted_in_the_report() -> None:
+    class Torn(Market):
+        def bar(self, symbol: str, session: int, ts: datetime, opened: float, close: float) -> Bar:
+            bar = super().bar(symbol, session, ts, opened, close)
+            return replace(bar, high=bar.low / 2) if session == 30 else bar
+
+    played = play(Torn({"AAA": wave(200), "BBB": wave(200)}))
+    assert played.report.dropped == {"AAA": {"BAD_OHLC": 1}, "BBB": {"BAD_OHLC": 1}}
+    assert dict(as_lines(played.report))["Data dropped"] == "AAA: BAD_OHLC 1 of 200 bars; BBB: BAD_OHLC 1 of 200 bars"
+
+
+# --- calendars -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="A11")
+@pytest.mark.parametrize(
+    ("step", "sessions", "periods"),
+    [(timedelta(hours=1), 24 * 9, 24 * 365), (timedelta(minutes=30), 48 * 8, 48 * 365), (DAY, 120, 365)],
+    ids=["hours", "half hours", "days of a market that never closes"],
+)
+def test_a_year_has_as_many_periods_as_the_calendar_says(step: timedelta, sessions: int, periods: int) -> None:
+    played = play(Market({"AAA": wave(sessions)}, step=step))
+    report, equity = played.report, [1e6, *(float(point.equity) for point in played.system.record.points)]
+    returns = [after / before - 1 for before, after in pairwise(equity)]
+    assert report.periods_per_year == periods
+    assert {bar.interval_s for bar in played.bars} == {step.total_seconds()}
+    assert report.annual_sharpe == pytest.approx(fmean(returns) / stdev(returns) * math.sqrt(periods))
+    assert report.annual_return == pytest.approx((equity[-1] / equity[0]) ** (periods / sessions) - 1)
+
+
+@pytest.mark.xfail(strict=True, reason="A11")
+def test_the_periods_of_a_year_can_be_said() -> None:
+    played = play(Market({"AAA": wave(60)}), app={"periods_per_year": 300})
+    assert played.report.periods_per_year == 300
 
 
 # --- prices and volumes ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantum_trader.market import layout
+from quantum_trader.market import errors, layout
 from quantum_trader.market.adjust import RawBar
 from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import SHIPPED, load_dataset
@@ -305,3 +305,81 @@ def test_the_newest_first_is_not_turned_around(source: Path, directory: Path) ->
     source.write_text(HEADER + "".join(f"{day},1,1,1,1,1\n" for day in days))
     with pytest.raises(BadRow, match="oldest first"):
         import_csv(source, directory, symbol="X")
+
+
+# --- jumps ---
+
+SPLIT = HEADER + "2020-01-02,100,101,99,100,1000\n2020-01-03,10.1,10.2,9.9,10,9000\n2020-01-06,10,10.5,9.9,10.4,9500\n"
+
+
+@pytest.mark.xfail(strict=True, reason="A17")
+def test_a_jump_beyond_a_fifth_is_refused_with_the_nearest_split(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    with pytest.raises(
+        errors.Jumps, match=r"X on 2020-01-03: close 100 to 10 \(-90.0 %\), like a split of 10:1"
+    ) as refused:
+        import_csv(source, directory, symbol="X")
+    assert "--allow-jumps" in refused.value.remedy
+    assert "--adjust-splits" in refused.value.remedy
+    assert not directory.exists()
+
+
+@pytest.mark.xfail(strict=True, reason="A17")
+def test_jumps_are_kept_where_that_is_wanted(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    dataset = load_dataset(import_csv(source, directory, symbol="X", jumps="allow"))
+    assert [session.bars[0].close for session in dataset] == [100, 10, 10.4]
+
+
+@pytest.mark.xfail(strict=True, reason="A17")
+def test_splits_are_adjusted_where_that_is_wanted_prices_and_volumes(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    dataset = load_dataset(import_csv(source, directory, symbol="X", jumps="adjust"))
+    bars = [session.bars[0] for session in dataset]
+    assert [bar.close for bar in bars] == [10, 10, 10.4]
+    assert [bar.volume for bar in bars] == [10_000, 9_000, 9_500]
+
+
+@pytest.mark.xfail(strict=True, reason="A17")
+def test_a_jump_that_is_no_split_is_not_adjusted_away(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT.replace("10.1,10.2,9.9,10,", "41,42,40,41,").replace("10,10.5,9.9,10.4", "41,42,40,41"))
+    with pytest.raises(errors.Jumps, match=r"close 100 to 41 \(-59.0 %\), no usual split"):
+        import_csv(source, directory, symbol="X", jumps="adjust")
+
+
+@pytest.mark.xfail(strict=True, reason="A17")
+def test_a_gap_overnight_counts_though_the_close_comes_back(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT.replace("10.1,10.2,9.9,10,", "50,101,49,99,").replace("10,10.5,9.9,10.4", "99,100,98,99"))
+    with pytest.raises(errors.Jumps, match=r"close 100 to open 50 \(-50.0 %\), like a split of 2:1"):
+        import_csv(source, directory, symbol="X")
+
+
+def test_a_vendor_s_own_adjustment_leaves_no_jump(source: Path, directory: Path) -> None:
+    source.write_text(
+        "Date,Open,High,Low,Close,Volume,Adj Close\n2020-01-02,100,101,99,100,1000,10\n2020-01-03,10.1,10.2,9.9,10,9000,10\n"
+    )
+    assert load_dataset(import_csv(source, directory, symbol="X")).bar_count == 2
+
+
+# --- days and instants ---
+
+
+@pytest.mark.xfail(strict=True, reason="A12")
+@pytest.mark.parametrize("time", ["00:00:00", "16:00:00"])
+def test_a_daily_bar_has_the_date_of_its_exchange_in_whatever_zone(source: Path, directory: Path, time: str) -> None:
+    rows = [
+        f"{symbol},2020-01-{day:02}T{time}{offset},10,11,9,10,1000\n"
+        for symbol, offset in (("NYC", "-05:00"), ("TYO", "+09:00"), ("LON", "+00:00"))
+        for day in range(6, 11)
+    ]
+    source.write_text("Symbol," + HEADER + "".join(rows))
+    dataset = load_dataset(import_csv(source, directory))
+    assert [session.ts.date().day for session in dataset] == [6, 7, 8, 9, 10]
+    assert all(len(session.bars) == 3 for session in dataset)
+
+
+def test_an_intraday_bar_keeps_its_instant(source: Path, directory: Path) -> None:
+    rows = [f"2020-01-06T{hour:02}:00:00-05:00,10,11,9,10,1000\n" for hour in (9, 10, 11)]
+    source.write_text(HEADER + "".join(rows))
+    dataset = load_dataset(import_csv(source, directory, symbol="X"))
+    assert [session.ts.hour for session in dataset] == [14, 15, 16]

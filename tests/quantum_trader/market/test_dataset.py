@@ -12,8 +12,9 @@ from shutil import copy
 
 import pytest
 
-from quantum_trader.market import layout
+from quantum_trader.market import errors, layout
 from quantum_trader.market.adjust import RawBar, factors
+from quantum_trader.market.calendar import parse_ts
 from quantum_trader.market.dataset import SHIPPED, Dataset, load_dataset
 from quantum_trader.market.errors import DamagedFile, DataError, EmptyRange, MissingFile, UnknownSymbol
 from quantum_trader.market.validate import AnomalyKind, FeedCheck
@@ -214,3 +215,46 @@ def test_damaged_demo_bars_are_not_loaded(tmp_path: Path) -> None:
         load_dataset(path)
     assert raised.value.file == path
     assert isinstance(raised.value, DataError)
+
+
+# --- symbols that do not meet ---
+
+
+def meeting(directory: Path, shared: int) -> Path:
+    """Symbols of a hundred sessions each within the same dates, `shared` of them common."""
+    days = [f"2020-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(300)]
+    theirs = {"AAA": days[:100] + days[299:], "BBB": days[:shared] + days[100 : 200 - shared] + days[299:]}
+    lines = {
+        symbol: [
+            layout.line(symbol, RawBar(parse_ts(day), 10.0, 11.0, 9.0, 10.0, 100.0, 10.0)) for day in sorted(dates)
+        ]
+        for symbol, dates in theirs.items()
+    }
+    return layout.write(directory, "meeting", "made", lines)
+
+
+@pytest.mark.xfail(strict=True, reason="A12")
+def test_symbols_that_share_less_than_half_of_their_sessions_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(errors.Misaligned, match=r"AAA and BBB share 41 of 101 sessions .*--align outer"):
+        load_dataset(meeting(tmp_path, 40))
+    assert len(load_dataset(meeting(tmp_path, 40), align="outer")) > 101
+
+
+@pytest.mark.xfail(strict=True, reason="A12")
+def test_symbols_that_share_less_than_nine_tenths_are_named(tmp_path: Path) -> None:
+    assert load_dataset(meeting(tmp_path, 80)).warnings == ("AAA and BBB share 81 of 101 sessions",)
+    assert load_dataset(meeting(tmp_path, 95)).warnings == ()
+
+
+@pytest.mark.xfail(strict=True, reason="A12")
+def test_a_late_listing_is_no_misalignment(demo: Dataset) -> None:
+    assert demo.warnings == ()
+
+
+@pytest.mark.xfail(strict=True, reason="A9")
+def test_a_symbol_of_which_more_than_a_hundredth_would_be_dropped_is_refused(tmp_path: Path) -> None:
+    rows = [RawBar(parse_ts(f"2020-01-{day:02}"), 10.0, 11.0, 9.0, 10.0, 100.0, 10.0) for day in range(1, 29)]
+    rows[3] = rows[3]._replace(high=5.0)
+    file = layout.write(tmp_path, "torn", "made", {"AAA": [layout.line("AAA", row) for row in rows]})
+    with pytest.raises(errors.DamagedFile, match="1 of 28 bars of AAA make no sense"):
+        load_dataset(file)
