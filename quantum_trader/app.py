@@ -49,7 +49,7 @@ from quantum_trader.market.calendar import Feed
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
-from quantum_trader.model import HealthStatus, RiskMode
+from quantum_trader.model import HealthStatus, RiskMode, Station
 from quantum_trader.monitoring.alerts import DRAWDOWN, AlertManager, DrawdownLadder, ladder_settings
 from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic, chart_spec
 from quantum_trader.monitoring.control_limits import ControlLimitService
@@ -161,6 +161,7 @@ class TradingSystem:
             keep_going=keep_going,
             on_barrier=self._barrier,
             on_session=on_session,
+            judge=self.health.judge,
             commands=commands,
             ids=self.ids,
         )
@@ -278,7 +279,7 @@ def build(
     )
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
     spc = _build_charts(bus, config, parts)
-    health = parts["health"] = SystemHealthMonitor(bus, health_limits(config))
+    health = parts["health"] = SystemHealthMonitor(bus, health_limits(config), watched=watched_by(config), ids=ids)
     record = RunRecord(cash=cash, universe_size=len(feed.symbols))
     record.attach(bus)
     alerts = parts["alerts"] = AlertManager(bus)
@@ -411,6 +412,11 @@ def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
     if config.spc.enabled:
         RuntimeMonitor(bus)
     return engine
+
+
+def watched_by(config: Config) -> list[Station]:
+    """Who must say after every session that it is alive."""
+    return [station for station in Station if station is not Station.RANKER or config.ranker.enabled]
 
 
 def health_limits(config: Config) -> HealthLimits:

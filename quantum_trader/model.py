@@ -94,6 +94,19 @@ class HealthStatus(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+class Station(StrEnum):
+    """Those who say after every session that they are alive."""
+
+    DATA = "DATA"
+    LEDGER = "LEDGER"
+    EXECUTOR = "EXECUTOR"
+    GUARD = "GUARD"
+    STRATEGIES = "STRATEGIES"
+    RANKER = "RANKER"
+    EVALUATION = "EVALUATION"
+    LEARNING = "LEARNING"
+
+
 class KillMode(StrEnum):
     OFF = "OFF"
     REDUCE_ONLY = "REDUCE_ONLY"

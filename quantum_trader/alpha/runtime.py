@@ -17,6 +17,7 @@ from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.alpha.stops import Stops
 from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
     SessionClosedEvent,
@@ -30,7 +31,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.sole import Lot, SoleAccount
 from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.learning.statistics import probabilistic_sharpe
-from quantum_trader.model import Bar, Side, StrategyLifecycle, added, taken
+from quantum_trader.model import Bar, Side, Station, StrategyLifecycle, added, taken
 from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
 
 SOURCE = "strategy_runtime"
@@ -70,7 +71,7 @@ class _Strategy:
 class StrategyRuntimeEngine:
     """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave."""
 
-    publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent)
+    publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent, ComponentHeartbeatEvent)
 
     def __init__(
         self,
@@ -212,6 +213,7 @@ class StrategyRuntimeEngine:
                         source=SOURCE,
                     )
                 )
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         items = self._signals(event.session)

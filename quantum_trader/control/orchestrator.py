@@ -47,7 +47,12 @@ class Orchestrator:
         self._working: dict[str, tuple[str, str, OrderKind]] = {}
         bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="orchestrator.signals")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="orchestrator.policy")
-        bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat, name="orchestrator.heartbeat")
+        bus.subscribe(
+            ComponentHeartbeatEvent,
+            self.on_heartbeat,
+            name="orchestrator.heartbeat",
+            where=lambda event: event.component == MSC,
+        )
         bus.subscribe(OpportunitiesUpdatedEvent, self.on_opportunities_updated, name="orchestrator.ranking")
         bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="orchestrator.health")
         bus.subscribe(OrderAcceptedEvent, self.on_order_accepted, name="orchestrator.accepted")
@@ -65,7 +70,7 @@ class Orchestrator:
         self._confirmed = event.session
 
     async def on_heartbeat(self, event: ComponentHeartbeatEvent) -> None:
-        if event.component == MSC and self._policy is not None and event.state_version == self._policy.version:
+        if self._policy is not None and event.state_version == self._policy.version:
             self._confirmed = event.session
 
     async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:

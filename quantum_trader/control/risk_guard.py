@@ -35,7 +35,7 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
     TradeExecutedEvent,
 )
-from quantum_trader.model import KillMode, Order, StrategyLifecycle, Trigger
+from quantum_trader.model import KillMode, Order, Station, StrategyLifecycle, Trigger
 
 SOURCE = "risk_guard"
 MSC = "MSC_AI"
@@ -44,7 +44,7 @@ MSC = "MSC_AI"
 class RiskGuard:
     """Wires a `RiskState` and the checks to the bus."""
 
-    publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent)
+    publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent, ComponentHeartbeatEvent)
 
     def __init__(self, bus: InMemoryEventBus, state: RiskState) -> None:
         self._bus = bus
@@ -55,7 +55,12 @@ class RiskGuard:
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="risk_guard.anomaly")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="risk_guard.closed")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="risk_guard.policy")
-        bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat, name="risk_guard.heartbeat")
+        bus.subscribe(
+            ComponentHeartbeatEvent,
+            self.on_heartbeat,
+            name="risk_guard.heartbeat",
+            where=lambda event: event.component == MSC,
+        )
         bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="risk_guard.health")
         bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="risk_guard.killswitch")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="risk_guard.promoted")
@@ -92,6 +97,7 @@ class RiskGuard:
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._state.open_session(event.session)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.GUARD, SOURCE))
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self._state.policy = PolicyView(
@@ -107,7 +113,7 @@ class RiskGuard:
 
     async def on_heartbeat(self, event: ComponentHeartbeatEvent) -> None:
         policy = self._state.policy
-        if event.component == MSC and policy is not None and event.state_version == policy.version:
+        if policy is not None and event.state_version == policy.version:
             self._state.policy = PolicyView(
                 version=policy.version,
                 allowed_strategies=policy.allowed_strategies,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from eventbus import Event, Kind
 from quantum_trader.events.marks import Decision, Fraction, Told
-from quantum_trader.model import HealthStatus, KillMode, RiskMode
+from quantum_trader.events.run import SessionClosedEvent
+from quantum_trader.model import HealthStatus, KillMode, RiskMode, Station
 
 
 class PolicyUpdatedEvent(Decision, Event, type="policy.updated", kind=Kind.CONTROL, retain=True):
@@ -93,3 +94,8 @@ class ComponentHeartbeatEvent(Decision, Event, type="component.heartbeat", key="
     component: str
     session: int
     state_version: int = 0
+
+    @classmethod
+    def after(cls, closed: SessionClosedEvent, station: Station, source: str, **header: Any) -> Self:
+        """`station` has done its part of the session that `closed` closed."""
+        return cls(component=station.value, session=closed.session, timestamp=closed.timestamp, source=source, **header)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     KillSwitchChangedEvent,
     MarketBarEvent,
     OrderAcceptedEvent,
@@ -26,6 +27,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Accepted, Cancelled, Expired, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.model import Station
 
 SOURCE = "executor"
 GUARD = "risk_guard"
@@ -48,6 +50,7 @@ class Executor:
         OrderCancelledEvent,
         OrderExpiredEvent,
         TradeExecutedEvent,
+        ComponentHeartbeatEvent,
     )
 
     def __init__(self, bus: InMemoryEventBus, venue: PaperVenue) -> None:
@@ -70,6 +73,7 @@ class Executor:
         self._session = event.session
         self._sized.clear()
         await self._tell(self._venue.end_session(event.session), event.session, event.timestamp)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EXECUTOR, SOURCE))
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
         self._sized.add(event.event_id)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     MarketBarEvent,
     PortfolioUpdatedEvent,
     PositionItem,
@@ -18,7 +19,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.accounts import Accounts, Statement
 from quantum_trader.execution.fills import Fill
-from quantum_trader.model import Trigger
+from quantum_trader.model import Station, Trigger
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "ledger"
@@ -27,7 +28,7 @@ SOURCE = "ledger"
 class PortfolioLedger:
     """Wires `Accounts` to the bus."""
 
-    publishes: ClassVar = (PortfolioUpdatedEvent,)
+    publishes: ClassVar = (PortfolioUpdatedEvent, ComponentHeartbeatEvent)
 
     def __init__(self, bus: InMemoryEventBus, accounts: Accounts) -> None:
         self._bus = bus
@@ -53,6 +54,7 @@ class PortfolioLedger:
         for late in due:
             self._accounts.book(_fill(late))
         await self._bus.publish(_portfolio(self._accounts.close_session(event.session), event))
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEDGER, SOURCE))
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""

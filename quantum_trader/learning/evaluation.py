@@ -14,6 +14,7 @@ import uuid_utils
 from eventbus import InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationDueEvent,
     EvaluationFailedEvent,
@@ -34,7 +35,7 @@ from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.subjects import Subjects
 from quantum_trader.learning.task_queue import QueueHandler
-from quantum_trader.model import Side, Trigger
+from quantum_trader.model import Side, Station, Trigger
 
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
@@ -68,6 +69,7 @@ class EvaluationHandler:
     """Queues requests, measures, and tries a failed one again at the next session, three times in all."""
 
     publishes: ClassVar = (
+        ComponentHeartbeatEvent,
         EvaluationDueEvent,
         EvaluationStartedEvent,
         EvaluationCompletedEvent,
@@ -133,6 +135,7 @@ class EvaluationHandler:
                 )
             )
             await self._enqueue(task.model_copy(update={"timestamp": event.timestamp}), event.session)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EVALUATION, SOURCE))
 
     async def on_requested(self, event: EvaluationRequestedEvent) -> None:
         answer = self._answers.get(event.evaluation_id)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 from eventbus import InMemoryEventBus
 from quantum_trader.config import ModelsConfig
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
     MarketBarEvent,
@@ -41,7 +42,7 @@ from quantum_trader.learning.lifecycle import (
 from quantum_trader.learning.model_subjects import comparison_of
 from quantum_trader.learning.registry import Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, Station
 
 SOURCE = "learning_manager"
 TRAINING: Final = 504  # sessions that a challenger is fitted on
@@ -67,6 +68,7 @@ class ContinuousLearningManager:
     """At most one challenger per model, and none while the last promotion is on probation."""
 
     publishes: ClassVar = (
+        ComponentHeartbeatEvent,
         ModelTrainedEvent,
         ModelPromotedEvent,
         ModelRejectedEvent,
@@ -115,6 +117,7 @@ class ContinuousLearningManager:
             self._alarm_due = None
             for model in self._places:
                 await self._train(model, session, at)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEARNING, SOURCE))
 
     async def on_scored(self, event: PredictionScoredEvent) -> None:
         scored = {(item.model, item.version) for item in event.items}

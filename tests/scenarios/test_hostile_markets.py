@@ -235,12 +235,7 @@ def test_a_trader_with_all_its_parts_goes_on_buying() -> None:
     assert max(trade.session for trade in play(Market(WAVES)).purchases()) > DEATH + 20
 
 
-UNNOTICED = pytest.mark.xfail(strict=True, reason="A6")
-
-
-@pytest.mark.parametrize(
-    "part", ["ensemble.", *[pytest.param(part, marks=UNNOTICED) for part in PARTS if part != "ensemble."]]
-)
+@pytest.mark.parametrize("part", PARTS)
 def test_a_component_that_dies_is_critical_within_three_sessions_and_stops_entries(part: str) -> None:
     played = play(Market(WAVES), dies=part, **RANKED if part == "ranker." else {})
     critical = [event for event in played.health if event.overall is HealthStatus.CRITICAL]
@@ -251,7 +246,6 @@ def test_a_component_that_dies_is_critical_within_three_sessions_and_stops_entri
     assert not [trade for trade in played.purchases() if trade.session > critical[0].session + 3]
 
 
-@pytest.mark.xfail(strict=True, reason="A6")
 def test_a_feed_without_a_usable_bar_is_data_that_died() -> None:
     class Broken(Market):
         def bar(self, symbol: str, session: int, ts: datetime, opened: float, close: float) -> Bar:

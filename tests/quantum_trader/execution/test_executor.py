@@ -12,7 +12,6 @@ from quantum_trader.events import (
     MarketBarEvent,
     OrderApprovedEvent,
     OrdersSizedEvent,
-    PortfolioUpdatedEvent,
     SessionClosedEvent,
 )
 from quantum_trader.execution.executor import Executor
@@ -150,20 +149,5 @@ async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> 
         assert letter.subscription == "executor.closed"
         assert letter.error.startswith("IllegalTransition: order 0-s-AAA-BUY-1: EXPIRE in state FILLED")
         assert venue.state() == state
-        await bus.publish(portfolio(session=9))
-        await bus.drain()
+        await health.judge(SessionClosedEvent(session=9))
         assert health.statuses[Component.EXECUTION] is HealthStatus.CRITICAL
-
-
-def portfolio(session: int) -> PortfolioUpdatedEvent:
-    nothing = Decimal(0)
-    return PortfolioUpdatedEvent(
-        session=session,
-        cash=nothing,
-        equity=nothing,
-        gross=nothing,
-        realised=nothing,
-        fees=nothing,
-        drawdown=0.0,
-        day_return=0.0,
-    )
