@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +31,7 @@ from quantum_trader.events import (
     ScoreItem,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    StrategyPromotedEvent,
     TradeExecutedEvent,
 )
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
@@ -39,7 +41,7 @@ from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP, annual_sharpe,
 from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.subjects import Measured
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
-from quantum_trader.model import Bar, Side
+from quantum_trader.model import Bar, Side, StrategyLifecycle
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -278,6 +280,74 @@ def test_a_trial_is_protected_by_the_stop_that_its_orders_would_have() -> None:
         subjects.close(session)
     figures = subjects.measure(request("STRATEGY", "momentum-25", Purpose.BACKTEST, 10, 60)).metrics
     assert 0.005 < figures["max_drawdown"] < 0.02, "three ranges of two, a fifth of equity"
+
+
+async def swings(bus: InMemoryEventBus) -> None:
+    """Two symbols up and down in 24 sessions, one a little before the other, and shaken together: sessions 0..240."""
+    random = np.random.Generator(np.random.Philox(key=3))
+    shock = 0.0
+    for session in range(241):
+        at = AT + timedelta(days=session)
+        shock += 0.004 * float(random.standard_normal())
+        for number, symbol in enumerate("AB"):
+            px = 100.0 * math.exp(0.1 * math.sin(2 * math.pi * (session / 24 + number / 20)) + shock)
+            await bus.publish(
+                MarketBarEvent(
+                    symbol=symbol, session=session, open=px, high=px * 1.01, low=px * 0.99, close=px,
+                    volume=10_000_000, timestamp=at,
+                )
+            )  # fmt: skip
+        await close(bus, session)
+
+
+async def reviewed(
+    bus: InMemoryEventBus, heard: Recorder, *candidates: str, live: Sequence[str] = ()
+) -> list[EvaluationCompletedEvent]:
+    """What a round of reviews says of shadows, over 200 sessions of swings. The shorter a lookback, the more it earns."""
+    handler(bus)
+    for lookback in (2, 3, 4, 6):
+        await bus.publish(created(f"momentum-{lookback}", lookback=lookback))
+    await swings(bus)
+    shadow, to_live = StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE
+    for one in live:
+        await bus.publish(
+            StrategyPromotedEvent(strategy_id=one, from_stage=shadow, to_stage=to_live, reason="", timestamp=AT)
+        )
+    await bus.drain()
+    await bus.publish_many(
+        [request("STRATEGY", one, Purpose.SHADOW, 41, 240, timestamp=AT, source="test") for one in candidates]
+    )
+    await bus.drain()
+    return heard.of(EvaluationCompletedEvent)
+
+
+async def test_a_candidate_unlike_the_live_strategies_passes(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-6", live=["momentum-2"])
+    assert (answer.verdict, answer.reasons) == ("PASS", ())
+
+
+@pytest.mark.xfail(strict=True, reason="A5")
+async def test_a_candidate_like_a_live_strategy_is_refused_by_name(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-3", live=["momentum-2"])
+    assert answer.verdict == "FAIL"
+    assert answer.reasons == ("TOO_SIMILAR to momentum-2: correlation 0.9796 > 0.9",)
+
+
+@pytest.mark.xfail(strict=True, reason="A5")
+async def test_a_candidate_that_is_surely_better_than_its_like_replaces_it(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-2", live=["momentum-4"])
+    assert (answer.verdict, answer.replaces) == ("PASS", ("momentum-4",))
+
+
+@pytest.mark.xfail(strict=True, reason="A5")
+async def test_of_two_alike_in_one_round_the_first_passes(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    first, second = await reviewed(event_bus, recorder, "momentum-2", "momentum-3")
+    assert (first.verdict, second.verdict) == ("PASS", "FAIL")
+    assert second.reasons[0].startswith("TOO_SIMILAR to momentum-2")
 
 
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:

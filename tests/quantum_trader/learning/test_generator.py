@@ -44,6 +44,7 @@ class Judge:
 
     def __init__(self, bus: InMemoryEventBus, figures: Mapping[str, float], only: str | None = None) -> None:
         self.figures, self.only = figures, only
+        self.replaces: dict[str, tuple[str, ...]] = {}
         self._bus = bus
         bus.subscribe(EvaluationRequestedEvent, self.answer)
 
@@ -57,6 +58,7 @@ class Judge:
                 purpose=event.purpose,
                 verdict="PASS",
                 metrics=figures,
+                **({"replaces": self.replaces[event.subject_id]} if event.subject_id in self.replaces else {}),
                 session=event.last_session,
                 timestamp=AT,
             )
@@ -157,6 +159,24 @@ async def test_a_look_at_a_window_that_is_not_full_spends_nothing(
     await play(event_bus, 10 * 21 + 1, 36 * 21)
     asked = [one.last_session for one in recorder.of(EvaluationRequestedEvent) if one.subject_id == ONE]
     assert asked == list(range(21, 34 * 21 + 1, 21))
+
+
+@pytest.mark.xfail(strict=True, reason="A5")
+async def test_what_a_better_candidate_replaces_is_retired_by_its_name(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    judge = Judge(event_bus, GOOD, only=ONE)
+    await play(event_bus, 0, 42)
+    judge.only = None
+    await play(event_bus, 43, 63)
+    judge.replaces["momentum-252"] = (ONE,)
+    await play(event_bus, 64, 84)
+    told = [one for one in recorder.of(StrategyPromotedEvent) if one.session == 84]
+    told = [one for one in told if one.strategy_id in (ONE, "momentum-252")]
+    assert [(one.strategy_id, one.to_stage) for one in told] == [(ONE, RETIRED), ("momentum-252", LIVE)]
+    assert told[0].reason == "REPLACED by momentum-252"
+    assert told[0].evaluation_id == told[1].evaluation_id is not None
 
 
 async def test_nothing_goes_live_while_health_is_critical(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
