@@ -200,6 +200,8 @@ class GatesConfig(Section):
     shadow_sharpe: float = 0.5
     shadow_drawdown: float = 0.15
     shadow_patience: int = 252
+    similar: Fraction = 0.9  # correlation of daily profits above which a candidate is like a live strategy
+    similar_p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # at which it is better, over all looks together
     live_sessions: int = 252
     live_trades: int = 8
     live_profit_factor: float = 0.9

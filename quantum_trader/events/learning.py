@@ -123,7 +123,10 @@ class EvaluationStartedEvent(Decision, Event, type="evaluation.started", key="su
 
 
 class EvaluationCompletedEvent(Decision, Event, type="evaluation.completed", key="subject_id"):
-    """The figures, the verdict and the criteria that failed; NOT_JUDGED where there was too little to go by."""
+    """The figures, the verdict and the criteria that failed; NOT_JUDGED where there was too little to go by.
+
+    `replaces` names the live strategies that what passed is like, and surely better than.
+    """
 
     evaluation_id: str
     subject_kind: Literal["STRATEGY", "MODEL"]
@@ -132,6 +135,7 @@ class EvaluationCompletedEvent(Decision, Event, type="evaluation.completed", key
     verdict: Literal["PASS", "FAIL", "NOT_JUDGED"]
     metrics: Mapping[str, float] = Field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
     session: int = 0
 
 

@@ -28,6 +28,7 @@ from quantum_trader.events import (
     Purpose,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    StrategyPromotedEvent,
     TradeExecutedEvent,
 )
 from quantum_trader.execution.fills import notional
@@ -89,6 +90,7 @@ class EvaluationHandler:
         self._pending: set[str] = set()  # asked, not answered, not given up
         self._retries: list[EvaluationRequestedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="evaluation.created")
+        bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="evaluation.stage")
         bus.subscribe(MarketBarEvent, self.on_bar, name="evaluation.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="evaluation.trade")
         bus.subscribe(ModelPromotedEvent, self.on_model_promoted, name="evaluation.promoted")
@@ -100,6 +102,9 @@ class EvaluationHandler:
 
     async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
         self._strategies.create(event.strategy_id, StrategySpec.named_params(event.family, event.params))
+
+    async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
+        self._strategies.promote(event.strategy_id, event.to_stage)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._strategies.bar(event.bar)
@@ -180,6 +185,7 @@ class EvaluationHandler:
             verdict=measured.verdict.word,
             metrics=measured.metrics,
             reasons=measured.verdict.reasons,
+            replaces=measured.replaces,
             session=due.session,
             timestamp=due.timestamp,
             source=SOURCE,

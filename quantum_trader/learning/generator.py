@@ -111,11 +111,22 @@ class StrategyGenerator:
             gates=self._gates,
         )
         if change is not None:
+            if change.to_stage is StrategyLifecycle.LIVE:
+                await self._replace(event)
             await self._move(event.subject_id, candidate, change, event.session, event.timestamp, event.evaluation_id)
         elif event.purpose is Purpose.BACKTEST and metrics.sessions >= self._gates.backtest_sessions:
             candidate.looks += 1
             if candidate.looks >= self._gates.backtest_looks:
                 candidate.looks, candidate.rests_from = 0, event.session
+
+    async def _replace(self, event: EvaluationCompletedEvent) -> None:
+        """Retire the live strategies that the one about to go live is like, and better than."""
+        for replaced in event.replaces:
+            one = self._population.get(replaced)
+            if one is not None and one.stage is StrategyLifecycle.LIVE:
+                reason = f"REPLACED by {event.subject_id}"
+                change = StageChange(one.stage, StrategyLifecycle.RETIRED, reason, dict(one.metrics))
+                await self._move(replaced, one, change, event.session, event.timestamp, event.evaluation_id)
 
     async def _ask_for_reviews(self, session: int, at: datetime) -> None:
         for strategy_id, candidate in self._population.items():
@@ -283,4 +294,5 @@ def _metrics(figures: Mapping[str, float]) -> StrategyMetrics:
         sharpe=figures.get("sharpe", 0.0),
         psr=figures.get("psr", 0.0),
         dsr=figures.get("dsr", 0.0),
+        similarity=figures.get("similarity", 0.0),
     )

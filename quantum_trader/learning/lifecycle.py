@@ -46,6 +46,7 @@ class StrategyMetrics:
     sharpe: float = 0.0  # annual
     psr: float = 0.0  # probability that the true Sharpe ratio is positive
     dsr: float = 0.0  # the same, against the best of all trials
+    similarity: float = 0.0  # correlation of daily profits with the live strategy most like it that is not surely worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +96,27 @@ def backtest_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
     )
 
 
-def shadow_gate(metrics: StrategyMetrics, gates: GatesConfig, health: HealthStatus) -> Verdict:
-    """May a strategy in SHADOW go LIVE?"""
+def shadow_gate(metrics: StrategyMetrics, gates: GatesConfig, health: HealthStatus, *, rival: str = "") -> Verdict:
+    """May a strategy in SHADOW go LIVE? `rival` is the live strategy that its similarity tells of, where that is known."""
+    similar = (
+        None if metrics.similarity <= gates.similar else f"correlation {metrics.similarity:.4g} > {gates.similar:g}"
+    )
     return _verdict(
         _at_least("sessions", metrics.sessions, gates.shadow_sessions),
         _at_least("trades", metrics.trades, gates.shadow_trades),
         _at_least("profit_factor", metrics.profit_factor, gates.shadow_profit_factor),
         None if metrics.sharpe > gates.shadow_sharpe else f"sharpe {metrics.sharpe:.4g} <= {gates.shadow_sharpe:g}",
         _at_most("max_drawdown", metrics.max_drawdown, gates.shadow_drawdown),
+        similar and f"TOO_SIMILAR to {rival or 'a live strategy'}: {similar}",
         "health CRITICAL" if health is HealthStatus.CRITICAL else None,
     )
+
+
+def is_surely_better(comparison: DieboldMariano, gates: GatesConfig) -> bool:
+    """Does a candidate earn more a day than a live strategy like it? One look of those that a stay in SHADOW allows."""
+    looks = max(0, gates.shadow_patience - gates.shadow_sessions) // gates.review_every + 1
+    level = growing_level(gates.similar_p, first=gates.shadow_sessions, step=gates.review_every, looks=looks)
+    return comparison.p < level
 
 
 def live_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:

@@ -133,6 +133,15 @@ def max_drawdown(equity: Series) -> float:
     return float((1 - x / np.maximum.accumulate(x)).max())
 
 
+def correlation(one: Series, other: Series) -> float:
+    """Pearson's, of two series of one length; 0 where either does not vary."""
+    x, y = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    if x.size < 2 or not (moments(x).varies and moments(y).varies):
+        return 0.0
+    x, y = x - np.add.reduce(x) / x.size, y - np.add.reduce(y) / y.size
+    return float(np.add.reduce(x * y)) / math.sqrt(float(np.add.reduce(x * x)) * float(np.add.reduce(y * y)))
+
+
 @dataclass(frozen=True, slots=True)
 class DieboldMariano:
     """Comparison of two forecasters. `t` is positive when the challenger lost less; `p` is one-sided: small means

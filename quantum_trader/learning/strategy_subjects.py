@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import accumulate
@@ -22,11 +22,20 @@ from quantum_trader.events import EvaluationRequestedEvent, Purpose
 from quantum_trader.execution.marked import KEPT, MarkedBook
 from quantum_trader.execution.sole import SoleAccount
 from quantum_trader.instruments import SHARES, Instruments
-from quantum_trader.learning.lifecycle import StrategyMetrics, Verdict, backtest_gate, live_gate, shadow_gate
+from quantum_trader.learning.lifecycle import (
+    StrategyMetrics,
+    Verdict,
+    backtest_gate,
+    is_surely_better,
+    live_gate,
+    shadow_gate,
+)
 from quantum_trader.learning.statistics import (
     Series,
     annual_sharpe,
+    correlation,
     deflated_sharpe,
+    diebold_mariano,
     max_drawdown,
     moments,
     probabilistic_sharpe,
@@ -35,7 +44,7 @@ from quantum_trader.learning.statistics import (
 )
 from quantum_trader.learning.subjects import Measured, UnknownSubject
 from quantum_trader.learning.trial import Group, Trial, run
-from quantum_trader.model import Bar, HealthStatus
+from quantum_trader.model import Bar, HealthStatus, StrategyLifecycle
 
 STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window and the warm-up before it
 _FIGURES: Final = tuple(field.name for field in fields(StrategyMetrics))
@@ -71,6 +80,10 @@ class StrategySubjects:
         self._trials: dict[str, Trial] = {}
         self._live: dict[str, MarkedBook] = {}  # of the strategies that were ever filled
         self._filled: list[_Filled] = []  # not booked yet
+        self._moves: list[tuple[str, StrategyLifecycle]] = []  # of this session
+        self._in_live: dict[str, None] = {}
+        self._admitted: dict[str, None] = {}  # passed into LIVE in this session's round
+        self._replaced: dict[str, None] = {}  # by one that was
         self._sharpes: dict[
             tuple[int, int], list[float]
         ] = {}  # of every candidate, by the window of this session's asking
@@ -79,6 +92,10 @@ class StrategySubjects:
         """Another candidate exists."""
         self._specs[strategy_id] = spec
         self._sharpes.clear()
+
+    def promote(self, strategy_id: str, to_stage: StrategyLifecycle) -> None:
+        """A strategy changed its stage; it counts from the next session on."""
+        self._moves.append((strategy_id, to_stage))
 
     def bar(self, bar: Bar) -> None:
         """Take a bar of the session that is going on, in sorted symbol order."""
@@ -94,6 +111,9 @@ class StrategySubjects:
     def close(self, session: int) -> None:
         """The session is over: what came since the last one is stored, and marked."""
         self._sharpes.clear()
+        self._admitted.clear()
+        self._replaced.clear()
+        self._change_stages()
         if self._open:
             stops = {bar.symbol: self._stops.take(bar) for bar in self._open}
             self._store(Group(session, tuple(self._open), stops))
@@ -106,8 +126,40 @@ class StrategySubjects:
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
         live = request.purpose is Purpose.LIVE_REVIEW
         metrics = self._live_figures(request) if live else self._trial_figures(request)
-        figures = {name: float(getattr(metrics, name)) for name in _FIGURES}
-        return Measured(figures, self._judge(request, metrics))
+        verdict, replaces = self._judge(request, metrics), tuple[str, ...]()
+        if request.purpose is Purpose.SHADOW and verdict.passed:
+            metrics, verdict, replaces = self._among_the_live(request, metrics)
+        return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, verdict, replaces)
+
+    def _among_the_live(
+        self, request: EvaluationRequestedEvent, metrics: StrategyMetrics
+    ) -> tuple[StrategyMetrics, Verdict, tuple[str, ...]]:
+        """What good a strategy would do beside those that are live, or passed before it in this round.
+
+        They are compared by the same account over the same sessions, for the live one's fills depend on what it was
+        crowded out by.
+        """
+        subject, first, last = request.subject_id, request.first_session, request.last_session
+        gates, mine = self._config.gates, self._trial(subject).account.returns(first, last)
+        most, rival, worse = 0.0, "", []
+        for other in sorted(self._in_live.keys() | self._admitted.keys()):
+            if other == subject or other in self._replaced or other not in self._specs:
+                continue
+            theirs = self._trial(other).account.returns(first, last)
+            alike = correlation(mine, theirs)
+            if alike <= gates.similar:
+                continue
+            if is_surely_better(diebold_mariano(-theirs, -mine), gates):
+                worse.append(other)
+            elif alike > most:
+                most, rival = alike, other
+        metrics = replace(metrics, similarity=most)
+        verdict = shadow_gate(metrics, gates, HealthStatus.HEALTHY, rival=rival)
+        if not verdict.passed:
+            return metrics, verdict, ()
+        self._admitted[subject] = None
+        self._replaced |= dict.fromkeys(worse)
+        return metrics, verdict, tuple(worse)
 
     def _trial_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
         first, last = request.first_session, request.last_session
@@ -148,6 +200,14 @@ class StrategySubjects:
             psr=probabilistic_sharpe(known),
             dsr=deflated_sharpe(known, all_sharpes, len(self._specs)),
         )
+
+    def _change_stages(self) -> None:
+        moves, self._moves = self._moves, []
+        for strategy_id, stage in moves:
+            if stage is StrategyLifecycle.LIVE:
+                self._in_live[strategy_id] = None
+            else:
+                self._in_live.pop(strategy_id, None)
 
     def _book_fills(self, session: int) -> None:
         filled, self._filled = self._filled, []
@@ -241,6 +301,8 @@ class StrategySubjects:
             ],
             "stops": self._stops.state(),
             "live": {key: book.state() for key, book in self._live.items()},
+            "moves": [[strategy_id, stage.value] for strategy_id, stage in self._moves],
+            "in_live": list(self._in_live),
             "filled": [[*one[:3], str(one.shares), *one[4:]] for one in self._filled],
             "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
             "trials": {key: trial.state() for key, trial in self._trials.items()},
@@ -261,6 +323,8 @@ class StrategySubjects:
         for key, saved in state["live"].items():
             book = self._live[key] = MarkedBook()
             book.restore(saved)
+        self._moves = [(strategy_id, StrategyLifecycle(stage)) for strategy_id, stage in state["moves"]]
+        self._in_live = dict.fromkeys(state["in_live"])
         self._filled = [
             _Filled(strategy_id, symbol, session, Decimal(shares), cash, late)
             for strategy_id, symbol, session, shares, cash, late in state["filled"]

@@ -15,10 +15,14 @@ class UnknownSubject(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Figures of a subject over the window asked for, and the verdict of the gate that its purpose names."""
+    """Figures of a subject over the window asked for, and the verdict of the gate that its purpose names.
+
+    `replaces` are those in its way that it is surely better than.
+    """
 
     metrics: dict[str, float]
     verdict: Verdict
+    replaces: tuple[str, ...] = ()
 
 
 class Subjects(Protocol):

@@ -307,13 +307,12 @@ async def reviewed(
     handler(bus)
     for lookback in (2, 3, 4, 6):
         await bus.publish(created(f"momentum-{lookback}", lookback=lookback))
-    await swings(bus)
     shadow, to_live = StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE
     for one in live:
         await bus.publish(
             StrategyPromotedEvent(strategy_id=one, from_stage=shadow, to_stage=to_live, reason="", timestamp=AT)
         )
-    await bus.drain()
+    await swings(bus)
     await bus.publish_many(
         [request("STRATEGY", one, Purpose.SHADOW, 41, 240, timestamp=AT, source="test") for one in candidates]
     )
@@ -326,7 +325,6 @@ async def test_a_candidate_unlike_the_live_strategies_passes(event_bus: InMemory
     assert (answer.verdict, answer.reasons) == ("PASS", ())
 
 
-@pytest.mark.xfail(strict=True, reason="A5")
 async def test_a_candidate_like_a_live_strategy_is_refused_by_name(
     event_bus: InMemoryEventBus, recorder: Recorder
 ) -> None:
@@ -335,7 +333,6 @@ async def test_a_candidate_like_a_live_strategy_is_refused_by_name(
     assert answer.reasons == ("TOO_SIMILAR to momentum-2: correlation 0.9796 > 0.9",)
 
 
-@pytest.mark.xfail(strict=True, reason="A5")
 async def test_a_candidate_that_is_surely_better_than_its_like_replaces_it(
     event_bus: InMemoryEventBus, recorder: Recorder
 ) -> None:
@@ -343,7 +340,6 @@ async def test_a_candidate_that_is_surely_better_than_its_like_replaces_it(
     assert (answer.verdict, answer.replaces) == ("PASS", ("momentum-4",))
 
 
-@pytest.mark.xfail(strict=True, reason="A5")
 async def test_of_two_alike_in_one_round_the_first_passes(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
     first, second = await reviewed(event_bus, recorder, "momentum-2", "momentum-3")
     assert (first.verdict, second.verdict) == ("PASS", "FAIL")

@@ -11,6 +11,7 @@ from scipy import stats
 from quantum_trader.learning.statistics import (
     PROFIT_FACTOR_CAP,
     annual_sharpe,
+    correlation,
     deflated_sharpe,
     diebold_mariano,
     expected_best_sharpe,
@@ -136,6 +137,15 @@ def test_diebold_mariano_allows_for_the_uncertainty_of_its_variance() -> None:
     assert found.t == pytest.approx(d.mean() / math.sqrt(long_run_variance(d) / 126))
     assert found.p == pytest.approx(stats.t.sf(t, 126 / (1 + 2 * (weights**2).sum())), abs=1e-3)
     assert found.p > stats.norm.sf(found.t)
+
+
+def test_correlation_agrees_with_another_implementation() -> None:
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal(200)
+    y = 0.6 * x + rng.standard_normal(200)
+    assert correlation(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, rel=1e-12)
+    assert correlation(x, -x) == pytest.approx(-1.0)
+    assert correlation(x, np.full(200, 0.1)) == 0, "what does not vary is like nothing"
 
 
 def test_equal_losses_favour_nobody() -> None:
