@@ -60,7 +60,7 @@ class Witness:
 async def main(bars: int) -> None:
     feed = SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1)
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5)
+    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     witness = Witness(bus, len(feed))
     async with bus:

@@ -41,7 +41,7 @@ class Desk:
         self.seen: list[str] = []
         self.switch = KillSwitch(bus)
         self.accounts = Accounts(CASH)
-        RiskGuard(bus, RiskState(0, HealthStatus.HEALTHY, CASH, CASH, frozenset({"AAA"})))
+        RiskGuard(bus, RiskState(0, HealthStatus.HEALTHY, CASH, CASH, frozenset({"AAA"})), warrant=lambda _: True)
         Executor(bus, PaperVenue(ExecutionConfig(), cash=CASH))
         PortfolioLedger(bus, self.accounts)
         bus.subscribe("order.*", self.see)

@@ -20,7 +20,7 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
-from quantum_trader.config import Config, ConfigError, Costs, ModeConfig
+from quantum_trader.config import Config, ConfigError, ModeConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
 from quantum_trader.control.kill_switch import KillSwitch, SwitchFile
@@ -238,12 +238,13 @@ def build(
     limits = RiskLimits(**config.risk.model_dump())
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
+    registry = Registry(bus, registry_file or ":memory:")
+    warrant = registry.backs
     runtime = StrategyRuntimeEngine(
-        bus, config.strategies, costs, cooldown=config.risk.cooldown, instruments=instruments
+        bus, config.strategies, costs, cooldown=config.risk.cooldown, instruments=instruments, warrant=warrant
     )
-    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "runtime": runtime}
+    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
     _build_ranker(bus, config, parts)
-    registry = parts["registry"] = Registry(bus, registry_file or ":memory:")
     parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
@@ -251,8 +252,10 @@ def build(
         rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, costs, instruments, parts)
-    controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
+    generator = _build_evaluation(bus, config, registry, instruments, parts)
+    controller = MetaStrategyController(
+        bus, policy_store or NoPolicyStore(), controller_settings(config), warrant=warrant
+    )
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
     balancer = PortfolioBalancer(bus, sizing_rules(config), instruments)
     guard = RiskGuard(
@@ -267,6 +270,7 @@ def build(
             costs=costs,
             instruments=instruments,
         ),
+        warrant=warrant,
     )
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
@@ -323,15 +327,20 @@ def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
 
 
 def _build_evaluation(
-    bus: InMemoryEventBus, config: Config, costs: Costs, instruments: Instruments, parts: dict[str, Stateful]
+    bus: InMemoryEventBus, config: Config, registry: Registry, instruments: Instruments, parts: dict[str, Stateful]
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    subjects = StrategySubjects(costs, config.strategies, cooldown=config.risk.cooldown, instruments=instruments)
-    parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate))
+    subjects = StrategySubjects(
+        config.execution, config.strategies, cooldown=config.risk.cooldown, instruments=instruments
+    )
+    parts["evaluation"] = EvaluationHandler(
+        bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate), warrant=registry.backs
+    )
     MonitoringHandler(bus)
     specs = seeds(config)
     if config.strategies.all_live:
-        FixedRoster(bus, specs)
+        words = {spec.strategy_id: registry.admit(spec.strategy_id, run_id_of(config)) for spec in specs}
+        FixedRoster(bus, specs, words=words)
         return None
     generator = parts["generator"] = StrategyGenerator(bus, config.strategies, seed=config.app.seed)
     return generator

@@ -27,6 +27,8 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.execution.sole import Lot, SoleAccount
 from quantum_trader.instruments import SHARES, Instruments
@@ -81,12 +83,14 @@ class StrategyRuntimeEngine:
         *,
         cooldown: int,
         instruments: Instruments = SHARES,
+        warrant: Warrant = steps_down_only,
     ) -> None:
         self._bus = bus
         self._config = config
         self._costs = costs
         self._cooldown = cooldown
         self._instruments = instruments
+        self._warrant = warrant
         self._session = -1  # the last that was closed
         self._strategies: dict[str, _Strategy] = {}
         self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
@@ -228,7 +232,7 @@ class StrategyRuntimeEngine:
             strategy = self._strategies.get(promotion.strategy_id)
             if promotion.session >= session:
                 waiting.append(promotion)
-            elif strategy is not None:
+            elif strategy is not None and self._warrant(promotion):
                 strategy.stage = promotion.to_stage
         self._promotions = waiting
 

@@ -53,7 +53,7 @@ async def strategy_only(bars: int, feed: Feed | None = None) -> Throughput:
     """Replay `feed`, or `bars` synthetic bars of five symbols, through the runtime."""
     source = _Held(feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1))
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5)
+    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     signals = 0
 

@@ -35,6 +35,8 @@ from quantum_trader.events import (
     PredictionMadeEvent,
     RunStartedEvent,
     StrategyPromotedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.model import HealthStatus, RiskMode, StrategyLifecycle
 from quantum_trader.snapshot import event_of, event_values, events_of
@@ -68,8 +70,16 @@ class MetaStrategyController:
 
     publishes: ClassVar = (PolicyUpdatedEvent, MetricRecordedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: InMemoryEventBus, store: PolicyStore, settings: ControllerSettings) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        store: PolicyStore,
+        settings: ControllerSettings,
+        *,
+        warrant: Warrant = steps_down_only,
+    ) -> None:
         self._bus = bus
+        self._warrant = warrant
         self._store = store
         self._settings = settings
         self._ratio = VolatilityRatio(settings.volatility_window)
@@ -191,6 +201,8 @@ class MetaStrategyController:
                 case MetricRecordedEvent():
                     self._confidence[event.labels["strategy_id"]] = event.value
                 case StrategyPromotedEvent():
+                    if not self._warrant(event):
+                        continue
                     if event.to_stage is StrategyLifecycle.LIVE:
                         self._live.add(event.strategy_id)
                     else:

@@ -34,8 +34,11 @@ from quantum_trader.events import (
     SizedOrder,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.model import KillMode, Order, Station, StrategyLifecycle, Trigger
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "risk_guard"
 MSC = "MSC_AI"
@@ -46,9 +49,11 @@ class RiskGuard:
 
     publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: InMemoryEventBus, state: RiskState) -> None:
+    def __init__(self, bus: InMemoryEventBus, state: RiskState, *, warrant: Warrant = steps_down_only) -> None:
         self._bus = bus
         self._state = state
+        self._warrant = warrant
+        self._promotions: list[StrategyPromotedEvent] = []  # since the last orders
         self._asked: KillMode = KillMode.OFF
         bus.subscribe(RunStartedEvent, self.on_run_started, name="risk_guard.run")
         bus.subscribe(MarketBarEvent, self.on_bar, name="risk_guard.bar")
@@ -78,12 +83,17 @@ class RiskGuard:
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
-        return {"risk": self._state.state(), "asked": self._asked.value}
+        return {
+            "risk": self._state.state(),
+            "asked": self._asked.value,
+            "promotions": [event_values(event) for event in self._promotions],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
         self._state.restore(state["risk"])
         self._asked = KillMode(state["asked"])
+        self._promotions = events_of(state["promotions"])
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
         self._state.universe = frozenset(event.universe)
@@ -132,11 +142,17 @@ class RiskGuard:
         self._state.kill_mode = self._asked = event.mode
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
-        live = self._state.live_strategies
-        if event.to_stage is StrategyLifecycle.LIVE:
-            self._state.live_strategies = live | {event.strategy_id}
-        else:
-            self._state.live_strategies = live - {event.strategy_id}
+        self._promotions.append(event)
+
+    def _change_stages(self) -> None:
+        """Not when they are told: only in a later phase is it certain what stands behind them."""
+        promotions, self._promotions = self._promotions, []
+        for event in filter(self._warrant, promotions):
+            live = self._state.live_strategies
+            if event.to_stage is StrategyLifecycle.LIVE:
+                self._state.live_strategies = live | {event.strategy_id}
+            else:
+                self._state.live_strategies = live - {event.strategy_id}
 
     async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:
         self._state.excluded = dict(event.excluded)
@@ -162,6 +178,7 @@ class RiskGuard:
             )
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
+        self._change_stages()
         for item in event.items:
             order = item.order(event.session)
             denial = judge(order, self._state)

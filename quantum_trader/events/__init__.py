@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from quantum_trader.events.alpha import (
     OpportunitiesUpdatedEvent,
+    PromotionRefusedEvent,
     SignalItem,
     SignalsGeneratedEvent,
     StrategyCreatedEvent,
     StrategyPromotedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.events.control import (
     ComponentHeartbeatEvent,
@@ -115,6 +118,9 @@ __all__ = [
     "OpportunitiesUpdatedEvent",
     "StrategyCreatedEvent",
     "StrategyPromotedEvent",
+    "PromotionRefusedEvent",
+    "Warrant",
+    "steps_down_only",
     # control
     "PolicyUpdatedEvent",
     "KillSwitchChangedEvent",

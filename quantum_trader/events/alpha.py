@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -60,7 +60,11 @@ class StrategyCreatedEvent(Decision, Event, type="strategy.created", key="strate
 class StrategyPromotedEvent(
     Decision, Event, type="strategy.promoted", key="strategy_id", kind=Kind.CONTROL, retain=True
 ):
-    """A strategy changed its stage: promotion, demotion and retirement alike."""
+    """A strategy changed its stage: promotion, demotion and retirement alike.
+
+    A step up counts only with the id of an evaluation that the strategy passed for it, or the operator's word; the
+    registry knows which there are.
+    """
 
     strategy_id: str
     from_stage: StrategyLifecycle
@@ -68,4 +72,29 @@ class StrategyPromotedEvent(
     reason: str
     metrics: Mapping[str, Any] = Field(default_factory=dict)
     evaluation_id: str | None = None
+    session: int = 0
+
+    @property
+    def is_step_up(self) -> bool:
+        """Whether it lets the strategy do more than before: to SHADOW or to LIVE."""
+        return self.to_stage in (StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE)
+
+
+Warrant = Callable[[StrategyPromotedEvent], bool]
+"""Whether a change of stage counts; asked in a later phase than the one it was told in."""
+
+
+def steps_down_only(promotion: StrategyPromotedEvent) -> bool:
+    """The warrant of whoever knows no registry: nobody is promoted."""
+    return not promotion.is_step_up
+
+
+class PromotionRefusedEvent(Decision, Event, type="strategy.promotion_refused", key="strategy_id"):
+    """A step up did not count, `claimed_by` whoever published it: no evaluation that the strategy passed stands behind it."""
+
+    strategy_id: str
+    to_stage: StrategyLifecycle
+    code: Literal["FORGED_PROMOTION"] = "FORGED_PROMOTION"
+    evaluation_id: str | None = None
+    claimed_by: str = ""
     session: int = 0

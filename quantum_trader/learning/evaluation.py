@@ -30,6 +30,8 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.execution.fills import notional
 from quantum_trader.learning.model_subjects import ModelSubjects
@@ -37,6 +39,7 @@ from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.subjects import Subjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.model import Side, Station, Trigger
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
@@ -79,10 +82,18 @@ class EvaluationHandler:
     )
 
     def __init__(
-        self, bus: InMemoryEventBus, queue: QueueHandler, strategies: StrategySubjects, models: ModelSubjects
+        self,
+        bus: InMemoryEventBus,
+        queue: QueueHandler,
+        strategies: StrategySubjects,
+        models: ModelSubjects,
+        *,
+        warrant: Warrant = steps_down_only,
     ) -> None:
         self._bus = bus
         self._queue = queue
+        self._warrant = warrant
+        self._promotions: list[StrategyPromotedEvent] = []  # since the last session
         self._strategies = strategies
         self._models = models
         self._subjects: dict[str, Subjects] = {"STRATEGY": strategies, "MODEL": models}
@@ -104,7 +115,7 @@ class EvaluationHandler:
         self._strategies.create(event.strategy_id, StrategySpec.named_params(event.family, event.params))
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
-        self._strategies.promote(event.strategy_id, event.to_stage)
+        self._promotions.append(event)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._strategies.bar(event.bar)
@@ -126,6 +137,11 @@ class EvaluationHandler:
             self._models.loss(event.labels["model"], int(event.labels["version"]), event.session, event.value)
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        # What was told in a session counts from the next on: by then it is certain what stands behind it.
+        due = [promotion for promotion in self._promotions if promotion.session < event.session]
+        self._promotions = [promotion for promotion in self._promotions if promotion.session >= event.session]
+        for promotion in filter(self._warrant, due):
+            self._strategies.promote(promotion.strategy_id, promotion.to_stage)
         self._strategies.close(event.session)
         retries, self._retries = self._retries, []
         for task in retries:
@@ -226,6 +242,7 @@ class EvaluationHandler:
             "queue": self._queue.state(),
             "answers": [answer.model_dump(mode="json") for answer in self._answers.values()],
             "pending": sorted(self._pending),
+            "promotions": [event_values(event) for event in self._promotions],
             "retries": [task.model_dump(mode="json") for task in self._retries],
         }
 
@@ -237,6 +254,7 @@ class EvaluationHandler:
         answers = map(EvaluationCompletedEvent.model_validate, state["answers"])
         self._answers = {answer.evaluation_id: answer for answer in answers}
         self._pending = set(state["pending"])
+        self._promotions = events_of(state["promotions"])
         self._retries = [EvaluationRequestedEvent.model_validate(task) for task in state["retries"]]
 
 

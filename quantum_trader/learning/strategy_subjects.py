@@ -80,7 +80,6 @@ class StrategySubjects:
         self._trials: dict[str, Trial] = {}
         self._live: dict[str, MarkedBook] = {}  # of the strategies that were ever filled
         self._filled: list[_Filled] = []  # not booked yet
-        self._moves: list[tuple[str, StrategyLifecycle]] = []  # of this session
         self._in_live: dict[str, None] = {}
         self._admitted: dict[str, None] = {}  # passed into LIVE in this session's round
         self._replaced: dict[str, None] = {}  # by one that was
@@ -94,8 +93,11 @@ class StrategySubjects:
         self._sharpes.clear()
 
     def promote(self, strategy_id: str, to_stage: StrategyLifecycle) -> None:
-        """A strategy changed its stage; it counts from the next session on."""
-        self._moves.append((strategy_id, to_stage))
+        """A strategy changed its stage."""
+        if to_stage is StrategyLifecycle.LIVE:
+            self._in_live[strategy_id] = None
+        else:
+            self._in_live.pop(strategy_id, None)
 
     def bar(self, bar: Bar) -> None:
         """Take a bar of the session that is going on, in sorted symbol order."""
@@ -113,7 +115,6 @@ class StrategySubjects:
         self._sharpes.clear()
         self._admitted.clear()
         self._replaced.clear()
-        self._change_stages()
         if self._open:
             stops = {bar.symbol: self._stops.take(bar) for bar in self._open}
             self._store(Group(session, tuple(self._open), stops))
@@ -200,14 +201,6 @@ class StrategySubjects:
             psr=probabilistic_sharpe(known),
             dsr=deflated_sharpe(known, all_sharpes, len(self._specs)),
         )
-
-    def _change_stages(self) -> None:
-        moves, self._moves = self._moves, []
-        for strategy_id, stage in moves:
-            if stage is StrategyLifecycle.LIVE:
-                self._in_live[strategy_id] = None
-            else:
-                self._in_live.pop(strategy_id, None)
 
     def _book_fills(self, session: int) -> None:
         filled, self._filled = self._filled, []
@@ -301,7 +294,6 @@ class StrategySubjects:
             ],
             "stops": self._stops.state(),
             "live": {key: book.state() for key, book in self._live.items()},
-            "moves": [[strategy_id, stage.value] for strategy_id, stage in self._moves],
             "in_live": list(self._in_live),
             "filled": [[*one[:3], str(one.shares), *one[4:]] for one in self._filled],
             "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
@@ -323,7 +315,6 @@ class StrategySubjects:
         for key, saved in state["live"].items():
             book = self._live[key] = MarkedBook()
             book.restore(saved)
-        self._moves = [(strategy_id, StrategyLifecycle(stage)) for strategy_id, stage in state["moves"]]
         self._in_live = dict.fromkeys(state["in_live"])
         self._filled = [
             _Filled(strategy_id, symbol, session, Decimal(shares), cash, late)

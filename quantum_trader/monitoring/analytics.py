@@ -22,6 +22,7 @@ from quantum_trader.events import (
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    PromotionRefusedEvent,
     RunCompletedEvent,
     RunStartedEvent,
     SampleProcessedEvent,
@@ -90,6 +91,7 @@ class AnalyticsService:
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="analytics.trade")
         bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="analytics.signals")
         bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="analytics.denied")
+        bus.subscribe(PromotionRefusedEvent, self.on_promotion_refused, name="analytics.refused")
         bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="analytics.strategy")
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="analytics.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="analytics.policy")
@@ -120,6 +122,10 @@ class AnalyticsService:
 
     async def on_order_denied(self, event: OrderDeniedEvent) -> None:
         self._put("denials", (event.order_id, event.session, event.code, str(event.limit), str(event.value)))
+
+    async def on_promotion_refused(self, event: PromotionRefusedEvent) -> None:
+        what = f"{event.strategy_id}/{event.to_stage}/{event.event_id}"
+        self._put("denials", (what, event.session, event.code, "a passed evaluation", event.evaluation_id or "none"))
 
     async def on_promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:
         subject = event.strategy_id if isinstance(event, StrategyPromotedEvent) else event.model_name

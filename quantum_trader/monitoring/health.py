@@ -18,6 +18,7 @@ from quantum_trader.events import (
     MetricRecordedEvent,
     PortfolioUpdatedEvent,
     PredictionMadeEvent,
+    PromotionRefusedEvent,
     SessionClosedEvent,
     Told,
     ViolationAcknowledgedEvent,
@@ -61,6 +62,7 @@ class SystemHealthMonitor:
         bus.subscribe(ViolationAcknowledgedEvent, self.on_violation_acknowledged, name="health.acknowledged")
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="health.anomaly")
         bus.subscribe(EvaluationFailedEvent, self.on_evaluation_failed, name="health.evaluation")
+        bus.subscribe(PromotionRefusedEvent, self.on_promotion_refused, name="health.refused")
         bus.subscribe(PredictionMadeEvent, self.on_prediction_made, name="health.prediction")
         bus.subscribe(
             MetricRecordedEvent,
@@ -96,6 +98,10 @@ class SystemHealthMonitor:
     async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
         if event.kind in _DEGRADING:
             self._facts.anomalies.append((event.session, event.symbol, event.kind))
+
+    async def on_promotion_refused(self, event: PromotionRefusedEvent) -> None:
+        who = event.claimed_by or "nobody"
+        self._facts.forgeries.append((event.session, f"forged promotion of {event.strategy_id}, claimed by {who}"))
 
     async def on_evaluation_failed(self, event: EvaluationFailedEvent) -> None:
         if not event.will_retry:

@@ -123,6 +123,7 @@ class HealthFacts:
     alarms: dict[str, Alarm] = field(default_factory=dict)  # not acknowledged, by violation id
     anomalies: list[tuple[int, str, str]] = field(default_factory=list)  # session, symbol, kind
     failures: list[tuple[int, str]] = field(default_factory=list)  # session, evaluation given up
+    forgeries: list[tuple[int, str]] = field(default_factory=list)  # session, promotion that nothing stands behind
     dead_orders: list[tuple[int, str]] = field(default_factory=list)  # session, what was dead-lettered
     letters: list[tuple[int, Component, str]] = field(default_factory=list)  # dead letters that moved no money
     faults: list[tuple[int, str]] = field(default_factory=list)  # session, what of the machine failed
@@ -146,6 +147,7 @@ class HealthFacts:
             "alarms": {key: list(astuple(alarm)) for key, alarm in self.alarms.items()},
             "anomalies": [list(anomaly) for anomaly in self.anomalies],
             "failures": [list(failure) for failure in self.failures],
+            "forgeries": [list(forgery) for forgery in self.forgeries],
             "dead_orders": [list(dead) for dead in self.dead_orders],
             "letters": [[session, component.value, what] for session, component, what in self.letters],
             "faults": [list(fault) for fault in self.faults],
@@ -159,6 +161,7 @@ class HealthFacts:
         self.alarms = {key: Alarm(*alarm) for key, alarm in state["alarms"].items()}
         self.anomalies = [(session, symbol, kind) for session, symbol, kind in state["anomalies"]]
         self.failures = [(session, evaluation_id) for session, evaluation_id in state["failures"]]
+        self.forgeries = [(session, what) for session, what in state["forgeries"]]
         self.dead_orders = [(session, what) for session, what in state["dead_orders"]]
         self.faults = [(session, what) for session, what in state["faults"]]
         self.letters = [(session, Component(component), what) for session, component, what in state["letters"]]
@@ -170,6 +173,7 @@ class HealthFacts:
         self.alarms = {key: alarm for key, alarm in self.alarms.items() if alarm.session > oldest}
         self.anomalies = [item for item in self.anomalies if item[0] > oldest]
         self.failures = [item for item in self.failures if item[0] > oldest]
+        self.forgeries = [item for item in self.forgeries if item[0] > oldest]
         self.dead_orders = [item for item in self.dead_orders if item[0] > oldest]
         self.letters = [item for item in self.letters if item[0] > oldest]
         self.faults = [item for item in self.faults if item[0] > oldest]
@@ -200,6 +204,8 @@ class HealthFacts:
             yield Finding(Component.DATA, degraded, f"{kind} in {symbol}")
         for _, what in self.faults:
             yield Finding(Component.RUNTIME, degraded, what)
+        for _, what in self.forgeries:
+            yield Finding(Component.EVALUATION, degraded, what)
         for _, evaluation_id in self.failures:
             yield Finding(Component.EVALUATION, degraded, f"evaluation {evaluation_id} was given up")
 

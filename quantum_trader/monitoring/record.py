@@ -22,6 +22,7 @@ from quantum_trader.events import (
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    PromotionRefusedEvent,
     SampleProcessedEvent,
     SessionDecideEvent,
     StrategyPromotedEvent,
@@ -92,6 +93,7 @@ class RunRecord:
         bus.subscribe(SessionDecideEvent, self.on_session_decide, name="record.decide")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="record.trade")
         bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="record.denied")
+        bus.subscribe(PromotionRefusedEvent, self.on_promotion_refused, name="record.refused")
         bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="record.strategy")
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="record.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="record.policy")
@@ -120,6 +122,9 @@ class RunRecord:
         self.trades.append(TradeLine.of(event))
 
     async def on_order_denied(self, event: OrderDeniedEvent) -> None:
+        self.denials[event.code] += 1
+
+    async def on_promotion_refused(self, event: PromotionRefusedEvent) -> None:
         self.denials[event.code] += 1
 
     async def on_promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:

@@ -72,7 +72,6 @@ async def forge(evaluation_id: str | None, claimed_by: str) -> Told:
     return told
 
 
-@pytest.mark.xfail(strict=True, reason="A13")
 @pytest.mark.parametrize(
     ("evaluation_id", "claimed_by"),
     [

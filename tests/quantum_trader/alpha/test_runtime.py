@@ -41,7 +41,9 @@ class Desk:
 
     def __init__(self, bus: InMemoryEventBus, heard: Recorder, costs: Costs = FREE, **settings: Any) -> None:
         self.bus, self.heard = bus, heard
-        self.runtime = StrategyRuntimeEngine(bus, StrategiesConfig(**settings), costs, cooldown=5)
+        self.runtime = StrategyRuntimeEngine(
+            bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True
+        )
         self.session = -1
 
     async def create(self, spec: StrategySpec = SPEC) -> None:

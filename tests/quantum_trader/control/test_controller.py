@@ -35,7 +35,10 @@ class Desk:
         self.policies: list[PolicyUpdatedEvent] = []
         self.heartbeats: list[ComponentHeartbeatEvent] = []
         self.controller = MetaStrategyController(
-            bus, NoPolicyStore(), ControllerSettings(volatility_window=WINDOW, override_sessions=3)
+            bus,
+            NoPolicyStore(),
+            ControllerSettings(volatility_window=WINDOW, override_sessions=3),
+            warrant=lambda _: True,
         )
         bus.subscribe(PolicyUpdatedEvent, self.on_policy)
         bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat)

@@ -51,7 +51,7 @@ async def test_controller_blocks_entries_when_the_store_cannot_be_read(tmp_path:
     path = tmp_path / "policy.json"
     path.write_text("damaged")
     bus = InMemoryEventBus()
-    controller = MetaStrategyController(bus, FilePolicyStore(path), ControllerSettings())
+    controller = MetaStrategyController(bus, FilePolicyStore(path), ControllerSettings(), warrant=lambda _: True)
     async with bus:
         await bus.publish(
             StrategyPromotedEvent(

@@ -152,7 +152,7 @@ class Desk:
             limits=RiskLimits(),
             costs=Costs(),
         )
-        self.guard = RiskGuard(bus, state)
+        self.guard = RiskGuard(bus, state, warrant=lambda _: True)
 
     async def tell(self, *events: Event) -> None:
         for event in events:
