@@ -50,6 +50,7 @@ class AppConfig(Section):
     data_directory: str = "data"  # where imported data sets live
     run_directory: str = "runs"  # where runs live, each in a folder of its own
     checkpoint_every: Annotated[int, Field(ge=1)] = 250  # sessions that a crash may cost, to be done again
+    periods_per_year: Positive | None = None  # as the calendar of the data says
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
 
@@ -62,6 +63,7 @@ class UniverseConfig(Section):
     start: str = ""
     end: str = ""
     currency: str = "USD"
+    align: Literal["strict", "outer"] = "strict"  # outer accepts symbols that hardly ever trade in the same session
 
 
 class Costs(Section):
@@ -146,19 +148,20 @@ class RiskConfig(Section):
     price_collar: float = 0.25  # of the previous close
     max_order_qty: Annotated[float, Field(gt=0)] = 1_000_000  # no limit of size, a guard against a slipped digit
     max_orders_per_session: int = 10
-    max_orders_per_symbol: int = 2
-    max_exits_per_session: int = 50
+    max_orders_per_symbol: int = 2  # in a session
+    max_exits_per_session: int = 50  # orders of any kind that may have gone before an exit
     max_order_notional: float = 0.25
-    risk_tolerance: float = 1.02  # of the policy's risk per trade
+    risk_tolerance: float = 1.02  # of the policy's risk per trade: the sizer rounds
     max_symbol_weight: float = 0.30
     cash_reserve: float = 0.01  # of the order's cost
     max_participation: float = 0.05  # of the average daily volume
     max_daily_loss: float = 0.03
     max_drawdown: float = 0.20
-    cooldown: int = 5
+    rearm_after: Positive | None = None  # sessions until a replay goes on after that drawdown, with a fresh peak
+    cooldown: int = 5  # after a stop, for its pair
     burst_stops: int = 3
     burst_window: int = 10
-    burst_pause: int = 5
+    burst_pause: int = 5  # after a burst of stops, for every entry
     jump_quarantine: int = 5
 
 

@@ -68,9 +68,13 @@ def import_(
     ] = None,
     date_format: Annotated[str | None, typer.Option(help="strptime pattern of dates that are not ISO 8601.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a data set of that name.")] = False,
+    allow_jumps: Annotated[bool, typer.Option("--allow-jumps", help="Keep jumps of more than a fifth.")] = False,
+    adjust_splits: Annotated[bool, typer.Option("--adjust-splits", help="Adjust jumps that are like splits.")] = False,
     directory: Directory = None,
 ) -> None:
     """Check a CSV file of your own and keep it as a data set."""
+    if allow_jumps and adjust_splits:
+        raise Unusable("--allow-jumps keeps what --adjust-splits changes", remedy="give one of them")
     path = import_csv(
         file,
         _directory(directory),
@@ -79,6 +83,8 @@ def import_(
         columns=dict(_pair(text) for text in column or ()),
         date_format=date_format,
         replace=replace,
+        jumps="allow" if allow_jumps else "adjust" if adjust_splits else "refuse",
+        note=typer.echo,
         reading=reading,
     )
     manifest = layout.read_manifest(path)

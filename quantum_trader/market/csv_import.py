@@ -14,21 +14,24 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, time
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TextIO
+from typing import BinaryIO, Final, Literal, NamedTuple, TextIO
 
 from quantum_trader.market import layout
 from quantum_trader.market.adjust import RawBar
-from quantum_trader.market.calendar import format_ts, parse_ts
+from quantum_trader.market.calendar import dates_of, format_ts, parse_local
 from quantum_trader.market.columns import Columns, locate
-from quantum_trader.market.errors import BadRow, DamagedFile, MissingColumns, MissingFile, Unusable, quoted
+from quantum_trader.market.errors import BadRow, DamagedFile, Jumps, MissingColumns, MissingFile, Unusable, quoted
+from quantum_trader.market.jumps import Jump, without_splits
+from quantum_trader.market.jumps import jumps as all_jumps
 from quantum_trader.market.library import DEMO
 from quantum_trader.market.validate import ohlcv_fault
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9._^=/:-]{0,31}")
+_Bars = dict[str, list[RawBar]]  # by symbol
 _DELIMITERS: Final = ",;\t|"
 
 
@@ -51,6 +54,8 @@ def import_csv(
     columns: Mapping[str, str] | None = None,
     date_format: str | None = None,
     replace: bool = False,
+    jumps: Literal["refuse", "allow", "adjust"] = "refuse",
+    note: Callable[[str], None] = lambda _line: None,
     reading: Callable[[Path], AbstractContextManager[BinaryIO]] = lambda path: path.open("rb"),
 ) -> Path:
     """Check the CSV file `source` and write it into `directory` as a data set; returns the file for `load_dataset`.
@@ -61,16 +66,54 @@ def import_csv(
       low, close, volume, adj_close. Without an adjusted close, prices are taken as adjusted already.
     - `date_format`: a `strptime` pattern, when dates are not ISO 8601. Times without a zone are UTC.
     - `replace`: overwrite a data set of the same name.
+    - `jumps`: what to do about prices that change by more than a fifth from one bar to the next. They are refused, or
+      kept, or, where they look like a split, what was before is brought to the scale after.
+    - `note`: is told, line by line, what was assumed and what was done.
     - `reading`: how to open the file, for who wants to see how far it is read.
 
-    The file may be gzipped; comma, semicolon, tab and bar are recognised as separators. Rows of one symbol must
-    ascend in time. Raises `DataError`, and then nothing was written.
+    The file may be gzipped; comma, semicolon, tab and bar are recognised as separators. Rows of one symbol must ascend in
+    time. Bars that come once a day have the date that their exchange writes, whatever its offset. Raises `DataError`, and
+    then nothing was written.
     """
     source, directory = Path(source), Path(directory)
     name = _checked_name(source.name.split(".")[0] if name is None else name, directory, replace=replace)
     with _opened(source, reading) as text:
-        lines = _Rows(source, text, symbol, columns or {}, date_format).normalised()
+        bars = _Rows(source, text, symbol, columns or {}, date_format).normalised()
+    bars = _dated(bars, note)
+    bars = _without_jumps(bars, jumps, source, note)
+    lines = {symbol: [layout.line(symbol, bar) for bar in rows] for symbol, rows in bars.items()}
     return layout.write(directory, name, f"imported from {source.name}", lines)
+
+
+def _dated(bars: _Bars, note: Callable[[str], None]) -> _Bars:
+    """Daily bars with the date of their exchange, others with their instant in UTC."""
+    daily = dates_of({symbol: [bar.ts for bar in rows] for symbol, rows in bars.items()})
+    note("one bar a day: sessions are dates" if daily else "several bars a day: sessions are instants, in UTC")
+    if daily:
+        return {
+            symbol: [bar._replace(ts=datetime.combine(bar.ts.date(), time.min, UTC)) for bar in rows]
+            for symbol, rows in bars.items()
+        }
+    return {symbol: [bar._replace(ts=bar.ts.astimezone(UTC)) for bar in rows] for symbol, rows in bars.items()}
+
+
+def _without_jumps(bars: _Bars, wanted: str, file: Path, note: Callable[[str], None]) -> _Bars:
+    if wanted == "adjust":
+        found: list[Jump] = []
+        adjusted: _Bars = {}
+        for symbol, rows in bars.items():
+            adjusted[symbol], splits, left = without_splits(symbol, rows)
+            found += left
+            for split in splits:
+                note(f"adjusted: {split}")
+    else:
+        found = [jump for symbol, rows in bars.items() for jump in all_jumps(symbol, rows)]
+        adjusted = bars
+    if found and wanted != "allow":
+        raise Jumps(found, file=file)
+    for jump in found:
+        note(f"kept: {jump}")
+    return adjusted
 
 
 def _checked_name(name: str, directory: Path, *, replace: bool) -> str:
@@ -119,19 +162,22 @@ class _Rows:
         self._date_format = date_format
         self._symbol = self._checked_symbol(symbol)
 
-    def normalised(self) -> dict[str, list[str]]:
-        """The lines of each symbol. Raises `BadRow` at the first row that makes no sense, or when there is none."""
-        lines: dict[str, list[str]] = {}
+    def normalised(self) -> _Bars:
+        """The bars of each symbol, their times in the offset they were written in.
+
+        Raises `BadRow` at the first row that makes no sense, or when there is none.
+        """
+        bars: _Bars = {}
         last: dict[str, datetime] = {}
         for row, cells in self._filled():
             symbol = self._symbol or self._symbol_in(cells, row)
             bar = self._bar(cells, row)
             self._check_order(bar.ts, last.get(symbol), row)
             last[symbol] = bar.ts
-            lines.setdefault(symbol, []).append(layout.line(symbol, bar))
-        if not lines:
+            bars.setdefault(symbol, []).append(bar)
+        if not bars:
             raise BadRow("the file has no rows", remedy="export it again, with data", file=self._file, row=2)
-        return lines
+        return bars
 
     def _filled(self) -> Iterator[tuple[int, Sequence[str]]]:
         """The rows that are not blank, each with the number of the line it ends on."""
@@ -156,7 +202,9 @@ class _Rows:
     def _ts(self, cells: Sequence[str], row: int) -> datetime:
         text = self._cell("date", cells, row)
         try:
-            return parse_ts(text, self._date_format)
+            ts = parse_local(text, self._date_format)
+            ts.astimezone(UTC)  # which the first and the last days there are cannot all be
+            return ts
         except (ValueError, OverflowError) as cause:
             wanted = "an ISO 8601 date" if self._date_format is None else f"a date like {self._date_format}"
             remedy = "correct it, or give the date format"

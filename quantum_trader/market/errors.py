@@ -5,9 +5,10 @@ Raised by everything that reads or writes bars; shown to the user as they are. E
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+_LISTED = 20  # faults of a file that one message names
 _SHOWN = 40  # characters of a user's own text that a message repeats
 
 
@@ -68,6 +69,24 @@ class EmptyRange(DataError):
 
 class Unusable(DataError):
     """An argument of an import cannot be used: the name, the column map, the symbol. The remedy names a usable one."""
+
+
+class Jumps(DataError):
+    """Prices change by more than a fifth from one bar to the next. Say whether they did, or were split."""
+
+    def __init__(self, found: Sequence[object], *, file: Path | str) -> None:
+        shown = "; ".join(map(str, found[:_LISTED]))
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        super().__init__(
+            f"prices jump: {shown}{more}",
+            remedy="keep them with --allow-jumps, or have those like splits adjusted with --adjust-splits",
+            file=file,
+        )
+        self.count = len(found)
+
+
+class Misaligned(DataError):
+    """Symbols hardly ever trade in the same session. Correct their dates, or accept a calendar of all their sessions."""
 
 
 class NotWritten(DataError):

@@ -74,7 +74,7 @@ def test_unknown_data_set_is_told_with_those_known(capsys: pytest.CaptureFixture
 def test_damaged_data_file_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     csv = home / "mine.csv"
     csv.write_text("date,open,high,low,close,volume\n2020-01-01,1,2,1,2,10\n2020-01-02,2,3,2,3,10\n")
-    assert qt("data", "import", "mine.csv", "--symbol", "XYZ") == 0
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ", "--allow-jumps") == 0
     file = home / "data" / "mine.csv.gz"
     file.write_bytes(file.read_bytes()[:-8])
     capsys.readouterr()

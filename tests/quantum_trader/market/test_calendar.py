@@ -71,7 +71,6 @@ DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(60)]
 WEEKDAYS = [day for day in DAYS if day.weekday() < 5]
 
 
-@pytest.mark.xfail(strict=True, reason="A11")
 @pytest.mark.parametrize(
     ("instants", "interval_s", "periods"),
     [

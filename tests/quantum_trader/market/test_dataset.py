@@ -233,25 +233,21 @@ def meeting(directory: Path, shared: int) -> Path:
     return layout.write(directory, "meeting", "made", lines)
 
 
-@pytest.mark.xfail(strict=True, reason="A12")
 def test_symbols_that_share_less_than_half_of_their_sessions_are_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(errors.Misaligned, match=r"AAA and BBB share 41 of 101 sessions .*--align outer"):
         load_dataset(meeting(tmp_path, 40))
     assert len(load_dataset(meeting(tmp_path, 40), align="outer")) > 101
 
 
-@pytest.mark.xfail(strict=True, reason="A12")
 def test_symbols_that_share_less_than_nine_tenths_are_named(tmp_path: Path) -> None:
     assert load_dataset(meeting(tmp_path, 80)).warnings == ("AAA and BBB share 81 of 101 sessions",)
     assert load_dataset(meeting(tmp_path, 95)).warnings == ()
 
 
-@pytest.mark.xfail(strict=True, reason="A12")
 def test_a_late_listing_is_no_misalignment(demo: Dataset) -> None:
     assert demo.warnings == ()
 
 
-@pytest.mark.xfail(strict=True, reason="A9")
 def test_a_symbol_of_which_more_than_a_hundredth_would_be_dropped_is_refused(tmp_path: Path) -> None:
     rows = [RawBar(parse_ts(f"2020-01-{day:02}"), 10.0, 11.0, 9.0, 10.0, 100.0, 10.0) for day in range(1, 29)]
     rows[3] = rows[3]._replace(high=5.0)
