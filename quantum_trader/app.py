@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ from quantum_trader.control.orchestrator import Orchestrator
 from quantum_trader.control.policy_rules import PolicyValues, Thresholds
 from quantum_trader.control.policy_store import NoPolicyStore, PolicyStore
 from quantum_trader.control.risk_guard import RiskGuard
-from quantum_trader.control.risk_state import RiskLimits, RiskState
+from quantum_trader.control.risk_state import RiskState
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import RunCompletedEvent, RunStartedEvent
 from quantum_trader.execution.accounts import Accounts
@@ -45,7 +46,7 @@ from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
 from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
-from quantum_trader.market.calendar import Feed
+from quantum_trader.market.calendar import Feed, Rhythm, rhythm
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
@@ -66,6 +67,7 @@ from quantum_trader.snapshot import Stateful
 from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
+LOOKED_AT = 5_000  # sessions that tell the rhythm of a feed
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ def load_feed(config: Config) -> Dataset:
         symbols=universe.symbols or None,
         start=_date("start", universe.start),
         end=_date("end", universe.end),
+        align=universe.align,
     )
 
 
@@ -108,6 +111,7 @@ class TradingSystem:
     bus: InMemoryEventBus
     config: Config
     feed: Feed
+    rhythm: Rhythm
     record: RunRecord
     digest: ReplayDigest
     controller: MetaStrategyController
@@ -156,7 +160,7 @@ class TradingSystem:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
         clock = SessionClock(
             self.bus,
-            MarketReplayer(self.feed, first=first, ids=self.ids),
+            MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids),
             speed=speed,
             keep_going=keep_going,
             on_barrier=self._barrier,
@@ -214,6 +218,13 @@ class TradingSystem:
         )
 
 
+def rhythm_of(feed: Feed, config: Config) -> Rhythm:
+    """How often the feed has a session, from its first ones; the configuration may say how many a year has."""
+    found = rhythm([group.ts for group in islice(feed, LOOKED_AT)])
+    said = config.app.periods_per_year
+    return found if said is None else replace(found, periods_per_year=said)
+
+
 def run_id_of(config: Config) -> str:
     """The name of every run with this configuration: they all decide the same."""
     return f"run-{config.sha256()[:12]}-{config.app.seed}"
@@ -234,8 +245,9 @@ def build(
     `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
     is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
     """
+    pace = rhythm_of(feed, config)
     costs, instruments = config.execution, Instruments(config.instruments)
-    limits = RiskLimits(**config.risk.model_dump())
+    limits = config.risk
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
     registry = Registry(bus, registry_file or ":memory:")
@@ -244,7 +256,7 @@ def build(
         bus, config.strategies, costs, cooldown=config.risk.cooldown, instruments=instruments, warrant=warrant
     )
     parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
-    _build_ranker(bus, config, parts)
+    _build_ranker(bus, config, pace, parts)
     parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
@@ -252,12 +264,12 @@ def build(
         rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, registry, instruments, parts)
+    generator = _build_evaluation(bus, config, registry, instruments, pace, parts)
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), controller_settings(config), warrant=warrant
     )
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
-    balancer = PortfolioBalancer(bus, sizing_rules(config), instruments)
+    balancer = PortfolioBalancer(bus, sizing_rules(config, pace), instruments)
     guard = RiskGuard(
         bus,
         RiskState(
@@ -284,7 +296,8 @@ def build(
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
     spc = _build_charts(bus, config, parts)
     health = parts["health"] = SystemHealthMonitor(bus, health_limits(config), watched=watched_by(config), ids=ids)
-    record = RunRecord(cash=cash, universe_size=len(feed.symbols))
+    record = RunRecord(cash=cash, universe_size=len(feed.symbols), periods_per_year=pace.periods_per_year)
+    record.dataset = feed.name if isinstance(feed, Dataset) else ""
     record.attach(bus)
     alerts = parts["alerts"] = AlertManager(bus)
     digest = parts["digest"] = ReplayDigest(bus)
@@ -292,6 +305,7 @@ def build(
         bus=bus,
         config=config,
         feed=feed,
+        rhythm=pace,
         record=record,
         digest=digest,
         controller=controller,
@@ -312,7 +326,7 @@ def build(
     )
 
 
-def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> None:
+def _build_ranker(bus: InMemoryEventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful]) -> None:
     ranker = config.ranker
     if not ranker.enabled:
         OpenRanker(bus)
@@ -322,16 +336,25 @@ def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
         every=ranker.every,
         weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
         lead=ranker.lead,
-        min_dollar_volume=ranker.min_dollar_volume,
+        min_dollar_volume=ranker.min_dollar_volume / pace.sessions_a_day,
     )
 
 
 def _build_evaluation(
-    bus: InMemoryEventBus, config: Config, registry: Registry, instruments: Instruments, parts: dict[str, Stateful]
+    bus: InMemoryEventBus,
+    config: Config,
+    registry: Registry,
+    instruments: Instruments,
+    pace: Rhythm,
+    parts: dict[str, Stateful],
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
     subjects = StrategySubjects(
-        config.execution, config.strategies, cooldown=config.risk.cooldown, instruments=instruments
+        config.execution,
+        config.strategies,
+        cooldown=config.risk.cooldown,
+        instruments=instruments,
+        periods_per_year=pace.periods_per_year,
     )
     parts["evaluation"] = EvaluationHandler(
         bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate), warrant=registry.backs
@@ -366,12 +389,12 @@ def seeds(config: Config) -> list[StrategySpec]:
     return found
 
 
-def sizing_rules(config: Config) -> SizingRules:
+def sizing_rules(config: Config, pace: Rhythm) -> SizingRules:
     """How entries are sized; the cost set aside is fee, half spread and the impact of an order at its largest."""
     sizing, execution = config.sizing, config.execution
     impact_bp = execution.impact_bp * execution.participation**0.5
     return SizingRules(
-        sigma_target=sizing.sigma_target,
+        sigma_target=sizing.sigma_target / pace.sessions_a_day**0.5,
         max_order_weight=sizing.max_order_weight,
         max_symbol_weight=sizing.max_symbol_weight,
         min_weight=sizing.min_weight,

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
 from eventbus import Event, InMemoryEventBus
-from quantum_trader.events import ComponentHeartbeatEvent, SessionClosedEvent, SessionDecideEvent
+from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.market.replayer import MarketReplayer, ReplaySession
-from quantum_trader.model import Station
 
 SOURCE = "session_clock"
 
@@ -29,7 +28,7 @@ class SessionClock:
     the ids that they have in every run of that identity.
     """
 
-    publishes: ClassVar = (SessionClosedEvent, SessionDecideEvent, ComponentHeartbeatEvent)
+    publishes: ClassVar = (SessionClosedEvent, SessionDecideEvent)
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class SessionClock:
         for command in self._commands(group.session):
             await bus.publish(command)
             await self._barrier()
-        await bus.publish_many(group.bars)
+        await bus.publish_many((*group.bars, *group.heartbeats))
         if group.anomalies:
             await bus.publish_many(group.anomalies)
         await self._barrier()
@@ -90,13 +89,10 @@ class SessionClock:
             **self._header(SessionClosedEvent.type, group.session),
         )
         await bus.publish(closed)
-        if group.bars:
-            header = self._header(ComponentHeartbeatEvent.type, group.session)
-            await bus.publish(ComponentHeartbeatEvent.after(closed, Station.DATA, SOURCE, **header))
-        if self._judge is not None:
-            await bus.drain()
-            await self._judge(closed)
         await self._barrier()
+        if self._judge is not None:
+            await self._judge(closed)
+            await self._barrier()
         header = self._header(SessionDecideEvent.type, group.session)
         await bus.publish(SessionDecideEvent(session=group.session, timestamp=group.ts, source=SOURCE, **header))
         await self._barrier()

@@ -7,12 +7,12 @@ import contextlib
 import gc
 import json
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
-from quantum_trader.model import KillMode
+from quantum_trader.model import KillMode, Side
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
 from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
@@ -35,8 +35,6 @@ from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
-
-CAUTION: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,7 @@ class Manner:
     notify: bool = False
     as_json: bool = False
     until_session: int | None = None
+    strict: bool = False
 
 
 def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
@@ -65,8 +64,11 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
         typer.echo(json.dumps(summary | {"plot": str(folder.plot)}, indent=2))
     else:
         _print_report(console, run, completed, found)
-    if run.system.kill_switch.mode is KillMode.HALT:
+    mode = run.system.kill_switch.mode
+    if mode is KillMode.HALT:
         raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
+    if manner.strict and mode is not KillMode.OFF:
+        raise Failed(f"the run ended with trading stopped: {found.stops[-1].reason}", HALTED)
 
 
 async def _run(
@@ -79,9 +81,11 @@ async def _run(
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
             console.print(f"metrics at {server.url}", highlight=False)
         console.print(
-            f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions",
+            f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions, {system.rhythm}",
             highlight=False,
         )
+        for warning in feed.warnings:
+            console.print(f"warning: {warning}", highlight=False)
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
             settings = discord_settings(config, quiet=not manner.speed)
@@ -143,7 +147,22 @@ def _print_report(console: Console, run: DurableRun, completed: RunCompletedEven
     table.add_row("Run", str(run.folder.path))
     table.add_row("Plot", str(run.folder.plot))
     console.print(table, highlight=False)
-    console.print(CAUTION, style="dim")
+    for step in _next_steps(run):
+        console.print(step, highlight=False)
+    if report.caution:
+        console.print(report.caution, style="dim")
+
+
+def _next_steps(run: DurableRun) -> Iterator[str]:
+    """Where to look next, each a command that works as it stands."""
+    folder, trades = run.folder.path, run.system.record.trades
+    yield ""
+    yield f"qt report {folder} --html report.html   the figures as a page"
+    bought = next((trade.order_id for trade in reversed(trades) if trade.side is Side.BUY), None)
+    if bought is not None:
+        yield f"qt why {bought} --run {folder}   why the last purchase was made"
+    yield f"qt strategies --run {folder}   who was promoted, who was refused"
+    yield f"qt spc --run {folder}   the control charts"
 
 
 def figures(lines: Iterable[tuple[str, str]]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,18 @@ Name = Annotated[str | None, typer.Option("--data", help="Name of the data set."
 Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webhook of the environment, else print.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
 Until = Annotated[int | None, typer.Option(help="Last session to do now; the rest waits for qt resume.", min=0)]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 when trading ended stopped, not only halted.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run: journal, report, plot.")]
+
+
+class Align(StrEnum):
+    strict = "strict"
+    outer = "outer"
+
+
+AlignOption = Annotated[
+    Align | None, typer.Option("--align", help="outer accepts symbols that hardly ever trade in the same session.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,7 @@ class Choices:
     start: str | None = None
     end: str | None = None
     seed: int | None = None
+    align: Align | None = None
 
     def load(self) -> Config:
         universe: dict[str, Any] = {}
@@ -60,6 +73,8 @@ class Choices:
         if self.symbols is not None:
             universe["symbols"] = tuple(symbol.strip() for symbol in self.symbols.split(",") if symbol.strip())
         universe |= {key: value for key, value in (("start", self.start), ("end", self.end)) if value is not None}
+        if self.align is not None:
+            universe["align"] = self.align.value
         overrides: dict[str, dict[str, Any]] = {"universe": universe} if universe else {}
         if self.seed is not None:
             overrides["app"] = {"seed": self.seed}
@@ -82,16 +97,18 @@ def demo(
     start: From = None,
     end: To = None,
     seed: Seed = None,
+    align: AlignOption = None,
     metrics_port: MetricsPort = None,
     profile: Profile = "demo",
     config: ConfigDirectory = None,
     data: Name = None,
     output: Output = None,
     notify: Notify = False,
+    strict: Strict = False,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live; then report."""
-    choices = Choices(profile, config, data, symbols, start, end, seed)
-    _start(choices, Manner(speed, metrics_port, notify), output)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    _start(choices, Manner(speed, metrics_port, notify, strict=strict), output)
 
 
 def replay(
@@ -100,6 +117,7 @@ def replay(
     start: From = None,
     end: To = None,
     seed: Seed = None,
+    align: AlignOption = None,
     metrics_port: MetricsPort = None,
     profile: Profile = None,
     config: ConfigDirectory = None,
@@ -108,10 +126,11 @@ def replay(
     notify: Notify = False,
     as_json: AsJson = False,
     until_session: Until = None,
+    strict: Strict = False,
 ) -> None:
     """Replay a data set with a profile of your choice."""
-    choices = Choices(profile, config, data, symbols, start, end, seed)
-    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session), output)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict), output)
 
 
 def resume(
@@ -121,6 +140,7 @@ def resume(
     notify: Notify = False,
     as_json: AsJson = False,
     until_session: Until = None,
+    strict: Strict = False,
     config: ConfigDirectory = None,
 ) -> None:
     """Continue a run whose process ended; it ends as if nothing had happened."""
@@ -129,7 +149,9 @@ def resume(
         typer.echo(folder.report.read_text() if as_json else f"{folder.path}: complete; see qt report {folder.path}")
         return
     effective = folder.config()
-    carry_out(folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session))
+    carry_out(
+        folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session, strict)
+    )
 
 
 def report(

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from quantum_trader.control.risk_state import PolicyView, RiskLimits, RiskState
+from quantum_trader.control.risk_state import PolicyView, RiskState
 from quantum_trader.model import HealthStatus, KillMode, Order, OrderKind, Side
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "Denial",
     "Exits",
     "PolicyView",
-    "RiskLimits",
     "RiskState",
     "judge",
     "reduces",

@@ -55,6 +55,7 @@ class RiskGuard:
         self._warrant = warrant
         self._promotions: list[StrategyPromotedEvent] = []  # since the last orders
         self._asked: KillMode = KillMode.OFF
+        self._stopped: int | None = None  # the session in which a drawdown made it ask for reductions only
         bus.subscribe(RunStartedEvent, self.on_run_started, name="risk_guard.run")
         bus.subscribe(MarketBarEvent, self.on_bar, name="risk_guard.bar")
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="risk_guard.anomaly")
@@ -86,6 +87,7 @@ class RiskGuard:
         return {
             "risk": self._state.state(),
             "asked": self._asked.value,
+            "stopped": self._stopped,
             "promotions": [event_values(event) for event in self._promotions],
         }
 
@@ -93,6 +95,7 @@ class RiskGuard:
         """Become what `state()` described."""
         self._state.restore(state["risk"])
         self._asked = KillMode(state["asked"])
+        self._stopped = state["stopped"]
         self._promotions = events_of(state["promotions"])
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
@@ -140,6 +143,8 @@ class RiskGuard:
 
     async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
         self._state.kill_mode = self._asked = event.mode
+        if event.actor != SOURCE:
+            self._stopped = None  # somebody else has taken it over
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
         self._promotions.append(event)
@@ -172,7 +177,11 @@ class RiskGuard:
         state.positions = {(line.strategy_id, line.symbol): line.qty for line in event.positions}
         if not event.invariants_ok:
             await self._ask(KillMode.HALT, f"the books are broken: {event.breaches[0]}", event)
+        elif self._is_to_rearm(event.session):
+            await self._rearm(event)
         elif event.drawdown >= state.limits.max_drawdown:
+            if self._asked is KillMode.OFF:
+                self._stopped = event.session
             await self._ask(
                 KillMode.REDUCE_ONLY, f"drawdown {event.drawdown:.4f} >= {state.limits.max_drawdown:g}", event
             )
@@ -189,6 +198,25 @@ class RiskGuard:
             else:
                 self._state.note_denied(order)
                 await self._bus.publish(_denied(order, denial, event.timestamp))
+
+    def _is_to_rearm(self, session: int) -> bool:
+        after, stopped = self._state.limits.rearm_after, self._stopped
+        return after is not None and stopped is not None and session - stopped >= after
+
+    async def _rearm(self, event: PortfolioUpdatedEvent) -> None:
+        """Nobody can lift a latch in a replay: after a while it goes on, from a peak of its own."""
+        self._stopped = None
+        await self._bus.publish(
+            KillSwitchRequestedEvent(
+                mode=KillMode.OFF,
+                reason=f"re-armed after {self._state.limits.rearm_after} sessions",
+                actor=SOURCE,
+                force=True,
+                session=event.session,
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )
 
     async def _ask(self, mode: KillMode, reason: str, event: PortfolioUpdatedEvent) -> None:
         """Ask the kill switch once; it stays latched until somebody clears it."""

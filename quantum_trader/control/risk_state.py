@@ -13,37 +13,12 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from quantum_trader.config import Costs
+from quantum_trader.config import Costs, RiskConfig
 from quantum_trader.execution.fills import fee, notional
 from quantum_trader.instruments import Instruments
 from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money, price
 
 Pair = tuple[str, str]  # strategy, symbol
-
-
-@dataclass(frozen=True, slots=True)
-class RiskLimits:
-    """Limits of the pre-trade checks. Fractions are of equity unless a comment says otherwise; ages are sessions."""
-
-    policy_max_age: int = 5
-    price_max_age: int = 3
-    price_collar: float = 0.25  # of the previous close
-    max_order_qty: int = 1_000_000  # shares: no limit of size, a guard against a slipped digit
-    max_orders_per_session: int = 10
-    max_orders_per_symbol: int = 2  # in a session
-    max_exits_per_session: int = 50  # orders of any kind that may have gone before an exit
-    max_order_notional: float = 0.25
-    risk_tolerance: float = 1.02  # of the policy's risk per trade: the sizer rounds
-    max_symbol_weight: float = 0.30
-    cash_reserve: float = 0.01  # of the order's cost
-    max_participation: float = 0.05  # of the average daily volume
-    max_daily_loss: float = 0.03
-    max_drawdown: float = 0.20
-    cooldown: int = 5  # after a stop, for its pair
-    burst_stops: int = 3
-    burst_window: int = 10
-    burst_pause: int = 5  # after a burst of stops, for every entry
-    jump_quarantine: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +88,7 @@ class RiskState:
     equity: Decimal
     cash: Decimal
     universe: frozenset[str]
-    limits: RiskLimits = field(default_factory=RiskLimits)
+    limits: RiskConfig = field(default_factory=RiskConfig)
     costs: Costs = field(default_factory=Costs)
     instruments: Instruments = field(default_factory=Instruments)
     kill_mode: KillMode = KillMode.OFF

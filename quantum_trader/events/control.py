@@ -96,6 +96,6 @@ class ComponentHeartbeatEvent(Decision, Event, type="component.heartbeat", key="
     state_version: int = 0
 
     @classmethod
-    def after(cls, closed: SessionClosedEvent, station: Station, source: str, **header: Any) -> Self:
+    def after(cls, closed: SessionClosedEvent, station: Station, source: str) -> Self:
         """`station` has done its part of the session that `closed` closed."""
-        return cls(component=station.value, session=closed.session, timestamp=closed.timestamp, source=source, **header)
+        return cls(component=station.value, session=closed.session, timestamp=closed.timestamp, source=source)

@@ -169,6 +169,11 @@ class Accounts:
             breaches=self._breaches(),
         )
 
+    def forget_peak(self) -> None:
+        """Drawdowns count from the equity of now on."""
+        self._peaks.clear()
+        self._peaks.append((self._sessions, self._equity))
+
     def imbalance(self) -> Decimal:
         """`cash + positions at cost - (start + realised - fees)`: zero to the last digit, or the books are wrong."""
         held = self._cash

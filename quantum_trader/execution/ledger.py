@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from eventbus import InMemoryEventBus
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
+    KillSwitchChangedEvent,
     MarketBarEvent,
     PortfolioUpdatedEvent,
     PositionItem,
@@ -19,10 +20,11 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.accounts import Accounts, Statement
 from quantum_trader.execution.fills import Fill
-from quantum_trader.model import Station, Trigger
+from quantum_trader.model import KillMode, Station, Trigger
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "ledger"
+GUARD = "risk_guard"
 
 
 class PortfolioLedger:
@@ -37,6 +39,7 @@ class PortfolioLedger:
         bus.subscribe(MarketBarEvent, self.on_bar, name="ledger.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="ledger.trade")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="ledger.closed")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="ledger.killswitch")
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._accounts.mark(event.symbol, event.session, event.close)
@@ -55,6 +58,10 @@ class PortfolioLedger:
             self._accounts.book(_fill(late))
         await self._bus.publish(_portfolio(self._accounts.close_session(event.session), event))
         await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEDGER, SOURCE))
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        if event.mode is KillMode.OFF and event.actor == GUARD:
+            self._accounts.forget_peak()  # or the drawdown that stopped trading would stop it again at once
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""

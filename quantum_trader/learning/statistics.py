@@ -73,9 +73,9 @@ def sharpe(returns: Returns) -> float:
     return _known(returns).sharpe
 
 
-def annual_sharpe(returns: Returns) -> float:
-    """`sharpe` times the square root of 252."""
-    return sharpe(returns) * math.sqrt(SESSIONS_PER_YEAR)
+def annual_sharpe(returns: Returns, periods_per_year: int = SESSIONS_PER_YEAR) -> float:
+    """`sharpe` times the square root of the sessions that a year has."""
+    return sharpe(returns) * math.sqrt(periods_per_year)
 
 
 def probabilistic_sharpe(returns: Returns, benchmark: float = 0.0) -> float:

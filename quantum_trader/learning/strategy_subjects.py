@@ -31,6 +31,7 @@ from quantum_trader.learning.lifecycle import (
     shadow_gate,
 )
 from quantum_trader.learning.statistics import (
+    SESSIONS_PER_YEAR,
     Series,
     annual_sharpe,
     correlation,
@@ -62,12 +63,20 @@ class _Filled(NamedTuple):
 class StrategySubjects:
     """Strategies: each tried on the stored bars as far as it was needed yet, the live ones by their own fills.
 
-    `cooldown` is the sessions that a symbol rests after a stop. Trials count for the deflated Sharpe ratio once created.
+    `cooldown` is the sessions that a symbol rests after a stop, `periods_per_year` those that annual figures are reckoned
+    with. Trials count for the deflated Sharpe ratio once created.
     """
 
     def __init__(
-        self, costs: Costs, config: StrategiesConfig, *, cooldown: int, instruments: Instruments = SHARES
+        self,
+        costs: Costs,
+        config: StrategiesConfig,
+        *,
+        cooldown: int,
+        instruments: Instruments = SHARES,
+        periods_per_year: int = SESSIONS_PER_YEAR,
     ) -> None:
+        self._periods_per_year = periods_per_year
         self._costs = costs
         self._config = config
         self._cooldown = cooldown
@@ -197,7 +206,7 @@ class StrategySubjects:
             trades=len(profits),
             profit_factor=profit_factor(profits),
             max_drawdown=max_drawdown(equity),
-            sharpe=annual_sharpe(known),
+            sharpe=annual_sharpe(known, self._periods_per_year),
             psr=probabilistic_sharpe(known),
             dsr=deflated_sharpe(known, all_sharpes, len(self._specs)),
         )

@@ -6,6 +6,7 @@ counted, and stops nobody.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -109,6 +110,7 @@ class AnalyticsService:
     async def on_run_completed(self, event: RunCompletedEvent) -> None:
         self._put("run", ("completed", _text(event)))
         self._put("run", ("bars", str(self._record.bars)))
+        self._put("run", ("rest", json.dumps(self._record.rest())))
         self.flush()
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
@@ -195,7 +197,7 @@ def load_record(path: Path) -> tuple[RunRecord, RunCompletedEvent]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
             return _loaded(db, file)
-    except (sqlite3.Error, ValueError) as cause:
+    except (sqlite3.Error, LookupError, TypeError, ValueError) as cause:
         raise NoRun(file, f"not a readable record ({type(cause).__name__})") from cause
 
 
@@ -205,6 +207,7 @@ def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompleted
         raise NoRun(file, "the run is unfinished", remedy=f"continue it with: qt resume {file.parent}")
     record = RunRecord(cash=Decimal(run["cash"]), universe_size=int(run["universe_size"]))
     record.bars = int(run["bars"])
+    record.take_rest(json.loads(run["rest"]))
     for session, ts, equity, benchmark, drawdown, mode, portfolio in db.execute(
         "SELECT * FROM equity ORDER BY session"
     ):

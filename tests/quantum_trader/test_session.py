@@ -55,8 +55,8 @@ async def types(feed: Given, **options: object) -> list[str]:
 async def test_each_session_is_bars_then_closed_then_decide() -> None:
     feed = Given([bar("A", 0), bar("B", 0)], [bar("A", 1)])
     assert await types(feed) == [
-        "bar A", "bar B", "session.closed", "component.heartbeat", "session.decide",
-        "bar A", "feed.anomaly", "session.closed", "component.heartbeat", "session.decide",
+        "bar A", "bar B", "component.heartbeat", "session.closed", "session.decide",
+        "bar A", "component.heartbeat", "feed.anomaly", "session.closed", "session.decide",
     ]  # fmt: skip
 
 

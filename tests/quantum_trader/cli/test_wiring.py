@@ -36,7 +36,7 @@ def test_types_in_words(terminal: Terminal) -> None:
 def test_graph_names_every_arrow(terminal: Terminal) -> None:
     out = terminal.ok("graph", "--profile", "oracle")
     assert "FixedRoster\n  hears      market.bar, run.started\n  publishes  strategy.created -> " in out
-    assert "order.approved -> Executor, PortfolioBalancer, SpcEngine" in out
+    assert "order.approved -> Executor, Funnel, PortfolioBalancer, SpcEngine" in out
 
 
 def test_graph_is_drawn(terminal: Terminal) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.recorder import Recorder
-from quantum_trader.config import Costs
+from quantum_trader.config import Costs, RiskConfig
 from quantum_trader.control.checks import CHECKS
 from quantum_trader.control.risk_guard import RiskGuard
-from quantum_trader.control.risk_state import RiskLimits, RiskState
+from quantum_trader.control.risk_state import RiskState
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
     FeedAnomalyEvent,
@@ -149,7 +149,7 @@ class Desk:
             equity=money(100_000),
             cash=money(100_000),
             universe=frozenset(),
-            limits=RiskLimits(),
+            limits=RiskConfig(),
             costs=Costs(),
         )
         self.guard = RiskGuard(bus, state, warrant=lambda _: True)

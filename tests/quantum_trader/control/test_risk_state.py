@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_trader.config import ExecutionConfig
+from quantum_trader.config import ExecutionConfig, RiskConfig
 from quantum_trader.control.checks import judge
-from quantum_trader.control.risk_state import PolicyMissing, PolicyView, RiskLimits, RiskState, Stop
+from quantum_trader.control.risk_state import PolicyMissing, PolicyView, RiskState, Stop
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Cancelled, Expired, Rejected, Report
@@ -148,7 +148,7 @@ class Desk:
 
     def __init__(self, costs: ExecutionConfig) -> None:
         # Only the checks that guard the cash are left tight.
-        limits = RiskLimits(max_order_notional=1.0, max_symbol_weight=1.0, cooldown=0, burst_pause=0)
+        limits = RiskConfig(max_order_notional=1.0, max_symbol_weight=1.0, cooldown=0, burst_pause=0)
         self.state = replace(fresh(), costs=costs, limits=limits)
         self.venue = PaperVenue(costs, cash=CASH)
         self.accounts = Accounts(CASH)
