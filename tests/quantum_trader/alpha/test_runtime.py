@@ -18,6 +18,7 @@ from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
     MetricRecordedEvent,
+    OpportunitiesUpdatedEvent,
     SessionClosedEvent,
     SessionDecideEvent,
     SignalItem,
@@ -39,8 +40,17 @@ UP, DOWN = (10.0, 11.0, 12.0), (12.0, 11.0, 10.0)
 class Desk:
     """A runtime on a running bus, led through sessions by hand."""
 
-    def __init__(self, bus: InMemoryEventBus, heard: Recorder, costs: Costs = FREE, **settings: Any) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        heard: Recorder,
+        costs: Costs = FREE,
+        *,
+        ranked: bool | None = None,
+        **settings: Any,
+    ) -> None:
         self.bus, self.heard = bus, heard
+        known: Any = {} if ranked is None else {"ranked": ranked}
         self.runtime = StrategyRuntimeEngine(
             bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True
         )
@@ -225,6 +235,43 @@ async def test_confidence_is_the_probability_that_the_virtual_returns_have_a_pos
     stated = [event for event in recorder.of(MetricRecordedEvent) if event.metric == CONFIDENCE_METRIC]
     assert [event.session for event in stated] == [0, 5]
     assert stated[1].value == pytest.approx(probabilistic_sharpe(returns[:6]), rel=1e-4)
+
+
+async def confidences(desk: Desk, rankings: dict[int, OpportunitiesUpdatedEvent]) -> list[float]:
+    """What the signal of a ninth session is worth, by the session a ranking is told in."""
+    await desk.create()
+    await desk.promote(LIVE)
+    found = []
+    for session, close in enumerate([10.0, 11.0, 12.0, 12.6, 12.3, 13.1, 13.0, 13.4, 12.0]):
+        if session in rankings:
+            await desk.tell(rankings[session])
+        for items in await desk.play(close):
+            found += [item.confidence for item in items]
+    return found
+
+
+def ranking(session: int, effective: int, **scores: float) -> OpportunitiesUpdatedEvent:
+    return OpportunitiesUpdatedEvent(
+        top_symbols=sorted(scores), scores=scores, session=session, effective_session=effective
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="A18")
+async def test_confidence_is_scaled_by_the_rank_of_the_symbol(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    alone = (await confidences(Desk(event_bus, recorder, ranked=False), {0: ranking(0, 0, A=0.4)}))[-1]
+    assert alone > 0.3
+    for rankings, rank in (
+        ({0: ranking(0, 0, A=0.4)}, 0.4),
+        ({0: ranking(0, 0, A=0.4), 5: ranking(5, 5, A=1.0)}, 1.0),
+        ({0: ranking(0, 0, A=0.4), 5: ranking(5, 99, A=1.0)}, 0.4),  # not in force yet
+        ({0: ranking(0, 0, B=0.4)}, 0.0),  # excluded
+        ({}, 0.0),  # nothing was ranked
+    ):
+        async with InMemoryEventBus() as bus:
+            heard = Recorder()
+            bus.subscribe("*", heard)
+            ranked = (await confidences(Desk(bus, heard, ranked=True), rankings))[-1]
+        assert ranked == pytest.approx(alone * (0.75 + 0.25 * rank), rel=1e-12)
 
 
 async def test_settle_bars_keep_a_strategy_silent_after_its_warm_up(
