@@ -253,7 +253,13 @@ def build(
     registry = Registry(bus, registry_file or ":memory:")
     warrant = registry.backs
     runtime = StrategyRuntimeEngine(
-        bus, config.strategies, costs, cooldown=config.risk.cooldown, instruments=instruments, warrant=warrant
+        bus,
+        config.strategies,
+        costs,
+        cooldown=config.risk.cooldown,
+        instruments=instruments,
+        warrant=warrant,
+        ranked=config.ranker.enabled,
     )
     parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
     _build_ranker(bus, config, pace, parts)

@@ -20,6 +20,7 @@ from quantum_trader.events import (
     ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
+    OpportunitiesUpdatedEvent,
     SessionClosedEvent,
     SessionDecideEvent,
     SignalItem,
@@ -38,6 +39,7 @@ from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of,
 
 SOURCE = "strategy_runtime"
 CONFIDENCE_METRIC = "strategy.confidence"
+LEAST_FAITH = 0.75  # in a signal of the lowest rank
 CONFIDENCE_EVERY = 5  # sessions between two statements of confidence
 _SPEAKING = frozenset({StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE, StrategyLifecycle.RETIRED})
 
@@ -71,7 +73,10 @@ class _Strategy:
 
 
 class StrategyRuntimeEngine:
-    """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave."""
+    """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave.
+
+    With `ranked` the confidence of a signal is the strategy's times 0.75 to 1, by the rank of the symbol.
+    """
 
     publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent, ComponentHeartbeatEvent)
 
@@ -84,6 +89,7 @@ class StrategyRuntimeEngine:
         cooldown: int,
         instruments: Instruments = SHARES,
         warrant: Warrant = steps_down_only,
+        ranked: bool = False,
     ) -> None:
         self._bus = bus
         self._config = config
@@ -91,6 +97,8 @@ class StrategyRuntimeEngine:
         self._cooldown = cooldown
         self._instruments = instruments
         self._warrant = warrant
+        self._ranked = ranked
+        self._rankings: list[OpportunitiesUpdatedEvent] = []  # the one in force, and those that will be
         self._session = -1  # the last that was closed
         self._strategies: dict[str, _Strategy] = {}
         self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
@@ -99,6 +107,7 @@ class StrategyRuntimeEngine:
         self._promotions: list[StrategyPromotedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="runtime.created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="runtime.promoted")
+        bus.subscribe(OpportunitiesUpdatedEvent, self.on_opportunities_updated, name="runtime.ranking")
         bus.subscribe(MarketBarEvent, self.on_bar, name="runtime.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="runtime.trade")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="runtime.closed")
@@ -115,6 +124,9 @@ class StrategyRuntimeEngine:
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
         self._promotions.append(event)
+
+    async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:
+        self._rankings.append(event)
 
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
         pair = (event.strategy_id, event.symbol)
@@ -159,6 +171,7 @@ class StrategyRuntimeEngine:
             "stops": self._stops.state(),
             "session": self._session,
             "last": [bar_values(bar) for bar in self._last.values()],
+            "rankings": [event_values(event) for event in self._rankings],
             "promotions": [event_values(event) for event in self._promotions],
         }
 
@@ -178,6 +191,7 @@ class StrategyRuntimeEngine:
         self._stops.restore(state["stops"])
         self._session = state["session"]
         self._last = {bar.symbol: bar for bar in map(bar_of, state["last"])}
+        self._rankings = events_of(state["rankings"])
         self._promotions = events_of(state["promotions"])
 
     def _fresh(self, spec: StrategySpec) -> _Strategy:
@@ -220,6 +234,8 @@ class StrategyRuntimeEngine:
         await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        while len(self._rankings) > 1 and self._rankings[1].effective_session <= event.session:
+            del self._rankings[0]
         items = self._signals(event.session)
         await self._bus.publish(
             SignalsGeneratedEvent(session=event.session, items=items, timestamp=event.timestamp, source=SOURCE)
@@ -266,9 +282,17 @@ class StrategyRuntimeEngine:
             target=1 if target else 0,
             reference_px=bar.close,
             stop_px=self._stops.level(symbol) if target else None,
-            confidence=self._confidence(strategy),
+            confidence=self._confidence(strategy) * self._faith(symbol, session),
             reason=reason,
         )
+
+    def _faith(self, symbol: str, session: int) -> float:
+        """What a symbol's rank leaves of a strategy's confidence; one that is not ranked, or excluded, has rank 0."""
+        if not self._ranked:
+            return 1.0
+        in_force = [ranking for ranking in self._rankings[:1] if ranking.effective_session <= session]
+        rank = in_force[0].scores.get(symbol, 0.0) if in_force else 0.0
+        return LEAST_FAITH + (1.0 - LEAST_FAITH) * rank
 
     def _reason(self, stage: StrategyLifecycle, cell: _Cell, target: int, *, held: bool, session: int) -> str | None:
         """Why to speak, or None to be silent."""

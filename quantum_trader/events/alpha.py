@@ -13,7 +13,7 @@ from quantum_trader.model import StrategyLifecycle
 
 
 class SignalItem(Item):
-    """One strategy wants another target in one symbol: 1 long, 0 flat. `confidence` is its PSR."""
+    """One strategy wants another target in one symbol: 1 long, 0 flat. `confidence` is its PSR, scaled by the rank of the symbol."""
 
     signal_id: str
     strategy_id: str

@@ -46,13 +46,12 @@ class Desk:
         heard: Recorder,
         costs: Costs = FREE,
         *,
-        ranked: bool | None = None,
+        ranked: bool = False,
         **settings: Any,
     ) -> None:
         self.bus, self.heard = bus, heard
-        known: Any = {} if ranked is None else {"ranked": ranked}
         self.runtime = StrategyRuntimeEngine(
-            bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True
+            bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True, ranked=ranked
         )
         self.session = -1
 
@@ -256,7 +255,6 @@ def ranking(session: int, effective: int, **scores: float) -> OpportunitiesUpdat
     )
 
 
-@pytest.mark.xfail(strict=True, reason="A18")
 async def test_confidence_is_scaled_by_the_rank_of_the_symbol(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
     alone = (await confidences(Desk(event_bus, recorder, ranked=False), {0: ranking(0, 0, A=0.4)}))[-1]
     assert alone > 0.3
