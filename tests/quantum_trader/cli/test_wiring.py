@@ -20,7 +20,7 @@ def test_types_are_listed_with_both_ends_and_their_order(terminal: Terminal) -> 
     catalogue = {entry["type"]: entry for entry in terminal.json("types", "--json")}
     trade = catalogue["trade.executed"]
     assert (trade["kind"], trade["ordered_by"], trade["producers"]) == ("execution", "symbol", ["Executor"])
-    assert {"PortfolioLedger", "SpcEngine", "StrategyRuntimeEngine", "AnalyticsService"} <= set(trade["consumers"])
+    assert {"PortfolioLedger", "SpcEngine", "StrategyRuntimeEngine", "EvaluationHandler"} <= set(trade["consumers"])
     assert trade["fields"][:5] == ["order_id", "symbol", "side", "size", "price"]
     assert catalogue["command.policy"]["producers"] == ["Operator"]
     assert catalogue["evaluation.due"]["consumers"] == ["EvaluationHandler"]
