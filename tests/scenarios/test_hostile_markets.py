@@ -22,7 +22,13 @@ import pytest
 from eventbus import Event, InMemoryEventBus
 from quantum_trader.app import QUEUE_SIZE, TradingSystem, build, run_id_of
 from quantum_trader.config import Config, load_config
-from quantum_trader.events import HealthStatusChangedEvent, MarketBarEvent, SessionClosedEvent, TradeExecutedEvent
+from quantum_trader.events import (
+    HealthStatusChangedEvent,
+    MarketBarEvent,
+    PositionItem,
+    SessionClosedEvent,
+    TradeExecutedEvent,
+)
 from quantum_trader.identity import RunIds
 from quantum_trader.market.calendar import SessionBars
 from quantum_trader.model import Bar, HealthStatus, Side, Trigger
@@ -32,6 +38,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 WIDE = {"cooldown": 0, "jump_quarantine": 0, "price_collar": 100.0, "max_drawdown": 1.0, "max_daily_loss": 1.0}
 DEATH = 40  # the session in which a component dies
+BUYS_ON = {"all_live": True, "stop_atr": 0.0, "seeds": [{"family": "trend", "params": [2, 5]}], "retry_after": 1}
 ENTERS = [{"family": "trend", "params": [2, 5]}]
 
 Prices = Sequence[float | None]  # the close of each session, None without a bar
@@ -122,6 +129,11 @@ class Played:
     @property
     def report(self) -> Report:
         return make_report(self.system.record)
+
+    @property
+    def positions(self) -> Sequence[PositionItem]:
+        assert self.system.record.last is not None
+        return self.system.record.last.positions
 
     def sales(self) -> list[TradeExecutedEvent]:
         return [trade for trade in self.trades if trade.side is Side.SELL]
@@ -295,6 +307,90 @@ def test_the_periods_of_a_year_can_be_said() -> None:
 
 
 # --- prices and volumes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("haircut", "lost"), [(1.0, 0.24), (0.5, 0.12)])
+def test_a_delisted_position_is_written_off_where_that_is_the_policy(haircut: float, lost: float) -> None:
+    market = Market({"GONE": rising(30), "STAY": [50.0] * 60})
+    held = play(market)
+    assert [line.stale for line in held.positions] == [True]
+    cut = play(market, execution={"delisting": {"policy": "haircut", "haircut": haircut}})
+    (sale,) = cut.sales()
+    assert (sale.trigger, sale.session) == (Trigger.DELISTED, 29 + 5)
+    assert float(sale.price) == pytest.approx(rising(30)[-1] * (1 - haircut))
+    assert held.equity - cut.equity == pytest.approx(lost * 1.3e6, rel=0.15)
+    assert cut.report.fills_by_trigger == {"DELISTED": 1, "OPEN": 1}
+
+
+def test_what_a_write_off_does_knows_nothing_of_a_later_reopening() -> None:
+    again = [*rising(30), *[None] * 10, *[500.0] * 20]
+    cut: dict[str, Any] = {"execution": {"delisting": {"policy": "haircut", "haircut": 1.0}}}
+    gone, back = (play(Market({"X": closes, "STAY": [50.0] * 60}), **cut) for closes in (rising(30), again))
+    written = [trade for trade in back.trades if trade.session < 40]
+    assert [trade.payload for trade in written] == [trade.payload for trade in gone.trades]
+    anew = [float(trade.price) for trade in back.purchases() if trade.session > 40]
+    assert anew == [pytest.approx(500.0, rel=1e-3)] * len(anew), "nothing of the price before the halt"
+
+
+class Gap(Market):
+    """The session in which components die opens at its own close, however far from the one before."""
+
+    def bar(self, symbol: str, session: int, ts: datetime, opened: float, close: float) -> Bar:
+        return super().bar(symbol, session, ts, close if session == DEATH else opened, close)
+
+
+@pytest.mark.parametrize("left", [0.01, 1e-6], ids=["-99 %", "all but a millionth"])
+def test_a_crash_overnight_fills_stops_at_the_open_and_overdraws_nothing(left: float) -> None:
+    closes = [*[100.0] * 25, *rising(15), *[114.0 * left] * 20]
+    played = play(Gap({"AAA": closes}), strategies={"all_live": True, "stop_atr": 3.0, "seeds": ENTERS})
+    (stop,) = [trade for trade in played.sales() if trade.trigger is Trigger.STOP]
+    assert stop.session == 40
+    assert float(stop.price) == pytest.approx(114.0 * left, rel=1e-3)
+    assert played.equity == pytest.approx(1e6 * (1 - 0.24), rel=0.02)
+
+
+def test_an_unadjusted_split_keeps_its_symbol_from_being_bought_for_a_while() -> None:
+    split = [*rising(40), *[close / 10 for close in rising(40, rising(41)[-1])]]
+    played = play(Gap({"AAA": split}), risk=WIDE | {"jump_quarantine": 5}, strategies=BUYS_ON)
+    assert {trade.session for trade in played.purchases()} & set(range(41, 46)) == set()
+    assert max(trade.session for trade in played.purchases()) > 45
+    assert played.equity < 950_000, "fictitious: an import would have refused it"
+
+
+# --- sizes of the world ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_one_bar_is_a_run_that_says_why_it_did_nothing(sessions: int) -> None:
+    played = play(Market({"AAA": [100.0] * sessions}))
+    assert dict(as_lines(played.report))["Why nothing traded"].startswith("strategies were LIVE")
+    assert played.equity == 1e6
+
+
+def test_two_hundred_symbols_trade_within_every_limit() -> None:
+    symbols = {f"S{n:03}": wave(40, 20.0 + n, period=10 + n % 17) for n in range(200)}
+    played = play(Market(symbols), risk=WIDE | {"max_orders_per_session": 500})
+    assert len({trade.symbol for trade in played.trades}) > 3
+    assert set(played.system.record.denials) <= {"CASH", "PARTICIPATION"}
+    assert played.report.exposure <= 1.0
+
+
+def test_a_day_of_minutes_trades_as_sessions_of_a_minute() -> None:
+    played = play(Market({"AAA": wave(390, swing=0.03, period=60)}, step=timedelta(minutes=1)))
+    assert {bar.interval_s for bar in played.bars} == {60}
+    assert len(played.trades) > 4
+    assert played.report.sessions == 390
+
+
+def test_a_candidate_that_missed_a_gate_is_named_with_value_and_limit() -> None:
+    played = play(
+        Market({f"S{n}": wave(700, 100.0 + n, swing=0.02, period=9 + n) for n in range(2)}),
+        strategies={"all_live": False, "seeds": ENTERS, "breed_most": 0},
+    )
+    assert played.trades == []
+    told = dict(as_lines(played.report))
+    assert "at the BACKTEST gate: " in told["Why nothing traded"]
+    assert "<" in told["Best candidate refused"]
 
 
 @pytest.mark.parametrize("level", [4e-7, 1.2e-5])
