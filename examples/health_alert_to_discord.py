@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from eventbus import InMemoryEventBus
+from quantum_trader.config import HealthConfig, NotifyConfig
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
     HealthStatusChangedEvent,
@@ -30,9 +31,9 @@ from quantum_trader.events import (
 )
 from quantum_trader.model import HealthStatus
 from quantum_trader.monitoring.characteristics import Characteristics
-from quantum_trader.monitoring.discord import DiscordNotifier, DiscordSettings
+from quantum_trader.monitoring.discord import DiscordNotifier
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Component, HealthLimits
+from quantum_trader.monitoring.health_rules import Component
 from quantum_trader.monitoring.series import ENSEMBLE
 from quantum_trader.monitoring.spc_engine import SpcEngine
 
@@ -99,8 +100,8 @@ async def main(webhook: Webhook) -> None:
     bus = InMemoryEventBus()
     Characteristics(bus, {"pred.log_range": CHART, SLIPPAGE: CHART})
     engine = SpcEngine(bus)
-    health = SystemHealthMonitor(bus, HealthLimits(window=10))
-    settings = DiscordSettings(coalesce_s=0.01, quiet=True)  # as in a replay: what is critical, and no more
+    health = SystemHealthMonitor(bus, HealthConfig(window=10))
+    settings = NotifyConfig(coalesce_s=0.01)  # as in a replay: what is critical, and no more
     changes: list[HealthStatusChangedEvent] = []
     sent: list[NotificationSentEvent] = []
 
@@ -114,7 +115,7 @@ async def main(webhook: Webhook) -> None:
         sent.append(event)
 
     dice = random.Random(3)
-    async with bus, DiscordNotifier(bus, settings, webhook=SecretStr(webhook.url)):
+    async with bus, DiscordNotifier(bus, settings, webhook=SecretStr(webhook.url), quiet=True):
         await bus.publish(
             RunStartedEvent(
                 run_id="alert", seed=3, config_sha256="", code_version="", universe=("IBM",), timestamp=START

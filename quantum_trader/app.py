@@ -21,12 +21,11 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
-from quantum_trader.config import Config, ConfigError, ModeConfig
+from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.kill_switch import KillSwitch, SwitchFile
 from quantum_trader.control.orchestrator import Orchestrator
-from quantum_trader.control.policy_rules import PolicyValues, Thresholds
 from quantum_trader.control.policy_store import NoPolicyStore, PolicyStore
 from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskState
@@ -50,14 +49,12 @@ from quantum_trader.market.calendar import Feed, Rhythm, rhythm
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
-from quantum_trader.model import HealthStatus, RiskMode, Station
+from quantum_trader.model import HealthStatus, Station
 from quantum_trader.monitoring.alerts import DRAWDOWN, AlertManager, DrawdownLadder, ladder_settings
 from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic, chart_spec
 from quantum_trader.monitoring.control_limits import ControlLimitService
 from quantum_trader.monitoring.digest import ReplayDigest
-from quantum_trader.monitoring.discord import DiscordSettings
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
@@ -272,7 +269,7 @@ def build(
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
     generator = _build_evaluation(bus, config, registry, instruments, pace, parts)
     controller = MetaStrategyController(
-        bus, policy_store or NoPolicyStore(), controller_settings(config), warrant=warrant
+        bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
     balancer = PortfolioBalancer(bus, sizing_rules(config, pace), instruments)
@@ -301,7 +298,9 @@ def build(
     )
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
     spc = _build_charts(bus, config, parts)
-    health = parts["health"] = SystemHealthMonitor(bus, health_limits(config), watched=watched_by(config), ids=ids)
+    health = parts["health"] = SystemHealthMonitor(
+        bus, config.health, max_drawdown=limits.max_drawdown, watched=watched_by(config), ids=ids
+    )
     record = RunRecord(cash=cash, universe_size=len(feed.symbols), periods_per_year=pace.periods_per_year)
     record.dataset = feed.name if isinstance(feed, Dataset) else ""
     record.attach(bus)
@@ -378,7 +377,6 @@ def _build_evaluation(
 def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
     seeds(config)
-    controller_settings(config)
     watched(config)
 
 
@@ -397,34 +395,13 @@ def seeds(config: Config) -> list[StrategySpec]:
 
 def sizing_rules(config: Config, pace: Rhythm) -> SizingRules:
     """How entries are sized; the cost set aside is fee, half spread and the impact of an order at its largest."""
-    sizing, execution = config.sizing, config.execution
+    execution = config.execution
     impact_bp = execution.impact_bp * execution.participation**0.5
     return SizingRules(
-        sigma_target=sizing.sigma_target / pace.sessions_a_day**0.5,
-        max_order_weight=sizing.max_order_weight,
-        max_symbol_weight=sizing.max_symbol_weight,
-        min_weight=sizing.min_weight,
-        participation=config.risk.max_participation,
-        max_order_qty=config.risk.max_order_qty,
+        config.sizing,
+        config.risk,
         cost=float(execution.fee_rate) + (execution.half_spread_bp + impact_bp) / 1e4,
-        fixed_qty=dict(sizing.fixed_qty),
-    )
-
-
-def controller_settings(config: Config) -> ControllerSettings:
-    """The policy tables."""
-    policy = config.policy
-    return ControllerSettings(
-        values={
-            RiskMode.DEFENSIVE: _values(policy.defensive),
-            RiskMode.NORMAL: _values(policy.normal),
-            RiskMode.AGGRESSIVE: _values(policy.aggressive),
-        },
-        thresholds=Thresholds(**policy.thresholds.model_dump()),
-        volatility_window=policy.volatility_window,
-        fixed_mode=policy.fixed_mode,
-        confirm_every=config.risk.policy_max_age,
-        override_sessions=policy.override_sessions,
+        sessions_a_day=pace.sessions_a_day,
     )
 
 
@@ -455,35 +432,6 @@ def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
 def watched_by(config: Config) -> list[Station]:
     """Who must say after every session that it is alive."""
     return [station for station in Station if station is not Station.RANKER or config.ranker.enabled]
-
-
-def health_limits(config: Config) -> HealthLimits:
-    """When components count as degraded; drawdowns as fractions of the maximal one become fractions of equity."""
-    health, most = config.health, config.risk.max_drawdown
-    return HealthLimits(
-        window=health.window,
-        degraded_drawdown=health.degraded_drawdown * most,
-        critical_drawdown=health.critical_drawdown * most,
-        warnings=health.warnings,
-        critical_charts=health.critical_charts,
-        heartbeat_sessions=health.heartbeat_sessions,
-    )
-
-
-def discord_settings(config: Config, *, quiet: bool) -> DiscordSettings:
-    """How people are told; `quiet` is for a replay faster than anybody reads."""
-    notify = config.notify
-    return DiscordSettings(
-        coalesce_s=notify.coalesce_s,
-        queue_size=notify.queue_size,
-        attempts=notify.attempts,
-        timeout_s=notify.timeout_s,
-        quiet=quiet,
-    )
-
-
-def _values(mode: ModeConfig) -> PolicyValues:
-    return PolicyValues(**mode.model_dump())
 
 
 async def replay(config: Config, feed: Feed, *, speed: float = 0.0) -> tuple[TradingSystem, RunCompletedEvent]:

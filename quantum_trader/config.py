@@ -108,7 +108,10 @@ class ModeConfig(Section):
 
 
 class ThresholdsConfig(Section):
-    """Where modes change: drawdowns as positive fractions, ratios of forecast to usual volatility."""
+    """Where modes change. A mode is entered on the safe side of `..._enter` and left beyond `..._leave`.
+
+    Drawdowns are positive fractions, ratios compare the volatility forecast with its own past.
+    """
 
     defensive_drawdown: float = 0.10
     defensive_ratio: float = 1.50
@@ -138,6 +141,14 @@ class PolicyConfig(Section):
     aggressive: ModeConfig = ModeConfig(
         global_min_confidence=0.55, max_risk_per_trade=0.015, max_positions=5, gross_limit=1.00, top_n=5
     )
+
+    def mode(self, mode: RiskMode) -> ModeConfig:
+        """What `mode` allows."""
+        return {
+            RiskMode.DEFENSIVE: self.defensive,
+            RiskMode.NORMAL: self.normal,
+            RiskMode.AGGRESSIVE: self.aggressive,
+        }[mode]
 
 
 class RiskConfig(Section):

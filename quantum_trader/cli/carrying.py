@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 from eventbus.observability import serve_metrics
-from quantum_trader.app import discord_settings
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.config import Config, ConfigError
@@ -88,9 +87,14 @@ async def _run(
             console.print(f"warning: {warning}", highlight=False)
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
-            settings = discord_settings(config, quiet=not manner.speed)
             webhook = webhook_from_environment()
-            notifier = DiscordNotifier(bus, settings, webhook=webhook, echo=partial(console.print, highlight=False))
+            notifier = DiscordNotifier(
+                bus,
+                config.notify,
+                webhook=webhook,
+                echo=partial(console.print, highlight=False),
+                quiet=not manner.speed,
+            )
             system.alerts.add_notifier(notifier)
             await stack.enter_async_context(notifier)
         stack.enter_context(_stopped_by_signals(run))

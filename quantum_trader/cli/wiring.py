@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eventbus import InMemoryEventBus
-from quantum_trader.app import build, discord_settings, load_feed
+from quantum_trader.app import build, load_feed
 from quantum_trader.cli.score import score
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.config import ConfigError, load_config
@@ -71,7 +71,7 @@ def assembled(config: Path | None, profile: str | None) -> Wiring:
         system = build(bus, effective, load_feed(effective))
         analytics = AnalyticsService(bus, Path(folder) / FILE_NAME, system.record)
         MetricsLogger(bus, Path(folder) / "metrics.jsonl")
-        system.alerts.add_notifier(DiscordNotifier(bus, discord_settings(effective, quiet=True)))
+        system.alerts.add_notifier(DiscordNotifier(bus, effective.notify))
         wiring = system.wiring()
         analytics.close()
         system.close()

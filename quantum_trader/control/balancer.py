@@ -144,7 +144,7 @@ class PortfolioBalancer:
         entries = [intent for intent in event.items if intent.kind is OrderKind.ENTRY]
         if policy is None:
             return items, dropped + [_dropped(intent, "NO_POLICY") for intent in entries]
-        if not self._rules.fixed_qty:
+        if not self._rules.sizing.fixed_qty:
             items += self._trims(event.session, positions, items, policy, float(portfolio.equity))
         allowance = Allowance(policy.max_risk_per_trade, policy.max_positions, policy.gross_limit)
         account = self._snapshot(portfolio)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from quantum_trader.config import RiskConfig, SizingConfig
 from quantum_trader.instruments import SHARE, SHARES, Instrument, Instruments
 
 _LEAST_DISTANCE: Final = 0.005  # of the price: a stop closer than that would ask for the moon
@@ -25,16 +26,20 @@ Pair = tuple[str, str]  # strategy, symbol
 
 @dataclass(frozen=True, slots=True)
 class SizingRules:
-    """Fractions are of equity. `cost` is the fraction of value that fee and slippage take."""
+    """What an entry is sized by: the settings, the limits that the guard will hold it to, and how long a session is.
 
-    sigma_target: float = 0.018
-    max_order_weight: float = 0.24
-    max_symbol_weight: float = 0.28
-    min_weight: float = 0.01
-    participation: float = 0.05
+    `cost` is the fraction of value that fee and slippage take.
+    """
+
+    sizing: SizingConfig = field(default_factory=SizingConfig)
+    limits: RiskConfig = field(default_factory=RiskConfig)
     cost: float = 0.0022
-    max_order_qty: float = 1_000_000
-    fixed_qty: Mapping[str, Decimal] = field(default_factory=dict)
+    sessions_a_day: int = 1
+
+    @property
+    def sigma_target(self) -> float:
+        """The volatility of a session at which a position has its plain size."""
+        return self.sizing.sigma_target / math.sqrt(self.sessions_a_day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,8 @@ def size_entry(
     is at risk. The plain risk budget bounds the scaled one, because the risk guard holds to it. Without a forecast the
     scale is 1. What was wanted, before any limit cut it, must be worth `min_weight` of equity; what is left, one lot.
     """
-    if rules.fixed_qty:
-        return Size(rules.fixed_qty.get(symbol, NONE), "FIXED")
+    if rules.sizing.fixed_qty:
+        return Size(rules.sizing.fixed_qty.get(symbol, NONE), "FIXED")
     if symbol not in account.exposure and len(account.exposure) >= allowance.max_positions:
         return Size(NONE, "MAX_POSITIONS")
     equity = account.equity
@@ -102,14 +107,14 @@ def size_entry(
     # The first first: of equal terms the first is named, and without a forecast these two are.
     wanted = {"RISK": budget, "VOLATILITY": budget * scale}
     terms = wanted | {
-        "ORDER_WEIGHT": rules.max_order_weight * equity / reference,
-        "SYMBOL_WEIGHT": (rules.max_symbol_weight * equity - held) / reference,
+        "ORDER_WEIGHT": rules.sizing.max_order_weight * equity / reference,
+        "SYMBOL_WEIGHT": (rules.sizing.max_symbol_weight * equity - held) / reference,
         "GROSS": (allowance.gross_limit * equity - account.gross) / reference,
         "CASH": _CASH_KEPT * account.free_cash / (reference * (1.0 + rules.cost)),
-        "PARTICIPATION": rules.participation * adv20,
-        "ORDER_QTY": rules.max_order_qty,
+        "PARTICIPATION": rules.limits.max_participation * adv20,
+        "ORDER_QTY": rules.limits.max_order_qty,
     }
-    if min(wanted.values()) * reference < rules.min_weight * equity:
+    if min(wanted.values()) * reference < rules.sizing.min_weight * equity:
         return Size(NONE, min(wanted, key=lambda name: wanted[name]))
     term = min(terms, key=lambda name: terms[name])
     return Size(instrument.floor(terms[term]), term)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from eventbus import InMemoryEventBus
+from quantum_trader.config import HealthConfig
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
     EvaluationFailedEvent,
@@ -26,7 +27,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.identity import RunIds
 from quantum_trader.model import HealthStatus, Station
-from quantum_trader.monitoring.health_rules import Alarm, Component, Finding, HealthFacts, HealthLimits, worst
+from quantum_trader.monitoring.health_rules import Alarm, Component, Finding, HealthFacts, worst
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "health_monitor"
@@ -35,7 +36,8 @@ _DEGRADING = frozenset({"STALE", "JUMP"})
 
 
 class SystemHealthMonitor:
-    """Wires `HealthFacts` to the bus. `watched` are those who must say after every session that they are alive.
+    """Wires `HealthFacts` to the bus. `watched` are those who must say after every session that they are alive;
+    the limits of a drawdown are fractions of `max_drawdown`.
 
     With `ids` what it tells has the ids that it has in every run of that identity.
     """
@@ -45,15 +47,16 @@ class SystemHealthMonitor:
     def __init__(
         self,
         bus: InMemoryEventBus,
-        limits: HealthLimits,
+        limits: HealthConfig,
         *,
+        max_drawdown: float = 0.20,
         watched: Iterable[Station] = (),
         ids: RunIds | None = None,
     ) -> None:
         self._bus = bus
         self._ids = ids
-        self._facts = HealthFacts(limits)
-        self._runtime = HealthFacts(limits)  # what is told by the clock on the wall, judged by itself
+        self._facts = HealthFacts(limits, max_drawdown)
+        self._runtime = HealthFacts(limits, max_drawdown)  # what is told by the clock on the wall, judged by itself
         self._statuses = dict.fromkeys(Component, HealthStatus.HEALTHY)
         self._waiting: list[ViolationCreatedEvent] = []
         self._letters = 0

@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from quantum_trader.config import HealthConfig
 from quantum_trader.model import HealthStatus, Station
 
 _ORDER = (HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.CRITICAL)
@@ -86,18 +87,6 @@ def worst(*statuses: HealthStatus) -> HealthStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class HealthLimits:
-    """Drawdowns as fractions of equity; `window` and `heartbeat_sessions` in sessions."""
-
-    window: int = 10
-    degraded_drawdown: float = 0.10
-    critical_drawdown: float = 0.16
-    warnings: int = 3
-    critical_charts: int = 2
-    heartbeat_sessions: int = 3
-
-
-@dataclass(frozen=True, slots=True)
 class Alarm:
     """A violation on a control chart."""
 
@@ -119,7 +108,8 @@ class Finding:
 class HealthFacts:
     """Everything heard so far that may still matter."""
 
-    limits: HealthLimits
+    limits: HealthConfig
+    max_drawdown: float = 0.20  # of equity, which the limits are fractions of
     alarms: dict[str, Alarm] = field(default_factory=dict)  # not acknowledged, by violation id
     anomalies: list[tuple[int, str, str]] = field(default_factory=list)  # session, symbol, kind
     failures: list[tuple[int, str]] = field(default_factory=list)  # session, evaluation given up
@@ -183,14 +173,11 @@ class HealthFacts:
         critical, degraded = HealthStatus.CRITICAL, HealthStatus.DEGRADED
         if not self.invariants_ok:
             yield Finding(Component.PORTFOLIO, critical, "the books are broken")
-        if self.drawdown >= limits.critical_drawdown:
-            yield Finding(
-                Component.PORTFOLIO, critical, f"drawdown {self.drawdown:.4f} >= {limits.critical_drawdown:g}"
-            )
-        elif self.drawdown >= limits.degraded_drawdown:
-            yield Finding(
-                Component.PORTFOLIO, degraded, f"drawdown {self.drawdown:.4f} >= {limits.degraded_drawdown:g}"
-            )
+        for status, share in ((critical, limits.critical_drawdown), (degraded, limits.degraded_drawdown)):
+            level = share * self.max_drawdown
+            if self.drawdown >= level:
+                yield Finding(Component.PORTFOLIO, status, f"drawdown {self.drawdown:.4f} >= {level:g}")
+                break
         for _, what in self.dead_orders:
             yield Finding(Component.EXECUTION, critical, f"dead letter: {what}")
         for component, whats in self._letters_by_component():

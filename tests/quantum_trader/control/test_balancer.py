@@ -11,6 +11,7 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.config import SizingConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import (
@@ -96,7 +97,7 @@ class Desk:
 
     def __init__(self, bus: InMemoryEventBus, heard: Recorder, **rules: Any) -> None:
         self.bus, self.heard = bus, heard
-        self.balancer = PortfolioBalancer(bus, SizingRules(**rules))
+        self.balancer = PortfolioBalancer(bus, SizingRules(SizingConfig(**rules)))
 
     async def tell(self, *events: Event) -> None:
         for event in events:
@@ -230,7 +231,7 @@ async def test_growth_within_five_percent_of_the_limit_is_left_alone(desk: Desk)
 
 
 async def test_fixed_quantities_replace_sizing_and_trimming(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    desk = Desk(event_bus, recorder, fixed_qty={"AAPL": 7})
+    desk = Desk(event_bus, recorder, fixed_qty={"AAPL": Decimal(7)})
     await desk.settle()
     await desk.tell(policy(gross_limit=0.1), portfolio(("s", "IBM", 500), cash=50_000))
     answer = await desk.size(wish("AAPL"), wish("MSFT"))

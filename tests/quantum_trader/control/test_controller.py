@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from eventbus import InMemoryEventBus
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.config import PolicyConfig
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.policy_store import NoPolicyStore
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
@@ -37,7 +38,7 @@ class Desk:
         self.controller = MetaStrategyController(
             bus,
             NoPolicyStore(),
-            ControllerSettings(volatility_window=WINDOW, override_sessions=3),
+            PolicyConfig(volatility_window=WINDOW, override_sessions=3),
             warrant=lambda _: True,
         )
         bus.subscribe(PolicyUpdatedEvent, self.on_policy)

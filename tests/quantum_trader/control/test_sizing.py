@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.config import RiskConfig, SizingConfig
 from quantum_trader.control.sizing import Allowance, Size, SizingRules, Snapshot, size_entry, trims
 from quantum_trader.instruments import SHARE, Instrument
 
@@ -92,12 +93,12 @@ def test_what_a_limit_cuts_goes_down_to_one_lot() -> None:
 
 
 def test_the_largest_quantity_allowed_binds() -> None:
-    assert size(SizingRules(max_order_qty=50)) == Size(Decimal(50), "ORDER_QTY")
+    assert size(SizingRules(limits=RiskConfig(max_order_qty=50))) == Size(Decimal(50), "ORDER_QTY")
 
 
 def test_fixed_quantities_replace_sizing() -> None:
-    assert size(SizingRules(fixed_qty={"AAA": Decimal(7)})) == Size(Decimal(7), "FIXED")
-    assert size(SizingRules(fixed_qty={"BBB": Decimal(7)})) == Size(Decimal(0), "FIXED")
+    assert size(SizingRules(SizingConfig(fixed_qty={"AAA": Decimal(7)}))) == Size(Decimal(7), "FIXED")
+    assert size(SizingRules(SizingConfig(fixed_qty={"BBB": Decimal(7)}))) == Size(Decimal(0), "FIXED")
 
 
 @given(
@@ -121,7 +122,7 @@ def test_no_limit_is_ever_passed(
     assert value * (1 + RULES.cost) <= held.free_cash * slack
     assert value + held.gross <= gross * equity * slack or found.qty == 0
     assert float(found.qty) * (reference - stop) <= risk * equity * slack
-    assert value <= RULES.max_order_weight * equity * slack
+    assert value <= RULES.sizing.max_order_weight * equity * slack
 
 
 def test_reserving_leaves_less_for_the_next() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from eventbus import Event, InMemoryEventBus
-from quantum_trader.config import ExecutionConfig
+from quantum_trader.config import ExecutionConfig, HealthConfig
 from quantum_trader.events import (
     KillSwitchChangedEvent,
     MarketBarEvent,
@@ -19,7 +19,7 @@ from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import HealthStatus, KillMode, OrderKind, Side
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Component, HealthLimits
+from quantum_trader.monitoring.health_rules import Component
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -142,7 +142,7 @@ async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> 
         venue = PaperVenue(plain, cash=Decimal(10_000))
         venue.restore(state)
         Executor(bus, venue)
-        health = SystemHealthMonitor(bus, HealthLimits())
+        health = SystemHealthMonitor(bus, HealthConfig())
         await bus.publish(SessionClosedEvent(session=9))
         await bus.drain()
         (letter,) = bus.dead_letters.list()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eventbus import InMemoryEventBus
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.config import HealthConfig, PolicyConfig
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.policy_store import PolicyStoreError
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
@@ -24,10 +25,10 @@ from quantum_trader.events import (
 )
 from quantum_trader.model import HealthStatus, OrderKind, Station
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, worst
 
 HEALTHY, DEGRADED, CRITICAL = HealthStatus
-LIMITS = HealthLimits()
+LIMITS = HealthConfig()
 
 
 def facts(**known: Any) -> HealthFacts:
@@ -50,7 +51,7 @@ def test_worst_wins() -> None:
 def test_drawdown_climbs_its_ladder() -> None:
     assert statuses(facts(drawdown=0.0999)) == {}
     assert statuses(facts(drawdown=0.10)) == {Component.PORTFOLIO: DEGRADED}
-    assert statuses(facts(drawdown=0.16)) == {Component.PORTFOLIO: CRITICAL}
+    assert statuses(facts(drawdown=0.1601)) == {Component.PORTFOLIO: CRITICAL}
 
 
 def test_broken_books_are_critical_whatever_else() -> None:
@@ -236,7 +237,7 @@ async def test_a_policy_that_cannot_be_kept_degrades_the_runtime_and_stays_in_fo
 
     async with InMemoryEventBus() as bus:
         ward = Ward(bus)
-        controller = MetaStrategyController(bus, FullDisk(), ControllerSettings())
+        controller = MetaStrategyController(bus, FullDisk(), PolicyConfig())
         await ward.tell(RunStartedEvent(run_id="r", seed=1, config_sha256="", code_version="", universe=()))
         await ward.tell(portfolio(0))
         assert ward.changes == [("RUNTIME", DEGRADED)]
