@@ -13,6 +13,7 @@ from typing import Final
 from eventbus import Event, InMemoryEventBus, Kind, Subscription, event_types
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
+    CharacteristicRequestedEvent,
     KillSwitchRequestedEvent,
     Operation,
     PolicyOverrideRequestedEvent,
@@ -25,7 +26,12 @@ HOME: Final = __name__.partition(".")[0]
 class Operator:
     """Whoever commands from outside: a person at the command line or the dashboard."""
 
-    publishes = (AcknowledgeRequestedEvent, KillSwitchRequestedEvent, PolicyOverrideRequestedEvent)
+    publishes = (
+        AcknowledgeRequestedEvent,
+        CharacteristicRequestedEvent,
+        KillSwitchRequestedEvent,
+        PolicyOverrideRequestedEvent,
+    )
 
 
 @dataclass(frozen=True, slots=True)

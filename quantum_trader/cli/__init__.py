@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from quantum_trader.cli import data, history, looking, operating, runs, settings, wiring
+from quantum_trader.cli import charting, data, history, looking, operating, runs, settings, wiring
 from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code, remedied
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ runs.register(app)
 history.register(app)
 looking.register(app)
 operating.register(app)
+charting.register(app)
 wiring.register(app)
 
 

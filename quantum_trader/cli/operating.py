@@ -76,7 +76,7 @@ def kill(
     asked = KillSwitchRequestedEvent(
         mode=mode, reason=reason, actor=user, latch=mode is not KillMode.OFF, force=True, source=OPERATOR
     )
-    _ask(unfinished(run, config), asked, f"kill switch to {mode.value}")
+    ask(unfinished(run, config), asked, f"kill switch to {mode.value}")
 
 
 def ack(
@@ -104,7 +104,7 @@ def ack(
     event = AcknowledgeRequestedEvent(
         violation_id=violation, user=user, reason=reason, exclude_samples=exclude, source=OPERATOR
     )
-    _ask(folder, event, f"violation {violation} acknowledged")
+    ask(folder, event, f"violation {violation} acknowledged")
 
 
 @policy_app.command("show")
@@ -149,10 +149,11 @@ def set_(
 ) -> None:
     """Ask a run for a risk mode, for a while; without --force it can only be made more defensive."""
     asked = PolicyOverrideRequestedEvent(risk_mode=mode, reason=reason, actor=user, force=force, source=OPERATOR)
-    _ask(unfinished(run, config), asked, f"risk mode to {mode.value}")
+    ask(unfinished(run, config), asked, f"risk mode to {mode.value}")
 
 
-def _ask(folder: RunFolder, command: Event, what: str) -> None:
+def ask(folder: RunFolder, command: Event, what: str) -> None:
+    """Leave a command in the inbox of a run, and say so."""
     try:
         Inbox(folder.commands).put(command)
     except OSError as cause:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -96,6 +96,16 @@ class AcknowledgeRequestedEvent(Decision, Event, type="command.acknowledge"):
     user: str
     reason: str
     exclude_samples: bool = False
+
+
+class CharacteristicRequestedEvent(Decision, Event, type="command.characteristic"):
+    """Somebody wants a characteristic added, its settings edited, it removed, or its limits made anew of the newest points."""
+
+    action: Literal["add", "edit", "remove", "rebase"]
+    name: str
+    user: str
+    reason: str
+    settings: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class ControlLimitsUpdatedEvent(Decision, Event, type="spc.limits_updated", key="characteristic_id"):

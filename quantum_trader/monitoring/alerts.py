@@ -18,6 +18,7 @@ from quantum_trader.events import (
     AlertThresholdExceededEvent,
     CharacteristicCreatedEvent,
     CharacteristicDeletedEvent,
+    CharacteristicUpdatedEvent,
     PortfolioUpdatedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
@@ -141,12 +142,17 @@ class DrawdownLadder:
         self._levels: tuple[float, ...] = ()
         self._reached = 0
         bus.subscribe(CharacteristicCreatedEvent, self.on_created, name="ladder.created")
+        bus.subscribe(CharacteristicUpdatedEvent, self.on_updated, name="ladder.updated")
         bus.subscribe(CharacteristicDeletedEvent, self.on_deleted, name="ladder.deleted")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio, name="ladder.portfolio")
 
     async def on_created(self, event: CharacteristicCreatedEvent) -> None:
         if event.name == DRAWDOWN and event.settings.get("type") == THRESHOLDS:
             self._id, self._levels, self._reached = event.characteristic_id, tuple(event.settings["levels"]), 0
+
+    async def on_updated(self, event: CharacteristicUpdatedEvent) -> None:
+        if event.characteristic_id == self._id and "levels" in event.changes:
+            self._levels, self._reached = tuple(event.changes["levels"]), 0
 
     async def on_deleted(self, event: CharacteristicDeletedEvent) -> None:
         if event.characteristic_id == self._id:

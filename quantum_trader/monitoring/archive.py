@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantum_trader.events import CharacteristicDeletedEvent
 from quantum_trader.monitoring.analytics import FILE_NAME, NoRun
 
 
@@ -69,6 +71,18 @@ class Archive:
             " FROM samples s GROUP BY s.chart ORDER BY s.chart"
         )
         return tuple(ChartSummary(*row) for row in rows)
+
+    def characteristics(self) -> dict[str, dict[str, Any]]:
+        """The settings of every characteristic there is now, by name."""
+        found: dict[str, dict[str, Any]] = {}
+        rows = self._ask("SELECT type, event FROM events WHERE type GLOB 'spc.characteristic_*' ORDER BY number")
+        for kind, text in rows:
+            told = json.loads(text)
+            if kind == CharacteristicDeletedEvent.type:
+                del found[told["name"]]
+            else:
+                found.setdefault(told["name"], {}).update(told.get("settings") or told.get("changes") or {})
+        return found
 
     def points(self, chart: str, *, newest: int) -> tuple[ChartPoint, ...]:
         """The newest points of a chart, oldest first."""

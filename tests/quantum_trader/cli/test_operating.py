@@ -133,7 +133,6 @@ def told_of_charts(terminal: Terminal) -> list[tuple[str, str]]:
     return [(kind, json.loads(event).get("name") or json.loads(event).get("chart", "")) for kind, event in rows]
 
 
-@pytest.mark.xfail(strict=True, reason="A18")
 def test_charts_are_added_edited_rebased_and_removed_in_a_run_and_never_in_the_configuration(stopped: Terminal) -> None:
     run = ("--run", "run")
     added = ("--type", "imr", "--baseline", "50", "--rules", "1,2", "--reason", "curious")
@@ -163,7 +162,6 @@ def test_charts_are_added_edited_rebased_and_removed_in_a_run_and_never_in_the_c
     assert stopped.json("verify", "run", "--json")[2]["detail"].startswith(digest)
 
 
-@pytest.mark.xfail(strict=True, reason="A18")
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
