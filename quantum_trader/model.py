@@ -28,12 +28,14 @@ def money(value: Decimal | int | float | str) -> Decimal:
     return exact.quantize(MICRO, context=MONEY)
 
 
+_ATTO: Final = Decimal("1e-18")
 _PRICE: Final = Context(prec=12, rounding=ROUND_HALF_EVEN)
 
 
 def price(value: float | Decimal) -> Decimal:
-    """`value` as a price that is paid: twelve significant digits, however small or large it is."""
-    return _PRICE.create_decimal(value if isinstance(value, Decimal) else repr(value))
+    """`value` as a price that is paid: twelve significant digits, and no more than eighteen places."""
+    exact = _PRICE.create_decimal(value if isinstance(value, Decimal) else repr(value))
+    return exact if exact.adjusted() >= -7 or not exact else exact.quantize(_ATTO, context=MONEY)
 
 
 def added(one: Decimal, other: Decimal) -> Decimal:

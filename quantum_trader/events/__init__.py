@@ -53,6 +53,7 @@ from quantum_trader.events.marks import (
     Fraction,
     Item,
     Operation,
+    Price,
     Told,
     is_decision,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "Item",
     "AnySide",
     "Fraction",
+    "Price",
     "Told",
     "is_decision",
     # run

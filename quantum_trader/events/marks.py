@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from eventbus import Event
 from quantum_trader.model import Side
+
+_PLACES: Final = 18
 
 
 class Decision:
@@ -28,8 +31,16 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _places(value: Decimal) -> Decimal:
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -_PLACES:
+        raise ValueError(f"a price has at most {_PLACES} decimal places")
+    return value
+
+
 AnySide = Annotated[Side, BeforeValidator(_upper)]  # "buy" and "BUY" are one side
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Price = Annotated[Decimal, AfterValidator(_places)]  # in account currency; money itself has six places
 Told = Literal["event", "wall"]  # by which clock: "wall" is about the machine, and stays out of the digest
 
 

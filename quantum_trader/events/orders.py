@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from eventbus import Event, Kind
-from quantum_trader.events.marks import AnySide, Decision, Item
+from quantum_trader.events.marks import AnySide, Decision, Item, Price
 from quantum_trader.model import Order, OrderKind, Side, Trigger
 
 
@@ -200,7 +200,7 @@ class TradeExecutedEvent(Decision, Event, type="trade.executed", kind=Kind.EXECU
     symbol: str
     side: AnySide
     size: Decimal
-    price: Decimal
+    price: Price
     strategy_id: str
     model: str | None = None
     pnl: Decimal | None = None
@@ -220,8 +220,8 @@ class PositionItem(Item):
     strategy_id: str
     symbol: str
     qty: Decimal
-    avg_price: Decimal
-    last: Decimal
+    avg_price: Price
+    last: Price
     stop_px: float | None
     unrealised: Decimal
     stale: bool
