@@ -37,11 +37,6 @@ class Position:
     def opened(self) -> int:
         return self.fills[0][0]
 
-    @property
-    def closed(self) -> int | None:
-        """The session of its last fill; None while something is held."""
-        return None if self.qty else self.fills[-1][0]
-
     def profit(self, session: int, close_at: CloseAt) -> float:
         """Through `session`, what is held marked at its close; 0 before it was opened."""
         qty, cash = Decimal(0), 0.0
@@ -67,11 +62,6 @@ class MarkedBook:
         self._base = 0.0  # the worth before the first session that is kept
         self._gross = 0.0  # value held at the last close
         self._bought = 0.0  # in the session that goes on
-
-    @property
-    def profit(self) -> float:
-        """Since the beginning, at the last close."""
-        return self._worth[-1] if self._worth else self._base
 
     def fill(self, session: int, symbol: str, shares: Decimal, cash: float) -> None:
         """`shares` were bought (sold if negative); it brought `cash` (cost it if negative), all costs taken off."""
@@ -109,7 +99,7 @@ class MarkedBook:
         """Profit since the beginning at the close before `first` and at each close of `first`..`last`."""
         at, after = bisect_left(self._sessions, first), bisect_right(self._sessions, last)
         before = self._worth[at - 1] if at else self._base
-        return array("d", (before, *self._worth[at:after]))
+        return array("d", (before,)) + self._worth[at:after]
 
     def daily(self, first: int, last: int) -> list[float]:
         """The profit of each session of `first`..`last`."""

@@ -6,7 +6,6 @@ confidence comes from it, so neither can see a profit that the other does not. K
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -88,13 +87,13 @@ class SoleAccount:
                 lot.stop = stop_of(lot.symbol) if lot.order else None
         return equity
 
-    def equity(self, first: int, last: int) -> array[float]:
+    def equity(self, first: int, last: int) -> npt.NDArray[np.float64]:
         """Equity at the close before `first` and at the closes of `first`..`last`."""
-        return array("d", (START + profit for profit in self.book.worth(first, last)))
+        return START + np.array(self.book.worth(first, last), dtype=np.float64)
 
     def returns(self, first: int, last: int) -> npt.NDArray[np.float64]:
         """Returns of the sessions `first`..`last`."""
-        equity = np.array(self.equity(first, last), dtype=np.float64)
+        equity = self.equity(first, last)
         return equity[1:] / equity[:-1] - 1.0
 
     def state(self) -> dict[str, Any]:
