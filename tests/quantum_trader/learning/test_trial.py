@@ -125,7 +125,7 @@ def test_the_future_changes_nothing_about_the_past(demo: list[Group]) -> None:
     short, long = made(spec), made(spec)
     run(short, demo[:300])
     run(long, demo)
-    assert short.account.equity(0, 299) == long.account.equity(0, 299)
+    assert short.account.equity(0, 299).tolist() == long.account.equity(0, 299).tolist()
 
 
 @pytest.mark.parametrize("spec", SEEDS, ids=lambda spec: spec.strategy_id)
