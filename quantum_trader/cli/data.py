@@ -41,7 +41,7 @@ def list_(directory: Directory = None) -> None:
 @app.command()
 def describe(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory = None) -> None:
     """What is in a data set: bars, dates, splits and jumps by symbol."""
-    dataset = load_dataset(find(name, _directory(directory)))
+    dataset = load_dataset(find(name, _directory(directory)), align="outer")
     table = Table("symbol", "bars", "first", "last", "splits and special dividends", "jumps", "sha256 of bars")
     for row in summaries(dataset):
         table.add_row(
@@ -56,6 +56,8 @@ def describe(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory
     console = Console()
     console.print(f"{dataset.name}: {dataset.bar_count:,} bars on {len(dataset):,} sessions, {dataset.file}")
     console.print(table)
+    for warning in dataset.warnings:
+        console.print(f"warning: {warning}")
 
 
 @app.command("import")
@@ -94,7 +96,7 @@ def import_(
 @app.command()
 def verify(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory = None) -> None:
     """Read a data set whole and compare it with what its manifest promises."""
-    dataset = load_dataset(find(name, _directory(directory)))
+    dataset = load_dataset(find(name, _directory(directory)), align="outer")
     typer.echo(f"{dataset.name}: {dataset.bar_count:,} bars as promised, sha256 {dataset.sha256}")
 
 

@@ -258,6 +258,19 @@ def test_a_component_that_dies_is_critical_within_three_sessions_and_stops_entri
     assert not [trade for trade in played.purchases() if trade.session > critical[0].session + 3]
 
 
+@pytest.mark.parametrize("part", ["orchestrator.", "balancer.", "controller."])
+def test_without_a_station_on_the_way_of_an_order_nothing_is_bought(part: str) -> None:
+    played = play(Market(WAVES), dies=part)
+    stale = 5 if part == "controller." else 0  # sessions until a policy that nobody confirms counts as none
+    assert not [trade for trade in played.purchases() if trade.session > DEATH + stale + 3]
+
+
+@pytest.mark.parametrize("part", ["spc.", "alerts.", "record.", "replay_digest"])
+def test_who_only_looks_on_may_die_and_changes_no_trade(part: str) -> None:
+    alive, dead = play(Market(WAVES)), play(Market(WAVES), dies=part)
+    assert [trade.payload for trade in dead.trades] == [trade.payload for trade in alive.trades]
+
+
 def test_a_feed_without_a_usable_bar_is_data_that_died() -> None:
     class Broken(Market):
         def bar(self, symbol: str, session: int, ts: datetime, opened: float, close: float) -> Bar:

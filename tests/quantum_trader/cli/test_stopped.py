@@ -92,6 +92,7 @@ def test_symbols_that_hardly_meet_are_refused_or_accepted_by_the_user_s_word(ter
     assert terminal.qt("replay", "--data", "apart") == 3
     assert "AAA and BBB share 0 of 29 sessions" in terminal.complaint()
     assert "--align outer" in terminal.err
+    assert "warning: AAA and BBB share 0 of 29 sessions" in terminal.ok("data", "describe", "apart")
     out = terminal.ok("replay", "--data", "apart", "--align", "outer")
     assert "warning: AAA and BBB share 0 of 29 sessions" in out
     assert "Why nothing traded" in out
