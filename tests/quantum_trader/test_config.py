@@ -59,6 +59,14 @@ def test_unknown_key_names_file_key_and_those_known(folder: Path) -> None:
         load_config(folder, environ={})
 
 
+def test_an_unknown_key_of_an_instrument_names_those_it_has(folder: Path) -> None:
+    (folder / "instruments.toml").write_text('["BTC/*"]\nlots = 1\n')
+    with pytest.raises(
+        ConfigError, match=r"instruments\.BTC/\*\.lots: unknown key; known are lot, tick, quantity_digits"
+    ):
+        load_config(folder, environ={})
+
+
 def test_unknown_key_in_a_table_names_those_of_the_table(folder: Path) -> None:
     (folder / "profiles" / "p.toml").write_text("[policy.thresholds]\ndwel = 3\n")
     with pytest.raises(ConfigError, match=r"profile p: policy\.thresholds\.dwel: unknown key; known are .*dwell"):
