@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from quantum_trader.model import MONEY, Side, price
 
 _Digits = Annotated[int, Field(ge=0, le=18)]
+_NONE: Final = Decimal(0)
 _Step = Annotated[Decimal, Field(gt=0)]
 
 
@@ -48,15 +49,15 @@ class Instrument(BaseModel):
 
     def floor(self, quantity: float | Decimal) -> Decimal:
         """The most whole lots within `quantity`; none below one."""
-        if isinstance(quantity, Decimal):
-            lots = int(MONEY.divide(quantity, self.lot).to_integral_value(ROUND_FLOOR))
-        else:
-            lots = math.floor(quantity / float(self.lot))
-        return MONEY.multiply(max(0, lots), self.lot)
+        if isinstance(quantity, float) and self.lot == 1:
+            return Decimal(max(0, math.floor(quantity)))
+        lots = MONEY.divide_int(max(_exact(quantity), _NONE), self.lot)
+        return MONEY.multiply(lots, self.lot)
 
     def ceiling(self, quantity: float) -> Decimal:
         """The fewest whole lots that `quantity` fits in."""
-        return MONEY.multiply(max(0, math.ceil(quantity / float(self.lot))), self.lot)
+        whole = self.floor(quantity)
+        return whole if whole >= _exact(quantity) else MONEY.add(whole, self.lot)
 
     def is_lots(self, quantity: Decimal) -> bool:
         """Whether `quantity` is a number of whole lots, one at least."""
@@ -71,6 +72,10 @@ class Instrument(BaseModel):
         ticks = MONEY.divide(exact, self.tick).to_integral_value(worse)
         # A sale below one tick would be a gift: nobody pays less than the least price.
         return MONEY.multiply(max(ticks, Decimal(1)), self.tick)
+
+
+def _exact(quantity: float | Decimal) -> Decimal:
+    return quantity if isinstance(quantity, Decimal) else Decimal(repr(quantity))
 
 
 SHARE: Final = Instrument()

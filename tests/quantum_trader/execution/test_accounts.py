@@ -178,6 +178,19 @@ def test_account_needs_money_to_start_with() -> None:
         accounts(0)
 
 
+def test_a_forgotten_peak_lets_drawdowns_count_from_now_on() -> None:
+    books = accounts()
+    books.book(fill(Side.BUY, 10, "100"))
+    assert valued(books, 1, 100.0).drawdown == 0.0
+    assert valued(books, 2, 50.0).drawdown == pytest.approx(0.05)
+    books.forget_peak()
+    again = accounts()
+    again.restore(json.loads(json.dumps(books.state())))
+    for each in (books, again):
+        assert valued(each, 3, 50.0).drawdown == 0.0
+        assert valued(each, 4, 40.0).drawdown == pytest.approx(100 / 9_500)
+
+
 PRICES = st.decimals(Decimal("0.01"), 500, places=6)
 TRADES = st.lists(
     st.builds(
