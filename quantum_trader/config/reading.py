@@ -14,7 +14,8 @@ from quantum_trader.config.sections import Config
 
 ENV_PREFIX: Final = "QT_"
 ENV_DIRECTORY: Final = "QT_CONFIG"
-_BESIDE_PACKAGE: Final = Path(__file__).parents[2] / "config"
+_SHIPPED: Final = Path(__file__).with_name("shipped")  # in a wheel
+_SOURCE: Final = Path(__file__).parents[2] / "config"  # what the wheel is made from, in the repository
 
 
 class ConfigError(Exception):
@@ -29,14 +30,14 @@ class ConfigError(Exception):
 
 
 def config_directory(directory: str | Path | None = None) -> Path | None:
-    """Where the files are: the argument, `QT_CONFIG`, `./config`, or beside the package; None when nowhere."""
+    """Where the files are: the argument, `QT_CONFIG`, `./config`, or those that came with the program; None when nowhere."""
     given = directory or os.environ.get(ENV_DIRECTORY)
     if given:
         path = Path(given)
         if not path.is_dir():
             raise ConfigError(str(path), "", "no such directory", remedy=f"check the path or {ENV_DIRECTORY}")
         return path
-    return next((path for path in (Path("config"), _BESIDE_PACKAGE) if (path / "app.toml").is_file()), None)
+    return next((path for path in (Path("config"), _SHIPPED, _SOURCE) if (path / "app.toml").is_file()), None)
 
 
 def profiles(directory: str | Path | None = None) -> tuple[str, ...]:
