@@ -24,6 +24,7 @@ ONLOOKERS: Mapping[str, str] = {
     "config.reading": "reads files and the environment before there is a run",
     "learning.task_queue": "tells how long tasks waited and ran, in events that stay out of the digest",
     "market.csv_import": "imports files before there is a run",
+    "market.importing.*": "imports files before there is a run",
     "market.library": "finds files before there is a run",
     "market.rebuild": "rebuilds the shipped data before there is a run",
     "monitoring.analytics": "writes down what happened",

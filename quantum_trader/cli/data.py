@@ -17,6 +17,8 @@ from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.describe import describe as summaries
 from quantum_trader.market.errors import Unusable, quoted
+from quantum_trader.market.importing.dates import SPECIAL
+from quantum_trader.market.importing.shape import Decimal, Shape
 from quantum_trader.market.library import DEMO, available, find
 
 app = typer.Typer(help="Data sets: the shipped one, and those of your own.", no_args_is_help=True)
@@ -62,28 +64,59 @@ def describe(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A CSV file, gzipped or not.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file, packed with gzip or zip or not.")],
     name: Annotated[str | None, typer.Option(help="Name of the data set; from the file name if left out.")] = None,
     symbol: Annotated[str | None, typer.Option(help="What the bars are of, when no column says so.")] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="FIELD=HEADER for a column that is not recognised; may be repeated.")
     ] = None,
-    date_format: Annotated[str | None, typer.Option(help="strptime pattern of dates that are not ISO 8601.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="The columns in order, for a file without a header: date,open,high,low,close,volume."),
+    ] = None,
+    skip_rows: Annotated[int, typer.Option(min=0, help="Lines before the table.")] = 0,
+    encoding: Annotated[str | None, typer.Option(help="Of the text, when it is neither UTF-8 nor UTF-16.")] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help=f"strptime pattern of unusual dates, or one of {', '.join(sorted(SPECIAL))}.")
+    ] = None,
+    day_first: Annotated[bool, typer.Option("--day-first", help="01/02/2020 is in February.")] = False,
+    month_first: Annotated[bool, typer.Option("--month-first", help="01/02/2020 is in January.")] = False,
+    zone: Annotated[str | None, typer.Option(help="Zone of times that have none, such as America/New_York.")] = None,
+    decimal: Annotated[Decimal | None, typer.Option(help="What separates the fraction of a number.")] = None,
+    no_volume: Annotated[
+        bool, typer.Option("--no-volume", help="The file has no volume: limit no order by it.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out rows that make no sense, and list them.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a data set of that name.")] = False,
     allow_jumps: Annotated[bool, typer.Option("--allow-jumps", help="Keep jumps of more than a fifth.")] = False,
     adjust_splits: Annotated[bool, typer.Option("--adjust-splits", help="Adjust jumps that are like splits.")] = False,
     directory: Directory = None,
 ) -> None:
-    """Check a CSV file of your own and keep it as a data set."""
+    """Check a CSV file of your own and keep it as a data set. What is assumed about it is told."""
     if allow_jumps and adjust_splits:
         raise Unusable("--allow-jumps keeps what --adjust-splits changes", remedy="give one of them")
+    if day_first and month_first:
+        raise Unusable("--day-first and --month-first cannot both be", remedy="give one of them")
+    shape = Shape(
+        columns=dict(_pair(text) for text in column or ()),
+        header=None if columns is None else tuple(columns.split(",")),
+        skip_rows=skip_rows,
+        encoding=encoding,
+        date_format=date_format,
+        first="day" if day_first else "month" if month_first else None,
+        zone=zone,
+        decimal=decimal,
+        has_volume=not no_volume,
+        skip_bad=skip_bad,
+    )
     path = import_csv(
         file,
         _directory(directory),
         name=name,
         symbol=symbol,
-        columns=dict(_pair(text) for text in column or ()),
-        date_format=date_format,
+        shape=shape,
         replace=replace,
         jumps="allow" if allow_jumps else "adjust" if adjust_splits else "refuse",
         note=typer.echo,

@@ -14,7 +14,7 @@ from quantum_trader.market.calendar import dates_of
 from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import SHIPPED, load_dataset
 from quantum_trader.market.errors import (
-    BadRow,
+    BadRows,
     DamagedFile,
     DataError,
     MissingColumns,
@@ -22,6 +22,7 @@ from quantum_trader.market.errors import (
     NotWritten,
     Unusable,
 )
+from quantum_trader.market.importing.shape import Shape
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 GOOD = "2020-01-02,10,11,9,10.5,1000\n2020-01-03,10.5,12,10,11,1100\n"
@@ -75,7 +76,7 @@ def test_separators_are_recognised(source: Path, directory: Path, delimiter: str
 def test_byte_order_mark_blank_rows_quotes_and_dos_line_ends_are_taken(source: Path, directory: Path) -> None:
     text = HEADER + "\n" + GOOD.replace("2020-01-02", '"2020-01-02"') + ",,,,,\n\n"
     source.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
-    assert load_dataset(import_csv(source, directory, symbol="X", columns={"date": "Date"})).bar_count == 2
+    assert load_dataset(import_csv(source, directory, symbol="X", shape=Shape(columns={"date": "Date"}))).bar_count == 2
 
 
 def test_symbols_may_be_mixed_in_one_file(source: Path, directory: Path) -> None:
@@ -96,7 +97,7 @@ def test_an_adjusted_close_adjusts(source: Path, directory: Path) -> None:
 
 def test_dates_may_have_a_format_and_columns_a_map(source: Path, directory: Path) -> None:
     source.write_text("Tag,Open,High,Low,Close,Volume\n31.12.2019,1,1,1,1,1\n02.01.2020,1,1,1,1,1\n")
-    path = import_csv(source, directory, symbol="X", columns={"date": "Tag"}, date_format="%d.%m.%Y")
+    path = import_csv(source, directory, symbol="X", shape=Shape(columns={"date": "Tag"}, date_format="%d.%m.%Y"))
     assert [session.ts.date() for session in load_dataset(path)] == [date(2019, 12, 31), date(2020, 1, 2)]
 
 
@@ -164,7 +165,7 @@ def midnight(ts: datetime) -> datetime:
         ("2020-01-04,10,11,9,NaN,1000", "column 'Close': 'NaN' is not a number"),
         ("2020-01-04,inf,11,9,10,1000", "column 'Open': 'inf' is not a number"),
         ("2020-01-04,1_0,11,9,10,1000", "column 'Open': '1_0' is not a number"),
-        ('2020-01-04,10,11,9,10,"1,000"', "column 'Volume': '1,000' is not a number"),
+        ('2020-01-04,10,11,9,10,"1,00"', "column 'Volume': '1,00' is not a number"),
         (
             "2020-01-04,-10,11,9,10,1000",
             "column 'Open': -10.0 is not between 1e-09 and 1e+12; correct or remove",
@@ -189,7 +190,7 @@ def midnight(ts: datetime) -> datetime:
 )
 def test_a_senseless_row_stops_the_import(source: Path, directory: Path, row: str, message: str) -> None:
     source.write_text(HEADER + GOOD + row + "\n")
-    with pytest.raises(BadRow) as raised:
+    with pytest.raises(BadRows) as raised:
         import_csv(source, directory, symbol="X")
     assert str(raised.value).startswith(f"{source}, row 4: {message}")
     assert (raised.value.file, raised.value.row) == (source, 4)
@@ -199,20 +200,20 @@ def test_a_senseless_row_stops_the_import(source: Path, directory: Path, row: st
 
 def test_rows_are_counted_as_in_an_editor(source: Path, directory: Path) -> None:
     source.write_text(HEADER + "\n\n" + GOOD + "\nnonsense\n")
-    with pytest.raises(BadRow, match="row 7: column 'Date': 'nonsense' is not"):
+    with pytest.raises(BadRows, match="row 7: column 'Date': 'nonsense' is not"):
         import_csv(source, directory, symbol="X")
 
 
 def test_order_is_judged_by_symbol(source: Path, directory: Path) -> None:
     rows = [("A", 2), ("A", 3), ("B", 2), ("B", 2)]
     source.write_text("Symbol," + HEADER + "".join(f"{symbol},2020-01-0{day},1,1,1,1,1\n" for symbol, day in rows))
-    with pytest.raises(BadRow, match="row 5: column 'Date': a second row for 2020-01-02"):
+    with pytest.raises(BadRows, match="row 5: column 'Date': a second row for 2020-01-02"):
         import_csv(source, directory)
 
 
 def test_a_cell_that_is_no_symbol_is_refused_on_one_line(source: Path, directory: Path) -> None:
     source.write_text("Symbol," + HEADER + '"BAD\nNAME",2020-01-02,1,1,1,1,1\n')
-    with pytest.raises(BadRow, match=r"row 3: column 'Symbol': 'BAD\\nNAME' is not a symbol") as raised:
+    with pytest.raises(BadRows, match=r"row 3: column 'Symbol': 'BAD\\nNAME' is not a symbol") as raised:
         import_csv(source, directory)
     assert "\n" not in str(raised.value)
     assert raised.value.column == "Symbol"
@@ -220,7 +221,7 @@ def test_a_cell_that_is_no_symbol_is_refused_on_one_line(source: Path, directory
 
 def test_a_long_cell_is_shown_short(source: Path, directory: Path) -> None:
     source.write_text(HEADER + "9" * 10_000 + ",1,1,1,1,1\n")
-    with pytest.raises(BadRow) as raised:
+    with pytest.raises(BadRows) as raised:
         import_csv(source, directory, symbol="X")
     assert len(str(raised.value)) < len(str(source)) + 200
 
@@ -228,7 +229,7 @@ def test_a_long_cell_is_shown_short(source: Path, directory: Path) -> None:
 @pytest.mark.parametrize("text", [HEADER, HEADER + "\n\n"])
 def test_a_file_without_rows_is_refused(source: Path, directory: Path, text: str) -> None:
     source.write_text(text)
-    with pytest.raises(BadRow, match="the file has no rows"):
+    with pytest.raises(BadRows, match="the file has no rows"):
         import_csv(source, directory, symbol="X")
 
 
@@ -307,11 +308,13 @@ def test_a_refused_replacement_leaves_the_old_set(source: Path, directory: Path)
     assert load_dataset(path).bar_count == 2
 
 
-def test_the_newest_first_is_not_turned_around(source: Path, directory: Path) -> None:
+def test_the_newest_first_is_turned_round(source: Path, directory: Path) -> None:
     days = [date(2020, 1, 9) - timedelta(days=i) for i in range(3)]
     source.write_text(HEADER + "".join(f"{day},1,1,1,1,1\n" for day in days))
-    with pytest.raises(BadRow, match="oldest first"):
-        import_csv(source, directory, symbol="X")
+    told: list[str] = []
+    dataset = load_dataset(import_csv(source, directory, symbol="X", note=told.append))
+    assert [session.ts.date() for session in dataset] == days[::-1]
+    assert "order: newest first, turned round" in told
 
 
 # --- jumps ---
