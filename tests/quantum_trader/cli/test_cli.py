@@ -96,7 +96,10 @@ def test_imported_bars_can_be_replayed(home: Path, capsys: pytest.CaptureFixture
     ("text", "expected"),
     [
         ("date,open,high,low,close\n2020-01-01,1,2,1,2\n", "volume"),
-        ("date,open,high,low,close,volume\n2020-01-02,1,2,1,2,1\n2020-01-03,1,2,1,2,1\n2020-01-01,1,2,1,2,1\n", "row 4"),
+        (
+            "date,open,high,low,close,volume\n2020-01-02,1,2,1,2,1\n2020-01-03,1,2,1,2,1\n2020-01-01,1,2,1,2,1\n",
+            "row 4",
+        ),
         ("date,open,high,low,close,volume\n2020-01-01,1,0.5,1,2,1\n", "row 2"),
     ],
 )
