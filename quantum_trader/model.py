@@ -115,6 +115,10 @@ class KillMode(StrEnum):
     HALT = "HALT"
 
 
+# Stands for the volume of a bar where its source knows none: more than any market has, so that it limits no order.
+UNKNOWN_VOLUME: Final = 1e18
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """One session of one symbol, back-adjusted to the symbol's last bar. Prices in account currency, volume in adjusted shares."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from quantum_trader.market.calendar import format_ts
-from quantum_trader.model import Bar, significant
+from quantum_trader.model import UNKNOWN_VOLUME, Bar, significant
 
 
 class RawBar(NamedTuple):
@@ -38,7 +38,10 @@ def factors(rows: Sequence[RawBar]) -> list[float]:
 
 
 def adjusted(symbol: str, session: int, row: RawBar, k: float) -> Bar:
-    """`row` on the adjusted scale: prices times `k`, volume over `k`, twelve significant digits: turnover is kept."""
+    """`row` on the adjusted scale: prices times `k`, volume over `k`, twelve significant digits: turnover is kept.
+
+    A volume that nobody knows stays unknown.
+    """
     return Bar(
         symbol,
         session,
@@ -47,7 +50,7 @@ def adjusted(symbol: str, session: int, row: RawBar, k: float) -> Bar:
         significant(row.high * k),
         significant(row.low * k),
         significant(row.close * k),
-        significant(row.volume / k),
+        row.volume if row.volume == UNKNOWN_VOLUME else significant(row.volume / k),
         k,
     )
 

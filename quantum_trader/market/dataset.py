@@ -19,7 +19,7 @@ from quantum_trader.market.adjust import RawBar, adjusted, bars_sha256, factors
 from quantum_trader.market.calendar import SessionBars, first_instant, format_ts, last_instant, union
 from quantum_trader.market.errors import DamagedFile, EmptyRange, Misaligned, UnknownSymbol
 from quantum_trader.market.validate import ohlcv_fault
-from quantum_trader.model import Bar
+from quantum_trader.model import UNKNOWN_VOLUME, Bar
 
 Align = Literal["strict", "outer"]
 SHIPPED: Final = Path(__file__).with_name("data") / f"demo{layout.SUFFIX}"
@@ -96,7 +96,9 @@ def load_dataset(
             session = number[row.ts]
             slots[session].append(adjusted(symbol, session, row, k))
     _check_bars(slots, universe, path)
-    warnings = _aligned({symbol: [number[row.ts] for row, _ in kept] for symbol, kept in cut.items()}, align, path)
+    warnings = _without_volume(rows, universe) + _aligned(
+        {symbol: [number[row.ts] for row, _ in kept] for symbol, kept in cut.items()}, align, path
+    )
     sessions = tuple(SessionBars(session, calendar[session], tuple(bars)) for session, bars in enumerate(slots))
     return Dataset(manifest.name, path, manifest.sha256, universe, sessions, warnings)
 
@@ -128,6 +130,11 @@ def _aligned(sessions: Mapping[str, Sequence[int]], align: Align, path: Path) ->
         if shared * 10 < of * 9:
             found.append(line)
     return tuple(found)
+
+
+def _without_volume(rows: Mapping[str, Sequence[RawBar]], universe: Iterable[str]) -> tuple[str, ...]:
+    unknown = [symbol for symbol in universe if any(row.volume == UNKNOWN_VOLUME for row in rows[symbol])]
+    return (f"no volume of {', '.join(unknown)} is known: it limits no order",) if unknown else ()
 
 
 def _meetings(sessions: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, str, int, int]]:

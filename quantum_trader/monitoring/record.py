@@ -31,7 +31,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.model import MONEY, KillMode, RiskMode, Side, Trigger, added, money, taken
+from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, added, money, taken
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 from quantum_trader.monitoring.funnel import Funnel
 
@@ -106,6 +106,7 @@ class RunRecord:
     periods_per_year: int = 252
     dataset: str = ""  # its name, where it has one
     delivered: Counter[str] = field(default_factory=Counter)  # bars, by symbol
+    without_volume: Counter[str] = field(default_factory=Counter)  # of these, bars whose volume nobody knows
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # bars kept from everybody, by symbol and reason
     stops: list[StopLine] = field(default_factory=list)
     funnel: Funnel = field(default_factory=Funnel)
@@ -134,6 +135,8 @@ class RunRecord:
     async def on_bar(self, event: MarketBarEvent) -> None:
         self.bars += 1
         self.delivered[event.symbol] += 1
+        if event.volume == UNKNOWN_VOLUME:
+            self.without_volume[event.symbol] += 1
         self._firsts.setdefault(event.symbol, event.open)
         self._closes[event.symbol] = event.close
 
@@ -195,6 +198,7 @@ class RunRecord:
             "periods_per_year": self.periods_per_year,
             "dataset": self.dataset,
             "delivered": dict(self.delivered),
+            "without_volume": dict(self.without_volume),
             "dropped": {symbol: dict(kinds) for symbol, kinds in self.dropped.items()},
             "stops": [asdict(stop) | {"mode": stop.mode.value} for stop in self.stops],
             "funnel": self.funnel.as_dict(),
@@ -204,6 +208,7 @@ class RunRecord:
         """Become what `rest` told."""
         self.periods_per_year, self.dataset = rest["periods_per_year"], rest["dataset"]
         self.delivered = Counter(rest["delivered"])
+        self.without_volume = Counter(rest["without_volume"])
         self.dropped = {symbol: Counter(kinds) for symbol, kinds in rest["dropped"].items()}
         self.stops = [StopLine(**stop | {"mode": KillMode(stop["mode"])}) for stop in rest["stops"]]
         self.funnel = Funnel.load(rest["funnel"])

@@ -71,6 +71,7 @@ class Report:
     fills_by_trigger: dict[str, int]
     dropped: dict[str, dict[str, int]]  # bars kept from everybody, by symbol and reason
     delivered: dict[str, int]  # bars, by symbol
+    without_volume: dict[str, int]  # bars whose volume nobody knows: it limited no order
     stops: tuple[StopLine, ...]  # times that trading was stopped or restricted
     funnel: dict[str, Any]  # what became of every wish to buy
     dataset: str
@@ -133,6 +134,7 @@ def make_report(record: RunRecord) -> Report:
         fills_by_trigger=dict(sorted(Counter(trade.trigger.value for trade in record.trades).items())),
         dropped={symbol: dict(sorted(kinds.items())) for symbol, kinds in sorted(record.dropped.items())},
         delivered=dict(sorted(record.delivered.items())),
+        without_volume=dict(sorted(record.without_volume.items())),
         stops=tuple(record.stops),
         funnel=record.funnel.as_dict(),
         dataset=record.dataset,
@@ -165,6 +167,11 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
         *((f"Chart {name}", _counts(counts)) for name, counts in report.charts.items()),
         ("Drawdown ladder", _counts(report.ladder)),
         ("Data dropped", _dropped(report)),
+        *(
+            [("Without volume", f"{_counts(report.without_volume)} bars: no order was limited by it")]
+            if report.without_volume
+            else []
+        ),
     ]
 
 

@@ -136,7 +136,10 @@ class Dates:
         return fixed
 
     def _by_pattern(self, text: str) -> datetime:
-        return datetime.strptime(text, self._kind)  # noqa: DTZ007 - `read` gives it a zone
+        try:
+            return datetime.strptime(text, self._kind)  # noqa: DTZ007 - `read` gives it a zone
+        except re.error as cause:  # a pattern that says a thing twice
+            raise ValueError(text) from cause
 
     def _by_epoch(self, text: str) -> datetime:
         whole, _, fraction = text.partition(".")

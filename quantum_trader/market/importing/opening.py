@@ -28,12 +28,12 @@ def text_of(source: Path, opener: Opener, encoding: str | None) -> tuple[str, st
     chosen = _encoding_of(content) if encoding is None else encoding
     try:
         return content.decode(chosen), chosen.removesuffix("-sig")
-    except LookupError as cause:
-        raise Unusable(f"{quoted(chosen)} is not an encoding", remedy="name one such as cp1252") from cause
     except UnicodeError as cause:
         problem = f"not {'UTF-8' if encoding is None else encoding} text"
         remedy = "save it as CSV with UTF-8 encoding, or name its own with --encoding, such as cp1252"
         raise DamagedFile(problem, remedy=remedy, file=source) from cause
+    except (LookupError, ValueError) as cause:
+        raise Unusable(f"{quoted(chosen)} is not an encoding", remedy="name one such as cp1252") from cause
 
 
 def _content(source: Path, opener: Opener) -> bytes:

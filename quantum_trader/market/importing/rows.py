@@ -26,6 +26,7 @@ from quantum_trader.market.importing.shape import Shape
 from quantum_trader.market.importing.survey import survey
 from quantum_trader.market.importing.table import Table
 from quantum_trader.market.validate import ohlcv_fault
+from quantum_trader.model import UNKNOWN_VOLUME
 
 _SYMBOL: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9^.@$#][A-Za-z0-9._^=/:&@$#!+*-]{0,31}")
 _NEAR: Final = 1e-9  # relative: vendors adjust in floats, and a high may end a hair below the close
@@ -125,7 +126,7 @@ class Reading:
 
         ts = self._caught(faults, lambda: self._ts(row))
         open_, high, low, close = (number(field) for field in PRICES)
-        volume = 0.0 if self._writing.volume is None else number(self._writing.volume, _VOLUMES)
+        volume = UNKNOWN_VOLUME if self._writing.volume is None else number(self._writing.volume, _VOLUMES)
         adj_close = number("adj_close") if "adj_close" in row.columns else close
         if faults or ts is None:
             return None
@@ -136,7 +137,7 @@ class Reading:
         fault = ohlcv_fault(open_, high, low, close, volume)
         if fault is not None:
             faults.append(Fault(row.number, None, fault, "correct or remove the row"))
-        self._idle += volume == 0 and self._writing.volume is not None
+        self._idle += volume == 0
         return RawBar(ts, open_, high, low, close, volume, adj_close)
 
     def _caught(self, faults: list[Fault], read: Callable[[], _T]) -> _T | None:

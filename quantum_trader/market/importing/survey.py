@@ -47,7 +47,7 @@ def survey(rows: Iterable[tuple[Sequence[str], Columns]], head: Head, shape: Sha
     told = (
         f"dates: read as {reader.wanted.removeprefix('a ').removeprefix('an ')}",
         f"numbers: decimal {decimal}",
-        "volume: none" if volume is None else f"volume: column {columns[volume].header!r}",
+        "volume: none, no order is limited by it" if volume is None else f"volume: column {columns[volume].header!r}",
     )
     return Writing(reader, decimal, volume, told)
 

@@ -92,6 +92,20 @@ def test_imported_bars_can_be_replayed(home: Path, capsys: pytest.CaptureFixture
     assert '"bars": 30' in capsys.readouterr().out
 
 
+def test_bars_without_volume_limit_no_order_and_every_report_says_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [f"2020-01-{day:02}" for day in range(1, 31)]
+    (home / "mine.csv").write_text("date,open,high,low,close\n" + "".join(f"{day},10,11,9,10.5\n" for day in days))
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ") == 3
+    assert "--no-volume" in complaint(capsys)
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ", "--no-volume") == 0
+    assert qt("replay", "--data", "mine") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "warning: no volume of XYZ is known: it limits no order" in shown
+    assert "Without volume XYZ 30 bars: no order was limited by it" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

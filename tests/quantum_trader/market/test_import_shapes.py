@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from quantum_trader.config import Costs
+from quantum_trader.execution.fills import room
 from quantum_trader.market import layout
 from quantum_trader.market.adjust import RawBar
 from quantum_trader.market.csv_import import import_csv
+from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.errors import BadRows, DamagedFile, MissingColumns, Unusable
 from quantum_trader.market.importing.shape import Shape
 
@@ -225,6 +228,28 @@ def test_a_table_without_a_header_asks_for_the_names(tmp_path: Path) -> None:
 def test_a_table_without_volume_asks(tmp_path: Path) -> None:
     with pytest.raises(MissingColumns, match=r"no column for volume .* --no-volume"):
         read("no_volume.csv", tmp_path)
+
+
+def test_a_volume_that_nobody_knows_limits_no_order_and_is_told(tmp_path: Path) -> None:
+    bars, told = read("no_volume.csv", tmp_path, has_volume=False)
+    assert [bar[1:5] for bar in bars["XYZ"]] == [numbers[:4] for numbers in NUMBERS]
+    assert "volume: none, no order is limited by it" in told
+    dataset = load_dataset(tmp_path / "no_volume.csv.gz")
+    assert dataset.warnings == ("no volume of XYZ is known: it limits no order",)
+    assert room(dataset.sessions[0].bars[0], Costs()) > 10**12
+
+
+@pytest.mark.parametrize("date_format", ["%Y-%Y", "%", "%Q", "epoch-s", "serial", "\0"])
+def test_a_date_format_that_fits_nothing_is_one_line(date_format: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRows, match="row 2: column 'Date': '2020-01-30' is not a") as refused:
+        read("iso.csv", tmp_path, date_format=date_format)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "hex", "", "a\0b"])
+def test_an_encoding_must_be_one(encoding: str, tmp_path: Path) -> None:
+    with pytest.raises(Unusable, match="is not an encoding; name one such as cp1252"):
+        read("iso.csv", tmp_path, encoding=encoding)
 
 
 def test_another_encoding_asks_for_its_name(tmp_path: Path) -> None:
