@@ -20,10 +20,7 @@ _ALIASES: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
         frozenset({"time"}),
     ),
     "time": (frozenset({"time", "uhrzeit", "zeit", "hora", "heure"}),),
-    "symbol": (
-        frozenset({"symbol", "ticker", "instrument", "code", "symbole", "simbolo"}),
-        frozenset({"isin", "name"}),
-    ),
+    "symbol": (frozenset({"symbol", "ticker", "instrument", "code", "symbole", "simbolo"}),),
     "open": (
         frozenset(
             {"open", "o", "openprice", "opening", "eroffnung", "eroeffnung", "eroffnungskurs", "eroffn", "erster"}
@@ -97,7 +94,7 @@ def locate(
     if missing:
         there = ", ".join(quoted(text.strip()) for text in header) or "none"
         problem = f"no column for {', '.join(missing)} (columns are {there})"
-        remedy = "map them to the headers of the file"
+        remedy = "map them with --column FIELD=HEADER"
         if missing == ["volume"]:
             remedy += ", or go without with --no-volume"
         raise MissingColumns(problem, remedy=remedy, file=file, columns=missing, row=row)

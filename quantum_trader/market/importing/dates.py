@@ -35,6 +35,7 @@ _REST: Final = re.compile(
     r"(?:[T,\s]\s*(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?(?:\s?(?P<half>[AaPp])\.?[Mm]\.?(?![A-Za-z]))?)?"
     r"\s*(?P<zone>Z|[+-]\d\d:?(?:\d\d)?|[A-Za-z][A-Za-z0-9_+/-]*)?"
 )
+_COMPACT: Final = re.compile(r"^(\d{8})[T ](\d\d)(\d\d)(\d\d)$")  # 20200131 093000
 _UNITS: Final = {"epoch-s": 10**6, "epoch-ms": 10**3, "epoch-us": 1, "epoch-ns": 1}  # microseconds in one
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIAL_ZERO: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - spreadsheets have no zones
@@ -157,6 +158,7 @@ class Dates:
                 return datetime.fromisoformat(text)
             except ValueError:
                 pass  # with one digit, half days, or the name of a zone
+        text = _COMPACT.sub(r"\1 \2:\3:\4", text)
         found = _KIND.match(text)
         rest = None if found is None else _REST.fullmatch(text, found.end())
         if found is None or rest is None or _kind_of(text) != self._kind:

@@ -30,6 +30,7 @@ from quantum_trader.model import UNKNOWN_VOLUME
 
 _SYMBOL: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9^.@$#][A-Za-z0-9._^=/:&@$#!+*-]{0,31}")
 _NEAR: Final = 1e-9  # relative: vendors adjust in floats, and a high may end a hair below the close
+_NOTHING: Final = frozenset({"", "-", "nan", "null", "none", "na", "n/a", "#n/a"})  # how a cell says that it has none
 _T = TypeVar("_T")
 Bars = dict[str, list[RawBar]]  # by symbol
 
@@ -94,7 +95,8 @@ class Reading:
             faults: list[Fault] = []
             symbol = row.symbol or self._caught(faults, partial(self._symbol_in, row))
             bar = self._bar(row, faults)
-            self.faults += faults
+            # A line of text below the table is one fault, not one of each column.
+            self.faults += faults[:1] if sum(map(bool, map(str.strip, row.cells))) == 1 else faults
             if not faults and bar is not None and symbol is not None:
                 numbered.setdefault(symbol, []).append((row.number, bar))
         reversed_symbols = [symbol for symbol, rows in numbered.items() if _descends(rows)]
@@ -115,7 +117,9 @@ class Reading:
         for row, cells in self._table:
             if row > self._head.line:
                 for symbol, columns in self._head.groups:
-                    if self._wide and not any(text_at(cells, columns, field) for field in columns if field != "date"):
+                    if self._wide and all(
+                        text_at(cells, columns, field).casefold() in _NOTHING for field in columns if field != "date"
+                    ):
                         continue  # side by side, one that does not trade has an empty place
                     yield _Row(row, cells, columns, symbol or self._symbol)
 

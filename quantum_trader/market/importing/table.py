@@ -14,7 +14,7 @@ from quantum_trader.market.errors import BadRows, Fault
 _SAMPLE: Final = 40  # rows that tell how the file is built
 _CELLS: Final = 5  # a bar has at least: a date and four prices
 _RARE: Final = ";\t|"  # what hardly ever stands in a cell
-NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blanks"}
 
 
 class Row(NamedTuple):
@@ -33,7 +33,12 @@ class Table:
 
     def __iter__(self) -> Iterator[Row]:
         """Raises `BadRows` where the text is not CSV any more."""
-        reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self.separator, strict=True)
+        reader = csv.reader(
+            io.StringIO(self._text, newline=""),
+            delimiter=self.separator,
+            skipinitialspace=self.separator == " ",  # columns of equal width are filled up with blanks
+            strict=True,
+        )
         try:
             for cells in reader:
                 if reader.line_num > self._skip and any(cell.strip() for cell in cells):
@@ -54,4 +59,6 @@ def _separator(text: str, skip_rows: int) -> str:
         if sum(line.count(separator) >= _CELLS - 1 for line in lines) * 2 > len(lines):
             return separator
     head = lines[0] if lines else ""
+    if lines and all(len(line.split()) >= _CELLS and not any(mark in line for mark in f",{_RARE}") for line in lines):
+        return " "
     return max(f",{_RARE}", key=head.count)

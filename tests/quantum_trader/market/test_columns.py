@@ -50,7 +50,7 @@ def test_missing_columns_are_all_named_beside_those_there() -> None:
     assert raised.value.columns == ("high", "low", "close", "volume")
     assert str(raised.value) == (
         "mine.csv, row 1: no column for high, low, close, volume (columns are 'Date', 'Open', 'Kurs'); "
-        "map them to the headers of the file"
+        "map them with --column FIELD=HEADER"
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from quantum_trader.config import Costs
 from quantum_trader.execution.fills import room
@@ -14,7 +16,7 @@ from quantum_trader.market import layout
 from quantum_trader.market.adjust import RawBar
 from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import load_dataset
-from quantum_trader.market.errors import BadRows, DamagedFile, MissingColumns, Unusable
+from quantum_trader.market.errors import BadRows, DamagedFile, DataError, MissingColumns, Unusable
 from quantum_trader.market.importing.shape import Shape
 
 FILES = Path(__file__).parents[2] / "data" / "import"
@@ -266,3 +268,43 @@ def test_a_zone_must_be_one(zone: str, tmp_path: Path) -> None:
 def test_no_zone_is_what_the_machine_takes_it_for(tmp_path: Path) -> None:
     with pytest.raises(Unusable, match="give the zone with --zone"):
         read("iso.csv", tmp_path, date_format="%Y-%m-%d %Z")
+
+
+# --- whatever a file holds ---
+
+cells = st.sampled_from(
+    ["", "2020-01-31", "31.01.2020", "01/02/2020", "99999-99-99", "9" * 5000, "1e999", "nan", "null", "-", "10", "10,5", "1.2M",
+     "$", "\x1b[31m", '"', "\x00", "Date", "Open", "High", "Low", "Close", "Volume", "Symbol", "XYZ.Open", "('Open', 'X')", "é", "٣",
+     "2020-01-31 09:30 Mars", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "1580428800", "43861"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(cells, max_size=8), max_size=8),
+    st.sampled_from(",;\t| "),
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.booleans(),
+)
+def test_a_hostile_file_is_refused_in_one_line(
+    tmp_path: Path, rows: list[list[str]], separator: str, encoding: str, skip_bad: bool
+) -> None:
+    file = tmp_path / "hostile.csv"
+    head = ["Date", "Open", "High", "Low", "Close", "Volume"]
+    text = "\n".join(separator.join(row) for row in ([head, *rows] if skip_bad else rows))
+    file.write_bytes(text.encode(encoding, errors="replace"))
+    try:
+        import_csv(file, tmp_path / "data", symbol="X", replace=True, shape=Shape(skip_bad=skip_bad))
+    except DataError as refused:
+        assert not set("\n\x1b\x00") & set(str(refused))  # noqa: PT017 - most are refused, some are not
+        assert refused.remedy  # noqa: PT017
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300), st.sampled_from([b"", b"PK\x03\x04", b"\x1f\x8b\x08", b"\xff\xfe", b"\xef\xbb\xbf"]))
+def test_odd_bytes_are_refused_in_one_line(tmp_path: Path, content: bytes, start: bytes) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_bytes(start + content)
+    with pytest.raises(DataError) as refused:
+        import_csv(file, tmp_path / "data", symbol="X")
+    assert "\n" not in str(refused.value)
