@@ -28,14 +28,21 @@ def out() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
+def clean(text: str) -> str:
+    """The text on one line, with everything that a terminal would act on, or could not show, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def say(text: str) -> None:
     """One plain line."""
-    typer.echo(text)
+    typer.echo(clean(text))
 
 
 def complain(text: str) -> None:
     """One line on stderr: what is wrong, and what to do."""
-    typer.echo(f"eventbus: {' '.join(text.split())}", err=True)
+    typer.echo(f"eventbus: {clean(' '.join(text.split()))}", err=True)
 
 
 def emit(value: Any) -> None:

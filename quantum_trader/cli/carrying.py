@@ -10,17 +10,16 @@ import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from eventbus.observability import serve_metrics
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.files import write_whole
@@ -50,7 +49,7 @@ class Manner:
 
 def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
     """Do what is left of the run in `folder`, then report. Raises `Failed` for one that was interrupted or ended halted."""
-    console = Console(stderr=manner.as_json)
+    console = Screen(stderr=manner.as_json)
     run, completed = run_loop(_run(folder, config, feed, manner, console))
     if completed is None:
         _tell_stopped(run, manner)
@@ -60,7 +59,7 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
     summary = found.as_dict() | {"run": str(folder.path), "digest": completed.digest}
     write(folder.report, json.dumps(summary, indent=2), "--output")
     if manner.as_json:
-        typer.echo(json.dumps(summary | {"plot": str(folder.plot)}, indent=2))
+        emit(summary | {"plot": str(folder.plot)})
     else:
         _print_report(console, run, completed, found)
     mode = run.system.kill_switch.mode
@@ -78,13 +77,12 @@ async def _run(
         bus, system = run.bus, run.system
         if manner.metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
-            console.print(f"metrics at {server.url}", highlight=False)
+            console.print(f"metrics at {server.url}")
         console.print(
             f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions, {system.rhythm}",
-            highlight=False,
         )
         for warning in feed.warnings:
-            console.print(f"warning: {warning}", highlight=False)
+            console.print(f"warning: {warning}")
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
             webhook = webhook_from_environment()
@@ -92,7 +90,7 @@ async def _run(
                 bus,
                 config.notify,
                 webhook=webhook,
-                echo=partial(console.print, highlight=False),
+                echo=console.print,
                 quiet=not manner.speed,
             )
             system.alerts.add_notifier(notifier)
@@ -128,9 +126,9 @@ def _tell_stopped(run: DurableRun, manner: Manner) -> None:
     if run.is_stopped:
         raise Failed(text, INTERRUPTED)
     if manner.as_json:
-        typer.echo(json.dumps({"run": str(folder), "sessions": run.sessions, "complete": False}, indent=2))
+        emit({"run": str(folder), "sessions": run.sessions, "complete": False})
     else:
-        typer.echo(text)
+        say(text)
 
 
 def _print_report(console: Console, run: DurableRun, completed: RunCompletedEvent, report: Report) -> None:
@@ -150,9 +148,9 @@ def _print_report(console: Console, run: DurableRun, completed: RunCompletedEven
     table.add_row("Digest", f"{completed.digest} of {completed.det_events:,} decision events")
     table.add_row("Run", str(run.folder.path))
     table.add_row("Plot", str(run.folder.plot))
-    console.print(table, highlight=False)
+    console.print(table)
     for step in _next_steps(run):
-        console.print(step, highlight=False)
+        console.print(step)
     if report.caution:
         console.print(report.caution, style="dim")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from quantum_trader.cli.progress import reading
+from quantum_trader.cli.saying import Screen, say
 from quantum_trader.config import load_config
 from quantum_trader.market import layout
 from quantum_trader.market.calendar import format_ts
@@ -37,7 +37,7 @@ def list_(directory: Directory = None) -> None:
     for name, path in available(_directory(directory)).items():
         manifest = layout.read_manifest(path)
         table.add_row(name, f"{sum(manifest.rows.values()):,}", ", ".join(sorted(manifest.rows)), str(path))
-    Console().print(table)
+    Screen().print(table)
 
 
 @app.command()
@@ -55,7 +55,7 @@ def describe(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory
             ", ".join(map(format_ts, row.jumps)) or "none",
             row.sha256[:16],
         )
-    console = Console()
+    console = Screen()
     console.print(f"{dataset.name}: {dataset.bar_count:,} bars on {len(dataset):,} sessions, {dataset.file}")
     console.print(table)
     for warning in dataset.warnings:
@@ -119,18 +119,18 @@ def import_(
         shape=shape,
         replace=replace,
         jumps="allow" if allow_jumps else "adjust" if adjust_splits else "refuse",
-        note=typer.echo,
+        note=say,
         reading=reading,
     )
     manifest = layout.read_manifest(path)
-    typer.echo(f"{manifest.name}: {sum(manifest.rows.values()):,} bars of {', '.join(sorted(manifest.rows))} in {path}")
+    say(f"{manifest.name}: {sum(manifest.rows.values()):,} bars of {', '.join(sorted(manifest.rows))} in {path}")
 
 
 @app.command()
 def verify(name: Annotated[str, typer.Argument()] = DEMO, directory: Directory = None) -> None:
     """Read a data set whole and compare it with what its manifest promises."""
     dataset = load_dataset(find(name, _directory(directory)), align="outer")
-    typer.echo(f"{dataset.name}: {dataset.bar_count:,} bars as promised, sha256 {dataset.sha256}")
+    say(f"{dataset.name}: {dataset.bar_count:,} bars as promised, sha256 {dataset.sha256}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -74,8 +74,7 @@ class LiveView:
             date, equity = event.timestamp.date().isoformat(), float(event.equity)
             self._console.print(
                 f"{date}  session {done:>5,}/{self._sessions:,}  equity {equity:>14,.2f}  {self._mode():<10}"
-                f"  {self.bars_per_second():>9,.0f} bars/s",
-                highlight=False,
+                f"  {self.bars_per_second():>9,.0f} bars/s"
             )
 
     def _now(self) -> float:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from quantum_trader.app import check, load_feed
@@ -18,6 +16,7 @@ from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
@@ -146,7 +145,10 @@ def resume(
     """Continue a run whose process ended; it ends as if nothing had happened."""
     folder = chosen(run, config)
     if folder.is_complete:
-        typer.echo(folder.report.read_text() if as_json else f"{folder.path}: complete; see qt report {folder.path}")
+        if as_json:
+            emit(folder.summary())
+        else:
+            say(f"{folder.path}: complete; see qt report {folder.path}")
         return
     effective = folder.config()
     carry_out(
@@ -166,11 +168,11 @@ def report(
     found = make_report(record)
     if html is not None:
         write(html, as_html(found, plot(record, found)), "--html")
-        typer.echo(str(html))
+        say(str(html))
     elif as_json:
-        typer.echo(json.dumps(found.as_dict() | {"run": str(folder), "digest": completed.digest}, indent=2))
+        emit(found.as_dict() | {"run": str(folder), "digest": completed.digest})
     else:
-        Console().print(figures([*as_lines(found), ("Digest", completed.digest)]), highlight=False)
+        Screen().print(figures([*as_lines(found), ("Digest", completed.digest)]))
 
 
 @oracle_app.command("check")
@@ -192,7 +194,7 @@ def oracle_check() -> None:
             f"{report.max_drawdown:.9f}",
             "no" if found else "yes",
         )
-    Console().print(table)
+    Screen().print(table)
     if wrong:
         raise Failed("; ".join(wrong))
 
@@ -204,11 +206,11 @@ def bench(
     """Throughput of the strategy-only graph: SMA 20/50 through the bus, three barriers per session."""
     feed = load_feed(load_config()) if demo_data else None
     result = run_loop(strategy_only(bars, feed))
-    typer.echo(
+    say(
         f"{result.bars:,} bars, {result.signals:,} signals in {result.seconds:.2f} s: {result.bars_per_second:,.0f} bars/s"
         f" ({result.loop}, one core)"
     )
-    typer.echo("Same strategy elsewhere: plain loop 3.8 M, nautilus_trader 45 k, backtrader 22 k bars/s")
+    say("Same strategy elsewhere: plain loop 3.8 M, nautilus_trader 45 k, backtrader 22 k bars/s")
 
 
 def _start(choices: Choices, manner: Manner, output: Path | None) -> None:

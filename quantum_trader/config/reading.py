@@ -116,6 +116,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(ENV_PREFIX) or "__" not in name:
             continue
         *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
+        if not environ[name].isascii() and any("\ud800" <= each <= "\udfff" for each in environ[name]):
+            raise ConfigError("environment", name, "holds bytes that are no UTF-8", remedy="write it as UTF-8")
         inner = found
         for table in tables:
             inner = inner.setdefault(table, {})

@@ -33,6 +33,7 @@ class ChartPoint:
 
     sample_id: int
     session: int
+    date: str  # of the session; "" before it is over
     value: float
     z: float | None
     zone: str
@@ -47,6 +48,7 @@ class FoundViolation:
     violation_id: str
     chart: str
     session: int
+    date: str  # of the session; "" before it is over
     rule_id: int
     severity: str
     acknowledged_by: str
@@ -77,7 +79,10 @@ class Archive:
         found: dict[str, dict[str, Any]] = {}
         rows = self._ask("SELECT type, event FROM events WHERE type GLOB 'spc.characteristic_*' ORDER BY number")
         for kind, text in rows:
-            told = json.loads(text)
+            try:
+                told = json.loads(text)
+            except ValueError as cause:
+                raise NoRun(self._file, f"not a readable record ({type(cause).__name__})") from cause
             if kind == CharacteristicDeletedEvent.type:
                 del found[told["name"]]
             else:
@@ -87,20 +92,21 @@ class Archive:
     def points(self, chart: str, *, newest: int) -> tuple[ChartPoint, ...]:
         """The newest points of a chart, oldest first."""
         rows = self._ask(
-            "SELECT sample_id, session, value, z, zone, in_control, phase FROM samples WHERE chart = ?"
-            " ORDER BY sample_id DESC LIMIT ?",
+            "SELECT sample_id, session, substr(coalesce(ts, ''), 1, 10), value, z, zone, in_control, phase"
+            " FROM samples LEFT JOIN equity USING (session) WHERE chart = ? ORDER BY sample_id DESC LIMIT ?",
             (chart, newest),
         )
         return tuple(
-            ChartPoint(number, session, value, z, zone, bool(in_control), phase)
-            for number, session, value, z, zone, in_control, phase in reversed(rows)
+            ChartPoint(number, session, date, value, z, zone, bool(in_control), phase)
+            for number, session, date, value, z, zone, in_control, phase in reversed(rows)
         )
 
     def violations(self, *, chart: str | None = None, open_only: bool = False) -> tuple[FoundViolation, ...]:
         """Violations in the order in which they came."""
         rows = self._ask(
-            "SELECT v.violation_id, v.chart, v.session, v.rule_id, v.severity, coalesce(a.user, ''), coalesce(a.reason, '')"
-            " FROM violations v LEFT JOIN acknowledgements a USING (violation_id)"
+            "SELECT v.violation_id, v.chart, v.session, substr(coalesce(e.ts, ''), 1, 10), v.rule_id, v.severity,"
+            " coalesce(a.user, ''), coalesce(a.reason, '') FROM violations v"
+            " LEFT JOIN acknowledgements a USING (violation_id) LEFT JOIN equity e ON e.session = v.session"
             " WHERE (? IS NULL OR v.chart = ?) AND (NOT ? OR a.user IS NULL) ORDER BY v.session, v.rowid",
             (chart, chart, open_only),
         )
@@ -112,5 +118,5 @@ class Archive:
         try:
             with closing(sqlite3.connect(f"{self._file.resolve().as_uri()}?mode=ro", uri=True)) as db:
                 return db.execute(question, values).fetchall()
-        except sqlite3.Error as cause:
+        except (sqlite3.Error, UnicodeDecodeError) as cause:
             raise NoRun(self._file, f"not a readable record ({type(cause).__name__})") from cause

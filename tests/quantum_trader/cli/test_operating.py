@@ -182,7 +182,7 @@ def test_a_command_about_a_chart_that_cannot_be_done_is_refused_in_one_line(
     assert not (stopped.home / "run" / "commands").exists()
 
 
-def test_an_unreadable_command_is_set_aside_and_the_run_goes_on(
+def test_an_unreadable_command_is_recorded_as_refused_and_the_run_goes_on(
     stopped: Terminal, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox = stopped.home / "run" / "commands"
@@ -190,7 +190,7 @@ def test_an_unreadable_command_is_set_aside_and_the_run_goes_on(
     (inbox / "1.json").write_text("garbage")
     (inbox / "2.json").write_text('{"type": "no.such", "event": {}}')
     stopped.ok("resume", "run", "--until-session", "352")
-    assert sorted(file.name for file in inbox.iterdir()) == ["1.unreadable", "2.unreadable"]
+    assert sorted(file.name for file in inbox.iterdir()) == ["1.refused", "2.refused", "refused.jsonl"]
     assert "no command that a run takes" in caplog.text
 
 
