@@ -76,6 +76,8 @@ def read(name: str, to: Path, symbol: str | None = "XYZ", **shape: Any) -> tuple
         "units_below.csv",
         "tick_volume.csv",
         "real_volume.csv",
+        "spreadsheet_hint.csv",
+        "blanks.txt",
     ],
 )
 def test_the_file_says_the_three_bars(name: str, tmp_path: Path) -> None:
@@ -103,7 +105,15 @@ def test_the_columns_may_say_the_symbol(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["long_symbols.csv", "wide_symbols_on_top.csv", "wide_dotted_names.csv", "wide_field_first.csv"]
+    "name",
+    [
+        "long_symbols.csv",
+        "wide_symbols_on_top.csv",
+        "wide_symbols_below.csv",
+        "wide_pairs.csv",
+        "wide_dotted_names.csv",
+        "wide_field_first.csv",
+    ],
 )
 def test_symbols_stand_below_each_other_or_side_by_side(name: str, tmp_path: Path) -> None:
     assert read(name, tmp_path, None)[0] == {"ABC": HALVES, "XYZ": BARS}
@@ -142,6 +152,13 @@ def test_empty_rows_are_refused_or_left_out_and_listed(tmp_path: Path) -> None:
     bars, told = read("null_rows.csv", tmp_path, skip_bad=True)
     assert bars == {"XYZ": BARS}
     assert "left out: row 3: column 'Open': 'null' is not a number" in told
+
+
+def test_a_line_of_text_below_the_table_is_one_fault(tmp_path: Path) -> None:
+    with pytest.raises(BadRows, match="row 5: column 'Date': 'Downloaded from example") as refused:
+        read("line_below.csv", tmp_path)
+    assert len(refused.value.faults) == 1
+    assert read("line_below.csv", tmp_path, skip_bad=True)[0] == {"XYZ": BARS}
 
 
 def test_a_high_that_is_a_rounding_off_is_clipped_and_counted(tmp_path: Path) -> None:
