@@ -123,14 +123,18 @@ class Dates:
         """Whether a date already has its time of day: one in a column beside it says nothing new."""
         return self._kind in SPECIAL
 
-    def read(self, text: str) -> datetime:
+    def read(self, text: str, *, second: bool = False) -> datetime:
         """The instant that `text` names, in the fixed offset that its zone has then; UTC where nothing says another.
+
+        `second`: of an hour that comes twice, when clocks go back, the later one.
 
         Raises `ValueError` and `OverflowError`, `UnknownZone` for a zone that is none.
         """
         ts = self._parse(text)
         if ts.tzinfo is None:
             ts = ts.replace(tzinfo=UTC if self._zone is None else self._zone)
+        if second:
+            ts = ts.replace(fold=1)
         offset = ts.utcoffset() or timedelta(0)
         fixed = ts.replace(tzinfo=UTC if not offset else timezone(offset), fold=0)
         fixed.astimezone(UTC)  # which the first and the last days there are cannot all be

@@ -98,7 +98,10 @@ class Reading:
             # A line of text below the table is one fault, not one of each column.
             self.faults += faults[:1] if sum(map(bool, map(str.strip, row.cells))) == 1 else faults
             if not faults and bar is not None and symbol is not None:
-                numbered.setdefault(symbol, []).append((row.number, bar))
+                own = numbered.setdefault(symbol, [])
+                if own and bar.ts <= own[-1][1].ts < (second := self._ts(row, second=True)):
+                    bar = bar._replace(ts=second)  # clocks went back in between
+                own.append((row.number, bar))
         reversed_symbols = [symbol for symbol, rows in numbered.items() if _descends(rows)]
         for symbol, rows in numbered.items():
             self.bars[symbol] = list(self._ordered(rows[::-1] if symbol in reversed_symbols else rows))
@@ -128,7 +131,7 @@ class Reading:
             found = self._caught(faults, lambda: self._number(field, row, sensible))
             return math.nan if found is None else found
 
-        ts = self._caught(faults, lambda: self._ts(row))
+        ts = self._caught(faults, partial(self._ts, row))
         open_, high, low, close = (number(field) for field in PRICES)
         volume = UNKNOWN_VOLUME if self._writing.volume is None else number(self._writing.volume, _VOLUMES)
         adj_close = number("adj_close") if "adj_close" in row.columns else close
@@ -151,12 +154,12 @@ class Reading:
             faults.append(unreadable.fault)
             return None
 
-    def _ts(self, row: _Row) -> datetime:
+    def _ts(self, row: _Row, *, second: bool = False) -> datetime:
         text = row.text("date")
         if "time" in row.columns and not self._writing.dates.are_whole:
             text = f"{text} {_clock(row.text('time'))}"
         try:
-            return self._writing.dates.read(text)
+            return self._writing.dates.read(text, second=second)
         except UnknownZone as cause:
             problem, remedy = f"{quoted(text)} has an unknown zone", "write its offset, or a name like Europe/Berlin"
             raise row.unreadable("date", problem, remedy) from cause

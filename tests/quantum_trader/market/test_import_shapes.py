@@ -186,6 +186,11 @@ def test_times_without_a_zone_are_in_the_one_that_is_given(tmp_path: Path) -> No
     assert any("Asia/Tokyo" in line for line in told)
 
 
+def test_an_hour_that_comes_twice_is_read_twice(tmp_path: Path) -> None:
+    bars, _ = read("clocks_go_back.csv", tmp_path, zone="Europe/London")
+    assert [f"{bar.ts:%H:%M}" for bar in bars["XYZ"]] == ["00:00", "00:30", "01:00", "01:30", "02:00"]
+
+
 def test_what_was_assumed_is_told(tmp_path: Path) -> None:
     _, told = read("german.csv", tmp_path)
     assert told == [
