@@ -222,6 +222,7 @@ def test_a_name_of_a_user_that_is_no_text_is_no_reason_to_fail(
 
 
 NO_TEXT = "a reason that is no text"
+ENDLESS = "endless numbers"
 
 
 def commanded() -> dict[str, Event]:
@@ -231,8 +232,8 @@ def commanded() -> dict[str, Event]:
         NO_TEXT: KillSwitchRequestedEvent(mode=KillMode.HALT, reason="cafe", actor="a", latch=True, force=True),
         "an unknown chart": CharacteristicRequestedEvent(action="edit", name="nope", settings={"rules": [1]}, **chart),
         "settings of no use": CharacteristicRequestedEvent(action="add", name="x", settings={"type": []}, **chart),
-        "endless numbers": CharacteristicRequestedEvent(
-            action="add", name="y", settings={"type": "imr", "baseline": 1e308 * 10, "rules": [1]}, **chart
+        ENDLESS: CharacteristicRequestedEvent(
+            action="add", name="y", settings={"type": "imr", "baseline": 50, "rules": [1]}, **chart
         ),
         "an unknown violation": AcknowledgeRequestedEvent(violation_id="nope", user="u", reason=ESCAPE),
         "a word": PolicyOverrideRequestedEvent(risk_mode=RiskMode.DEFENSIVE, reason=ESCAPE, actor="\x00"),
@@ -247,6 +248,8 @@ def test_a_command_that_a_run_cannot_apply_does_not_end_it(stopped: Terminal, wh
     values = event_values(command) or {}
     if what == NO_TEXT:
         values["event"]["reason"] = "caf\udce9"
+    elif what == ENDLESS:
+        values["event"]["settings"]["baseline"] = float("inf")
     (inbox / f"{command.event_id}.json").write_text(json.dumps(values))
     stopped.ok("resume", "run", "--until-session", "125")
     stopped.ok("resume", "run", "--until-session", "130")
