@@ -12,28 +12,28 @@ import json
 import random
 import threading
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from pydantic import SecretStr
 
 from eventbus import InMemoryEventBus
+from quantum_trader.config import HealthConfig, NotifyConfig
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
     HealthStatusChangedEvent,
     MetricRecordedEvent,
     NotificationSentEvent,
-    PortfolioUpdatedEvent,
     PredictionScoredEvent,
     RunStartedEvent,
     ScoreItem,
+    SessionClosedEvent,
 )
 from quantum_trader.model import HealthStatus
 from quantum_trader.monitoring.characteristics import Characteristics
-from quantum_trader.monitoring.discord import DiscordNotifier, DiscordSettings
+from quantum_trader.monitoring.discord import DiscordNotifier
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Component, HealthLimits
+from quantum_trader.monitoring.health_rules import Component
 from quantum_trader.monitoring.series import ENSEMBLE
 from quantum_trader.monitoring.spc_engine import SpcEngine
 
@@ -82,16 +82,8 @@ def scored(session: int, error: float) -> PredictionScoredEvent:
     return PredictionScoredEvent(session=session, items=(item,), timestamp=START + timedelta(days=session))
 
 
-def portfolio(session: int) -> PortfolioUpdatedEvent:
-    zero, cash = Decimal(0), Decimal(1_000)
-    return PortfolioUpdatedEvent(
-        session=session, cash=cash, equity=cash, gross=zero, realised=zero, fees=zero, drawdown=0.0, day_return=0.0,
-        timestamp=START + timedelta(days=session),
-    )  # fmt: skip
-
-
-async def play(bus: InMemoryEventBus, session: int, error: float, slippage: float) -> None:
-    """One session: prediction and fills are scored, then the portfolio stated, which is when health is judged."""
+async def play(bus: InMemoryEventBus, health: SystemHealthMonitor, session: int, error: float, slippage: float) -> None:
+    """One session: prediction and fills are scored, then health is judged, as the session clock would ask."""
     await bus.publish(scored(session, error))
     await bus.publish(
         MetricRecordedEvent(
@@ -99,7 +91,8 @@ async def play(bus: InMemoryEventBus, session: int, error: float, slippage: floa
         )
     )
     await bus.drain()
-    await bus.publish(portfolio(session))
+    await bus.drain()
+    await health.judge(SessionClosedEvent(session=session, timestamp=START + timedelta(days=session)))
     await bus.drain()
 
 
@@ -107,8 +100,8 @@ async def main(webhook: Webhook) -> None:
     bus = InMemoryEventBus()
     Characteristics(bus, {"pred.log_range": CHART, SLIPPAGE: CHART})
     engine = SpcEngine(bus)
-    health = SystemHealthMonitor(bus, HealthLimits(window=10))
-    settings = DiscordSettings(coalesce_s=0.01, quiet=True)  # as in a replay: what is critical, and no more
+    health = SystemHealthMonitor(bus, HealthConfig(window=10))
+    settings = NotifyConfig(coalesce_s=0.01)  # as in a replay: what is critical, and no more
     changes: list[HealthStatusChangedEvent] = []
     sent: list[NotificationSentEvent] = []
 
@@ -122,7 +115,7 @@ async def main(webhook: Webhook) -> None:
         sent.append(event)
 
     dice = random.Random(3)
-    async with bus, DiscordNotifier(bus, settings, webhook=SecretStr(webhook.url)):
+    async with bus, DiscordNotifier(bus, settings, webhook=SecretStr(webhook.url), quiet=True):
         await bus.publish(
             RunStartedEvent(
                 run_id="alert", seed=3, config_sha256="", code_version="", universe=("IBM",), timestamp=START
@@ -130,18 +123,18 @@ async def main(webhook: Webhook) -> None:
         )
         await bus.drain()
         for session in range(BASELINE + 20):
-            await play(bus, session, dice.uniform(-0.4, 0.4), dice.uniform(-0.4, 0.4))
+            await play(bus, health, session, dice.uniform(-0.4, 0.4), dice.uniform(-0.4, 0.4))
         assert not changes
-        await play(bus, BASELINE + 20, 2.5, 0.1)  # far beyond three sigmas
-        await play(bus, BASELINE + 21, 0.1, 2.5)  # the fills too
+        await play(bus, health, BASELINE + 20, 2.5, 0.1)  # far beyond three sigmas
+        await play(bus, health, BASELINE + 21, 0.1, 2.5)  # the fills too
         assert health.statuses[Component.PREDICTION] is HealthStatus.DEGRADED
         assert not webhook.messages
-        await play(bus, BASELINE + 22, 0.1, 0.1)
+        await play(bus, health, BASELINE + 22, 0.1, 0.1)
         assert health.statuses[Component.PREDICTION] is health.statuses[Component.EXECUTION] is HealthStatus.CRITICAL
         for violation_id in engine.open_violations():
             await bus.publish(AcknowledgeRequestedEvent(violation_id=violation_id, user="ada", reason="a known shock"))
         await bus.drain()
-        await play(bus, BASELINE + 23, 0.1, 0.1)
+        await play(bus, health, BASELINE + 23, 0.1, 0.1)
         assert health.overall is HealthStatus.HEALTHY
 
     told = [message["embeds"][0]["title"] for message in webhook.messages]

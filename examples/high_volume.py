@@ -12,9 +12,10 @@ from collections import Counter
 from eventbus import InMemoryEventBus, SystemClock
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.roster import FixedRoster
-from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
+from quantum_trader.alpha.runtime import StrategyRuntimeEngine
 from quantum_trader.app import QUEUE_SIZE
 from quantum_trader.cli.carrying import run_loop
+from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import MarketBarEvent, RunStartedEvent, SessionClosedEvent, SignalsGeneratedEvent
 from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.market.synthetic import SyntheticFeed
@@ -59,7 +60,7 @@ class Witness:
 async def main(bars: int) -> None:
     feed = SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1)
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, RuntimeSettings())
+    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     witness = Witness(bus, len(feed))
     async with bus:

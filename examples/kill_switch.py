@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from eventbus import Event, InMemoryEventBus
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.control.kill_switch import KillSwitch
 from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskState
@@ -24,7 +25,6 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import HealthStatus, KillMode, OrderKind, RiskMode, Side, StrategyLifecycle
@@ -41,8 +41,8 @@ class Desk:
         self.seen: list[str] = []
         self.switch = KillSwitch(bus)
         self.accounts = Accounts(CASH)
-        RiskGuard(bus, RiskState(0, HealthStatus.HEALTHY, CASH, CASH, frozenset({"AAA"})))
-        Executor(bus, PaperVenue(Costs(), cash=CASH))
+        RiskGuard(bus, RiskState(0, HealthStatus.HEALTHY, CASH, CASH, frozenset({"AAA"})), warrant=lambda _: True)
+        Executor(bus, PaperVenue(ExecutionConfig(), cash=CASH))
         PortfolioLedger(bus, self.accounts)
         bus.subscribe("order.*", self.see)
         bus.subscribe("trade.*", self.see)
@@ -90,7 +90,7 @@ class Desk:
             symbol="AAA",
             side=side,
             kind=kind,
-            qty=100,
+            qty=Decimal(100),
             reference_px=100.0,
             stop_px=95.0 if kind is OrderKind.ENTRY else None,
             confidence=0.9,

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eventbus import InMemoryEventBus
-from quantum_trader.config import GatesConfig, StrategiesConfig
+from quantum_trader.config import Costs, GatesConfig, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import StrategyPromotedEvent
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.model_subjects import ModelSubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.replayer import MarketReplayer
@@ -48,9 +47,9 @@ async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], *, breed: 
         reached[event.to_stage] += 1
 
     async with InMemoryEventBus() as bus:
-        subjects = StrategySubjects(Costs(), weight=0.20, gates=StrategyGates(**gates.model_dump()))
-        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
         config = StrategiesConfig(gates=gates) if breed else StrategiesConfig(gates=gates, breed_most=0)
+        subjects = StrategySubjects(Costs(), config, cooldown=5)
+        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
         generator = StrategyGenerator(bus, config, seed=seed)
         bus.subscribe(StrategyPromotedEvent, count)
         await SessionClock(bus, MarketReplayer(feed)).run()

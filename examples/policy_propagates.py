@@ -1,8 +1,8 @@
-"""A policy reaches everybody before the next decision: the autumn of 2008, replayed.
+"""A policy reaches everybody before the next decision: the year 2008, replayed.
 
-The drawdown passes a tenth, the meta strategy controller goes DEFENSIVE, and the same version of its policy is what the
-orchestrator, the balancer and the risk guard go by when the session is decided. Where a turn leaves too
-much invested, it is trimmed.
+Volatility, then a drawdown of a tenth, make the meta strategy controller go DEFENSIVE, and so it is when autumn comes. The
+same version of its policy is what the orchestrator, the balancer and the risk guard go by when the session is decided.
+Where a turn leaves too much invested, it is trimmed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from quantum_trader.app import build, load_feed
 from quantum_trader.config import load_config
 from quantum_trader.events import OrderApprovedEvent, OrdersProposedEvent, PolicyUpdatedEvent, SessionDecideEvent
 from quantum_trader.model import OrderKind, RiskMode
+
+AUTUMN = {(2008, 9), (2008, 10)}
 
 
 async def main() -> None:
@@ -64,7 +66,8 @@ async def main() -> None:
     turns = [
         event for before, event in pairwise(policies) if event.risk_mode is RiskMode.DEFENSIVE is not before.risk_mode
     ]
-    crisis = [event for event in turns if (event.timestamp.year, event.timestamp.month) in {(2008, 9), (2008, 10)}]
+    crisis = [event for event in turns if event.timestamp.year == 2008]
+    autumn = {event.risk_mode for event in policies if (event.timestamp.year, event.timestamp.month) in AUTUMN}
     for event in crisis:
         print(
             f"{event.timestamp.date()}: {event.risk_mode} (version {event.version}), because {', '.join(event.reasons)}"
@@ -74,6 +77,7 @@ async def main() -> None:
     )
 
     assert crisis, "the crisis of 2008 went unnoticed"
+    assert autumn == {RiskMode.DEFENSIVE}, "it did not last until autumn"
     assert disagreements == []
     assert any(0 <= trim.session - turn.session <= 5 for trim in trims for turn in turns), (
         "no turn was followed by a trim"

@@ -1,5 +1,6 @@
 """One strategy from BACKTEST to RETIRED and back to BACKTEST, with every evaluation that moved it or left it in place.
 
+The whole system trades it while it is LIVE, and what the account did for it is what its live reviews judge.
 The bars are made: a market with swings that a trend follower lives on, then one without any. The rules are the product's;
 nobody tells the generator when the weather changes.
 """
@@ -13,21 +14,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from eventbus import InMemoryEventBus
-from quantum_trader.config import SeedConfig, StrategiesConfig
+from quantum_trader.app import QUEUE_SIZE, build
+from quantum_trader.config import Config, SeedConfig, StrategiesConfig
 from quantum_trader.events import EvaluationCompletedEvent, EvaluationRequestedEvent, StrategyPromotedEvent
-from quantum_trader.execution.fills import Costs
-from quantum_trader.learning.evaluation import EvaluationHandler
-from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import LEGAL, ModelGate, StrategyGates
-from quantum_trader.learning.registry import Registry
+from quantum_trader.learning.lifecycle import LEGAL
 from quantum_trader.learning.registry_reads import STRATEGY
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
-from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.calendar import SessionBars
 from quantum_trader.market.dataset import SHIPPED, Dataset
-from quantum_trader.market.replayer import MarketReplayer
 from quantum_trader.model import Bar
-from quantum_trader.session import SessionClock
 
 ONE = SeedConfig(family="trend", params=(5, 20))
 STRATEGY_ID = "trend-5-20"
@@ -59,6 +53,10 @@ def weather() -> Dataset:
     return Dataset("weather", SHIPPED, "", SYMBOLS, tuple(groups))
 
 
+def about_it(event: EvaluationRequestedEvent | EvaluationCompletedEvent) -> bool:
+    return event.subject_kind == "STRATEGY"
+
+
 async def main() -> None:
     asked: dict[str, EvaluationRequestedEvent] = {}
     moves: list[StrategyPromotedEvent] = []
@@ -78,19 +76,15 @@ async def main() -> None:
         moves.append(event)
         print(f"session {event.session:5} {event.from_stage} -> {event.to_stage}: {event.reason}")
 
-    async with InMemoryEventBus() as bus:
-        registry = Registry(bus)
-        bus.subscribe(EvaluationRequestedEvent, on_asked)
-        bus.subscribe(EvaluationCompletedEvent, on_answer)
+    config = Config(strategies=StrategiesConfig(seeds=(ONE,), breed_most=0))
+    async with InMemoryEventBus(max_queue_size=QUEUE_SIZE) as bus:
+        system = build(bus, config, weather())
+        bus.subscribe(EvaluationRequestedEvent, on_asked, where=about_it)
+        bus.subscribe(EvaluationCompletedEvent, on_answer, where=about_it)
         bus.subscribe(StrategyPromotedEvent, on_move)
-        config = StrategiesConfig(seeds=(ONE,), breed_most=0)
-        gates = StrategyGates(**config.gates.model_dump())
-        subjects = StrategySubjects(Costs(), weight=config.weight_per_symbol, gates=gates)
-        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
-        StrategyGenerator(bus, config, seed=7)
-        await SessionClock(bus, MarketReplayer(weather())).run()
-        history = [stage for _, stage, _ in registry.stages(STRATEGY, STRATEGY_ID)]
-        registry.close()
+        await system.run()
+        history = [stage for _, stage, _ in system.registry.stages(STRATEGY, STRATEGY_ID)]
+        system.close()
         assert len(bus.dead_letters) == 0
 
     path = [event.to_stage.value for event in moves]
@@ -102,7 +96,7 @@ async def main() -> None:
     entered = moves[0].session
     shadow = asked[moves[1].evaluation_id or ""]
     assert shadow.first_session == entered + 1, "what chose the strategy was counted again"
-    assert moves[1].session - entered >= gates.shadow_sessions
+    assert moves[1].session - entered >= config.strategies.gates.shadow_sessions
     assert moves[2].session > SWINGING, "it was retired in good weather"
 
 

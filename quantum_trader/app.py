@@ -8,55 +8,53 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import Event, EventBus, InMemoryEventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
-from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
-from quantum_trader.config import Config, ConfigError, ModeConfig
+from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.kill_switch import KillSwitch, SwitchFile
 from quantum_trader.control.orchestrator import Orchestrator
-from quantum_trader.control.policy_rules import PolicyValues, Thresholds
 from quantum_trader.control.policy_store import NoPolicyStore, PolicyStore
 from quantum_trader.control.risk_guard import RiskGuard
-from quantum_trader.control.risk_state import RiskLimits, RiskState
+from quantum_trader.control.risk_state import RiskState
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import RunCompletedEvent, RunStartedEvent
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.identity import RunIds
+from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
 from quantum_trader.learning.generator import StrategyGenerator
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
 from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
-from quantum_trader.market.calendar import Feed
+from quantum_trader.market.calendar import Feed, Rhythm, rhythm
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.market.library import find
 from quantum_trader.market.replayer import MarketReplayer
-from quantum_trader.model import HealthStatus, RiskMode
+from quantum_trader.model import HealthStatus, Station
 from quantum_trader.monitoring.alerts import DRAWDOWN, AlertManager, DrawdownLadder, ladder_settings
 from quantum_trader.monitoring.characteristics import Characteristics, UnusableCharacteristic, chart_spec
 from quantum_trader.monitoring.control_limits import ControlLimitService
 from quantum_trader.monitoring.digest import ReplayDigest
-from quantum_trader.monitoring.discord import DiscordSettings
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import HealthLimits
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
@@ -66,6 +64,7 @@ from quantum_trader.snapshot import Stateful
 from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
+LOOKED_AT = 5_000  # sessions that tell the rhythm of a feed
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +86,7 @@ def load_feed(config: Config) -> Dataset:
         symbols=universe.symbols or None,
         start=_date("start", universe.start),
         end=_date("end", universe.end),
+        align=universe.align,
     )
 
 
@@ -105,9 +105,10 @@ def _date(key: str, text: str) -> date | None:
 class TradingSystem:
     """A whole system on a bus, ready to run. Components are reachable for those who look, not for those who act."""
 
-    bus: InMemoryEventBus
+    bus: EventBus
     config: Config
     feed: Feed
+    rhythm: Rhythm
     record: RunRecord
     digest: ReplayDigest
     controller: MetaStrategyController
@@ -156,11 +157,12 @@ class TradingSystem:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
         clock = SessionClock(
             self.bus,
-            MarketReplayer(self.feed, first=first, ids=self.ids),
+            MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids),
             speed=speed,
             keep_going=keep_going,
             on_barrier=self._barrier,
             on_session=on_session,
+            judge=self.health.judge,
             commands=commands,
             ids=self.ids,
         )
@@ -213,13 +215,20 @@ class TradingSystem:
         )
 
 
+def rhythm_of(feed: Feed, config: Config) -> Rhythm:
+    """How often the feed has a session, from its first ones; the configuration may say how many a year has."""
+    found = rhythm([group.ts for group in islice(feed, LOOKED_AT)])
+    said = config.app.periods_per_year
+    return found if said is None else replace(found, periods_per_year=said)
+
+
 def run_id_of(config: Config) -> str:
     """The name of every run with this configuration: they all decide the same."""
     return f"run-{config.sha256()[:12]}-{config.app.seed}"
 
 
 def build(
-    bus: InMemoryEventBus,
+    bus: EventBus,
     config: Config,
     feed: Feed,
     *,
@@ -233,25 +242,37 @@ def build(
     `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
     is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
     """
-    costs = costs_of(config)
-    limits = RiskLimits(**config.risk.model_dump())
+    pace = rhythm_of(feed, config)
+    costs, instruments = config.execution, Instruments(config.instruments)
+    limits = config.risk
     cash = config.app.cash
     kill_switch = KillSwitch(bus, file=switch_file)
-    runtime = StrategyRuntimeEngine(bus, runtime_settings(config))
-    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "runtime": runtime}
-    _build_ranker(bus, config, parts)
-    registry = parts["registry"] = Registry(bus, registry_file or ":memory:")
+    registry = Registry(bus, registry_file or ":memory:")
+    warrant = registry.backs
+    runtime = StrategyRuntimeEngine(
+        bus,
+        config.strategies,
+        costs,
+        cooldown=config.risk.cooldown,
+        instruments=instruments,
+        warrant=warrant,
+        ranked=config.ranker.enabled,
+    )
+    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
+    _build_ranker(bus, config, pace, parts)
     parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
         half_life=config.models.half_life,
-        rollback_sessions=config.models.rollback_sessions,
+        rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, costs, parts)
-    controller = MetaStrategyController(bus, policy_store or NoPolicyStore(), controller_settings(config))
+    generator = _build_evaluation(bus, config, registry, instruments, pace, parts)
+    controller = MetaStrategyController(
+        bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
+    )
     orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
-    balancer = PortfolioBalancer(bus, sizing_rules(config))
+    balancer = PortfolioBalancer(bus, sizing_rules(config, pace), instruments)
     guard = RiskGuard(
         bus,
         RiskState(
@@ -262,18 +283,26 @@ def build(
             universe=frozenset(feed.symbols),
             limits=limits,
             costs=costs,
+            instruments=instruments,
         ),
+        warrant=warrant,
     )
-    execution = config.execution
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
         bus,
-        PaperVenue(costs, cash=cash, time_to_live=execution.time_to_live, delist_after=execution.delist_after),
+        PaperVenue(
+            config.execution,
+            cash=cash,
+            instruments=instruments,
+        ),
     )
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
     spc = _build_charts(bus, config, parts)
-    health = parts["health"] = SystemHealthMonitor(bus, health_limits(config))
-    record = RunRecord(cash=cash, universe_size=len(feed.symbols))
+    health = parts["health"] = SystemHealthMonitor(
+        bus, config.health, max_drawdown=limits.max_drawdown, watched=watched_by(config), ids=ids
+    )
+    record = RunRecord(cash=cash, universe_size=len(feed.symbols), periods_per_year=pace.periods_per_year)
+    record.dataset = feed.name if isinstance(feed, Dataset) else ""
     record.attach(bus)
     alerts = parts["alerts"] = AlertManager(bus)
     digest = parts["digest"] = ReplayDigest(bus)
@@ -281,6 +310,7 @@ def build(
         bus=bus,
         config=config,
         feed=feed,
+        rhythm=pace,
         record=record,
         digest=digest,
         controller=controller,
@@ -301,7 +331,7 @@ def build(
     )
 
 
-def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> None:
+def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful]) -> None:
     ranker = config.ranker
     if not ranker.enabled:
         OpenRanker(bus)
@@ -311,30 +341,34 @@ def _build_ranker(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
         every=ranker.every,
         weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
         lead=ranker.lead,
-        min_dollar_volume=ranker.min_dollar_volume,
+        min_dollar_volume=ranker.min_dollar_volume / pace.sessions_a_day,
     )
 
 
 def _build_evaluation(
-    bus: InMemoryEventBus, config: Config, costs: Costs, parts: dict[str, Stateful]
+    bus: EventBus,
+    config: Config,
+    registry: Registry,
+    instruments: Instruments,
+    pace: Rhythm,
+    parts: dict[str, Stateful],
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    models = config.models
-    gate = ModelGate(
-        sessions=models.gate_sessions,
-        p=models.gate_p,
-        mse_ratio=models.gate_mse_ratio,
-        quiet_sessions=models.gate_quiet_sessions,
-        patience=models.gate_patience,
-        rollback_sessions=models.rollback_sessions,
+    subjects = StrategySubjects(
+        config.execution,
+        config.strategies,
+        cooldown=config.risk.cooldown,
+        instruments=instruments,
+        periods_per_year=pace.periods_per_year,
     )
-    gates = StrategyGates(**config.strategies.gates.model_dump())
-    subjects = StrategySubjects(costs, weight=config.strategies.weight_per_symbol, gates=gates)
-    parts["evaluation"] = EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(gate))
+    parts["evaluation"] = EvaluationHandler(
+        bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate), warrant=registry.backs
+    )
     MonitoringHandler(bus)
     specs = seeds(config)
     if config.strategies.all_live:
-        FixedRoster(bus, specs)
+        words = {spec.strategy_id: registry.admit(spec.strategy_id, run_id_of(config)) for spec in specs}
+        FixedRoster(bus, specs, words=words)
         return None
     generator = parts["generator"] = StrategyGenerator(bus, config.strategies, seed=config.app.seed)
     return generator
@@ -342,25 +376,8 @@ def _build_evaluation(
 
 def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
-    costs_of(config)
     seeds(config)
-    controller_settings(config)
     watched(config)
-
-
-def costs_of(config: Config) -> Costs:
-    """What trading costs. Raises `ConfigError` for costs that no venue could charge."""
-    execution = config.execution
-    try:
-        return Costs(
-            half_spread_bp=execution.half_spread_bp,
-            impact_bp=execution.impact_bp,
-            participation=execution.participation,
-            fee_rate=execution.fee_rate,
-            min_fee=execution.min_fee,
-        )
-    except ValueError as cause:
-        raise ConfigError("execution.toml", "execution", str(cause), remedy="correct the values") from cause
 
 
 def seeds(config: Config) -> list[StrategySpec]:
@@ -376,48 +393,15 @@ def seeds(config: Config) -> list[StrategySpec]:
     return found
 
 
-def runtime_settings(config: Config) -> RuntimeSettings:
-    """How strategies speak, and what a virtual trade costs: fee and half spread."""
-    strategies, execution = config.strategies, config.execution
-    return RuntimeSettings(
-        settle_bars=strategies.settle_bars,
-        stop_atr=strategies.stop_atr,
-        retry_after=strategies.retry_after,
-        weight_per_symbol=strategies.weight_per_symbol,
-        confidence_window=strategies.confidence_window,
-        cost=float(execution.fee_rate) + execution.half_spread_bp / 1e4,
-    )
-
-
-def sizing_rules(config: Config) -> SizingRules:
+def sizing_rules(config: Config, pace: Rhythm) -> SizingRules:
     """How entries are sized; the cost set aside is fee, half spread and the impact of an order at its largest."""
-    sizing, execution = config.sizing, config.execution
+    execution = config.execution
     impact_bp = execution.impact_bp * execution.participation**0.5
     return SizingRules(
-        sigma_target=sizing.sigma_target,
-        max_order_weight=sizing.max_order_weight,
-        max_symbol_weight=sizing.max_symbol_weight,
-        min_weight=sizing.min_weight,
-        participation=config.risk.max_participation,
+        config.sizing,
+        config.risk,
         cost=float(execution.fee_rate) + (execution.half_spread_bp + impact_bp) / 1e4,
-        fixed_qty=dict(sizing.fixed_qty),
-    )
-
-
-def controller_settings(config: Config) -> ControllerSettings:
-    """The policy tables."""
-    policy = config.policy
-    return ControllerSettings(
-        values={
-            RiskMode.DEFENSIVE: _values(policy.defensive),
-            RiskMode.NORMAL: _values(policy.normal),
-            RiskMode.AGGRESSIVE: _values(policy.aggressive),
-        },
-        thresholds=Thresholds(**policy.thresholds.model_dump()),
-        volatility_window=policy.volatility_window,
-        fixed_mode=policy.fixed_mode,
-        confirm_every=config.risk.policy_max_age,
-        override_sessions=policy.override_sessions,
+        sessions_a_day=pace.sessions_a_day,
     )
 
 
@@ -435,7 +419,7 @@ def watched(config: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Stateful]) -> SpcEngine:
+def _build_charts(bus: EventBus, config: Config, parts: dict[str, Stateful]) -> SpcEngine:
     parts["characteristics"] = Characteristics(bus, watched(config))
     engine = parts["spc"] = SpcEngine(bus)
     parts["limits"] = ControlLimitService(bus, engine)
@@ -445,33 +429,9 @@ def _build_charts(bus: InMemoryEventBus, config: Config, parts: dict[str, Statef
     return engine
 
 
-def health_limits(config: Config) -> HealthLimits:
-    """When components count as degraded; drawdowns as fractions of the maximal one become fractions of equity."""
-    health, most = config.health, config.risk.max_drawdown
-    return HealthLimits(
-        window=health.window,
-        degraded_drawdown=health.degraded_drawdown * most,
-        critical_drawdown=health.critical_drawdown * most,
-        warnings=health.warnings,
-        critical_charts=health.critical_charts,
-        heartbeat_sessions=health.heartbeat_sessions,
-    )
-
-
-def discord_settings(config: Config, *, quiet: bool) -> DiscordSettings:
-    """How people are told; `quiet` is for a replay faster than anybody reads."""
-    notify = config.notify
-    return DiscordSettings(
-        coalesce_s=notify.coalesce_s,
-        queue_size=notify.queue_size,
-        attempts=notify.attempts,
-        timeout_s=notify.timeout_s,
-        quiet=quiet,
-    )
-
-
-def _values(mode: ModeConfig) -> PolicyValues:
-    return PolicyValues(**mode.model_dump())
+def watched_by(config: Config) -> list[Station]:
+    """Who must say after every session that it is alive."""
+    return [station for station in Station if station is not Station.RANKER or config.ranker.enabled]
 
 
 async def replay(config: Config, feed: Feed, *, speed: float = 0.0) -> tuple[TradingSystem, RunCompletedEvent]:

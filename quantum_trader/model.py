@@ -1,6 +1,7 @@
 """Model: the words the trading system is spoken in. Values only; knows no event, no component.
 
-Prices and statistics are floats (back-adjusted, account currency); money is `Decimal`, quantised to 1e-6.
+Prices and statistics are floats (back-adjusted, account currency); money is `Decimal`, quantised to 1e-6; the price of a
+fill is a `Decimal` of twelve significant digits; quantities are `Decimal`, whole lots of their instrument.
 """
 
 from __future__ import annotations
@@ -25,6 +26,31 @@ def money(value: Decimal | int | float | str) -> Decimal:
     """
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     return exact.quantize(MICRO, context=MONEY)
+
+
+_ATTO: Final = Decimal("1e-18")
+_PRICE: Final = Context(prec=12, rounding=ROUND_HALF_EVEN)
+
+
+def price(value: float | Decimal) -> Decimal:
+    """`value` as a price that is paid: twelve significant digits, and no more than eighteen places."""
+    exact = _PRICE.create_decimal(value if isinstance(value, Decimal) else repr(value))
+    return exact if exact.adjusted() >= -7 or not exact else exact.quantize(_ATTO, context=MONEY)
+
+
+def added(one: Decimal, other: Decimal) -> Decimal:
+    """The sum of two quantities or amounts, whatever the ambient context is."""
+    return MONEY.add(one, other)
+
+
+def taken(whole: Decimal, part: Decimal) -> Decimal:
+    """What `part` leaves of `whole`."""
+    return MONEY.subtract(whole, part)
+
+
+def significant(value: float) -> float:
+    """`value` to twelve significant digits: more are noise of the adjustment."""
+    return float(f"{value:.12g}")
 
 
 class Side(StrEnum):
@@ -70,10 +96,27 @@ class HealthStatus(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+class Station(StrEnum):
+    """Those who say after every session that they are alive."""
+
+    DATA = "DATA"
+    LEDGER = "LEDGER"
+    EXECUTOR = "EXECUTOR"
+    GUARD = "GUARD"
+    STRATEGIES = "STRATEGIES"
+    RANKER = "RANKER"
+    EVALUATION = "EVALUATION"
+    LEARNING = "LEARNING"
+
+
 class KillMode(StrEnum):
     OFF = "OFF"
     REDUCE_ONLY = "REDUCE_ONLY"
     HALT = "HALT"
+
+
+# Stands for the volume of a bar where its source knows none: more than any market has, so that it limits no order.
+UNKNOWN_VOLUME: Final = 1e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +130,7 @@ class Bar:
     high: float
     low: float
     close: float
-    volume: int
+    volume: float
     adj_factor: float = 1.0
 
 
@@ -101,7 +144,7 @@ class Order:
     symbol: str
     side: Side
     kind: OrderKind
-    qty: int  # shares
+    qty: Decimal  # whole lots
     reference: float
     stop: float | None = None
     confidence: float = 0.0

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import Event, EventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.market.replayer import MarketReplayer, ReplaySession
@@ -22,7 +22,8 @@ class SessionClock:
     """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
-    when nothing is pending, `on_session` with each session after its last one. `commands` gives what somebody outside wants
+    when nothing is pending, `on_session` with each session after its last one. `judge` is awaited with each closed session
+    once all that followed from it is handled, whoever else is alive. `commands` gives what somebody outside wants
     done before a session; it has a barrier of its own. With `ids` the clock's own events have
     the ids that they have in every run of that identity.
     """
@@ -31,13 +32,14 @@ class SessionClock:
 
     def __init__(
         self,
-        bus: InMemoryEventBus,
+        bus: EventBus,
         replayer: MarketReplayer,
         *,
         speed: float = 0.0,
         keep_going: Callable[[], bool] | None = None,
         on_barrier: Callable[[], None] | None = None,
         on_session: Callable[[int], Awaitable[None]] | None = None,
+        judge: Callable[[SessionClosedEvent], Awaitable[None]] | None = None,
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
         ids: RunIds | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class SessionClock:
         self._on_barrier = on_barrier
         self._on_session = on_session
         self._commands = commands
+        self._judge = judge
         self._ids = ids
         self.speed = speed
         self.sessions = 0  # completed
@@ -73,21 +76,23 @@ class SessionClock:
         for command in self._commands(group.session):
             await bus.publish(command)
             await self._barrier()
-        await bus.publish_many(group.bars)
+        await bus.publish_many((*group.bars, *group.heartbeats))
         if group.anomalies:
             await bus.publish_many(group.anomalies)
         await self._barrier()
-        await bus.publish(
-            SessionClosedEvent(
-                session=group.session,
-                present=group.present,
-                missing=group.missing,
-                timestamp=group.ts,
-                source=SOURCE,
-                **self._header(SessionClosedEvent.type, group.session),
-            )
+        closed = SessionClosedEvent(
+            session=group.session,
+            present=group.present,
+            missing=group.missing,
+            timestamp=group.ts,
+            source=SOURCE,
+            **self._header(SessionClosedEvent.type, group.session),
         )
+        await bus.publish(closed)
         await self._barrier()
+        if self._judge is not None:
+            await self._judge(closed)
+            await self._barrier()
         header = self._header(SessionDecideEvent.type, group.session)
         await bus.publish(SessionDecideEvent(session=group.session, timestamp=group.ts, source=SOURCE, **header))
         await self._barrier()

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from eventbus import Event, InMemoryEventBus, Kind, Subscription, event_types
+from eventbus import Event, EventBus, Kind, Subscription, event_types
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
+    CharacteristicRequestedEvent,
     KillSwitchRequestedEvent,
     Operation,
     PolicyOverrideRequestedEvent,
@@ -25,7 +26,12 @@ HOME: Final = __name__.partition(".")[0]
 class Operator:
     """Whoever commands from outside: a person at the command line or the dashboard."""
 
-    publishes = (AcknowledgeRequestedEvent, KillSwitchRequestedEvent, PolicyOverrideRequestedEvent)
+    publishes = (
+        AcknowledgeRequestedEvent,
+        CharacteristicRequestedEvent,
+        KillSwitchRequestedEvent,
+        PolicyOverrideRequestedEvent,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ class Wiring:
                 yield f"{route.type}: heard by {', '.join(route.consumers)}, published by nobody"
 
 
-def survey(bus: InMemoryEventBus, unsubscribed: Iterable[type] = ()) -> Wiring:
+def survey(bus: EventBus, unsubscribed: Iterable[type] = ()) -> Wiring:
     """The wiring of what hangs on `bus`; `unsubscribed` are classes that publish and listen to nothing."""
     producers: dict[str, set[str]] = {}
     consumers: dict[str, set[str]] = {}

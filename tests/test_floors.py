@@ -73,14 +73,17 @@ OPENERS = {
 SPEAK_SQL = {"journal.sqlite", "testing.crash_disk"}  # and the disk that loses power, for the tests of the former
 
 # quantum_trader: values, components that meet only as events, and those who build them.
-VALUES = {"events", "model", "config", "snapshot", "identity", "files"}
+VALUES = {"events", "model", "instruments", "config", "snapshot", "identity", "files"}
 COMPONENTS = {"market", "alpha", "control", "execution", "learning", "monitoring", "web"}
 BUILDERS = {"app", "session", "wiring", "runs", "cli", ""}
 PURE = {
     "market.indicators",
     "execution.fills",
+    "execution.marked",
+    "execution.sole",
     "learning.statistics",
     "alpha.families",
+    "alpha.stops",
 }  # plain maths, open to every component
 FACE = {"", "observability"}  # the rooms of eventbus that quantum_trader may enter
 READING = {"cli", "codec", "journal"}  # and what those open who read the journal of a run

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.alpha.ranking import WEIGHTS, Components, Exclusion, Ranking, SymbolHistory, rank
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     MarketBarEvent,
     OpportunitiesUpdatedEvent,
     PolicyUpdatedEvent,
     RunStartedEvent,
     SessionClosedEvent,
 )
+from quantum_trader.model import Station
 
 SOURCE = "opportunity_ranker"
 
@@ -24,11 +26,11 @@ SOURCE = "opportunity_ranker"
 class OpportunityRanker:
     """Wires the ranking to the bus. `every`: sessions between two rankings; `top_n`: members until a policy says."""
 
-    publishes: ClassVar = (OpportunitiesUpdatedEvent,)
+    publishes: ClassVar = (OpportunitiesUpdatedEvent, ComponentHeartbeatEvent)
 
     def __init__(
         self,
-        bus: InMemoryEventBus,
+        bus: EventBus,
         *,
         every: int = 5,
         top_n: int = 5,
@@ -59,8 +61,11 @@ class OpportunityRanker:
         self._wanted.append((event.session, event.top_n))
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
-        if not self._is_due(event.session):
-            return
+        if self._is_due(event.session):
+            await self._rank(event)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.RANKER, SOURCE))
+
+    async def _rank(self, event: SessionClosedEvent) -> None:
         ranking = self._last = rank(
             self._histories,
             event.session,
@@ -136,7 +141,7 @@ class OpenRanker:
 
     publishes: ClassVar = (OpportunitiesUpdatedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         bus.subscribe(RunStartedEvent, self.on_run_started, name="ranker.run")
 

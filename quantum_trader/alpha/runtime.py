@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.alpha.families import Machine, StrategySpec
-from quantum_trader.alpha.virtual import VirtualAccount
+from quantum_trader.alpha.stops import Stops
+from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
+    OpportunitiesUpdatedEvent,
     SessionClosedEvent,
     SessionDecideEvent,
     SignalItem,
@@ -24,36 +28,28 @@ from quantum_trader.events import (
     StrategyCreatedEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
-from quantum_trader.market.indicators import ATR
-from quantum_trader.model import Bar, StrategyLifecycle
+from quantum_trader.execution.sole import Lot, SoleAccount
+from quantum_trader.instruments import SHARES, Instruments
+from quantum_trader.learning.statistics import probabilistic_sharpe
+from quantum_trader.model import Bar, Side, Station, StrategyLifecycle, added, taken
 from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
 
 SOURCE = "strategy_runtime"
 CONFIDENCE_METRIC = "strategy.confidence"
-_ATR_BARS = 20
+LEAST_FAITH = 0.75  # in a signal of the lowest rank
+CONFIDENCE_EVERY = 5  # sessions between two statements of confidence
 _SPEAKING = frozenset({StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE, StrategyLifecycle.RETIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeSettings:
-    """How strategies speak. `cost` is the fraction of value a virtual trade loses; the rest is as in the configuration."""
-
-    settle_bars: int = 0
-    stop_atr: float = 3.0
-    retry_after: int = 5
-    weight_per_symbol: float = 0.20
-    confidence_window: int = 252
-    confidence_every: int = 5  # sessions between two statements of confidence
-    cost: float = 0.0012
 
 
 @dataclass(slots=True)
 class _Cell:
-    """One strategy on one symbol."""
+    """One strategy on one symbol; `lot` holds what it would own alone, and the target."""
 
     machine: Machine
-    target: int | None = None
+    lot: Lot
     settled: int = 0
     said: int = 0  # the target last signalled
     said_session: int = 0
@@ -61,27 +57,57 @@ class _Cell:
 
 @dataclass(slots=True)
 class _Strategy:
+    """`account` is its own, in every stage and whatever the portfolio made of its signals: confidence comes from it."""
+
     spec: StrategySpec
-    account: VirtualAccount
+    account: SoleAccount
     stage: StrategyLifecycle = StrategyLifecycle.BACKTEST
     cells: dict[str, _Cell] = field(default_factory=dict)
+    confidence: float | None = None  # None until it is asked for in this session
+
+    def cell(self, symbol: str) -> _Cell:
+        cell = self.cells.get(symbol)
+        if cell is None:
+            cell = self.cells[symbol] = _Cell(self.spec.machine(), self.account.lot(symbol))
+        return cell
 
 
 class StrategyRuntimeEngine:
-    """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave."""
+    """Runs what `strategy.created` told of, in the stages that `strategy.promoted` gave.
 
-    publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent)
+    With `ranked` the confidence of a signal is the strategy's times 0.75 to 1, by the rank of the symbol.
+    """
 
-    def __init__(self, bus: InMemoryEventBus, settings: RuntimeSettings = RuntimeSettings()) -> None:
+    publishes: ClassVar = (MetricRecordedEvent, SignalsGeneratedEvent, ComponentHeartbeatEvent)
+
+    def __init__(
+        self,
+        bus: EventBus,
+        config: StrategiesConfig,
+        costs: Costs,
+        *,
+        cooldown: int,
+        instruments: Instruments = SHARES,
+        warrant: Warrant = steps_down_only,
+        ranked: bool = False,
+    ) -> None:
         self._bus = bus
-        self._settings = settings
+        self._config = config
+        self._costs = costs
+        self._cooldown = cooldown
+        self._instruments = instruments
+        self._warrant = warrant
+        self._ranked = ranked
+        self._rankings: list[OpportunitiesUpdatedEvent] = []  # the one in force, and those that will be
+        self._session = -1  # the last that was closed
         self._strategies: dict[str, _Strategy] = {}
-        self._held: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._atr: dict[str, ATR] = {}
+        self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        self._stops = Stops(config.stop_atr)
         self._last: dict[str, Bar] = {}
         self._promotions: list[StrategyPromotedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="runtime.created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="runtime.promoted")
+        bus.subscribe(OpportunitiesUpdatedEvent, self.on_opportunities_updated, name="runtime.ranking")
         bus.subscribe(MarketBarEvent, self.on_bar, name="runtime.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="runtime.trade")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="runtime.closed")
@@ -99,28 +125,28 @@ class StrategyRuntimeEngine:
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
         self._promotions.append(event)
 
+    async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:
+        self._rankings.append(event)
+
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
-        self._held[event.strategy_id, event.symbol] += event.side.sign * int(event.size)
+        pair = (event.strategy_id, event.symbol)
+        change = added if event.side is Side.BUY else taken
+        self._held[pair] = change(self._held[pair], event.size)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         bar = event.bar
         symbol = bar.symbol
         self._last[symbol] = bar
-        atr = self._atr.get(symbol)
-        if atr is None:
-            atr = self._atr[symbol] = ATR(_ATR_BARS)
-        atr.update(bar.high, bar.low, bar.close)
-        opened, close, settle_bars = bar.open, bar.close, self._settings.settle_bars
+        self._stops.take(bar)
+        settle_bars = self._config.settle_bars
         for strategy in self._strategies.values():
-            cell = strategy.cells.get(symbol)
-            if cell is None:
-                cell = strategy.cells[symbol] = _Cell(strategy.spec.machine())
-            strategy.account.take(symbol, opened, close, cell.target)
+            cell = strategy.cell(symbol)
+            strategy.account.take(cell.lot, bar)
             target = cell.machine.update(bar)
             if target is not None and cell.settled < settle_bars:
                 cell.settled += 1
                 target = None
-            cell.target = target
+            cell.lot.target = target
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
@@ -134,16 +160,18 @@ class StrategyRuntimeEngine:
                     "cells": {
                         symbol: {
                             "machine": snapshot(cell.machine),
-                            "rest": [cell.target, cell.settled, cell.said, cell.said_session],
+                            "rest": [cell.settled, cell.said, cell.said_session],
                         }
                         for symbol, cell in strategy.cells.items()
                     },
                 }
                 for strategy_id, strategy in self._strategies.items()
             },
-            "held": [[*pair, qty] for pair, qty in sorted(self._held.items())],
-            "atr": {symbol: snapshot(atr) for symbol, atr in self._atr.items()},
+            "held": [[*pair, str(qty)] for pair, qty in sorted(self._held.items())],
+            "stops": self._stops.state(),
+            "session": self._session,
             "last": [bar_values(bar) for bar in self._last.values()],
+            "rankings": [event_values(event) for event in self._rankings],
             "promotions": [event_values(event) for event in self._promotions],
         }
 
@@ -157,32 +185,45 @@ class StrategyRuntimeEngine:
             for symbol, kept in saved["cells"].items():
                 machine = strategy.spec.machine()
                 reinstate(machine, kept["machine"])
-                strategy.cells[symbol] = _Cell(machine, *kept["rest"])
+                strategy.cells[symbol] = _Cell(machine, strategy.account.lot(symbol), *kept["rest"])
             self._strategies[strategy_id] = strategy
-        self._held = defaultdict(int, {(owner, symbol): qty for owner, symbol, qty in state["held"]})
-        self._atr = {symbol: ATR(_ATR_BARS) for symbol in state["atr"]}
-        for symbol, kept in state["atr"].items():
-            reinstate(self._atr[symbol], kept)
+        self._held = defaultdict(Decimal, {(owner, symbol): Decimal(qty) for owner, symbol, qty in state["held"]})
+        self._stops.restore(state["stops"])
+        self._session = state["session"]
         self._last = {bar.symbol: bar for bar in map(bar_of, state["last"])}
+        self._rankings = events_of(state["rankings"])
         self._promotions = events_of(state["promotions"])
 
     def _fresh(self, spec: StrategySpec) -> _Strategy:
-        settings = self._settings
-        return _Strategy(
-            spec,
-            VirtualAccount(weight=settings.weight_per_symbol, cost=settings.cost, window=settings.confidence_window),
+        config = self._config
+        account = SoleAccount(
+            self._costs,
+            weight=config.weight_per_symbol,
+            cooldown=self._cooldown,
+            kept=config.confidence_window,
+            instruments=self._instruments,
         )
+        return _Strategy(spec, account)
+
+    def _confidence(self, strategy: _Strategy) -> float:
+        """PSR(0) of the account's returns in the window: the probability that the true Sharpe ratio is positive."""
+        if strategy.confidence is None:
+            first = self._session - self._config.confidence_window + 1
+            strategy.confidence = probabilistic_sharpe(strategy.account.returns(first, self._session))
+        return strategy.confidence
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._change_stages(event.session)
-        due = event.session % self._settings.confidence_every == 0
+        self._session = event.session
+        due = event.session % CONFIDENCE_EVERY == 0
         for strategy_id, strategy in self._strategies.items():
-            strategy.account.close_session()
+            strategy.account.close(event.session, self._stops.level)
+            strategy.confidence = None
             if due and strategy.stage is StrategyLifecycle.LIVE:
                 await self._bus.publish(
                     MetricRecordedEvent(
                         metric=CONFIDENCE_METRIC,
-                        value=strategy.account.confidence,
+                        value=self._confidence(strategy),
                         unit="probability",
                         labels={"strategy_id": strategy_id},
                         session=event.session,
@@ -190,8 +231,11 @@ class StrategyRuntimeEngine:
                         source=SOURCE,
                     )
                 )
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        while len(self._rankings) > 1 and self._rankings[1].effective_session <= event.session:
+            del self._rankings[0]
         items = self._signals(event.session)
         await self._bus.publish(
             SignalsGeneratedEvent(session=event.session, items=items, timestamp=event.timestamp, source=SOURCE)
@@ -204,7 +248,7 @@ class StrategyRuntimeEngine:
             strategy = self._strategies.get(promotion.strategy_id)
             if promotion.session >= session:
                 waiting.append(promotion)
-            elif strategy is not None:
+            elif strategy is not None and self._warrant(promotion):
                 strategy.stage = promotion.to_stage
         self._promotions = waiting
 
@@ -221,7 +265,7 @@ class StrategyRuntimeEngine:
     def _signal(self, strategy_id: str, strategy: _Strategy, symbol: str, session: int) -> SignalItem | None:
         cell, bar = strategy.cells[symbol], self._last[symbol]
         retired = strategy.stage is StrategyLifecycle.RETIRED
-        target = 0 if retired else cell.target
+        target = 0 if retired else cell.lot.target
         if target is None:
             return None
         held = self._held[strategy_id, symbol] > 0
@@ -237,10 +281,18 @@ class StrategyRuntimeEngine:
             symbol=symbol,
             target=1 if target else 0,
             reference_px=bar.close,
-            stop_px=self._stop(symbol, bar) if target else None,
-            confidence=strategy.account.confidence,
+            stop_px=self._stops.level(symbol) if target else None,
+            confidence=self._confidence(strategy) * self._faith(symbol, session),
             reason=reason,
         )
+
+    def _faith(self, symbol: str, session: int) -> float:
+        """What a symbol's rank leaves of a strategy's confidence; one that is not ranked, or excluded, has rank 0."""
+        if not self._ranked:
+            return 1.0
+        in_force = [ranking for ranking in self._rankings[:1] if ranking.effective_session <= session]
+        rank = in_force[0].scores.get(symbol, 0.0) if in_force else 0.0
+        return LEAST_FAITH + (1.0 - LEAST_FAITH) * rank
 
     def _reason(self, stage: StrategyLifecycle, cell: _Cell, target: int, *, held: bool, session: int) -> str | None:
         """Why to speak, or None to be silent."""
@@ -250,11 +302,5 @@ class StrategyRuntimeEngine:
             return None
         if target != cell.said:
             return "target is long" if target else "target is flat"
-        again = target and not held and session - cell.said_session >= self._settings.retry_after
+        again = target and not held and session - cell.said_session >= self._config.retry_after
         return "still wanted" if again and stage is StrategyLifecycle.LIVE else None
-
-    def _stop(self, symbol: str, bar: Bar) -> float | None:
-        atr = self._atr[symbol].value
-        if not self._settings.stop_atr or atr is None:
-            return None
-        return round(bar.close - self._settings.stop_atr * atr, 6)

@@ -5,29 +5,50 @@ Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 3 data, 4 the run 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
-from quantum_trader.cli import data, history, looking, operating, runs, settings, wiring
+from quantum_trader.cli import charting, data, history, looking, operating, runs, settings, wiring
 from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code, remedied
+from quantum_trader.cli.saying import clean, is_text, say, shortened
 
 app = typer.Typer(
     name="qt",
     help="A paper-trading laboratory on the eventbus. It has no order path to any venue.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        say(f"qt {version('quantum-trader')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 runs.register(app)
 history.register(app)
 looking.register(app)
 operating.register(app)
+charting.register(app)
 wiring.register(app)
 
 
@@ -37,11 +58,19 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of `qt`. Ends the process with an exit code; what goes wrong is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show everything is no reason to fail
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; gives its exit code."""
+    for argument in arguments:
+        if not is_text(argument):  # what is kept with a run, or named in a message, could not be written
+            return _complain(
+                f"{shortened(ascii(argument), 100)} is no text: it holds bytes that are no UTF-8; see qt --help", USAGE
+            )
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name="qt", standalone_mode=False)
     except UsageError as error:
@@ -68,5 +97,5 @@ def _usage(error: Any) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"qt: {' '.join(message.split())}\n")
+    sys.stderr.write(f"qt: {clean(shortened(' '.join(message.split())))}\n")
     return code

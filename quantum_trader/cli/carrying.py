@@ -7,26 +7,24 @@ import contextlib
 import gc
 import json
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from eventbus.observability import serve_metrics
-from quantum_trader.app import discord_settings
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
-from quantum_trader.model import KillMode
+from quantum_trader.model import KillMode, Side
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
 from quantum_trader.monitoring.plot import Line, line_chart
 from quantum_trader.monitoring.record import RunRecord
@@ -35,8 +33,6 @@ from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
-
-CAUTION: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +44,12 @@ class Manner:
     notify: bool = False
     as_json: bool = False
     until_session: int | None = None
+    strict: bool = False
 
 
 def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
     """Do what is left of the run in `folder`, then report. Raises `Failed` for one that was interrupted or ended halted."""
-    console = Console(stderr=manner.as_json)
+    console = Screen(stderr=manner.as_json)
     run, completed = run_loop(_run(folder, config, feed, manner, console))
     if completed is None:
         _tell_stopped(run, manner)
@@ -62,11 +59,14 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
     summary = found.as_dict() | {"run": str(folder.path), "digest": completed.digest}
     write(folder.report, json.dumps(summary, indent=2), "--output")
     if manner.as_json:
-        typer.echo(json.dumps(summary | {"plot": str(folder.plot)}, indent=2))
+        emit(summary | {"plot": str(folder.plot)})
     else:
         _print_report(console, run, completed, found)
-    if run.system.kill_switch.mode is KillMode.HALT:
+    mode = run.system.kill_switch.mode
+    if mode is KillMode.HALT:
         raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
+    if manner.strict and mode is not KillMode.OFF:
+        raise Failed(f"the run ended with trading stopped: {found.stops[-1].reason}", HALTED)
 
 
 async def _run(
@@ -77,16 +77,22 @@ async def _run(
         bus, system = run.bus, run.system
         if manner.metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
-            console.print(f"metrics at {server.url}", highlight=False)
+            console.print(f"metrics at {server.url}")
         console.print(
-            f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions",
-            highlight=False,
+            f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions, {system.rhythm}",
         )
+        for warning in feed.warnings:
+            console.print(f"warning: {warning}")
         stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
-            settings = discord_settings(config, quiet=not manner.speed)
             webhook = webhook_from_environment()
-            notifier = DiscordNotifier(bus, settings, webhook=webhook, echo=partial(console.print, highlight=False))
+            notifier = DiscordNotifier(
+                bus,
+                config.notify,
+                webhook=webhook,
+                echo=console.print,
+                quiet=not manner.speed,
+            )
             system.alerts.add_notifier(notifier)
             await stack.enter_async_context(notifier)
         stack.enter_context(_stopped_by_signals(run))
@@ -120,9 +126,9 @@ def _tell_stopped(run: DurableRun, manner: Manner) -> None:
     if run.is_stopped:
         raise Failed(text, INTERRUPTED)
     if manner.as_json:
-        typer.echo(json.dumps({"run": str(folder), "sessions": run.sessions, "complete": False}, indent=2))
+        emit({"run": str(folder), "sessions": run.sessions, "complete": False})
     else:
-        typer.echo(text)
+        say(text)
 
 
 def _print_report(console: Console, run: DurableRun, completed: RunCompletedEvent, report: Report) -> None:
@@ -142,8 +148,23 @@ def _print_report(console: Console, run: DurableRun, completed: RunCompletedEven
     table.add_row("Digest", f"{completed.digest} of {completed.det_events:,} decision events")
     table.add_row("Run", str(run.folder.path))
     table.add_row("Plot", str(run.folder.plot))
-    console.print(table, highlight=False)
-    console.print(CAUTION, style="dim")
+    console.print(table)
+    for step in _next_steps(run):
+        console.print(step)
+    if report.caution:
+        console.print(report.caution, style="dim")
+
+
+def _next_steps(run: DurableRun) -> Iterator[str]:
+    """Where to look next, each a command that works as it stands."""
+    folder, trades = run.folder.path, run.system.record.trades
+    yield ""
+    yield f"qt report {folder} --html report.html   the figures as a page"
+    bought = next((trade.order_id for trade in reversed(trades) if trade.side is Side.BUY), None)
+    if bought is not None:
+        yield f"qt why {bought} --run {folder}   why the last purchase was made"
+    yield f"qt strategies --run {folder}   who was promoted, who was refused"
+    yield f"qt spc --run {folder}   the control charts"
 
 
 def figures(lines: Iterable[tuple[str, str]]) -> Table:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
-from eventbus import IdConflict, JournalDamaged, JournalError
+from eventbus import CodecError, IdConflict, JournalDamaged, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.control.policy_store import PolicyStoreError
@@ -41,7 +42,9 @@ EXPECTED: Final = (
     RunDiffers,
     RunUnfinished,
     JournalError,
+    CodecError,
     MetricsPortUnavailable,
+    sqlite3.DatabaseError,
 )
 
 
@@ -54,6 +57,8 @@ def exit_code(error: BaseException) -> int:
             return CHECK_FAILED
         case DataError() | NoRun() | PolicyStoreError() | UnreadableRegistry() | RunDiffers() | JournalError():
             return DATA
+        case CodecError() | sqlite3.DatabaseError():
+            return DATA
         case _:
             return USAGE
 
@@ -62,6 +67,8 @@ def remedied(error: BaseException) -> str:
     """The message of an expected fault, with the remedy that a run has."""
     if isinstance(error, JournalDamaged):  # a better one than that of any other journal
         return f"{str(error).partition(';')[0]}; restore a copy, or start the run anew: it decides the same"
+    if isinstance(error, CodecError | sqlite3.DatabaseError):
+        return f"a file of the run is damaged ({error}); restore a copy, or start the run anew: it decides the same"
     if isinstance(error, IdConflict):
         return (
             f"event {error.event_id}: what is done again comes out differently; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json as as_text
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from eventbus.journal.values import Record
 from quantum_trader.cli import choosing
 from quantum_trader.cli.faults import CHECK_FAILED, Failed
 from quantum_trader.cli.progress import busy
+from quantum_trader.cli.saying import clean, emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.runs.audit import audit
 from quantum_trader.runs.comparison import Parting, part
@@ -43,7 +43,7 @@ def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = No
     with busy(f"verifying {folder.path}"):
         findings = asyncio.run(audit(folder))
     if json:
-        typer.echo(as_text.dumps([asdict(finding) for finding in findings], indent=2))
+        emit([asdict(finding) for finding in findings])
     else:
         rows = [(f.check, "ok" if f.is_well else "WRONG", f.detail) for f in findings]
         render.show_table(("", "", ""), rows, empty="")
@@ -58,18 +58,16 @@ def diff(one: Run, other: Run, json: choosing.AsJson = False, config: ConfigDire
     with busy(f"comparing {left.path} and {right.path}"):
         parting = part(left, right)
     if json:
-        typer.echo(as_text.dumps(_as_dict(parting), indent=2))
+        emit(_as_dict(parting))
     else:
         for name, (a, b) in parting.configuration.items():
-            typer.echo(f"{name}: {a} | {b}")
+            say(f"{name}: {a} | {b}")
         if parting.is_same:
-            typer.echo(f"the same: {parting.same:,} decisions")
+            say(f"the same: {parting.same:,} decisions")
         else:
-            typer.echo(
-                f"they part after {parting.same:,} equal decisions, in session {parting.session} ({parting.what}):"
-            )
+            say(f"they part after {parting.same:,} equal decisions, in session {parting.session} ({parting.what}):")
             for run, event in ((one, parting.one), (other, parting.other)):
-                typer.echo(f"  {run}: {_line(event)}")
+                say(f"  {run}: {_line(event)}")
     if not parting.is_same:
         raise typer.Exit(CHECK_FAILED)
 
@@ -108,7 +106,7 @@ def events(
                 break
             time.sleep(_LOOK_S)
     if not shown and not json:
-        typer.echo("no such events")
+        say("no such events")
 
 
 def why(
@@ -121,7 +119,7 @@ def why(
     folder = choosing.chosen(run, config)
     story = tell(folder, order_id)
     if json:
-        typer.echo(as_text.dumps(_told(story), indent=2, default=str))
+        emit(_told(story))
     else:
         render.out().print(_drawn(story))
 
@@ -140,7 +138,7 @@ def _show(record: Record, *, json: bool) -> None:
         render.emit(render.as_dict(record))
     else:
         offset, when, type_, _key, id_, text = render.event_row(record)
-        typer.echo(f"{offset:>8}  {when}  {type_}  {id_}  {text}")
+        say(f"{offset:>8}  {when}  {type_}  {id_}  {text}")
 
 
 def _line(event: Event | None) -> str:
@@ -176,11 +174,11 @@ def _told(step: Step) -> dict[str, Any]:
 
 
 def _drawn(step: Step) -> Tree:
-    label = Text(step.what, style="bold")
+    label = Text(clean(step.what), style="bold")
     label.append(f"  {step.event.timestamp.date()}", style="not bold")
-    label.append(f"  {step.event.event_id}", style="not bold dim")
+    label.append(f"  {clean(step.event.event_id)}", style="not bold dim")
     facts = {name: value for name, value in step.facts.items() if value not in (None, "", [], {})}
-    label.append(f"\n{_words(facts)}", style="not bold")
+    label.append(f"\n{clean(_words(facts))}", style="not bold")
     tree = Tree(label, guide_style="dim")
     for following in step.then:
         tree.children.append(_drawn(following))

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from eventbus import Clock, InMemoryEventBus, SystemClock
+from eventbus import Clock, EventBus, SystemClock
 from quantum_trader.events import HealthStatusChangedEvent, KillSwitchChangedEvent, PortfolioUpdatedEvent
 from quantum_trader.monitoring.record import RunRecord
 
@@ -25,7 +25,7 @@ class LiveView:
     """A context manager around a run over `sessions` sessions."""
 
     def __init__(
-        self, bus: InMemoryEventBus, record: RunRecord, sessions: int, console: Console, *, clock: Clock | None = None
+        self, bus: EventBus, record: RunRecord, sessions: int, console: Console, *, clock: Clock | None = None
     ) -> None:
         self._bus = bus
         self._record = record
@@ -74,8 +74,7 @@ class LiveView:
             date, equity = event.timestamp.date().isoformat(), float(event.equity)
             self._console.print(
                 f"{date}  session {done:>5,}/{self._sessions:,}  equity {equity:>14,.2f}  {self._mode():<10}"
-                f"  {self.bars_per_second():>9,.0f} bars/s",
-                highlight=False,
+                f"  {self.bars_per_second():>9,.0f} bars/s"
             )
 
     def _now(self) -> float:

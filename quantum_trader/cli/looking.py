@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,10 @@ import typer
 
 from quantum_trader.cli.choosing import AsJson, Run, chosen
 from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
-from quantum_trader.monitoring.archive import Archive, ChartSummary
+from quantum_trader.monitoring.archive import Archive, ChartPoint, ChartSummary, FoundViolation
 
 _SHOWN_POINTS: Final = 25
 
@@ -108,18 +108,18 @@ def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: boo
             "points": list(map(asdict, points)),
             "violations": list(map(asdict, violations)),
         }
-        typer.echo(json.dumps(parts, indent=2))
+        emit(parts)
         return
     for one in shown:
-        typer.echo(_summary(one))
+        say(_summary(one))
     for point in points:
         z = "" if point.z is None else f"  z {point.z:+.2f}  {point.zone}"
         mark = "" if point.in_control else "  !"
-        typer.echo(f"  point {point.sample_id:>5}  session {point.session:>5}  {point.value:+.4f}{z}{mark}")
+        say(f"  point {point.sample_id:>5}  {_when(point)}  {point.value:+.4f}{z}{mark}")
     for found in violations if chart is not None or open_only else violations[-_SHOWN_POINTS:]:
         answer = f"acknowledged by {found.acknowledged_by}: {found.reason}" if found.acknowledged_by else "open"
-        head = f"{found.violation_id:<30}  session {found.session:>5}  rule {found.rule_id}  {found.severity:<8}"
-        typer.echo(f"  {head}  {answer}")
+        head = f"{found.violation_id:<30}  {_when(found)}  rule {found.rule_id}  {found.severity:<8}"
+        say(f"  {head}  {answer}")
 
 
 def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, config: Path | None) -> None:
@@ -133,11 +133,11 @@ def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, c
             )
         if as_json:
             wanted = known if id_ is None else (id_,)
-            typer.echo(json.dumps([_plain(registry, kind, one) for one in wanted], indent=2))
+            emit([_plain(registry, kind, one) for one in wanted])
         elif id_ is None:
             for one in known:
                 entry = _current(registry, kind, one)
-                typer.echo(f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}  {_words(entry.payload)}")
+                say(f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}  {_words(entry.payload)}")
         else:
             _tell_history(registry, kind, id_)
 
@@ -150,12 +150,10 @@ def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
 
 def _tell_history(registry: RegistryReads, kind: str, id_: str) -> None:
     for entry in registry.history(kind, id_):
-        typer.echo(
-            f"version {entry.version}  session {entry.created_session}  sha256 {entry.sha256[:16]}  {entry.stage}"
-        )
-        typer.echo(f"  {_words(entry.payload)}")
+        say(f"version {entry.version}  session {entry.created_session}  sha256 {entry.sha256[:16]}  {entry.stage}")
+        say(f"  {_words(entry.payload)}")
     for version, stage, session in registry.stages(kind, id_):
-        typer.echo(f"session {session:>5}  version {version}  {stage}")
+        say(f"session {session:>5}  version {version}  {stage}")
 
 
 def _plain(registry: RegistryReads, kind: str, id_: str) -> dict[str, Any]:
@@ -167,6 +165,10 @@ def _plain(registry: RegistryReads, kind: str, id_: str) -> dict[str, Any]:
             for version, stage, session in registry.stages(kind, id_)
         ],
     }
+
+
+def _when(one: ChartPoint | FoundViolation) -> str:
+    return f"{one.date or 'this session':<12}  session {one.session:>5}"
 
 
 def _summary(chart: ChartSummary) -> str:

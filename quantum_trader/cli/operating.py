@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
 
-from eventbus import Event
+from eventbus import CodecError, Event
 from quantum_trader.cli.choosing import AsJson, Run, chosen, unfinished
 from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.config import ConfigError
 from quantum_trader.control.kill_switch import Held, SwitchFile
@@ -24,7 +24,7 @@ from quantum_trader.runs.inbox import OPERATOR, Inbox
 
 policy_app = typer.Typer(help="The policy of a run: what it allows, and why.", no_args_is_help=True)
 
-ME: Final = os.environ.get("USER") or OPERATOR
+ME: Final = os.environ.get("USER", "").encode(errors="replace").decode() or OPERATOR
 
 _OFF: Final = Held(KillMode.OFF, latched=False, actor="nobody", reason="never used")
 
@@ -67,7 +67,7 @@ def kill(
         folder = chosen(run, config)
         held = SwitchFile(folder.kill_switch).load() or _OFF
         latched = ", latched" if held.latched else ""
-        typer.echo(f"{folder.path}: {held.mode.value}{latched}, by {held.actor}: {held.reason}")
+        say(f"{folder.path}: {held.mode.value}{latched}, by {held.actor}: {held.reason}")
         return
     if not reason:
         raise ConfigError("command line", "--reason", "is missing", remedy="say why, it is kept with the run")
@@ -76,7 +76,7 @@ def kill(
     asked = KillSwitchRequestedEvent(
         mode=mode, reason=reason, actor=user, latch=mode is not KillMode.OFF, force=True, source=OPERATOR
     )
-    _ask(unfinished(run, config), asked, f"kill switch to {mode.value}")
+    ask(unfinished(run, config), asked, f"kill switch to {mode.value}")
 
 
 def ack(
@@ -104,7 +104,7 @@ def ack(
     event = AcknowledgeRequestedEvent(
         violation_id=violation, user=user, reason=reason, exclude_samples=exclude, source=OPERATOR
     )
-    _ask(folder, event, f"violation {violation} acknowledged")
+    ask(folder, event, f"violation {violation} acknowledged")
 
 
 @policy_app.command("show")
@@ -117,10 +117,10 @@ def show(run: Run = None, as_json: AsJson = False, config: ConfigDirectory = Non
         raise Failed(f"{folder.path}: no policy yet; let the run begin")
     payload = policies[-1].payload
     if as_json:
-        typer.echo(json.dumps(payload, indent=2))
+        emit(payload)
         return
     for key, value in payload.items():
-        typer.echo(f"{key:<22}{_words(value)}")
+        say(f"{key:<22}{_words(value)}")
 
 
 @policy_app.command("history")
@@ -130,12 +130,12 @@ def history(run: Run = None, as_json: AsJson = False, config: ConfigDirectory = 
     with registry_view(folder.registry) as registry:
         payloads = [entry.payload for entry in registry.history(POLICY, "policy")]
     if as_json:
-        typer.echo(json.dumps(payloads, indent=2))
+        emit(payloads)
         return
     for payload in payloads:
         allowed = len(payload["allowed_strategies"])
         head = f"{payload['version']:>4}  session {payload['session']:>5}  {payload['risk_mode']:<10}"
-        typer.echo(f"{head}  {allowed:>2} allowed  {_words(payload['reasons'])}")
+        say(f"{head}  {allowed:>2} allowed  {_words(payload['reasons'])}")
 
 
 @policy_app.command("set")
@@ -149,17 +149,20 @@ def set_(
 ) -> None:
     """Ask a run for a risk mode, for a while; without --force it can only be made more defensive."""
     asked = PolicyOverrideRequestedEvent(risk_mode=mode, reason=reason, actor=user, force=force, source=OPERATOR)
-    _ask(unfinished(run, config), asked, f"risk mode to {mode.value}")
+    ask(unfinished(run, config), asked, f"risk mode to {mode.value}")
 
 
-def _ask(folder: RunFolder, command: Event, what: str) -> None:
+def ask(folder: RunFolder, command: Event, what: str) -> None:
+    """Leave a command in the inbox of a run, and say so."""
     try:
         Inbox(folder.commands).put(command)
+    except CodecError as cause:
+        raise ConfigError("command line", what, f"cannot be kept ({cause})", remedy="give plain text") from cause
     except OSError as cause:
         raise ConfigError(
             str(folder.commands), "", f"cannot be written ({cause.strerror})", remedy="check the folder of the run"
         ) from cause
-    typer.echo(f"{folder.path}: {what} before its next session")
+    say(f"{folder.path}: {what} before its next session")
 
 
 def _words(value: Any) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from quantum_trader.app import check, load_feed
@@ -17,6 +16,7 @@ from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
@@ -38,7 +38,18 @@ Name = Annotated[str | None, typer.Option("--data", help="Name of the data set."
 Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webhook of the environment, else print.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
 Until = Annotated[int | None, typer.Option(help="Last session to do now; the rest waits for qt resume.", min=0)]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 when trading ended stopped, not only halted.")]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run: journal, report, plot.")]
+
+
+class Align(StrEnum):
+    strict = "strict"
+    outer = "outer"
+
+
+AlignOption = Annotated[
+    Align | None, typer.Option("--align", help="outer accepts symbols that hardly ever trade in the same session.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Choices:
     start: str | None = None
     end: str | None = None
     seed: int | None = None
+    align: Align | None = None
 
     def load(self) -> Config:
         universe: dict[str, Any] = {}
@@ -60,6 +72,8 @@ class Choices:
         if self.symbols is not None:
             universe["symbols"] = tuple(symbol.strip() for symbol in self.symbols.split(",") if symbol.strip())
         universe |= {key: value for key, value in (("start", self.start), ("end", self.end)) if value is not None}
+        if self.align is not None:
+            universe["align"] = self.align.value
         overrides: dict[str, dict[str, Any]] = {"universe": universe} if universe else {}
         if self.seed is not None:
             overrides["app"] = {"seed": self.seed}
@@ -82,16 +96,18 @@ def demo(
     start: From = None,
     end: To = None,
     seed: Seed = None,
+    align: AlignOption = None,
     metrics_port: MetricsPort = None,
     profile: Profile = "demo",
     config: ConfigDirectory = None,
     data: Name = None,
     output: Output = None,
     notify: Notify = False,
+    strict: Strict = False,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live; then report."""
-    choices = Choices(profile, config, data, symbols, start, end, seed)
-    _start(choices, Manner(speed, metrics_port, notify), output)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    _start(choices, Manner(speed, metrics_port, notify, strict=strict), output)
 
 
 def replay(
@@ -100,6 +116,7 @@ def replay(
     start: From = None,
     end: To = None,
     seed: Seed = None,
+    align: AlignOption = None,
     metrics_port: MetricsPort = None,
     profile: Profile = None,
     config: ConfigDirectory = None,
@@ -108,10 +125,11 @@ def replay(
     notify: Notify = False,
     as_json: AsJson = False,
     until_session: Until = None,
+    strict: Strict = False,
 ) -> None:
     """Replay a data set with a profile of your choice."""
-    choices = Choices(profile, config, data, symbols, start, end, seed)
-    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session), output)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict), output)
 
 
 def resume(
@@ -121,15 +139,21 @@ def resume(
     notify: Notify = False,
     as_json: AsJson = False,
     until_session: Until = None,
+    strict: Strict = False,
     config: ConfigDirectory = None,
 ) -> None:
     """Continue a run whose process ended; it ends as if nothing had happened."""
     folder = chosen(run, config)
     if folder.is_complete:
-        typer.echo(folder.report.read_text() if as_json else f"{folder.path}: complete; see qt report {folder.path}")
+        if as_json:
+            emit(folder.summary())
+        else:
+            say(f"{folder.path}: complete; see qt report {folder.path}")
         return
     effective = folder.config()
-    carry_out(folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session))
+    carry_out(
+        folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session, strict)
+    )
 
 
 def report(
@@ -144,11 +168,11 @@ def report(
     found = make_report(record)
     if html is not None:
         write(html, as_html(found, plot(record, found)), "--html")
-        typer.echo(str(html))
+        say(str(html))
     elif as_json:
-        typer.echo(json.dumps(found.as_dict() | {"run": str(folder), "digest": completed.digest}, indent=2))
+        emit(found.as_dict() | {"run": str(folder), "digest": completed.digest})
     else:
-        Console().print(figures([*as_lines(found), ("Digest", completed.digest)]), highlight=False)
+        Screen().print(figures([*as_lines(found), ("Digest", completed.digest)]))
 
 
 @oracle_app.command("check")
@@ -170,7 +194,7 @@ def oracle_check() -> None:
             f"{report.max_drawdown:.9f}",
             "no" if found else "yes",
         )
-    Console().print(table)
+    Screen().print(table)
     if wrong:
         raise Failed("; ".join(wrong))
 
@@ -182,11 +206,11 @@ def bench(
     """Throughput of the strategy-only graph: SMA 20/50 through the bus, three barriers per session."""
     feed = load_feed(load_config()) if demo_data else None
     result = run_loop(strategy_only(bars, feed))
-    typer.echo(
+    say(
         f"{result.bars:,} bars, {result.signals:,} signals in {result.seconds:.2f} s: {result.bars_per_second:,.0f} bars/s"
         f" ({result.loop}, one core)"
     )
-    typer.echo("Same strategy elsewhere: plain loop 3.8 M, nautilus_trader 45 k, backtrader 22 k bars/s")
+    say("Same strategy elsewhere: plain loop 3.8 M, nautilus_trader 45 k, backtrader 22 k bars/s")
 
 
 def _start(choices: Choices, manner: Manner, output: Path | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from quantum_trader.app import check as check_system
 from quantum_trader.app import load_feed
+from quantum_trader.cli.saying import emit, say
 from quantum_trader.config import config_directory, load_config, profiles
 
 app = typer.Typer(help="The configuration: files, profiles, environment.", no_args_is_help=True)
@@ -20,7 +21,7 @@ Profile = Annotated[str | None, typer.Option(help="A file of config/profiles, wi
 @app.command()
 def show(config: ConfigDirectory = None, profile: Profile = None) -> None:
     """The effective configuration as JSON."""
-    typer.echo(load_config(config, profile).model_dump_json(indent=2))
+    emit(load_config(config, profile).model_dump(mode="json"))
 
 
 @app.command()
@@ -31,4 +32,4 @@ def check(config: ConfigDirectory = None, profile: Profile = None) -> None:
         effective = load_config(config, name)
         check_system(effective)
         load_feed(effective)
-    typer.echo(f"{where or 'built-in defaults'}: ok, sha256 {load_config(config, profile).sha256()}")
+    say(f"{where or 'built-in defaults'}: ok, sha256 {load_config(config, profile).sha256()}")

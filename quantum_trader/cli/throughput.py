@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from eventbus import InMemoryEventBus, SystemClock
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.roster import FixedRoster
-from quantum_trader.alpha.runtime import RuntimeSettings, StrategyRuntimeEngine
+from quantum_trader.alpha.runtime import StrategyRuntimeEngine
 from quantum_trader.app import QUEUE_SIZE
+from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import RunStartedEvent, SignalsGeneratedEvent
 from quantum_trader.market.calendar import Feed, SessionBars
 from quantum_trader.market.replayer import MarketReplayer
@@ -52,7 +53,7 @@ async def strategy_only(bars: int, feed: Feed | None = None) -> Throughput:
     """Replay `feed`, or `bars` synthetic bars of five symbols, through the runtime."""
     source = _Held(feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1))
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, RuntimeSettings())
+    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     signals = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from eventbus import InMemoryEventBus
-from quantum_trader.app import build, discord_settings, load_feed
+from quantum_trader.app import build, load_feed
+from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.score import score
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.config import ConfigError, load_config
@@ -32,14 +32,14 @@ def types(as_json: AsJson = False, profile: Profile = None, config: ConfigDirect
     """Every type of event: who publishes it, who listens, and what keeps its deliveries in order."""
     wiring = assembled(config, profile)
     if as_json:
-        typer.echo(json.dumps([_entry(route) for route in wiring.routes], indent=2))
+        emit([_entry(route) for route in wiring.routes])
         return
     for route in wiring.routes:
         order = f"in order by {route.key}" if route.key else "all in one line"
-        typer.echo(f"{route.type}  ({route.kind.value}, {order})")
-        typer.echo(f"  published by  {_names(route.producers)}")
-        typer.echo(f"  heard by      {_names(route.consumers)}")
-    typer.echo(f"{len(wiring.routes)} types; everything is looked on by {', '.join(wiring.onlookers)}")
+        say(f"{route.type}  ({route.kind.value}, {order})")
+        say(f"  published by  {_names(route.producers)}")
+        say(f"  heard by      {_names(route.consumers)}")
+    say(f"{len(wiring.routes)} types; everything is looked on by {', '.join(wiring.onlookers)}")
     _tell_gaps(wiring)
 
 
@@ -51,7 +51,8 @@ def graph(
     """The stations and the arrows between them; names each type of event that leads from nowhere or to nowhere."""
     wiring = assembled(config, profile)
     if svg is None:
-        typer.echo("\n".join(_as_lines(wiring)))
+        for line in _as_lines(wiring):
+            say(line)
     else:
         try:
             svg.write_text(score(wiring, "Who publishes and who hears"), encoding="utf-8")
@@ -59,7 +60,7 @@ def graph(
             raise ConfigError(
                 str(svg), "", f"cannot be written ({cause.strerror})", remedy="choose another --svg"
             ) from cause
-        typer.echo(str(svg))
+        say(str(svg))
     _tell_gaps(wiring)
 
 
@@ -71,7 +72,7 @@ def assembled(config: Path | None, profile: str | None) -> Wiring:
         system = build(bus, effective, load_feed(effective))
         analytics = AnalyticsService(bus, Path(folder) / FILE_NAME, system.record)
         MetricsLogger(bus, Path(folder) / "metrics.jsonl")
-        system.alerts.add_notifier(DiscordNotifier(bus, discord_settings(effective, quiet=True)))
+        system.alerts.add_notifier(DiscordNotifier(bus, effective.notify))
         wiring = system.wiring()
         analytics.close()
         system.close()
@@ -108,8 +109,7 @@ def _as_lines(wiring: Wiring) -> list[str]:
             for route in wiring.routes
             if station in route.producers
         ]
-    lines.append(f"{', '.join(wiring.onlookers)}\n  look on at everything")
-    return lines
+    return [*lines, ", ".join(wiring.onlookers), "  look on at everything"]
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -119,6 +119,6 @@ def _names(names: tuple[str, ...]) -> str:
 def _tell_gaps(wiring: Wiring) -> None:
     gaps = tuple(wiring.gaps())
     for gap in gaps:
-        typer.echo(f"leads nowhere: {gap}")
+        say(f"leads nowhere: {gap}")
     if not gaps:
-        typer.echo("Every type that is published is heard, and every type that is heard is published.")
+        say("Every type that is published is heard, and every type that is heard is published.")

@@ -5,12 +5,14 @@ Proposals in, `orders.sized` out, once per session. Remembers what working entri
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
-from quantum_trader.control.sizing import Allowance, SizingRules, Snapshot, size_entry, trims
+from eventbus import EventBus
+from quantum_trader.control.sizing import NONE, Allowance, SizingRules, Snapshot, size_entry, trims
 from quantum_trader.events import (
     DroppedIntent,
     MarketBarEvent,
@@ -28,7 +30,8 @@ from quantum_trader.events import (
     TradeExecutedEvent,
 )
 from quantum_trader.execution.fills import notional
-from quantum_trader.model import OrderKind, Side, money
+from quantum_trader.instruments import SHARES, Instruments
+from quantum_trader.model import OrderKind, Side, money, price
 from quantum_trader.snapshot import event_of, event_values, events_of
 
 SOURCE = "portfolio_balancer"
@@ -40,16 +43,17 @@ class PortfolioBalancer:
 
     publishes: ClassVar = (OrdersSizedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus, rules: SizingRules) -> None:
+    def __init__(self, bus: EventBus, rules: SizingRules, instruments: Instruments = SHARES) -> None:
         self._bus = bus
         self._rules = rules
+        self._instruments = instruments
         self._policy: PolicyUpdatedEvent | None = None
         self._portfolio: PortfolioUpdatedEvent | None = None
         self._sigma: dict[str, float] = {}
         self._closes: dict[str, float] = {}
-        self._volumes: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_ADV_BARS))
+        self._volumes: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_ADV_BARS))
         self._working: dict[str, OrderApprovedEvent] = {}
-        self._leaves: dict[str, int] = {}
+        self._leaves: dict[str, Decimal] = {}
         bus.subscribe(MarketBarEvent, self.on_bar, name="balancer.bar")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="balancer.policy")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="balancer.portfolio")
@@ -113,7 +117,7 @@ class PortfolioBalancer:
             "closes": dict(self._closes),
             "volumes": {symbol: list(volumes) for symbol, volumes in self._volumes.items()},
             "working": [event_values(order) for order in self._working.values()],
-            "leaves": dict(self._leaves),
+            "leaves": {order_id: str(leaves) for order_id, leaves in self._leaves.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -125,7 +129,7 @@ class PortfolioBalancer:
         for symbol, volumes in state["volumes"].items():
             self._volumes[symbol].extend(volumes)
         self._working = {order.order_id: order for order in events_of(state["working"])}
-        self._leaves = dict(state["leaves"])
+        self._leaves = {order_id: Decimal(leaves) for order_id, leaves in state["leaves"].items()}
 
     def _forget(self, order_id: str) -> None:
         self._working.pop(order_id, None)
@@ -140,7 +144,7 @@ class PortfolioBalancer:
         entries = [intent for intent in event.items if intent.kind is OrderKind.ENTRY]
         if policy is None:
             return items, dropped + [_dropped(intent, "NO_POLICY") for intent in entries]
-        if not self._rules.fixed_qty:
+        if not self._rules.sizing.fixed_qty:
             items += self._trims(event.session, positions, items, policy, float(portfolio.equity))
         allowance = Allowance(policy.max_risk_per_trade, policy.max_positions, policy.gross_limit)
         account = self._snapshot(portfolio)
@@ -154,22 +158,23 @@ class PortfolioBalancer:
                 rules=self._rules,
                 sigma=self._sigma.get(intent.symbol),
                 adv20=self._adv20(intent.symbol),
+                instrument=self._instruments.of(intent.symbol),
             )
             if not size.qty:
                 dropped.append(_dropped(intent, size.limited_by))
                 continue
-            account.reserve(intent.symbol, size.qty * intent.reference_px, self._rules.cost)
+            account.reserve(intent.symbol, float(size.qty) * intent.reference_px, self._rules.cost)
             items.append(_sized(event.session, intent, size.qty, size.limited_by))
         return items, dropped
 
     def _exits(
-        self, event: OrdersProposedEvent, positions: dict[tuple[str, str], int]
+        self, event: OrdersProposedEvent, positions: dict[tuple[str, str], Decimal]
     ) -> tuple[list[SizedOrder], list[DroppedIntent]]:
         items, dropped = [], []
         for intent in event.items:
             if intent.kind is OrderKind.ENTRY:
                 continue
-            held = positions.get((intent.strategy_id, intent.symbol), 0)
+            held = positions.get((intent.strategy_id, intent.symbol), NONE)
             if held > 0:
                 items.append(_sized(event.session, intent, held, "POSITION"))
             else:
@@ -179,7 +184,7 @@ class PortfolioBalancer:
     def _trims(
         self,
         session: int,
-        positions: dict[tuple[str, str], int],
+        positions: dict[tuple[str, str], Decimal],
         exits: list[SizedOrder],
         policy: PolicyUpdatedEvent,
         equity: float,
@@ -190,7 +195,13 @@ class PortfolioBalancer:
             (order.strategy_id, order.symbol) for order in self._working.values() if order.kind is not OrderKind.ENTRY
         }
         staying = {pair: qty for pair, qty in positions.items() if pair not in leaving}
-        sales = trims(staying, self._closes, equity=equity, gross_limit=policy.gross_limit)
+        sales = trims(
+            staying,
+            self._closes,
+            equity=equity,
+            gross_limit=policy.gross_limit,
+            instruments=self._instruments,
+        )
         return [
             _sized(
                 session,
@@ -211,16 +222,16 @@ class PortfolioBalancer:
     def _snapshot(self, portfolio: PortfolioUpdatedEvent) -> Snapshot:
         exposure: dict[str, float] = {}
         for line in portfolio.positions:
-            exposure[line.symbol] = exposure.get(line.symbol, 0.0) + line.qty * self._closes[line.symbol]
+            exposure[line.symbol] = exposure.get(line.symbol, 0.0) + float(line.qty) * self._closes[line.symbol]
         account = Snapshot(float(portfolio.equity), float(portfolio.cash), exposure)
         for order_id, order in sorted(self._working.items()):
             if order.kind is OrderKind.ENTRY:
-                account.reserve(order.symbol, self._leaves[order_id] * order.reference_px, self._rules.cost)
+                account.reserve(order.symbol, float(self._leaves[order_id]) * order.reference_px, self._rules.cost)
         return account
 
     def _adv20(self, symbol: str) -> float:
         volumes = self._volumes[symbol]
-        return sum(volumes) / len(volumes) if volumes else 0.0
+        return math.fsum(volumes) / len(volumes) if volumes else 0.0
 
 
 def _dropped(intent: OrderIntent, reason: str) -> DroppedIntent:
@@ -229,9 +240,9 @@ def _dropped(intent: OrderIntent, reason: str) -> DroppedIntent:
     )
 
 
-def _sized(session: int, intent: OrderIntent, qty: int, limited_by: str) -> SizedOrder:
-    price = money(intent.reference_px)
-    at_risk = price if intent.stop_px is None else money(intent.reference_px - intent.stop_px)
+def _sized(session: int, intent: OrderIntent, qty: Decimal, limited_by: str) -> SizedOrder:
+    reference = price(intent.reference_px)
+    at_risk = reference if intent.stop_px is None else price(intent.reference_px - intent.stop_px)
     entry = intent.kind is OrderKind.ENTRY
     return SizedOrder(
         order_id=f"{session}-{intent.strategy_id}-{intent.symbol}-{intent.side}-{1 if intent.kind is not OrderKind.TRIM else 2}",
@@ -244,7 +255,7 @@ def _sized(session: int, intent: OrderIntent, qty: int, limited_by: str) -> Size
         reference_px=intent.reference_px,
         stop_px=intent.stop_px,
         confidence=intent.confidence,
-        notional=notional(qty, price),
+        notional=notional(qty, reference),
         risk=notional(qty, at_risk) if entry else money(0),
         limited_by=limited_by,
     )

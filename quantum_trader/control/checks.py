@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from quantum_trader.control.risk_state import PolicyView, RiskLimits, RiskState
+from quantum_trader.control.risk_state import PolicyView, RiskState
 from quantum_trader.model import HealthStatus, KillMode, Order, OrderKind, Side
 
 __all__ = [
@@ -23,7 +24,6 @@ __all__ = [
     "Denial",
     "Exits",
     "PolicyView",
-    "RiskLimits",
     "RiskState",
     "judge",
     "reduces",
@@ -97,7 +97,7 @@ def _below(code: str, value: float, limit: float) -> Denial | None:
 
 
 def _value(order: Order) -> float:
-    return order.qty * order.reference
+    return float(order.qty) * order.reference
 
 
 def _kill_switch(order: Order, state: RiskState) -> Denial | None:
@@ -143,11 +143,12 @@ def _symbol_not_allowed(order: Order, state: RiskState) -> Denial | None:
 
 def _qty_invalid(order: Order, state: RiskState) -> Denial | None:
     # By type, because a bool, a float or a numpy number would pass the comparison.
-    if type(order.qty) is not int:
-        return Denial("QTY_INVALID", "an integer", repr(order.qty))
-    if order.qty < 1:
-        return Denial("QTY_INVALID", 1, order.qty)
-    return _at_most("QTY_INVALID", order.qty, state.limits.max_order_qty)
+    if type(order.qty) is not Decimal:
+        return Denial("QTY_INVALID", "a Decimal", repr(order.qty))
+    instrument = state.instruments.of(order.symbol)
+    if not instrument.is_lots(order.qty):
+        return Denial("QTY_INVALID", f"lots of {instrument.lot}", str(order.qty))
+    return _at_most("QTY_INVALID", float(order.qty), state.limits.max_order_qty)
 
 
 def _price_invalid(order: Order, state: RiskState) -> Denial | None:
@@ -205,7 +206,7 @@ def _order_notional(order: Order, state: RiskState) -> Denial | None:
 
 def _risk_per_trade(order: Order, state: RiskState) -> Denial | None:
     # Without a stop everything that is paid is at risk.
-    risk = order.qty * (order.reference - (order.stop if order.stop is not None else 0.0))
+    risk = float(order.qty) * (order.reference - (order.stop if order.stop is not None else 0.0))
     allowed = state.limits.risk_tolerance * state.required_policy().max_risk_per_trade * float(state.equity)
     return _at_most("RISK_PER_TRADE", risk, allowed)
 
@@ -222,7 +223,7 @@ def _symbol_weight(order: Order, state: RiskState) -> Denial | None:
 
 
 def _gross_limit(order: Order, state: RiskState) -> Denial | None:
-    after = sum(state.exposure().values()) + _value(order)
+    after = math.fsum([*state.exposure().values(), _value(order)])
     return _at_most("GROSS_LIMIT", after, state.required_policy().gross_limit * float(state.equity))
 
 
@@ -235,7 +236,7 @@ def _cash(order: Order, state: RiskState) -> Denial | None:
 def _participation(order: Order, state: RiskState) -> Denial | None:
     facts = state.symbols.get(order.symbol)
     adv20 = 0.0 if facts is None else facts.adv20
-    return _at_most("PARTICIPATION", order.qty, state.limits.max_participation * adv20)
+    return _at_most("PARTICIPATION", float(order.qty), state.limits.max_participation * adv20)
 
 
 def _daily_loss(order: Order, state: RiskState) -> Denial | None:
@@ -263,7 +264,8 @@ def _cooldown(order: Order, state: RiskState) -> Denial | None:
 def _position_mismatch(order: Order, state: RiskState) -> Denial | None:
     if order.side is Side.BUY:
         return None
-    return _at_most("POSITION_MISMATCH", order.qty, state.held(order.strategy_id, order.symbol))
+    held = state.held(order.strategy_id, order.symbol)
+    return None if order.qty <= held else Denial("POSITION_MISMATCH", float(held), float(order.qty))
 
 
 CHECKS: Final = (

@@ -7,23 +7,13 @@ counts from the next one on, so the order in which they tell it decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
-from quantum_trader.control.policy_rules import (
-    DEFAULT,
-    POLICY,
-    VOLATILITY_WINDOW,
-    Inputs,
-    PolicyValues,
-    Thresholds,
-    VolatilityRatio,
-    allowed_strategies,
-    decide,
-    safer,
-)
+from eventbus import EventBus
+from quantum_trader.config import ModeConfig, PolicyConfig
+from quantum_trader.control.policy_rules import Inputs, VolatilityRatio, allowed_strategies, decide, safer
 from quantum_trader.control.policy_store import PolicyStore, PolicyStoreError
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
@@ -35,24 +25,14 @@ from quantum_trader.events import (
     PredictionMadeEvent,
     RunStartedEvent,
     StrategyPromotedEvent,
+    Warrant,
+    steps_down_only,
 )
 from quantum_trader.model import HealthStatus, RiskMode, StrategyLifecycle
 from quantum_trader.snapshot import event_of, event_values, events_of
 
 SOURCE = "MSC_AI"
 CONFIDENCE_METRIC = "strategy.confidence"
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerSettings:
-    """`fixed_mode` keeps one mode; `confirm_every` and `override_sessions` count sessions."""
-
-    values: Mapping[RiskMode, PolicyValues] = field(default_factory=lambda: POLICY)
-    thresholds: Thresholds = DEFAULT
-    volatility_window: int = VOLATILITY_WINDOW
-    fixed_mode: RiskMode | None = None
-    confirm_every: int = 5
-    override_sessions: int = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +44,29 @@ class _Override:
 
 
 class MetaStrategyController:
-    """Decides once per session, when it knows both the portfolio and the prediction of it."""
+    """Decides once per session, when it knows both the portfolio and the prediction of it.
+
+    An unchanged policy is confirmed every `confirm_every` sessions.
+    """
 
     publishes: ClassVar = (PolicyUpdatedEvent, MetricRecordedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: InMemoryEventBus, store: PolicyStore, settings: ControllerSettings) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        store: PolicyStore,
+        config: PolicyConfig,
+        *,
+        confirm_every: int = 5,
+        warrant: Warrant = steps_down_only,
+    ) -> None:
         self._bus = bus
+        self._warrant = warrant
         self._store = store
-        self._settings = settings
-        self._ratio = VolatilityRatio(settings.volatility_window)
-        self._mode = settings.fixed_mode or RiskMode.DEFENSIVE
+        self._config = config
+        self._confirm_every = confirm_every
+        self._ratio = VolatilityRatio(config.volatility_window)
+        self._mode = config.fixed_mode or RiskMode.DEFENSIVE
         self._changed: int | None = None
         self._policy: PolicyUpdatedEvent | None = None
         self._session = -1
@@ -110,7 +103,7 @@ class MetaStrategyController:
             self._is_blocked = True
             await self._publish(event.timestamp, (str(error),))
             return
-        if last is not None and self._settings.fixed_mode is None:
+        if last is not None and self._config.fixed_mode is None:
             self._mode = last.risk_mode
         await self._publish(event.timestamp, ("run started",))
 
@@ -120,7 +113,7 @@ class MetaStrategyController:
     async def on_override_requested(self, event: PolicyOverrideRequestedEvent) -> None:
         self._override = _Override(
             event.risk_mode,
-            self._session + self._settings.override_sessions,
+            self._session + self._config.override_sessions,
             event.force,
             f"{event.actor} asks for {event.risk_mode}: {event.reason}",
         )
@@ -143,7 +136,7 @@ class MetaStrategyController:
         ratio = self._ratio.update({item.symbol: item.log_range for item in prediction.items if not item.filled})
         reasons = self._choose(portfolio.session, portfolio.drawdown, ratio)
         is_new = await self._publish(portfolio.timestamp, reasons)
-        if not is_new and portfolio.session % self._settings.confirm_every == 0:
+        if not is_new and portfolio.session % self._confirm_every == 0:
             await self._confirm(portfolio.session, portfolio.timestamp)
 
     def state(self) -> dict[str, Any]:
@@ -191,6 +184,8 @@ class MetaStrategyController:
                 case MetricRecordedEvent():
                     self._confidence[event.labels["strategy_id"]] = event.value
                 case StrategyPromotedEvent():
+                    if not self._warrant(event):
+                        continue
                     if event.to_stage is StrategyLifecycle.LIVE:
                         self._live.add(event.strategy_id)
                     else:
@@ -200,7 +195,7 @@ class MetaStrategyController:
     def _choose(self, session: int, drawdown: float, ratio: float | None) -> tuple[str, ...]:
         """Set the mode of this session; the reasons if it is another."""
         before = self._mode
-        if self._settings.fixed_mode is not None:
+        if self._config.fixed_mode is not None:
             return ()
         if self._override is not None and session > self._override.until:
             self._override = None
@@ -208,7 +203,7 @@ class MetaStrategyController:
             before,
             Inputs(drawdown, ratio, self._health),
             sessions_since_change=None if self._changed is None else session - self._changed,
-            thresholds=self._settings.thresholds,
+            thresholds=self._config.thresholds,
         )
         mode, reasons = decision.mode, decision.reasons
         if self._override is not None:
@@ -220,8 +215,8 @@ class MetaStrategyController:
             return reasons
         return ()
 
-    def _values(self) -> PolicyValues:
-        return self._settings.values[self._mode]
+    def _values(self) -> ModeConfig:
+        return self._config.mode(self._mode)
 
     async def _publish(self, ts: datetime, reasons: tuple[str, ...]) -> bool:
         """Publish the policy if a field changed; whether it did."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import KillSwitchChangedEvent, KillSwitchRequestedEvent
 from quantum_trader.files import write_whole
 from quantum_trader.model import KillMode
@@ -67,7 +67,7 @@ class KillSwitch:
 
     def __init__(
         self,
-        bus: InMemoryEventBus,
+        bus: EventBus,
         mode: KillMode = KillMode.OFF,
         *,
         latched: bool = False,

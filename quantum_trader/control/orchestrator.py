@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
     HealthStatusChangedEvent,
+    KillSwitchChangedEvent,
     OpportunitiesUpdatedEvent,
     OrderAcceptedEvent,
     OrderCancelledEvent,
@@ -25,7 +26,7 @@ from quantum_trader.events import (
     SignalsGeneratedEvent,
     TradeExecutedEvent,
 )
-from quantum_trader.model import HealthStatus, OrderKind, Side, StrategyLifecycle
+from quantum_trader.model import HealthStatus, KillMode, OrderKind, Side, StrategyLifecycle
 from quantum_trader.snapshot import event_of, event_values
 
 SOURCE = "orchestrator"
@@ -37,19 +38,26 @@ class Orchestrator:
 
     publishes: ClassVar = (OrdersProposedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus, *, policy_max_age: int = 5) -> None:
+    def __init__(self, bus: EventBus, *, policy_max_age: int = 5) -> None:
         self._bus = bus
         self._policy_max_age = policy_max_age
         self._policy: PolicyUpdatedEvent | None = None
         self._confirmed = 0
         self._ranking: OpportunitiesUpdatedEvent | None = None
         self._health = HealthStatus.HEALTHY
+        self._kill_mode = KillMode.OFF
         self._working: dict[str, tuple[str, str, OrderKind]] = {}
         bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="orchestrator.signals")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="orchestrator.policy")
-        bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat, name="orchestrator.heartbeat")
+        bus.subscribe(
+            ComponentHeartbeatEvent,
+            self.on_heartbeat,
+            name="orchestrator.heartbeat",
+            where=lambda event: event.component == MSC,
+        )
         bus.subscribe(OpportunitiesUpdatedEvent, self.on_opportunities_updated, name="orchestrator.ranking")
         bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="orchestrator.health")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="orchestrator.killswitch")
         bus.subscribe(OrderAcceptedEvent, self.on_order_accepted, name="orchestrator.accepted")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="orchestrator.trade")
         bus.subscribe(OrderCancelledEvent, self.on_order_ended, name="orchestrator.cancelled")
@@ -65,7 +73,7 @@ class Orchestrator:
         self._confirmed = event.session
 
     async def on_heartbeat(self, event: ComponentHeartbeatEvent) -> None:
-        if event.component == MSC and self._policy is not None and event.state_version == self._policy.version:
+        if self._policy is not None and event.state_version == self._policy.version:
             self._confirmed = event.session
 
     async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:
@@ -73,6 +81,9 @@ class Orchestrator:
 
     async def on_health_status_changed(self, event: HealthStatusChangedEvent) -> None:
         self._health = event.overall
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        self._kill_mode = event.mode
 
     async def on_order_accepted(self, event: OrderAcceptedEvent) -> None:
         self._working[event.order_id] = (event.strategy_id, event.symbol, event.kind)
@@ -104,6 +115,7 @@ class Orchestrator:
             "confirmed": self._confirmed,
             "ranking": event_values(self._ranking),
             "health": self._health.value,
+            "kill_mode": self._kill_mode.value,
             "working": {order_id: [*pair, kind.value] for order_id, (*pair, kind) in self._working.items()},
         }
 
@@ -113,6 +125,7 @@ class Orchestrator:
         self._confirmed = state["confirmed"]
         self._ranking = event_of(state["ranking"])
         self._health = HealthStatus(state["health"])
+        self._kill_mode = KillMode(state["kill_mode"])
         self._working = {
             order_id: (strategy_id, symbol, OrderKind(kind))
             for order_id, (strategy_id, symbol, kind) in state["working"].items()
@@ -151,6 +164,8 @@ class Orchestrator:
         policy, ranking = self._policy, self._ranking
         if signal.stage is not StrategyLifecycle.LIVE:
             return "STAGE"
+        if self._kill_mode is not KillMode.OFF:
+            return "KILL_SWITCH"
         if self._health is HealthStatus.CRITICAL:
             return "HEALTH_CRITICAL"
         if policy is None or policy.effective_session > session or session - self._confirmed > self._policy_max_age:

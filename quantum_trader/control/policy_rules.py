@@ -10,56 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
+from quantum_trader.config import ModeConfig, ThresholdsConfig
 from quantum_trader.market.indicators import RollingMedian
 from quantum_trader.model import HealthStatus, RiskMode
 
 DEFENSIVE, NORMAL, AGGRESSIVE = RiskMode
 
 VOLATILITY_WINDOW: Final = 252  # sessions
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyValues:
-    """What a mode allows."""
-
-    global_min_confidence: float
-    max_risk_per_trade: float  # fraction of equity
-    max_positions: int  # symbols
-    gross_limit: float  # fraction of equity
-    top_n: int
-
-
-POLICY: Final[Mapping[RiskMode, PolicyValues]] = MappingProxyType(
-    {
-        DEFENSIVE: PolicyValues(0.80, 0.005, 2, 0.40, 2),
-        NORMAL: PolicyValues(0.65, 0.010, 4, 0.80, 4),
-        AGGRESSIVE: PolicyValues(0.55, 0.015, 5, 1.00, 5),
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Where modes change. A mode is entered on the safe side of `..._enter` and left beyond `..._leave`.
-
-    Drawdowns are positive fractions, ratios compare the volatility forecast with its own past; `dwell` counts sessions.
-    """
-
-    defensive_drawdown: float = 0.10
-    defensive_ratio: float = 1.50
-    normal_enter_drawdown: float = 0.07
-    normal_enter_ratio: float = 1.25
-    aggressive_enter_drawdown: float = 0.04
-    aggressive_enter_ratio: float = 0.95
-    aggressive_leave_drawdown: float = 0.06
-    aggressive_leave_ratio: float = 1.10
-    dwell: int = 5
-
-
-DEFAULT: Final = Thresholds()
+DEFAULT: Final = ThresholdsConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +41,7 @@ class Decision:
 
 
 def decide(
-    mode: RiskMode, inputs: Inputs, *, sessions_since_change: int | None, thresholds: Thresholds = DEFAULT
+    mode: RiskMode, inputs: Inputs, *, sessions_since_change: int | None, thresholds: ThresholdsConfig = DEFAULT
 ) -> Decision:
     """The mode that follows `mode`. `sessions_since_change` is None when the mode never changed."""
     dangers = _dangers(inputs, thresholds)
@@ -96,7 +56,7 @@ def decide(
     return Decision(mode, False, ())
 
 
-def memoryless(inputs: Inputs, thresholds: Thresholds = DEFAULT) -> RiskMode:
+def memoryless(inputs: Inputs, thresholds: ThresholdsConfig = DEFAULT) -> RiskMode:
     """The mode that the figures alone ask for, whatever the last one was: what hysteresis and dwell are compared
     with."""
     if _dangers(inputs, thresholds):
@@ -110,7 +70,7 @@ def safer(one: RiskMode, other: RiskMode) -> RiskMode:
     return min(one, other, key=order.index)
 
 
-def allowed_strategies(psr: Mapping[str, float], values: PolicyValues) -> tuple[str, ...]:
+def allowed_strategies(psr: Mapping[str, float], values: ModeConfig) -> tuple[str, ...]:
     """The LIVE strategies, given with their PSR, that a mode lets open positions; sorted."""
     return tuple(sorted(name for name, probability in psr.items() if probability >= values.global_min_confidence))
 
@@ -154,7 +114,7 @@ class VolatilityRatio:
         return self._medians.setdefault(symbol, RollingMedian(self._window)).update(value)
 
 
-def _dangers(inputs: Inputs, thresholds: Thresholds) -> tuple[str, ...]:
+def _dangers(inputs: Inputs, thresholds: ThresholdsConfig) -> tuple[str, ...]:
     return (
         *_beyond("drawdown", inputs.drawdown, thresholds.defensive_drawdown),
         *_beyond("volatility_ratio", inputs.volatility_ratio, thresholds.defensive_ratio),
@@ -162,7 +122,7 @@ def _dangers(inputs: Inputs, thresholds: Thresholds) -> tuple[str, ...]:
     )
 
 
-def _strains(inputs: Inputs, thresholds: Thresholds) -> tuple[str, ...]:
+def _strains(inputs: Inputs, thresholds: ThresholdsConfig) -> tuple[str, ...]:
     return (
         *_beyond("drawdown", inputs.drawdown, thresholds.aggressive_leave_drawdown),
         *_beyond("volatility_ratio", inputs.volatility_ratio, thresholds.aggressive_leave_ratio),
@@ -176,7 +136,7 @@ def _beyond(name: str, value: float | None, threshold: float) -> tuple[str, ...]
     return (f"{name} {value:.4f} > {threshold:g}",) if value > threshold else ()
 
 
-def _is_calm(mode: RiskMode, inputs: Inputs, thresholds: Thresholds) -> bool:
+def _is_calm(mode: RiskMode, inputs: Inputs, thresholds: ThresholdsConfig) -> bool:
     """May `mode` rise by one? Asked only when nothing is unknown and health is not CRITICAL."""
     drawdown, ratio = inputs.drawdown or 0.0, inputs.volatility_ratio or 0.0
     if mode is DEFENSIVE:

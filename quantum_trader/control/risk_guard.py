@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.control.checks import Denial, judge, warnings
 from quantum_trader.control.risk_state import PolicyView, RiskState, Stop
 from quantum_trader.events import (
@@ -34,8 +34,11 @@ from quantum_trader.events import (
     SizedOrder,
     StrategyPromotedEvent,
     TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
-from quantum_trader.model import KillMode, Order, StrategyLifecycle, Trigger
+from quantum_trader.model import KillMode, Order, Station, StrategyLifecycle, Trigger
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "risk_guard"
 MSC = "MSC_AI"
@@ -44,18 +47,26 @@ MSC = "MSC_AI"
 class RiskGuard:
     """Wires a `RiskState` and the checks to the bus."""
 
-    publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent)
+    publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: InMemoryEventBus, state: RiskState) -> None:
+    def __init__(self, bus: EventBus, state: RiskState, *, warrant: Warrant = steps_down_only) -> None:
         self._bus = bus
         self._state = state
+        self._warrant = warrant
+        self._promotions: list[StrategyPromotedEvent] = []  # since the last orders
         self._asked: KillMode = KillMode.OFF
+        self._stopped: int | None = None  # the session in which a drawdown made it ask for reductions only
         bus.subscribe(RunStartedEvent, self.on_run_started, name="risk_guard.run")
         bus.subscribe(MarketBarEvent, self.on_bar, name="risk_guard.bar")
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="risk_guard.anomaly")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="risk_guard.closed")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="risk_guard.policy")
-        bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat, name="risk_guard.heartbeat")
+        bus.subscribe(
+            ComponentHeartbeatEvent,
+            self.on_heartbeat,
+            name="risk_guard.heartbeat",
+            where=lambda event: event.component == MSC,
+        )
         bus.subscribe(HealthStatusChangedEvent, self.on_health_status_changed, name="risk_guard.health")
         bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="risk_guard.killswitch")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="risk_guard.promoted")
@@ -73,12 +84,19 @@ class RiskGuard:
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
-        return {"risk": self._state.state(), "asked": self._asked.value}
+        return {
+            "risk": self._state.state(),
+            "asked": self._asked.value,
+            "stopped": self._stopped,
+            "promotions": [event_values(event) for event in self._promotions],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
         self._state.restore(state["risk"])
         self._asked = KillMode(state["asked"])
+        self._stopped = state["stopped"]
+        self._promotions = events_of(state["promotions"])
 
     async def on_run_started(self, event: RunStartedEvent) -> None:
         self._state.universe = frozenset(event.universe)
@@ -92,6 +110,7 @@ class RiskGuard:
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._state.open_session(event.session)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.GUARD, SOURCE))
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self._state.policy = PolicyView(
@@ -107,7 +126,7 @@ class RiskGuard:
 
     async def on_heartbeat(self, event: ComponentHeartbeatEvent) -> None:
         policy = self._state.policy
-        if event.component == MSC and policy is not None and event.state_version == policy.version:
+        if policy is not None and event.state_version == policy.version:
             self._state.policy = PolicyView(
                 version=policy.version,
                 allowed_strategies=policy.allowed_strategies,
@@ -124,13 +143,21 @@ class RiskGuard:
 
     async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
         self._state.kill_mode = self._asked = event.mode
+        if event.actor != SOURCE:
+            self._stopped = None  # somebody else has taken it over
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
-        live = self._state.live_strategies
-        if event.to_stage is StrategyLifecycle.LIVE:
-            self._state.live_strategies = live | {event.strategy_id}
-        else:
-            self._state.live_strategies = live - {event.strategy_id}
+        self._promotions.append(event)
+
+    def _change_stages(self) -> None:
+        """Not when they are told: only in a later phase is it certain what stands behind them."""
+        promotions, self._promotions = self._promotions, []
+        for event in filter(self._warrant, promotions):
+            live = self._state.live_strategies
+            if event.to_stage is StrategyLifecycle.LIVE:
+                self._state.live_strategies = live | {event.strategy_id}
+            else:
+                self._state.live_strategies = live - {event.strategy_id}
 
     async def on_opportunities_updated(self, event: OpportunitiesUpdatedEvent) -> None:
         self._state.excluded = dict(event.excluded)
@@ -138,7 +165,7 @@ class RiskGuard:
     async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
         self._state.note_leaves(event.order_id, event.leaves_qty)
         if event.trigger is Trigger.STOP:
-            self._state.note_stop(Stop(event.session, event.strategy_id, event.symbol))
+            self._state.note_stop(Stop(event.session, event.strategy_id, event.symbol, event.order_id))
 
     async def on_order_ended(self, event: OrderRejectedEvent | OrderCancelledEvent | OrderExpiredEvent) -> None:
         self._state.note_ended(event.order_id)
@@ -150,12 +177,17 @@ class RiskGuard:
         state.positions = {(line.strategy_id, line.symbol): line.qty for line in event.positions}
         if not event.invariants_ok:
             await self._ask(KillMode.HALT, f"the books are broken: {event.breaches[0]}", event)
+        elif self._is_to_rearm(event.session):
+            await self._rearm(event)
         elif event.drawdown >= state.limits.max_drawdown:
+            if self._asked is KillMode.OFF:
+                self._stopped = event.session
             await self._ask(
                 KillMode.REDUCE_ONLY, f"drawdown {event.drawdown:.4f} >= {state.limits.max_drawdown:g}", event
             )
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
+        self._change_stages()
         for item in event.items:
             order = item.order(event.session)
             denial = judge(order, self._state)
@@ -166,6 +198,25 @@ class RiskGuard:
             else:
                 self._state.note_denied(order)
                 await self._bus.publish(_denied(order, denial, event.timestamp))
+
+    def _is_to_rearm(self, session: int) -> bool:
+        after, stopped = self._state.limits.rearm_after, self._stopped
+        return after is not None and stopped is not None and session - stopped >= after
+
+    async def _rearm(self, event: PortfolioUpdatedEvent) -> None:
+        """Nobody can lift a latch in a replay: after a while it goes on, from a peak of its own."""
+        self._stopped = None
+        await self._bus.publish(
+            KillSwitchRequestedEvent(
+                mode=KillMode.OFF,
+                reason=f"re-armed after {self._state.limits.rearm_after} sessions",
+                actor=SOURCE,
+                force=True,
+                session=event.session,
+                timestamp=event.timestamp,
+                source=SOURCE,
+            )
+        )
 
     async def _ask(self, mode: KillMode, reason: str, event: PortfolioUpdatedEvent) -> None:
         """Ask the kill switch once; it stays latched until somebody clears it."""

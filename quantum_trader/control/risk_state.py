@@ -6,41 +6,19 @@ and absent denies entries. Knows no event.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from quantum_trader.execution.fills import Costs, fee, notional
-from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money
+from quantum_trader.config import Costs, RiskConfig
+from quantum_trader.execution.fills import fee, notional
+from quantum_trader.instruments import Instruments
+from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money, price
 
 Pair = tuple[str, str]  # strategy, symbol
-
-
-@dataclass(frozen=True, slots=True)
-class RiskLimits:
-    """Limits of the pre-trade checks. Fractions are of equity unless a comment says otherwise; ages are sessions."""
-
-    policy_max_age: int = 5
-    price_max_age: int = 3
-    price_collar: float = 0.25  # of the previous close
-    max_order_qty: int = 1_000_000  # shares: no limit of size, a guard against a slipped digit
-    max_orders_per_session: int = 10
-    max_orders_per_symbol: int = 2  # in a session
-    max_exits_per_session: int = 50  # orders of any kind that may have gone before an exit
-    max_order_notional: float = 0.25
-    risk_tolerance: float = 1.02  # of the policy's risk per trade: the sizer rounds
-    max_symbol_weight: float = 0.30
-    cash_reserve: float = 0.01  # of the order's cost
-    max_participation: float = 0.05  # of the average daily volume
-    max_daily_loss: float = 0.03
-    max_drawdown: float = 0.20
-    cooldown: int = 5  # after a stop, for its pair
-    burst_stops: int = 3
-    burst_window: int = 10
-    burst_pause: int = 5  # after a burst of stops, for every entry
-    jump_quarantine: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +44,29 @@ class PolicyMissing(Exception):
 
 @dataclass(slots=True)
 class SymbolFacts:
-    """What the bars of one symbol told. `volumes` are the last 20, in shares."""
+    """What the bars of one symbol told. `volumes` are the last 20."""
 
     last_session: int
     close: float
     previous_close: float | None = None
     jump_session: int | None = None
-    volumes: deque[int] = field(default_factory=lambda: deque(maxlen=20))
+    volumes: deque[float] = field(default_factory=lambda: deque(maxlen=20))
 
     @property
     def adv20(self) -> float:
         """Average daily volume over the last 20 bars, or as many as there are."""
-        return sum(self.volumes) / len(self.volumes) if self.volumes else 0.0
+        return math.fsum(self.volumes) / len(self.volumes) if self.volumes else 0.0
 
 
 @dataclass(slots=True)
 class Pending:
-    """What matters of an approved order while it works; `leaves` are the shares it still wants."""
+    """What matters of an approved order while it works; `leaves` is what it still wants."""
 
     strategy_id: str
     symbol: str
     kind: OrderKind
     reference: float
-    leaves: int
+    leaves: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +76,7 @@ class Stop:
     session: int
     strategy_id: str
     symbol: str
+    order_id: str = ""
 
 
 @dataclass(slots=True)
@@ -109,14 +88,15 @@ class RiskState:
     equity: Decimal
     cash: Decimal
     universe: frozenset[str]
-    limits: RiskLimits = field(default_factory=RiskLimits)
+    limits: RiskConfig = field(default_factory=RiskConfig)
     costs: Costs = field(default_factory=Costs)
+    instruments: Instruments = field(default_factory=Instruments)
     kill_mode: KillMode = KillMode.OFF
     policy: PolicyView | None = None
     live_strategies: frozenset[str] = frozenset()
     excluded: dict[str, str] = field(default_factory=dict)  # symbol -> reason of the ranker
     symbols: dict[str, SymbolFacts] = field(default_factory=dict)
-    positions: dict[Pair, int] = field(default_factory=dict)
+    positions: dict[Pair, Decimal] = field(default_factory=dict)
     drawdown: float = 0.0
     day_return: float = 0.0
     seen: set[str] = field(default_factory=set)  # order ids judged
@@ -130,26 +110,26 @@ class RiskState:
             raise PolicyMissing
         return self.policy
 
-    def held(self, strategy_id: str, symbol: str) -> int:
-        """Shares the strategy holds of the symbol."""
-        return self.positions.get((strategy_id, symbol), 0)
+    def held(self, strategy_id: str, symbol: str) -> Decimal:
+        """What the strategy holds of the symbol."""
+        return self.positions.get((strategy_id, symbol), Decimal(0))
 
     def exposure(self) -> dict[str, float]:
         """Value by symbol, positions at the last close and working entries at their reference, in account currency."""
         exposure: dict[str, float] = {}
         for (_, symbol), qty in sorted(self.positions.items()):
             if qty:
-                exposure[symbol] = exposure.get(symbol, 0.0) + qty * self.symbols[symbol].close
+                exposure[symbol] = exposure.get(symbol, 0.0) + float(qty) * self.symbols[symbol].close
         for order_id in sorted(self.working):
             order = self.working[order_id]
             if order.kind is OrderKind.ENTRY:
-                exposure[order.symbol] = exposure.get(order.symbol, 0.0) + order.leaves * order.reference
+                exposure[order.symbol] = exposure.get(order.symbol, 0.0) + float(order.leaves) * order.reference
         return exposure
 
-    def cash_needed(self, qty: int, reference: float) -> Decimal:
-        """What buying `qty` shares at `reference` sets aside: value, fee and the reserve for a worse open."""
-        price = money(reference)
-        cost = MONEY.add(notional(qty, price), fee(Side.BUY, qty, price, self.costs))
+    def cash_needed(self, qty: Decimal, reference: float) -> Decimal:
+        """What buying `qty` at `reference` sets aside: value, fee and the reserve for a worse open."""
+        paid = price(reference)
+        cost = MONEY.add(notional(qty, paid), fee(Side.BUY, qty, paid, self.costs))
         return money(MONEY.multiply(cost, MONEY.add(1, money(self.limits.cash_reserve))))
 
     def free_cash(self) -> Decimal:
@@ -188,8 +168,8 @@ class RiskState:
         self.approved_in_session[order.symbol] += 1
         self.working[order.order_id] = Pending(order.strategy_id, order.symbol, order.kind, order.reference, order.qty)
 
-    def note_leaves(self, order_id: str, leaves: int) -> None:
-        """A fill left `leaves` shares of the order. One that is not working (a protective stop's) changes nothing."""
+    def note_leaves(self, order_id: str, leaves: Decimal) -> None:
+        """A fill left `leaves` of the order. One that is not working (a protective stop's) changes nothing."""
         pending = self.working.get(order_id)
         if pending is None:
             return
@@ -202,7 +182,9 @@ class RiskState:
         self.working.pop(order_id, None)
 
     def note_stop(self, stop: Stop) -> None:
-        self.stops.append(stop)
+        """A fill of a protective stop; one that needs several bars is still one stop."""
+        if not any(stop.order_id and known.order_id == stop.order_id for known in self.stops):
+            self.stops.append(stop)
 
     def state(self) -> dict[str, Any]:
         """Everything heard, as plain JSON values, for a checkpoint; limits, costs and universe are configuration."""
@@ -222,12 +204,12 @@ class RiskState:
                 symbol: asdict(facts) | {"volumes": list(facts.volumes)}
                 for symbol, facts in sorted(self.symbols.items())
             },
-            "positions": [[*pair, qty] for pair, qty in sorted(self.positions.items())],
+            "positions": [[*pair, str(qty)] for pair, qty in sorted(self.positions.items())],
             "drawdown": self.drawdown,
             "day_return": self.day_return,
             "seen": sorted(self.seen),
             "working": {
-                order_id: asdict(pending) | {"kind": pending.kind.value}
+                order_id: asdict(pending) | {"kind": pending.kind.value, "leaves": str(pending.leaves)}
                 for order_id, pending in sorted(self.working.items())
             },
             "approved_in_session": dict(sorted(self.approved_in_session.items())),
@@ -253,12 +235,12 @@ class RiskState:
             symbol: SymbolFacts(**facts | {"volumes": deque(facts["volumes"], maxlen=20)})
             for symbol, facts in state["symbols"].items()
         }
-        self.positions = {(strategy_id, symbol): qty for strategy_id, symbol, qty in state["positions"]}
+        self.positions = {(strategy_id, symbol): Decimal(qty) for strategy_id, symbol, qty in state["positions"]}
         self.drawdown = state["drawdown"]
         self.day_return = state["day_return"]
         self.seen = set(state["seen"])
         self.working = {
-            order_id: Pending(**pending | {"kind": OrderKind(pending["kind"])})
+            order_id: Pending(**pending | {"kind": OrderKind(pending["kind"]), "leaves": Decimal(pending["leaves"])})
             for order_id, pending in state["working"].items()
         }
         self.approved_in_session = Counter(state["approved_in_session"])

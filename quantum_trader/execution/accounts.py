@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from quantum_trader.execution.fills import ZERO, Fill, notional
-from quantum_trader.model import MONEY, Side, money
+from quantum_trader.model import MONEY, Side, added, money, price, taken
 
 Pair = tuple[str, str]  # strategy, symbol
 
@@ -24,7 +24,7 @@ class PositionLine:
 
     strategy_id: str
     symbol: str
-    qty: int
+    qty: Decimal
     avg_price: Decimal
     last: Decimal
     stop: float | None
@@ -58,9 +58,9 @@ class Statement:
 
 @dataclass(slots=True)
 class _Position:
-    """Shares and what was paid for them. The average price is derived: kept, its rounding would leak into the books."""
+    """A quantity and what was paid for it. The average price is derived: kept, its rounding would leak into the books."""
 
-    qty: int = 0
+    qty: Decimal = Decimal(0)
     cost: Decimal = ZERO
     stop: float | None = None
 
@@ -88,8 +88,8 @@ class Accounts:
         self._sessions = 0
         self._peaks: deque[tuple[int, Decimal]] = deque()  # falling equities of the window: the first is the peak
         self._audited_cash = self._start
-        self._audited: dict[Pair, int] = {}
-        self._unaudited: list[tuple[Pair, int, Decimal, Decimal]] = []  # signed quantity, value, fee
+        self._audited: dict[Pair, Decimal] = {}
+        self._unaudited: list[tuple[Pair, Decimal, Decimal, Decimal]] = []  # signed quantity, value, fee
 
     @property
     def cash(self) -> Decimal:
@@ -103,8 +103,8 @@ class Accounts:
     def fees(self) -> Decimal:
         return self._fees
 
-    def quantities(self) -> dict[Pair, int]:
-        """Shares held, by (strategy, symbol)."""
+    def quantities(self) -> dict[Pair, Decimal]:
+        """What is held, by (strategy, symbol)."""
         return {pair: position.qty for pair, position in sorted(self._positions.items())}
 
     def mark(self, symbol: str, session: int, close: float) -> None:
@@ -125,12 +125,12 @@ class Accounts:
         value = notional(fill.qty, fill.price)
         realised = ZERO
         if fill.side is Side.BUY:
-            position.qty += fill.qty
+            position.qty = added(position.qty, fill.qty)
             position.cost = MONEY.add(position.cost, value)
             self._cash = MONEY.subtract(self._cash, value)
         else:
             sold = _cost_of(position, fill.qty)
-            position.qty -= fill.qty
+            position.qty = taken(position.qty, fill.qty)
             position.cost = MONEY.subtract(position.cost, sold)
             realised = MONEY.subtract(value, sold)
             self._cash = MONEY.add(self._cash, value)
@@ -143,7 +143,7 @@ class Accounts:
         self._fees = MONEY.add(self._fees, fill.fee)
         self._realised = MONEY.add(self._realised, realised)
         self._marks.setdefault(fill.symbol, (fill.session, float(fill.price)))
-        self._unaudited.append((pair, fill.side.sign * fill.qty, value, fill.fee))
+        self._unaudited.append((pair, fill.qty if fill.side is Side.BUY else fill.qty.copy_negate(), value, fill.fee))
         return realised
 
     def close_session(self, session: int) -> Statement:
@@ -169,6 +169,11 @@ class Accounts:
             breaches=self._breaches(),
         )
 
+    def forget_peak(self) -> None:
+        """Drawdowns count from the equity of now on."""
+        self._peaks.clear()
+        self._peaks.append((self._sessions, self._equity))
+
     def imbalance(self) -> Decimal:
         """`cash + positions at cost - (start + realised - fees)`: zero to the last digit, or the books are wrong."""
         held = self._cash
@@ -184,7 +189,7 @@ class Accounts:
             "realised": str(self._realised),
             "fees": str(self._fees),
             "positions": [
-                [*pair, position.qty, str(position.cost), position.stop]
+                [*pair, str(position.qty), str(position.cost), position.stop]
                 for pair, position in sorted(self._positions.items())
             ],
             "seen": sorted(self._seen),
@@ -193,8 +198,8 @@ class Accounts:
             "sessions": self._sessions,
             "peaks": [[number, str(equity)] for number, equity in self._peaks],
             "audited_cash": str(self._audited_cash),
-            "audited": [[*pair, qty] for pair, qty in sorted(self._audited.items())],
-            "unaudited": [[*pair, qty, str(value), str(fee)] for pair, qty, value, fee in self._unaudited],
+            "audited": [[*pair, str(qty)] for pair, qty in sorted(self._audited.items())],
+            "unaudited": [[*pair, str(qty), str(value), str(fee)] for pair, qty, value, fee in self._unaudited],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -203,7 +208,7 @@ class Accounts:
         self._realised = money(state["realised"])
         self._fees = money(state["fees"])
         self._positions = {
-            (strategy_id, symbol): _Position(qty, money(cost), stop)
+            (strategy_id, symbol): _Position(Decimal(qty), money(cost), stop)
             for strategy_id, symbol, qty, cost, stop in state["positions"]
         }
         self._seen = set(state["seen"])
@@ -212,20 +217,20 @@ class Accounts:
         self._sessions = state["sessions"]
         self._peaks = deque((number, money(equity)) for number, equity in state["peaks"])
         self._audited_cash = money(state["audited_cash"])
-        self._audited = {(strategy_id, symbol): qty for strategy_id, symbol, qty in state["audited"]}
+        self._audited = {(strategy_id, symbol): Decimal(qty) for strategy_id, symbol, qty in state["audited"]}
         self._unaudited = [
-            ((strategy_id, symbol), qty, money(value), money(fee))
+            ((strategy_id, symbol), Decimal(qty), money(value), money(fee))
             for strategy_id, symbol, qty, value, fee in state["unaudited"]
         ]
 
     def _line(self, pair: Pair, position: _Position, session: int) -> PositionLine:
         marked, close = self._marks[pair[1]]
-        last = money(close)
+        last = price(close)
         return PositionLine(
             strategy_id=pair[0],
             symbol=pair[1],
             qty=position.qty,
-            avg_price=money(MONEY.divide(position.cost, position.qty)),
+            avg_price=price(MONEY.divide(position.cost, position.qty)),
             last=last,
             stop=position.stop,
             unrealised=MONEY.subtract(notional(position.qty, last), position.cost),
@@ -257,7 +262,7 @@ class Accounts:
         for pair, qty, value, fee in self._unaudited:
             spent = MONEY.add(value, fee) if qty > 0 else MONEY.subtract(fee, value)
             cash = MONEY.subtract(cash, spent)
-            quantities[pair] = quantities.get(pair, 0) + qty
+            quantities[pair] = added(quantities.get(pair, Decimal(0)), qty)
         quantities = {pair: qty for pair, qty in quantities.items() if qty}
         if cash != self._cash or quantities != self.quantities():
             return False
@@ -266,8 +271,8 @@ class Accounts:
         return True
 
 
-def _cost_of(position: _Position, qty: int) -> Decimal:
-    """What `qty` of the position's shares cost on average; what is not held cost nothing."""
+def _cost_of(position: _Position, qty: Decimal) -> Decimal:
+    """What `qty` of the position cost on average; what is not held cost nothing."""
     if position.qty <= 0:
         return ZERO
     return money(MONEY.divide(MONEY.multiply(position.cost, qty), position.qty))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import Event, EventBus
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     KillSwitchChangedEvent,
     MarketBarEvent,
     OrderAcceptedEvent,
@@ -27,6 +27,7 @@ from quantum_trader.events import (
 from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Accepted, Cancelled, Expired, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.model import Station
 
 SOURCE = "executor"
 GUARD = "risk_guard"
@@ -49,9 +50,10 @@ class Executor:
         OrderCancelledEvent,
         OrderExpiredEvent,
         TradeExecutedEvent,
+        ComponentHeartbeatEvent,
     )
 
-    def __init__(self, bus: InMemoryEventBus, venue: PaperVenue) -> None:
+    def __init__(self, bus: EventBus, venue: PaperVenue) -> None:
         self._bus = bus
         self._venue = venue
         self._session = 0
@@ -71,6 +73,7 @@ class Executor:
         self._session = event.session
         self._sized.clear()
         await self._tell(self._venue.end_session(event.session), event.session, event.timestamp)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EXECUTOR, SOURCE))
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
         self._sized.add(event.event_id)
@@ -106,7 +109,7 @@ def _event(report: Report, session: int, ts: datetime) -> Event:
             order_id=report.order_id,
             symbol=report.symbol,
             side=report.side,
-            size=Decimal(report.qty),
+            size=report.qty,
             price=report.price,
             strategy_id=report.strategy_id,
             fill_id=report.fill_id,

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
+    KillSwitchChangedEvent,
     MarketBarEvent,
     PortfolioUpdatedEvent,
     PositionItem,
@@ -18,32 +20,26 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.accounts import Accounts, Statement
 from quantum_trader.execution.fills import Fill
-from quantum_trader.model import Trigger
+from quantum_trader.model import KillMode, Station, Trigger
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "ledger"
-
-
-class FractionalShares(ValueError):
-    """A trade of a broken share. It is dead-lettered and not booked; the books know whole shares, so correct its source."""
-
-    def __init__(self, event: TradeExecutedEvent) -> None:
-        super().__init__(f"trade {event.fill_id or event.order_id}: size {event.size} is no whole number of shares")
-        self.fill_id = event.fill_id
+GUARD = "risk_guard"
 
 
 class PortfolioLedger:
     """Wires `Accounts` to the bus."""
 
-    publishes: ClassVar = (PortfolioUpdatedEvent,)
+    publishes: ClassVar = (PortfolioUpdatedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: InMemoryEventBus, accounts: Accounts) -> None:
+    def __init__(self, bus: EventBus, accounts: Accounts) -> None:
         self._bus = bus
         self._accounts = accounts
         self._late: list[TradeExecutedEvent] = []
         bus.subscribe(MarketBarEvent, self.on_bar, name="ledger.bar")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="ledger.trade")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="ledger.closed")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="ledger.killswitch")
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._accounts.mark(event.symbol, event.session, event.close)
@@ -61,6 +57,11 @@ class PortfolioLedger:
         for late in due:
             self._accounts.book(_fill(late))
         await self._bus.publish(_portfolio(self._accounts.close_session(event.session), event))
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEDGER, SOURCE))
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        if event.mode is KillMode.OFF and event.actor == GUARD:
+            self._accounts.forget_peak()  # or the drawdown that stopped trading would stop it again at once
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
@@ -73,15 +74,13 @@ class PortfolioLedger:
 
 
 def _fill(event: TradeExecutedEvent) -> Fill:
-    if event.size != int(event.size):
-        raise FractionalShares(event)
     return Fill(
         fill_id=event.fill_id or event.event_id,
         order_id=event.order_id,
         strategy_id=event.strategy_id,
         symbol=event.symbol,
         side=event.side,
-        qty=int(event.size),
+        qty=event.size,
         price=event.price,
         fee=event.fee,
         slippage_bp=event.slippage_bp,

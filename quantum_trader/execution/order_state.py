@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from quantum_trader.model import Order, OrderKind, Side
+from quantum_trader.model import Order, OrderKind, Side, added, taken
 
 
 class OrderState(StrEnum):
@@ -76,22 +77,22 @@ class IllegalTransition(Exception):
 
 @dataclass(slots=True)
 class WorkingOrder:
-    """An order on its way. `filled` shares never decrease; `expires_session` is the last session it works in."""
+    """An order on its way. `filled` never decreases; `expires_session` is the last session it works in."""
 
     order: Order
     state: OrderState = OrderState.NEW
-    filled: int = 0
+    filled: Decimal = Decimal(0)
     expires_session: int | None = None
-    applied: dict[str, tuple[Step, int]] = field(default_factory=dict)  # by event id, to know a duplicate
+    applied: dict[str, tuple[Step, Decimal]] = field(default_factory=dict)  # by event id, to know a duplicate
 
     @property
     def is_terminal(self) -> bool:
         return self.state in TERMINAL
 
     @property
-    def leaves(self) -> int:
-        """Shares still to be filled; 0 once the order has ended, however it ended."""
-        return 0 if self.is_terminal else self.order.qty - self.filled
+    def leaves(self) -> Decimal:
+        """What is still to be filled; 0 once the order has ended, however it ended."""
+        return Decimal(0) if self.is_terminal else taken(self.order.qty, self.filled)
 
     def is_due(self, session: int) -> bool:
         """True when the end of `session` is the end of its time."""
@@ -102,7 +103,7 @@ class WorkingOrder:
         """How many fills it has had."""
         return sum(step in {Step.FILL_PART, Step.FILL_REST} for step, _ in self.applied.values())
 
-    def apply(self, step: Step, event_id: str, *, qty: int = 0) -> bool:
+    def apply(self, step: Step, event_id: str, *, qty: Decimal = Decimal(0)) -> bool:
         """Take one event; `qty` is the quantity of a fill. False when this very event was taken before.
 
         Raises `IllegalTransition`, with nothing changed, when the table has no such transition, when a fill does not
@@ -117,13 +118,13 @@ class WorkingOrder:
         if target is None:
             raise self._illegal(step, "no such transition")
         if not self._fits(step, qty):
-            raise self._illegal(step, f"a quantity of {qty} does not fit the {self.leaves} shares left")
+            raise self._illegal(step, f"a quantity of {qty} does not fit the {self.leaves} left")
         self.applied[event_id] = (step, qty)
         self.state = target
-        self.filled += qty
+        self.filled = added(self.filled, qty)
         return True
 
-    def _fits(self, step: Step, qty: int) -> bool:
+    def _fits(self, step: Step, qty: Decimal) -> bool:
         match step:
             case Step.FILL_PART:
                 return 0 < qty < self.leaves
@@ -137,24 +138,28 @@ class WorkingOrder:
 
     def export(self) -> dict[str, Any]:
         """Everything as plain values (JSON types), for a checkpoint."""
-        order = asdict(self.order) | {"side": self.order.side.value, "kind": self.order.kind.value}
+        order = asdict(self.order) | {
+            "side": self.order.side.value,
+            "kind": self.order.kind.value,
+            "qty": str(self.order.qty),
+        }
         return {
             "order": order,
             "state": self.state.value,
-            "filled": self.filled,
+            "filled": str(self.filled),
             "expires_session": self.expires_session,
-            "applied": {event_id: [step.value, qty] for event_id, (step, qty) in self.applied.items()},
+            "applied": {event_id: [step.value, str(qty)] for event_id, (step, qty) in self.applied.items()},
         }
 
     @classmethod
     def load(cls, exported: Mapping[str, Any]) -> WorkingOrder:
         """The order that `export` described."""
         order = dict(exported["order"])
-        order |= {"side": Side(order["side"]), "kind": OrderKind(order["kind"])}
+        order |= {"side": Side(order["side"]), "kind": OrderKind(order["kind"]), "qty": Decimal(order["qty"])}
         return cls(
             order=Order(**order),
             state=OrderState(exported["state"]),
-            filled=exported["filled"],
+            filled=Decimal(exported["filled"]),
             expires_session=exported["expires_session"],
-            applied={event_id: (Step(step), qty) for event_id, (step, qty) in exported["applied"].items()},
+            applied={event_id: (Step(step), Decimal(qty)) for event_id, (step, qty) in exported["applied"].items()},
         )

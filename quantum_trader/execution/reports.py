@@ -6,6 +6,7 @@ Whoever wires the venue turns each into its event; nothing here knows one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from quantum_trader.execution.fills import Fill
@@ -47,19 +48,19 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The order ended with `remaining_qty` shares unfilled; what it had filled stays."""
+    """The order ended with `remaining_qty` unfilled; what it had filled stays."""
 
     order: Order
-    remaining_qty: int
+    remaining_qty: Decimal
     reason: CancelReason
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The order's time ran out with `remaining_qty` shares unfilled; what it had filled stays."""
+    """The order's time ran out with `remaining_qty` unfilled; what it had filled stays."""
 
     order: Order
-    remaining_qty: int
+    remaining_qty: Decimal
 
 
 Report = Accepted | Rejected | Cancelled | Expired | Fill

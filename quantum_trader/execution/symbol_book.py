@@ -1,6 +1,6 @@
 """Symbol book: what the paper venue holds for one symbol, its working orders and its positions with their stops.
 
-It keeps shares and order states consistent; it prices nothing and decides nothing.
+It keeps quantities and order states consistent; it prices nothing and decides nothing.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from quantum_trader.execution.order_state import Step, WorkingOrder
 from quantum_trader.execution.reports import Cancelled, CancelReason, Expired
-from quantum_trader.model import Order, OrderKind
+from quantum_trader.model import Order, OrderKind, added, taken
 
 
 @dataclass(slots=True)
 class Holding:
     """A position at the venue. `entry_id` is the entry that last added to it and names what protects it."""
 
-    qty: int
+    qty: Decimal
     entry_id: str
     stop: float | None
+    stopped: bool = False  # its stop was hit: what is left goes at the next open
+    stop_fills: int = 0
 
 
 @dataclass(slots=True)
@@ -46,11 +49,11 @@ class SymbolBook:
         working.apply(Step.ACCEPT, f"{working.order.order_id}/accept")
         insort(self.working, working, key=age)
 
-    def fill(self, working: WorkingOrder, qty: int) -> tuple[str, int]:
-        """Give `qty` shares to an order and to its position; returns the fill id and what the order has left."""
+    def fill(self, working: WorkingOrder, qty: Decimal) -> tuple[str, Decimal]:
+        """Give `qty` to an order and to its position; returns the fill id and what the order has left."""
         order = working.order
         fill_id = f"{order.order_id}#{working.fills + 1}"
-        leaves = working.leaves - qty
+        leaves = taken(working.leaves, qty)
         working.apply(Step.FILL_PART if leaves else Step.FILL_REST, fill_id, qty=qty)
         if not leaves:
             self.working.remove(working)
@@ -60,9 +63,9 @@ class SymbolBook:
             self.reduce(order.strategy_id, qty)
         return fill_id, leaves
 
-    def reduce(self, strategy_id: str, qty: int) -> None:
+    def reduce(self, strategy_id: str, qty: Decimal) -> None:
         holding = self.holdings[strategy_id]
-        holding.qty -= qty
+        holding.qty = taken(holding.qty, qty)
         if not holding.qty:
             del self.holdings[strategy_id]
 
@@ -83,9 +86,9 @@ class SymbolBook:
         self.working.remove(working)
         return Expired(working.order, remaining)
 
-    def _add(self, order: Order, qty: int) -> None:
-        holding = self.holdings.setdefault(order.strategy_id, Holding(0, order.order_id, order.stop))
-        holding.qty += qty
+    def _add(self, order: Order, qty: Decimal) -> None:
+        holding = self.holdings.setdefault(order.strategy_id, Holding(Decimal(0), order.order_id, order.stop))
+        holding.qty = added(holding.qty, qty)
         holding.entry_id = order.order_id
         if order.stop is not None:
             # Adding to a position may tighten its stop, never loosen it.
@@ -95,7 +98,10 @@ class SymbolBook:
         """Everything as plain values (JSON types), for a checkpoint."""
         return {
             "working": [working.export() for working in self.working],
-            "holdings": {strategy_id: asdict(holding) for strategy_id, holding in sorted(self.holdings.items())},
+            "holdings": {
+                strategy_id: asdict(holding) | {"qty": str(holding.qty)}
+                for strategy_id, holding in sorted(self.holdings.items())
+            },
             "last_session": self.last_session,
             "last_close": self.last_close,
         }
@@ -105,7 +111,10 @@ class SymbolBook:
         """The book that `export` described."""
         return cls(
             working=[WorkingOrder.load(working) for working in exported["working"]],
-            holdings={strategy_id: Holding(**holding) for strategy_id, holding in exported["holdings"].items()},
+            holdings={
+                strategy_id: Holding(**holding | {"qty": Decimal(holding["qty"])})
+                for strategy_id, holding in exported["holdings"].items()
+            },
             last_session=exported["last_session"],
             last_close=exported["last_close"],
         )

@@ -10,21 +10,23 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.execution.fills import (
-    Costs,
     Execution,
     Fill,
-    fill_at_last,
     fill_at_open,
     fill_at_stop,
+    hits,
     notional,
     outlay,
     room,
     shortfall_bp,
+    written_off,
 )
 from quantum_trader.execution.order_state import OrderState, WorkingOrder
 from quantum_trader.execution.reports import Accepted, CancelReason, RejectCode, Rejected, Report
 from quantum_trader.execution.symbol_book import SymbolBook, age
+from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.model import MONEY, Bar, KillMode, Order, OrderKind, Side, Trigger, money
 
 NOTHING: Final[tuple[Report, ...]] = ()
@@ -33,15 +35,20 @@ NOTHING: Final[tuple[Report, ...]] = ()
 class PaperVenue:
     """Fills market orders at the next open, oldest first (session decided, then id), and stops after them.
 
-    `cash` is the account's start, `time_to_live` the sessions an order works, `delist_after` the sessions without a bar
-    after which a position is closed at its last close. Under HALT nothing is accepted and nothing fills, stops
-    included: they wait.
+    `cash` is the account's start. A position without bars is held until its symbol has one, or written off after
+    `delist_after` sessions, as the settings say. Under HALT nothing is accepted and nothing fills, stops included: they
+    wait.
     """
 
-    def __init__(self, costs: Costs, *, cash: Decimal, time_to_live: int = 3, delist_after: int = 5) -> None:
-        self._costs = costs
-        self._time_to_live = time_to_live
-        self._delist_after = delist_after
+    def __init__(
+        self,
+        settings: ExecutionConfig,
+        *,
+        cash: Decimal,
+        instruments: Instruments = SHARES,
+    ) -> None:
+        self._costs = self._settings = settings
+        self._instruments = instruments
         self._cash = money(cash)
         self._mode = KillMode.OFF
         self._books: dict[str, SymbolBook] = {}  # only symbols with something working or held
@@ -65,8 +72,8 @@ class PaperVenue:
         """Every working order, oldest first."""
         return sorted((working for book in self._books.values() for working in book.working), key=age)
 
-    def positions(self) -> dict[tuple[str, str], int]:
-        """Shares held, by (strategy, symbol)."""
+    def positions(self) -> dict[tuple[str, str], Decimal]:
+        """What is held, by (strategy, symbol)."""
         return {
             (strategy_id, symbol): holding.qty
             for symbol, book in sorted(self._books.items())
@@ -85,7 +92,7 @@ class PaperVenue:
             reports.append(book.cancel(entry, CancelReason.SUPERSEDED))
         code = self._refusal(order, book)
         if code is None:
-            expires = order.session + self._time_to_live
+            expires = order.session + self._settings.time_to_live
             book.admit(WorkingOrder(order, OrderState.APPROVED, expires_session=expires))
             reports.append(Accepted(order, expires))
         else:
@@ -103,6 +110,9 @@ class PaperVenue:
         if self._mode is KillMode.HALT:
             return NOTHING
         reports: list[Report] = []
+        for strategy_id in sorted(book.holdings):
+            if book.holdings[strategy_id].stopped:
+                reports += self._try_rest_of_stop(book, strategy_id, bar)
         for working in tuple(book.working):
             # One before it may have ended it; one decided on this very bar waits for the next.
             if not working.is_terminal and working.order.session < bar.session:
@@ -113,13 +123,13 @@ class PaperVenue:
         return reports
 
     def end_session(self, session: int) -> Sequence[Report]:
-        """Expire the orders whose time is over and close the positions of symbols that stopped trading."""
+        """Expire the orders whose time is over, and write positions off whose symbols stopped trading if that is the policy."""
         reports: list[Report] = []
         for symbol, book in sorted(self._books.items()):
             reports += [book.expire(working) for working in tuple(book.working) if working.is_due(session)]
-            if session - book.last_session >= self._delist_after and self._mode is not KillMode.HALT:
+            if self._is_given_up(book, session):
                 for strategy_id in sorted(book.holdings):
-                    reports += self._delist(book, strategy_id, symbol, session)
+                    reports += self._write_off(book, strategy_id, symbol, session)
             self._forget_idle(symbol)
         return reports
 
@@ -158,24 +168,28 @@ class PaperVenue:
             return RejectCode.KILL_SWITCH
         if entry is not (order.side is Side.BUY):
             return RejectCode.SIDE_MISMATCH
-        if order.qty < 1:
+        if not self._instruments.of(order.symbol).is_lots(order.qty):
             return RejectCode.QTY_INVALID
         if book.find(order.strategy_id, order.kind) is not None:
             return RejectCode.WORKING_ORDER
-        if not entry and order.strategy_id not in book.holdings:
+        holding = book.holdings.get(order.strategy_id)
+        if entry and holding is not None and holding.stopped:
+            return RejectCode.WORKING_ORDER  # the stop's own, which still sells
+        if not entry and holding is None:
             return RejectCode.NO_POSITION
         return None
 
     def _try_at_open(self, book: SymbolBook, working: WorkingOrder, bar: Bar) -> list[Report]:
         order = working.order
         entry = order.kind is OrderKind.ENTRY
-        wanted = min(working.leaves, room(bar, self._costs))
+        instrument = self._instruments.of(bar.symbol)
+        wanted = min(working.leaves, room(bar, self._costs, instrument))
         if not entry:
             wanted = min(wanted, book.holdings[order.strategy_id].qty)
         if not wanted:
             return []
         reports: list[Report] = []
-        execution = fill_at_open(bar, order.side, wanted, self._costs, cash=self._cash)
+        execution = fill_at_open(bar, order.side, wanted, self._costs, cash=self._cash, instrument=instrument)
         if execution is not None:
             fill_id, leaves = book.fill(working, execution.qty)
             self._settle(order.side, execution)
@@ -205,20 +219,42 @@ class PaperVenue:
 
     def _try_stop(self, book: SymbolBook, strategy_id: str, bar: Bar) -> list[Report]:
         holding = book.holdings[strategy_id]
-        if holding.stop is None:
+        if holding.stopped or holding.stop is None or not hits(bar, holding.stop):
             return []
-        execution = fill_at_stop(bar, holding.stop, holding.qty, self._costs)
+        holding.stopped = True
+        execution = fill_at_stop(bar, holding.stop, holding.qty, self._costs, self._instruments.of(bar.symbol))
+        reports = _cancel_entry(book, strategy_id, CancelReason.STOPPED_OUT)
         if execution is None:
-            return []
-        fill = self._close(book, strategy_id, bar.symbol, bar.session, execution, holding.stop, Trigger.STOP)
-        return [fill, *_cancel_entry(book, strategy_id, CancelReason.STOPPED_OUT), *_cancel_exits(book, strategy_id)]
+            return reports
+        return [*self._sell_stopped(book, strategy_id, bar, holding.stop, execution), *reports]
 
-    def _delist(self, book: SymbolBook, strategy_id: str, symbol: str, session: int) -> list[Report]:
-        execution = fill_at_last(book.last_close, book.holdings[strategy_id].qty, self._costs)
-        fill = self._close(book, strategy_id, symbol, session, execution, book.last_close, Trigger.DELISTED)
+    def _try_rest_of_stop(self, book: SymbolBook, strategy_id: str, bar: Bar) -> list[Report]:
+        holding = book.holdings[strategy_id]
+        instrument = self._instruments.of(bar.symbol)
+        execution = fill_at_open(bar, Side.SELL, holding.qty, self._costs, instrument=instrument)
+        if execution is None or holding.stop is None:
+            return []
+        return self._sell_stopped(book, strategy_id, bar, holding.stop, execution)
+
+    def _sell_stopped(
+        self, book: SymbolBook, strategy_id: str, bar: Bar, stop: float, execution: Execution
+    ) -> list[Report]:
+        holding = book.holdings[strategy_id]
+        holding.stop_fills += 1
+        fill = self._sell(book, strategy_id, bar.symbol, bar.session, execution, stop, Trigger.STOP, holding.stop_fills)
+        return [fill] if strategy_id in book.holdings else [fill, *_cancel_exits(book, strategy_id)]
+
+    def _is_given_up(self, book: SymbolBook, session: int) -> bool:
+        """Whether a symbol has been without bars for exactly as long as a haircut asks; later it would know more."""
+        silent = session - book.last_session >= self._settings.delist_after
+        return silent and self._settings.delisting.policy == "haircut" and self._mode is not KillMode.HALT
+
+    def _write_off(self, book: SymbolBook, strategy_id: str, symbol: str, session: int) -> list[Report]:
+        execution = written_off(book.last_close, self._settings.delisting.haircut, book.holdings[strategy_id].qty)
+        fill = self._sell(book, strategy_id, symbol, session, execution, book.last_close, Trigger.DELISTED)
         return [fill, *_cancel_entry(book, strategy_id, CancelReason.DELISTED), *_cancel_exits(book, strategy_id)]
 
-    def _close(
+    def _sell(
         self,
         book: SymbolBook,
         strategy_id: str,
@@ -227,13 +263,15 @@ class PaperVenue:
         execution: Execution,
         reference: float,
         trigger: Trigger,
+        number: int = 1,
     ) -> Fill:
         # Nobody ordered this sale today: it descends from the approved entry, and its id says so.
-        order_id = f"{book.holdings[strategy_id].entry_id}:{trigger.lower()}"
+        holding = book.holdings[strategy_id]
+        order_id = f"{holding.entry_id}:{trigger.lower()}"
         book.reduce(strategy_id, execution.qty)
         self._settle(Side.SELL, execution)
         return Fill(
-            fill_id=f"{order_id}#1",
+            fill_id=f"{order_id}#{number}",
             order_id=order_id,
             strategy_id=strategy_id,
             symbol=symbol,
@@ -244,8 +282,9 @@ class PaperVenue:
             slippage_bp=execution.slippage_bp,
             shortfall_bp=shortfall_bp(Side.SELL, execution.price, reference),
             trigger=trigger,
-            leaves_qty=0,
+            leaves_qty=holding.qty,
             session=session,
+            stop=book.stop(strategy_id),
         )
 
     def _settle(self, side: Side, execution: Execution) -> None:

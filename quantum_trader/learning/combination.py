@@ -113,8 +113,9 @@ class _Averages:
 class SigmaCalibration:
     """From a log-range forecast to the volatility of one day's close-to-close return, symbol by symbol.
 
-    `sigma_1d = kappa exp(yhat + s2 / 2) / (2 sqrt(ln 2))`: `s2` is the EW variance of the forecast error (the mean of a
-    lognormal), the divisor turns a range into a volatility (M. Parkinson, J. Business 53, 1980) and
+    `sigma_1d = kappa exp(yhat + s2) / (2 sqrt(ln 2))`: `s2` is the EW variance of the forecast error, so that the
+    exponential is the root mean square of a lognormal range: it is the mean of the *squared* range that the divisor turns
+    into a variance (M. Parkinson, J. Business 53, 1980). And
     `kappa = sqrt(EW mean(r^2) / EW mean(range variance))`, clipped to [0.8, 2], adds what happens overnight.
     """
 
@@ -150,7 +151,7 @@ class SigmaCalibration:
         """Volatility of the next session's return, a fraction, from the `forecast` of its log range."""
         seen = self._symbols.get(symbol)
         variance = 0.0 if seen is None or seen.squared_error is None else seen.squared_error
-        return self.kappa(symbol) * math.exp(forecast + variance / 2) / _RANGES_PER_SIGMA
+        return self.kappa(symbol) * math.exp(forecast + variance) / _RANGES_PER_SIGMA
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""

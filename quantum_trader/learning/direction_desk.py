@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import MetricRecordedEvent
 from quantum_trader.learning.catalogue import DIRECTION
 from quantum_trader.learning.direction import DirectionModel
@@ -21,7 +21,7 @@ from quantum_trader.model import Bar
 class DirectionDesk:
     """Feeds the model. `version` is the registered one that its losses count for; 0 is the base rate."""
 
-    def __init__(self, bus: InMemoryEventBus, source: str) -> None:
+    def __init__(self, bus: EventBus, source: str) -> None:
         self._bus = bus
         self._source = source
         self._model = DirectionModel()

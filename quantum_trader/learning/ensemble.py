@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
-from eventbus import InMemoryEventBus, Reject
+from eventbus import EventBus, Reject
 from quantum_trader.events import (
     MarketBarEvent,
     MetricRecordedEvent,
@@ -59,7 +59,7 @@ class EnsembleManager:
 
     def __init__(
         self,
-        bus: InMemoryEventBus,
+        bus: EventBus,
         registry: CachingRegistry,
         *,
         half_life: float = HALF_LIFE,

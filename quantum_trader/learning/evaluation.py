@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Final
 
 import uuid_utils
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationDueEvent,
     EvaluationFailedEvent,
@@ -27,9 +28,18 @@ from quantum_trader.events import (
     Purpose,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    StrategyPromotedEvent,
+    TradeExecutedEvent,
+    Warrant,
+    steps_down_only,
 )
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects, Subjects
+from quantum_trader.execution.fills import notional
+from quantum_trader.learning.model_subjects import ModelSubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
+from quantum_trader.learning.subjects import Subjects
 from quantum_trader.learning.task_queue import QueueHandler
+from quantum_trader.model import Side, Station, Trigger
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
@@ -63,6 +73,7 @@ class EvaluationHandler:
     """Queues requests, measures, and tries a failed one again at the next session, three times in all."""
 
     publishes: ClassVar = (
+        ComponentHeartbeatEvent,
         EvaluationDueEvent,
         EvaluationStartedEvent,
         EvaluationCompletedEvent,
@@ -71,10 +82,18 @@ class EvaluationHandler:
     )
 
     def __init__(
-        self, bus: InMemoryEventBus, queue: QueueHandler, strategies: StrategySubjects, models: ModelSubjects
+        self,
+        bus: EventBus,
+        queue: QueueHandler,
+        strategies: StrategySubjects,
+        models: ModelSubjects,
+        *,
+        warrant: Warrant = steps_down_only,
     ) -> None:
         self._bus = bus
         self._queue = queue
+        self._warrant = warrant
+        self._promotions: list[StrategyPromotedEvent] = []  # since the last session
         self._strategies = strategies
         self._models = models
         self._subjects: dict[str, Subjects] = {"STRATEGY": strategies, "MODEL": models}
@@ -82,7 +101,9 @@ class EvaluationHandler:
         self._pending: set[str] = set()  # asked, not answered, not given up
         self._retries: list[EvaluationRequestedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="evaluation.created")
+        bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="evaluation.stage")
         bus.subscribe(MarketBarEvent, self.on_bar, name="evaluation.bar")
+        bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="evaluation.trade")
         bus.subscribe(ModelPromotedEvent, self.on_model_promoted, name="evaluation.promoted")
         bus.subscribe(PredictionScoredEvent, self.on_scored, name="evaluation.scored")
         bus.subscribe(MetricRecordedEvent, self.on_metric, name="evaluation.metric")
@@ -93,8 +114,17 @@ class EvaluationHandler:
     async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
         self._strategies.create(event.strategy_id, StrategySpec.named_params(event.family, event.params))
 
+    async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
+        self._promotions.append(event)
+
     async def on_bar(self, event: MarketBarEvent) -> None:
         self._strategies.bar(event.bar)
+
+    async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
+        cash = -event.side.sign * float(notional(event.size, event.price)) - float(event.fee)
+        shares = event.size if event.side is Side.BUY else event.size.copy_negate()
+        late = event.trigger is Trigger.DELISTED
+        self._strategies.fill(event.strategy_id, event.symbol, event.session, shares, cash, late=late)
 
     async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
         self._models.promote(event.model_name, int(event.old_version), int(event.new_version))
@@ -107,6 +137,11 @@ class EvaluationHandler:
             self._models.loss(event.labels["model"], int(event.labels["version"]), event.session, event.value)
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
+        # What was told in a session counts from the next on: by then it is certain what stands behind it.
+        due = [promotion for promotion in self._promotions if promotion.session < event.session]
+        self._promotions = [promotion for promotion in self._promotions if promotion.session >= event.session]
+        for promotion in filter(self._warrant, due):
+            self._strategies.promote(promotion.strategy_id, promotion.to_stage)
         self._strategies.close(event.session)
         retries, self._retries = self._retries, []
         for task in retries:
@@ -121,6 +156,7 @@ class EvaluationHandler:
                 )
             )
             await self._enqueue(task.model_copy(update={"timestamp": event.timestamp}), event.session)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EVALUATION, SOURCE))
 
     async def on_requested(self, event: EvaluationRequestedEvent) -> None:
         answer = self._answers.get(event.evaluation_id)
@@ -162,9 +198,10 @@ class EvaluationHandler:
             subject_kind=task.subject_kind,
             subject_id=task.subject_id,
             purpose=task.purpose,
-            verdict="PASS" if measured.verdict.passed else "FAIL",
+            verdict=measured.verdict.word,
             metrics=measured.metrics,
             reasons=measured.verdict.reasons,
+            replaces=measured.replaces,
             session=due.session,
             timestamp=due.timestamp,
             source=SOURCE,
@@ -205,6 +242,7 @@ class EvaluationHandler:
             "queue": self._queue.state(),
             "answers": [answer.model_dump(mode="json") for answer in self._answers.values()],
             "pending": sorted(self._pending),
+            "promotions": [event_values(event) for event in self._promotions],
             "retries": [task.model_dump(mode="json") for task in self._retries],
         }
 
@@ -216,6 +254,7 @@ class EvaluationHandler:
         answers = map(EvaluationCompletedEvent.model_validate, state["answers"])
         self._answers = {answer.evaluation_id: answer for answer in answers}
         self._pending = set(state["pending"])
+        self._promotions = events_of(state["promotions"])
         self._retries = [EvaluationRequestedEvent.model_validate(task) for task in state["retries"]]
 
 

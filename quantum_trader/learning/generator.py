@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.alpha.families import FAMILIES, InvalidStrategy, StrategySpec
 from quantum_trader.config import StrategiesConfig
 from quantum_trader.events import (
@@ -27,7 +27,7 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
 )
 from quantum_trader.learning.evaluation import request
-from quantum_trader.learning.lifecycle import StageChange, StrategyGates, StrategyMetrics, check_legal, review
+from quantum_trader.learning.lifecycle import StageChange, StrategyMetrics, check_legal, review
 from quantum_trader.model import HealthStatus, StrategyLifecycle
 
 SOURCE = "strategy_generator"
@@ -51,6 +51,8 @@ class Candidate:
     since: int = 0
     psr: float = 0.0  # of its last evaluation
     metrics: dict[str, float] = field(default_factory=dict)
+    looks: int = 0  # at full windows, in this stay in BACKTEST
+    rests_from: int | None = None  # the session of the last look that there was to be
 
 
 class StrategyGenerator:
@@ -58,10 +60,10 @@ class StrategyGenerator:
 
     publishes: ClassVar = (StrategyCreatedEvent, StrategyPromotedEvent, EvaluationRequestedEvent)
 
-    def __init__(self, bus: InMemoryEventBus, config: StrategiesConfig, *, seed: int) -> None:
+    def __init__(self, bus: EventBus, config: StrategiesConfig, *, seed: int) -> None:
         self._bus = bus
         self._config = config
-        self._gates = StrategyGates(**config.gates.model_dump())
+        self._gates = config.gates
         self._seed = seed
         self._population: dict[str, Candidate] = {}
         self._health = HealthStatus.HEALTHY
@@ -90,7 +92,7 @@ class StrategyGenerator:
             return
         if session % self._config.breed_every == 0:
             await self._breed(session, at)
-        if session % self._config.review_every == 0:
+        if session % self._gates.review_every == 0:
             await self._ask_for_reviews(session, at)
 
     async def on_evaluation_completed(self, event: EvaluationCompletedEvent) -> None:
@@ -99,7 +101,8 @@ class StrategyGenerator:
         if candidate is None or _PURPOSES.get(candidate.stage) is not event.purpose:
             return
         metrics = _metrics(event.metrics)
-        candidate.psr, candidate.metrics = metrics.psr, dict(event.metrics)
+        if event.verdict != "NOT_JUDGED":
+            candidate.psr, candidate.metrics = metrics.psr, dict(event.metrics)
         change = review(
             candidate.stage,
             metrics,
@@ -108,13 +111,32 @@ class StrategyGenerator:
             gates=self._gates,
         )
         if change is not None:
+            if change.to_stage is StrategyLifecycle.LIVE:
+                await self._replace(event)
             await self._move(event.subject_id, candidate, change, event.session, event.timestamp, event.evaluation_id)
+        elif event.purpose is Purpose.BACKTEST and metrics.sessions >= self._gates.backtest_sessions:
+            candidate.looks += 1
+            if candidate.looks >= self._gates.backtest_looks:
+                candidate.looks, candidate.rests_from = 0, event.session
+
+    async def _replace(self, event: EvaluationCompletedEvent) -> None:
+        """Retire the live strategies that the one about to go live is like, and better than."""
+        for replaced in event.replaces:
+            one = self._population.get(replaced)
+            if one is not None and one.stage is StrategyLifecycle.LIVE:
+                reason = f"REPLACED by {event.subject_id}"
+                change = StageChange(one.stage, StrategyLifecycle.RETIRED, reason, dict(one.metrics))
+                await self._move(replaced, one, change, event.session, event.timestamp, event.evaluation_id)
 
     async def _ask_for_reviews(self, session: int, at: datetime) -> None:
         for strategy_id, candidate in self._population.items():
             if candidate.stage is StrategyLifecycle.RETIRED:
                 await self._reconsider(strategy_id, candidate, session, at)
                 continue
+            if candidate.rests_from is not None:
+                if session - candidate.rests_from < self._gates.backtest_rest:
+                    continue
+                candidate.rests_from = None
             first = session - self._window(candidate.stage) + 1
             if candidate.stage is not StrategyLifecycle.BACKTEST:
                 # What chose it must not be counted again: only sessions after it entered.
@@ -140,7 +162,7 @@ class StrategyGenerator:
             case StrategyLifecycle.BACKTEST:
                 return self._gates.backtest_sessions
             case StrategyLifecycle.SHADOW:
-                return self._gates.shadow_patience + self._config.review_every
+                return self._gates.shadow_patience + self._gates.review_every
             case _:
                 return self._gates.live_sessions
 
@@ -154,7 +176,7 @@ class StrategyGenerator:
         evaluation_id: str | None,
     ) -> None:
         check_legal(strategy_id, change.from_stage, change.to_stage)
-        candidate.stage, candidate.since = change.to_stage, session
+        candidate.stage, candidate.since, candidate.looks = change.to_stage, session, 0
         await self._bus.publish(
             StrategyPromotedEvent(
                 strategy_id=strategy_id,
@@ -223,6 +245,8 @@ class StrategyGenerator:
                     "since": one.since,
                     "psr": one.psr,
                     "metrics": dict(one.metrics),
+                    "looks": one.looks,
+                    "rests_from": one.rests_from,
                 }
                 for one in self._population.values()
             ],
@@ -242,6 +266,8 @@ class StrategyGenerator:
                 saved["since"],
                 saved["psr"],
                 dict(saved["metrics"]),
+                saved["looks"],
+                saved["rests_from"],
             )
         self._health = HealthStatus(state["health"])
 
@@ -268,4 +294,5 @@ def _metrics(figures: Mapping[str, float]) -> StrategyMetrics:
         sharpe=figures.get("sharpe", 0.0),
         psr=figures.get("psr", 0.0),
         dsr=figures.get("dsr", 0.0),
+        similarity=figures.get("similarity", 0.0),
     )

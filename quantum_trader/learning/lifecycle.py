@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
+from quantum_trader.config import GatesConfig, ModelGateConfig
+from quantum_trader.learning.looks import growing_level, rolling_level
 from quantum_trader.learning.statistics import DieboldMariano
 from quantum_trader.model import HealthStatus, StrategyLifecycle
 
@@ -38,44 +40,27 @@ class StrategyMetrics:
     """
 
     sessions: int
-    trades: int  # closed
-    profit_factor: float
+    trades: int  # positions that overlap the window
+    profit_factor: float  # of what they earned within it, marked at both ends
     max_drawdown: float  # positive fraction
     sharpe: float = 0.0  # annual
     psr: float = 0.0  # probability that the true Sharpe ratio is positive
     dsr: float = 0.0  # the same, against the best of all trials
-
-
-@dataclass(frozen=True, slots=True)
-class StrategyGates:
-    """Thresholds of every change of stage. `gate` chooses what a backtest must show: "psr" or the stricter "dsr"."""
-
-    gate: Literal["psr", "dsr"] = "psr"
-    backtest_sessions: int = 504
-    backtest_trades: int = 20
-    backtest_profit_factor: float = 1.3
-    backtest_drawdown: float = 0.20
-    backtest_psr: float = 0.95
-    backtest_dsr: float = 0.80
-    shadow_sessions: int = 126
-    shadow_trades: int = 10
-    shadow_profit_factor: float = 1.2
-    shadow_sharpe: float = 0.5
-    shadow_drawdown: float = 0.15
-    shadow_patience: int = 252  # sessions without qualifying
-    live_sessions: int = 252
-    live_trades: int = 8
-    live_profit_factor: float = 0.9
-    live_drawdown: float = 0.15
-    retired_sessions: int = 504
+    similarity: float = 0.0  # correlation of daily profits with the live strategy most like it that is not surely worse
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a gate lets pass, and every criterion that failed, each with its figure and its threshold."""
+    """Whether a gate lets pass, None if there is too little to judge; and every criterion that was not met, with its figure
+    and its threshold."""
 
-    passed: bool
+    passed: bool | None
     reasons: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> Literal["PASS", "FAIL", "NOT_JUDGED"]:
+        """As `evaluation.completed` tells it."""
+        return "NOT_JUDGED" if self.passed is None else "PASS" if self.passed else "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +79,14 @@ def check_legal(subject: str, from_stage: StrategyLifecycle, to_stage: StrategyL
         raise IllegalStageChange(subject, from_stage, to_stage)
 
 
-def backtest_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
-    """May a candidate enter SHADOW?"""
-    skill = (
-        _at_least("psr", metrics.psr, gates.backtest_psr)
-        if gates.gate == "psr"
-        else _at_least("dsr", metrics.dsr, gates.backtest_dsr)
+def backtest_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
+    """May a candidate enter SHADOW? One of several looks at it: each asks for so much more that all together let luck
+    through no oftener than one look at the configured level would."""
+    wanted = gates.backtest_psr if gates.gate == "psr" else gates.backtest_dsr
+    level = rolling_level(
+        round(1 - wanted, 9), window=gates.backtest_sessions, step=gates.review_every, looks=gates.backtest_looks
     )
+    skill = _at_least(gates.gate, metrics.psr if gates.gate == "psr" else metrics.dsr, 1 - level)
     return _verdict(
         _at_least("sessions", metrics.sessions, gates.backtest_sessions),
         _at_least("trades", metrics.trades, gates.backtest_trades),
@@ -110,24 +96,42 @@ def backtest_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
     )
 
 
-def shadow_gate(metrics: StrategyMetrics, gates: StrategyGates, health: HealthStatus) -> Verdict:
-    """May a strategy in SHADOW go LIVE?"""
+def shadow_gate(metrics: StrategyMetrics, gates: GatesConfig, health: HealthStatus, *, rival: str = "") -> Verdict:
+    """May a strategy in SHADOW go LIVE? `rival` is the live strategy that its similarity tells of, where that is known."""
+    similar = (
+        None if metrics.similarity <= gates.similar else f"correlation {metrics.similarity:.4g} > {gates.similar:g}"
+    )
     return _verdict(
         _at_least("sessions", metrics.sessions, gates.shadow_sessions),
         _at_least("trades", metrics.trades, gates.shadow_trades),
         _at_least("profit_factor", metrics.profit_factor, gates.shadow_profit_factor),
         None if metrics.sharpe > gates.shadow_sharpe else f"sharpe {metrics.sharpe:.4g} <= {gates.shadow_sharpe:g}",
         _at_most("max_drawdown", metrics.max_drawdown, gates.shadow_drawdown),
+        similar and f"TOO_SIMILAR to {rival or 'a live strategy'}: {similar}",
         "health CRITICAL" if health is HealthStatus.CRITICAL else None,
     )
 
 
-def live_gate(metrics: StrategyMetrics, gates: StrategyGates) -> Verdict:
-    """May a LIVE strategy stay? Few trades are no reason to retire it, a broken drawdown always is."""
-    losing = metrics.trades >= gates.live_trades and not metrics.profit_factor >= gates.live_profit_factor
+def is_surely_better(comparison: DieboldMariano, gates: GatesConfig) -> bool:
+    """Does a candidate earn more a day than a live strategy like it? One look of those that a stay in SHADOW allows."""
+    looks = max(0, gates.shadow_patience - gates.shadow_sessions) // gates.review_every + 1
+    level = growing_level(gates.similar_p, first=gates.shadow_sessions, step=gates.review_every, looks=looks)
+    return comparison.p < level
+
+
+def live_gate(metrics: StrategyMetrics, gates: GatesConfig) -> Verdict:
+    """May a LIVE strategy stay? Not judged without a position of its own, nor before the window is full; few trades are no
+    reason to retire it, and a broken drawdown always is."""
+    drawdown = _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown)
+    unfilled = _at_least("sessions", metrics.sessions, gates.live_sessions)
+    if drawdown is None and not metrics.trades:
+        return Verdict(None, ("no position in the window",))
+    if drawdown is None and unfilled is not None:
+        return Verdict(None, (unfilled,))
+    judged = unfilled is None and metrics.trades >= gates.live_trades
+    losing = judged and not metrics.profit_factor >= gates.live_profit_factor
     return _verdict(
-        f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None,
-        _at_most("max_drawdown", metrics.max_drawdown, gates.live_drawdown),
+        f"profit_factor {metrics.profit_factor:.4g} < {gates.live_profit_factor:g}" if losing else None, drawdown
     )
 
 
@@ -137,7 +141,7 @@ def review(
     *,
     sessions_in_stage: int,
     health: HealthStatus,
-    gates: StrategyGates = StrategyGates(),
+    gates: GatesConfig,
 ) -> StageChange | None:
     """The change of stage that the rules of the lifecycle ask for, or None to stay.
 
@@ -155,7 +159,7 @@ def review(
                 return _change(stage, BACKTEST, reason, metrics)
         case StrategyLifecycle.LIVE:
             verdict = live_gate(metrics, gates)
-            if not verdict.passed:
+            if verdict.passed is False:
                 return _change(stage, RETIRED, ", ".join(verdict.reasons), metrics)
         case StrategyLifecycle.RETIRED if sessions_in_stage >= gates.retired_sessions:
             return _change(stage, BACKTEST, f"{sessions_in_stage} sessions after retirement", metrics)
@@ -183,24 +187,15 @@ LEGAL_MODEL: Final = frozenset(
 )
 
 
+MODEL_GATE: Final = ModelGateConfig()
+
+
 class Challenge(StrEnum):
     """The answer to a challenger: not yet, promoted, or rejected for good."""
 
     WAIT = "WAIT"
     PROMOTE = "PROMOTE"
     REJECT = "REJECT"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelGate:
-    """Thresholds for a challenger, in sessions and fractions."""
-
-    sessions: int = 126
-    p: float = 0.05  # one-sided
-    mse_ratio: float = 0.99
-    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
-    patience: int = 252
-    rollback_sessions: int = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +211,18 @@ def check_legal_model(subject: str, from_stage: ModelStage, to_stage: ModelStage
 
 
 def challenge(
-    comparison: DieboldMariano, *, sessions_since_violation: int | None, gate: ModelGate = ModelGate()
+    comparison: DieboldMariano, *, sessions_since_violation: int | None, gate: ModelGateConfig = MODEL_GATE
 ) -> ChallengeResult:
-    """May the challenger replace the live model? `comparison` covers its whole time in shadow.
+    """May the challenger replace the live model? `comparison` covers its whole time in shadow, of which this is one look.
 
     `sessions_since_violation` counts from the last rule-1 violation of its own error, None if there was none. The
     reasons are the criteria that failed; none when it is promoted.
     """
+    level = growing_level(gate.p, first=gate.sessions, step=gate.every, looks=gate.looks)
     quiet = math.inf if sessions_since_violation is None else sessions_since_violation
     verdict = _verdict(
         _at_least("sessions", comparison.n, gate.sessions),
-        None if comparison.p < gate.p else f"p {comparison.p:.4g} >= {gate.p:g}",
+        None if comparison.p < level else f"p {comparison.p:.4g} >= {level:.4g}",
         _at_most("mse_ratio", comparison.ratio, gate.mse_ratio),
         _at_least("sessions since a violation", quiet, gate.quiet_sessions),
     )
@@ -236,7 +232,7 @@ def challenge(
     return ChallengeResult(answer, verdict.reasons)
 
 
-def needs_rollback(comparison: DieboldMariano, gate: ModelGate = ModelGate()) -> bool:
+def needs_rollback(comparison: DieboldMariano, gate: ModelGateConfig = MODEL_GATE) -> bool:
     """Has the replaced model beaten its successor? `comparison` takes the successor as live, the old one as challenger,
     over the sessions since the promotion; it is due once, when `rollback_sessions` are over."""
     return comparison.n >= gate.rollback_sessions and comparison.p < gate.p

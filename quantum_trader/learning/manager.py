@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.config import ModelsConfig
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
     MarketBarEvent,
@@ -33,21 +34,19 @@ from quantum_trader.learning.evaluation import request
 from quantum_trader.learning.forecast import Observation, RangeHistory, digest
 from quantum_trader.learning.lifecycle import (
     Challenge,
-    ModelGate,
     ModelStage,
     challenge,
     check_legal_model,
     needs_rollback,
 )
+from quantum_trader.learning.model_subjects import comparison_of
 from quantum_trader.learning.registry import Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.learning.subjects import comparison_of
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, Station
 
 SOURCE = "learning_manager"
 TRAINING: Final = 504  # sessions that a challenger is fitted on
 ALARM_CHART: Final = "pred.log_range"  # whose rule-1 violations bring a training forward
-ASK_EVERY: Final = 21  # sessions between two evaluations of a challenger that is old enough
 
 
 @dataclass(slots=True)
@@ -69,6 +68,7 @@ class ContinuousLearningManager:
     """At most one challenger per model, and none while the last promotion is on probation."""
 
     publishes: ClassVar = (
+        ComponentHeartbeatEvent,
         ModelTrainedEvent,
         ModelPromotedEvent,
         ModelRejectedEvent,
@@ -76,18 +76,11 @@ class ContinuousLearningManager:
         MetricRecordedEvent,
     )
 
-    def __init__(self, bus: InMemoryEventBus, registry: Registry, config: ModelsConfig) -> None:
+    def __init__(self, bus: EventBus, registry: Registry, config: ModelsConfig) -> None:
         self._bus = bus
         self._registry = registry
         self._config = config
-        self._gate = ModelGate(
-            sessions=config.gate_sessions,
-            p=config.gate_p,
-            mse_ratio=config.gate_mse_ratio,
-            quiet_sessions=config.gate_quiet_sessions,
-            patience=config.gate_patience,
-            rollback_sessions=config.rollback_sessions,
-        )
+        self._gate = config.gate
         self._places = {model: Place() for model in (*MODELS, DIRECTION)}
         self._direction = DirectionDesk(bus, SOURCE)
         self._histories: dict[str, RangeHistory] = {}
@@ -124,6 +117,7 @@ class ContinuousLearningManager:
             self._alarm_due = None
             for model in self._places:
                 await self._train(model, session, at)
+        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEARNING, SOURCE))
 
     async def on_scored(self, event: PredictionScoredEvent) -> None:
         scored = {(item.model, item.version) for item in event.items}
@@ -217,7 +211,7 @@ class ContinuousLearningManager:
         else:
             return
         place.scored += 1
-        if place.scored < enough or (place.scored - enough) % ASK_EVERY:
+        if place.scored < enough or (place.scored - enough) % self._gate.every:
             return
         first = place.shadow_from + 1
         await self._bus.publish(

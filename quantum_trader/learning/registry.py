@@ -14,17 +14,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
     ControlLimitsUpdatedEvent,
+    EvaluationCompletedEvent,
     PolicyUpdatedEvent,
+    PromotionRefusedEvent,
+    Purpose,
     RegistryUpdatedEvent,
     SessionClosedEvent,
+    SessionDecideEvent,
     StrategyCreatedEvent,
     StrategyPromotedEvent,
 )
 from quantum_trader.learning.registry_reads import LIMITS, POLICY, STRATEGY, Entry, RegistryReads, UnreadableRegistry
 from quantum_trader.model import StrategyLifecycle
+from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "registry"
 
@@ -38,7 +43,20 @@ CREATE TABLE IF NOT EXISTS stages (
     stage TEXT NOT NULL, session INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS stages_of ON stages (kind, id, version);
+CREATE TABLE IF NOT EXISTS passes (
+    number INTEGER PRIMARY KEY, evaluation_id TEXT NOT NULL, strategy_id TEXT NOT NULL, to_stage TEXT NOT NULL,
+    UNIQUE (evaluation_id, strategy_id, to_stage)
+);
 """
+
+
+# What a strategy may do after it has passed an evaluation.
+_OPENS: Final = {Purpose.BACKTEST: StrategyLifecycle.SHADOW, Purpose.SHADOW: StrategyLifecycle.LIVE}
+_TABLES: Final = ("versions", "stages", "passes")
+
+
+class TooLate(RuntimeError):
+    """The operator's word was asked for after the first session. Name the strategies before the run."""
 
 
 class RegistryBehind(Exception):
@@ -54,11 +72,14 @@ class Registry(RegistryReads):
     Raises `UnreadableRegistry` for a file that is none.
     """
 
-    publishes: ClassVar = (RegistryUpdatedEvent,)
+    publishes: ClassVar = (RegistryUpdatedEvent, PromotionRefusedEvent)
 
-    def __init__(self, bus: InMemoryEventBus, path: str | Path = ":memory:") -> None:
+    def __init__(self, bus: EventBus, path: str | Path = ":memory:") -> None:
         super().__init__(sqlite3.connect(path, isolation_level=None))
         self._bus = bus
+        self._claims: list[StrategyPromotedEvent] = []  # steps up that were told and not judged yet
+        self._words: dict[tuple[str | None, str], None] = {}  # of the operator, with the strategy that each is for
+        self._is_begun = False
         try:
             # The journal is the truth: what a power cut takes from here is written again when it is replayed.
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -69,6 +90,8 @@ class Registry(RegistryReads):
             raise UnreadableRegistry(path) from cause
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="registry.strategy_created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="registry.strategy_promoted")
+        bus.subscribe(EvaluationCompletedEvent, self.on_evaluation_completed, name="registry.evaluation_completed")
+        bus.subscribe(SessionDecideEvent, self.on_session_decide, name="registry.decide")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="registry.policy")
         # What a registration tells is part of what a run decided; limits of charts about the machine are not.
         bus.subscribe(
@@ -122,6 +145,64 @@ class Registry(RegistryReads):
         await self.put(STRATEGY, event.strategy_id, payload, session=0, at=event.timestamp, stage=stage)
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
+        if event.is_step_up:
+            self._claims.append(event)
+        else:
+            await self._record(event)
+
+    async def on_evaluation_completed(self, event: EvaluationCompletedEvent) -> None:
+        stage = _OPENS.get(event.purpose)
+        if event.subject_kind == STRATEGY and event.verdict == "PASS" and stage is not None:
+            self._db.execute(
+                "INSERT OR IGNORE INTO passes (evaluation_id, strategy_id, to_stage) VALUES (?, ?, ?)",
+                (event.evaluation_id, event.subject_id, stage.value),
+            )
+
+    async def on_session_decide(self, event: SessionDecideEvent) -> None:
+        """Judge the steps up of this session: whatever was evaluated in it is known by now, whoever was heard first."""
+        self._is_begun = True
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            if self.backs(claim):
+                await self._record(claim)
+                continue
+            await self._bus.publish(
+                PromotionRefusedEvent(
+                    strategy_id=claim.strategy_id,
+                    to_stage=claim.to_stage,
+                    evaluation_id=claim.evaluation_id,
+                    claimed_by=claim.source,
+                    session=event.session,
+                    timestamp=event.timestamp,
+                    source=SOURCE,
+                )
+            )
+
+    def admit(self, strategy_id: str, run_id: str) -> str:
+        """The operator's word that a strategy of their own may go LIVE without an evaluation; what a promotion has to
+        carry. Said again by whoever builds the run again; raises TooLate once a session has begun."""
+        if self._is_begun:
+            raise TooLate(f"strategy {strategy_id}: the run has begun; name it before")
+        word = f"operator:{run_id}"
+        self._words[word, strategy_id] = None
+        return word
+
+    def backs(self, promotion: StrategyPromotedEvent) -> bool:
+        """Whether a change of stage counts: a step down always, a step up with what the strategy passed for that stage."""
+        if not promotion.is_step_up:
+            return True
+        if (
+            promotion.to_stage is StrategyLifecycle.LIVE
+            and (promotion.evaluation_id, promotion.strategy_id) in self._words
+        ):
+            return True
+        found = self._db.execute(
+            "SELECT 1 FROM passes WHERE evaluation_id = ? AND strategy_id = ? AND to_stage = ?",
+            (promotion.evaluation_id, promotion.strategy_id, promotion.to_stage.value),
+        )
+        return found.fetchone() is not None
+
+    async def _record(self, event: StrategyPromotedEvent) -> None:
         version = self.latest_version(STRATEGY, event.strategy_id)
         stage = event.to_stage.value
         await self.set_stage(STRATEGY, event.strategy_id, version, stage, session=event.session, at=event.timestamp)
@@ -137,14 +218,22 @@ class Registry(RegistryReads):
     def state(self) -> dict[str, Any]:
         """How far it is written, which is durable from here on."""
         self._db.execute("PRAGMA wal_checkpoint(FULL)")
-        return {"versions": self._written("versions"), "stages": self._written("stages")}
+        written = {table: self._written(table) for table in _TABLES}
+        return written | {"claims": [event_values(event) for event in self._claims], "begun": self._is_begun}
+
+    def forget(self) -> None:
+        """Forget everything that was written: it is done again from the beginning."""
+        for table in _TABLES:
+            self._db.execute(f"DELETE FROM {table}")
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Forget what was written after `state()`: what is done again is written again. Raises `RegistryBehind`."""
-        for table in ("versions", "stages"):
+        for table in _TABLES:
             if self._written(table) < state[table]:
                 raise RegistryBehind(table, self._written(table), state[table])
             self._db.execute(f"DELETE FROM {table} WHERE number > ?", (state[table],))
+        self._claims = events_of(state["claims"])
+        self._is_begun = state["begun"]
 
     def _written(self, table: str) -> int:
         return int(self._db.execute(f"SELECT coalesce(max(number), 0) FROM {table}").fetchone()[0])
@@ -165,7 +254,7 @@ class CachingRegistry:
     """Reads through a cache. An entry is dropped when an update is announced, and once a session its version is checked
     against the store, so that a missed announcement costs a stale read of one session at most."""
 
-    def __init__(self, bus: InMemoryEventBus, registry: Registry) -> None:
+    def __init__(self, bus: EventBus, registry: Registry) -> None:
         self._registry = registry
         self._newest: dict[tuple[str, str], Entry] = {}
         self._checked: set[tuple[str, str]] = set()  # against the store, in this session

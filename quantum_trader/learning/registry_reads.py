@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -106,11 +107,12 @@ class RegistryReads:
         return Entry(kind, id_, row[0], json.loads(row[1]), row[2], row[3], row[4] or "")
 
 
-def registry_view(path: Path) -> RegistryReads:
-    """The registry in a file, to look at. Raises `UnreadableRegistry`."""
+@contextmanager
+def registry_view(path: Path) -> Iterator[RegistryReads]:
+    """The registry in a file, to look at. Raises `UnreadableRegistry`, also when the damage is met later."""
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        db.execute("SELECT count(*) FROM versions, stages")
-    except sqlite3.Error as cause:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("SELECT count(*) FROM versions, stages")
+            yield RegistryReads(db)
+    except (sqlite3.Error, ValueError) as cause:  # a ValueError: what should be text or JSON is none
         raise UnreadableRegistry(path) from cause
-    return RegistryReads(db)

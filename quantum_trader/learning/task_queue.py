@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from eventbus import Clock, InMemoryEventBus, SystemClock
+from eventbus import Clock, EventBus, SystemClock
 from quantum_trader.events import (
     EvaluationRequestedEvent,
     MetricRecordedEvent,
@@ -30,7 +30,7 @@ class QueueHandler:
 
     publishes: ClassVar = (QueueTaskAddedEvent, QueueTaskProcessedEvent)
 
-    def __init__(self, bus: InMemoryEventBus, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
+    def __init__(self, bus: EventBus, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
         self._bus = bus
         self._name = name
         self._clock = clock or SystemClock()
@@ -106,7 +106,7 @@ class MonitoringHandler:
 
     publishes: ClassVar = (MetricRecordedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._seen: dict[str, list[QueueTaskProcessedEvent]] = {}
         self._depth: dict[str, int] = {}

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from quantum_trader.market.calendar import format_ts
-from quantum_trader.model import Bar
+from quantum_trader.model import UNKNOWN_VOLUME, Bar, significant
 
 
 class RawBar(NamedTuple):
@@ -22,7 +22,7 @@ class RawBar(NamedTuple):
     high: float
     low: float
     close: float
-    volume: int
+    volume: float
     adj_close: float
 
 
@@ -38,16 +38,19 @@ def factors(rows: Sequence[RawBar]) -> list[float]:
 
 
 def adjusted(symbol: str, session: int, row: RawBar, k: float) -> Bar:
-    """`row` on the adjusted scale: prices times `k` to six decimals, volume over `k`: turnover is kept."""
+    """`row` on the adjusted scale: prices times `k`, volume over `k`, twelve significant digits: turnover is kept.
+
+    A volume that nobody knows stays unknown.
+    """
     return Bar(
         symbol,
         session,
         row.ts,
-        round(row.open * k, 6),
-        round(row.high * k, 6),
-        round(row.low * k, 6),
-        round(row.close * k, 6),
-        round(row.volume / k),
+        significant(row.open * k),
+        significant(row.high * k),
+        significant(row.low * k),
+        significant(row.close * k),
+        row.volume if row.volume == UNKNOWN_VOLUME else significant(row.volume / k),
         k,
     )
 
@@ -55,10 +58,11 @@ def adjusted(symbol: str, session: int, row: RawBar, k: float) -> Bar:
 def bars_sha256(bars: Iterable[Bar]) -> str:
     """The fingerprint of one symbol's adjusted bars: SHA-256 over `date,open,high,low,close,volume` lines.
 
-    Prices with six decimals, lines joined by a line feed, none after the last. Two data sets that agree here give the
+    Numbers with twelve significant digits, lines joined by a line feed, none after the last. Two data sets that agree here give the
     same run, whatever file they came from.
     """
     lines = (
-        f"{format_ts(bar.ts)},{bar.open:.6f},{bar.high:.6f},{bar.low:.6f},{bar.close:.6f},{bar.volume}" for bar in bars
+        f"{format_ts(bar.ts)},{bar.open:.12g},{bar.high:.12g},{bar.low:.12g},{bar.close:.12g},{bar.volume:.12g}"
+        for bar in bars
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

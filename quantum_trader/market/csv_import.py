@@ -1,45 +1,33 @@
-"""CSV import: a user's own OHLCV file becomes a data set like the shipped one.
+"""CSV import: a user's own file of bars becomes a data set like the shipped one.
 
-Checks every row before anything is written. A row that makes no sense stops the import, named by file, row and column:
-a guess made here would become a trade later.
+Checks every row before anything is written. A row that makes no sense stops the import, and all of them are named at once by
+file, row and column: a guess made here would become a trade later. What was assumed is told.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
-from itertools import chain
+from collections.abc import Callable
+from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TextIO
+from typing import Final, Literal
 
 from quantum_trader.market import layout
-from quantum_trader.market.adjust import RawBar
-from quantum_trader.market.calendar import format_ts, parse_ts
-from quantum_trader.market.columns import Columns, locate
-from quantum_trader.market.errors import BadRow, DamagedFile, MissingColumns, MissingFile, Unusable, quoted
+from quantum_trader.market.calendar import dates_of, rhythm, union
+from quantum_trader.market.errors import BadRows, Fault, Jumps, Unusable, quoted
+from quantum_trader.market.importing.heads import Head, head_of
+from quantum_trader.market.importing.opening import Opener, text_of
+from quantum_trader.market.importing.rows import Bars, Reading
+from quantum_trader.market.importing.shape import Shape
+from quantum_trader.market.importing.table import NAMES, Table
+from quantum_trader.market.jumps import Jump, without_splits
+from quantum_trader.market.jumps import jumps as all_jumps
 from quantum_trader.market.library import DEMO
-from quantum_trader.market.validate import ohlcv_fault
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9._^=/:-]{0,31}")
-_DELIMITERS: Final = ",;\t|"
-
-
-class _Range(NamedTuple):
-    least: float
-    most: float
-
-
-# Wider than any market; within them no adjustment can overflow.
-_PRICES: Final = _Range(1e-9, 1e12)
-_VOLUMES: Final = _Range(0.0, 1e15)
+_LISTED: Final = 20  # rows left out that are named
+_SKIP: Final = "or leave such rows out with --skip-bad"
+Note = Callable[[str], None]
 
 
 def import_csv(
@@ -48,29 +36,107 @@ def import_csv(
     *,
     name: str | None = None,
     symbol: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    date_format: str | None = None,
+    shape: Shape = Shape(),  # noqa: B008 - it is frozen
     replace: bool = False,
-    reading: Callable[[Path], AbstractContextManager[BinaryIO]] = lambda path: path.open("rb"),
+    jumps: Literal["refuse", "allow", "adjust"] = "refuse",
+    note: Note = lambda _line: None,
+    reading: Opener = lambda path: path.open("rb"),
 ) -> Path:
     """Check the CSV file `source` and write it into `directory` as a data set; returns the file for `load_dataset`.
 
     - `name`: by default the file's own name without its endings.
-    - `symbol`: what the bars are of, when the file has no column that says so.
-    - `columns`: field -> header in the file, for headers that are not recognised. Fields: date, symbol, open, high,
-      low, close, volume, adj_close. Without an adjusted close, prices are taken as adjusted already.
-    - `date_format`: a `strptime` pattern, when dates are not ISO 8601. Times without a zone are UTC.
+    - `symbol`: what the bars are of, when neither a column nor the names of the columns say so.
+    - `shape`: how the file is written, as far as it does not tell itself. Without an adjusted close, prices are taken as
+      adjusted already. Times without a zone are UTC.
     - `replace`: overwrite a data set of the same name.
+    - `jumps`: what to do about prices that change by more than a fifth from one bar to the next. They are refused, or
+      kept, or, where they look like a split, what was before is brought to the scale after.
+    - `note`: is told, line by line, what was assumed and what was done.
     - `reading`: how to open the file, for who wants to see how far it is read.
 
-    The file may be gzipped; comma, semicolon, tab and bar are recognised as separators. Rows of one symbol must
-    ascend in time. Volumes are rounded to whole shares. Raises `DataError`, and then nothing was written.
+    The file may be packed with gzip or, alone, with zip; comma, semicolon, tab and bar are recognised as separators, as are
+    lines before the header, numbers with a decimal comma, and the usual forms of dates. Rows of one symbol must ascend or
+    descend in time. Bars that come once a day have the date that their exchange writes, whatever its offset. Raises
+    `DataError`, of all rows that make no sense at once, and then nothing was written.
     """
     source, directory = Path(source), Path(directory)
     name = _checked_name(source.name.split(".")[0] if name is None else name, directory, replace=replace)
-    with _opened(source, reading) as text:
-        lines = _Rows(source, text, symbol, columns or {}, date_format).normalised()
+    text, encoding = text_of(source, reading, shape.encoding)
+    table = Table(text, source, skip_rows=shape.skip_rows)
+    head = head_of(table.sample(), shape, source)
+    read = Reading(table, head, shape, symbol, source)
+    note(f"file: {encoding}, columns separated by {NAMES[table.separator]}, data from line {head.line + 1}")
+    _tell_columns(head, note)
+    for line in read.told:
+        note(line)
+    _judge(read, source, note, skip_bad=shape.skip_bad)
+    bars = _dated(read.bars, shape, note)
+    bars = _without_jumps(bars, jumps, source, note)
+    lines = {symbol: [layout.line(symbol, bar) for bar in rows] for symbol, rows in bars.items()}
     return layout.write(directory, name, f"imported from {source.name}", lines)
+
+
+def _tell_columns(head: Head, note: Note) -> None:
+    symbols = [symbol for symbol, _ in head.groups if symbol is not None]
+    columns = head.groups[0][1]
+    note("columns: " + ", ".join(f"{field} {column.header!r}" for field, column in columns.items()))
+    if len(symbols) > 1:
+        note(f"and so for {', '.join(symbols[1:])}")
+    adjusted = columns.get("adj_close")
+    note(
+        "adjustment: none, prices are taken as they are" if adjusted is None else f"adjustment: by {adjusted.header!r}"
+    )
+
+
+def _judge(read: Reading, file: Path, note: Note, *, skip_bad: bool) -> None:
+    """Faults are refused all at once, or their rows left out and named."""
+    if read.faults and not skip_bad:
+        raise BadRows(read.faults, file=file, otherwise=_SKIP)
+    rows = {fault.row: fault for fault in reversed(read.faults)}
+    if rows:
+        note(f"left out: {len(rows)} rows")
+        for row in sorted(rows)[:_LISTED]:
+            note(f"left out: row {row}: {rows[row]}")
+        if len(rows) > _LISTED:
+            note(f"left out: and {len(rows) - _LISTED} more")
+    if not any(read.bars.values()):
+        raise BadRows([Fault(2, None, "the file has no rows", "export it again, with data")], file=file)
+
+
+def _dated(bars: Bars, shape: Shape, note: Note) -> Bars:
+    """Daily bars with the date of their exchange, others with their instant in UTC."""
+    daily = dates_of({symbol: [bar.ts for bar in rows] for symbol, rows in bars.items()})
+    dated = {
+        symbol: [
+            bar._replace(ts=datetime.combine(bar.ts.date(), time.min, UTC) if daily else bar.ts.astimezone(UTC))
+            for bar in rows
+        ]
+        for symbol, rows in bars.items()
+    }
+    note("one bar a day: sessions are dates" if daily else "several bars a day: sessions are instants, in UTC")
+    note(f"interval: {rhythm(union((bar.ts for bar in rows) for rows in dated.values()))}")
+    if not daily:
+        note(f"zone: {shape.zone or 'UTC'}, where the file does not say another")
+    return dated
+
+
+def _without_jumps(bars: Bars, wanted: str, file: Path, note: Note) -> Bars:
+    if wanted == "adjust":
+        found: list[Jump] = []
+        adjusted: Bars = {}
+        for symbol, rows in bars.items():
+            adjusted[symbol], splits, left = without_splits(symbol, rows)
+            found += left
+            for split in splits:
+                note(f"adjusted: {split}")
+    else:
+        found = [jump for symbol, rows in bars.items() for jump in all_jumps(symbol, rows)]
+        adjusted = bars
+    if found and wanted != "allow":
+        raise Jumps(found, file=file)
+    for jump in found:
+        note(f"kept: {jump}")
+    return adjusted
 
 
 def _checked_name(name: str, directory: Path, *, replace: bool) -> str:
@@ -83,132 +149,3 @@ def _checked_name(name: str, directory: Path, *, replace: bool) -> str:
     if not replace and (directory / (name + layout.SUFFIX)).exists():
         raise Unusable(f"data set {name!r} exists", remedy="give another name, or replace it", file=directory)
     return name
-
-
-@contextmanager
-def _opened(source: Path, reading: Callable[[Path], AbstractContextManager[BinaryIO]]) -> Iterator[TextIO]:
-    """`source` as text, its faults as a file turned into errors of ours wherever they show."""
-    try:
-        with reading(source) as raw:
-            plain = gzip.GzipFile(fileobj=raw) if source.suffix == ".gz" else raw
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
-                yield text
-    except FileNotFoundError as cause:
-        raise MissingFile("no such file", remedy="check the path", file=source) from cause
-    except (gzip.BadGzipFile, EOFError, zlib.error) as cause:
-        raise DamagedFile("not a whole gzip file", remedy="download or pack it again", file=source) from cause
-    except UnicodeDecodeError as cause:
-        raise DamagedFile("not UTF-8 text", remedy="save it as CSV with UTF-8 encoding", file=source) from cause
-    except OSError as cause:
-        raise MissingFile(
-            f"cannot be read ({cause.strerror})", remedy="check path and permissions", file=source
-        ) from cause
-
-
-class _Rows:
-    """The rows of one file, from text to normalised lines."""
-
-    def __init__(
-        self, source: Path, text: TextIO, symbol: str | None, columns: Mapping[str, str], date_format: str | None
-    ) -> None:
-        head = text.readline()
-        self._file = source
-        self._reader = csv.reader(chain([head], text), delimiter=max(_DELIMITERS, key=head.count), strict=True)
-        _, header = next(self._filled(), (1, ()))
-        self._columns: Columns = locate(header, columns, source)
-        self._date_format = date_format
-        self._symbol = self._checked_symbol(symbol)
-
-    def normalised(self) -> dict[str, list[str]]:
-        """The lines of each symbol. Raises `BadRow` at the first row that makes no sense, or when there is none."""
-        lines: dict[str, list[str]] = {}
-        last: dict[str, datetime] = {}
-        for row, cells in self._filled():
-            symbol = self._symbol or self._symbol_in(cells, row)
-            bar = self._bar(cells, row)
-            self._check_order(bar.ts, last.get(symbol), row)
-            last[symbol] = bar.ts
-            lines.setdefault(symbol, []).append(layout.line(symbol, bar))
-        if not lines:
-            raise BadRow("the file has no rows", remedy="export it again, with data", file=self._file, row=2)
-        return lines
-
-    def _filled(self) -> Iterator[tuple[int, Sequence[str]]]:
-        """The rows that are not blank, each with the number of the line it ends on."""
-        try:
-            for cells in self._reader:
-                if any(cell.strip() for cell in cells):
-                    yield self._reader.line_num, cells
-        except csv.Error as cause:
-            problem, row = f"not CSV ({cause})", self._reader.line_num
-            raise BadRow(problem, remedy="check quotes and line ends", file=self._file, row=row) from cause
-
-    def _bar(self, cells: Sequence[str], row: int) -> RawBar:
-        ts = self._ts(cells, row)
-        open_, high, low, close = (self._number(field, cells, row) for field in ("open", "high", "low", "close"))
-        volume = round(self._number("volume", cells, row, _VOLUMES))
-        fault = ohlcv_fault(open_, high, low, close, volume)
-        if fault is not None:
-            raise BadRow(fault, remedy="correct or remove the row", file=self._file, row=row)
-        adj_close = self._number("adj_close", cells, row) if "adj_close" in self._columns else close
-        return RawBar(ts, open_, high, low, close, volume, adj_close)
-
-    def _ts(self, cells: Sequence[str], row: int) -> datetime:
-        text = self._cell("date", cells, row)
-        try:
-            return parse_ts(text, self._date_format)
-        except (ValueError, OverflowError) as cause:
-            wanted = "an ISO 8601 date" if self._date_format is None else f"a date like {self._date_format}"
-            remedy = "correct it, or give the date format"
-            raise self._bad("date", row, f"{quoted(text)} is not {wanted}", remedy) from cause
-
-    def _number(self, field: str, cells: Sequence[str], row: int, sensible: _Range = _PRICES) -> float:
-        text = self._cell(field, cells, row)
-        try:
-            number = math.nan if "_" in text else float(text)  # Python would read 1_000
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            remedy = "write a plain number such as 1234.5, or remove the row"
-            raise self._bad(field, row, f"{quoted(text)} is not a number", remedy)
-        if not sensible.least <= number <= sensible.most:
-            problem = f"{number} is not between {sensible.least:g} and {sensible.most:g}"
-            raise self._bad(field, row, problem, "correct or remove the row")
-        return number
-
-    def _symbol_in(self, cells: Sequence[str], row: int) -> str:
-        text = self._cell("symbol", cells, row)
-        if not _SYMBOL.fullmatch(text):
-            raise self._bad("symbol", row, f"{quoted(text)} is not a symbol", "write it without spaces, such as BRK.B")
-        return text
-
-    def _cell(self, field: str, cells: Sequence[str], row: int) -> str:
-        place = self._columns[field].place
-        text = cells[place].strip() if place < len(cells) else ""
-        if not text:
-            raise self._bad(field, row, "the cell is empty", "fill it, or remove the row")
-        return text
-
-    def _check_order(self, ts: datetime, previous: datetime | None, row: int) -> None:
-        if previous is None or ts > previous:
-            return
-        if ts == previous:
-            raise self._bad("date", row, f"a second row for {format_ts(ts)}", "keep one of the two")
-        problem = f"{format_ts(ts)} comes after {format_ts(previous)}"
-        raise self._bad("date", row, problem, "sort the rows by date, oldest first")
-
-    def _bad(self, field: str, row: int, problem: str, remedy: str) -> BadRow:
-        return BadRow(problem, remedy=remedy, file=self._file, row=row, column=self._columns[field].header)
-
-    def _checked_symbol(self, symbol: str | None) -> str | None:
-        if symbol is None and "symbol" not in self._columns:
-            remedy = "give the symbol, or map its column"
-            raise MissingColumns("no column says the symbol", remedy=remedy, file=self._file, columns=["symbol"])
-        if symbol is None:
-            return None
-        if "symbol" in self._columns:
-            header = self._columns["symbol"].header
-            raise Unusable(f"column {header!r} already says the symbol", remedy="do not give one", file=self._file)
-        if not _SYMBOL.fullmatch(symbol):
-            raise Unusable(f"{quoted(symbol)} is not a symbol", remedy="write it without spaces, such as BRK.B")
-        return symbol

@@ -5,9 +5,11 @@ Raised by everything that reads or writes bars; shown to the user as they are. E
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+_LISTED = 20  # faults of a file that one message names
 _SHOWN = 40  # characters of a user's own text that a message repeats
 
 
@@ -38,19 +40,37 @@ class DamagedFile(DataError):
 class MissingColumns(DataError):
     """A needed column is absent or not to be told from another. Map it by its name in the file."""
 
-    def __init__(self, problem: str, *, remedy: str, file: Path | str, columns: Iterable[str]) -> None:
-        super().__init__(problem, remedy=remedy, file=file, row=1)
+    def __init__(self, problem: str, *, remedy: str, file: Path | str, columns: Iterable[str], row: int = 1) -> None:
+        super().__init__(problem, remedy=remedy, file=file, row=row)
         self.columns = tuple(columns)
 
 
-class BadRow(DataError):
-    """A row of a user's file makes no sense. Correct or remove the row; `row` counts lines of the file from 1."""
+class Fault(NamedTuple):
+    """What is wrong with one row of a user's file, and what to do about it. `row` counts lines of the file from 1."""
 
-    def __init__(self, problem: str, *, remedy: str, file: Path | str, row: int, column: str | None = None) -> None:
-        super().__init__(
-            problem if column is None else f"column {column!r}: {problem}", remedy=remedy, file=file, row=row
-        )
-        self.column = column
+    row: int
+    column: str | None  # as the header writes it
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return self.problem if self.column is None else f"column {self.column!r}: {self.problem}"
+
+
+class BadRows(DataError):
+    """Rows of a user's file make no sense. Correct or remove them; `faults` has all, `row` and `column` are of the first."""
+
+    def __init__(self, faults: Sequence[Fault], *, file: Path | str, otherwise: str | None = None) -> None:
+        """`otherwise`: another way out, for all of them."""
+        first, *others = faults
+        told = [str(first), *(f"row {fault.row}: {fault}" for fault in others[: _LISTED - 1])]
+        if len(faults) > len(told):
+            told.append(f"and {len(faults) - len(told)} more, {len(faults)} in all")
+        remedies = dict.fromkeys(fault.remedy for fault in faults[:_LISTED])
+        remedy = "; ".join([*remedies, *([] if otherwise is None else [otherwise])])
+        super().__init__("; ".join(told), remedy=remedy, file=file, row=first.row)
+        self.faults = tuple(faults)
+        self.column = first.column
 
 
 class UnknownSymbol(DataError):
@@ -68,6 +88,24 @@ class EmptyRange(DataError):
 
 class Unusable(DataError):
     """An argument of an import cannot be used: the name, the column map, the symbol. The remedy names a usable one."""
+
+
+class Jumps(DataError):
+    """Prices change by more than a fifth from one bar to the next. Say whether they did, or were split."""
+
+    def __init__(self, found: Sequence[object], *, file: Path | str) -> None:
+        shown = "; ".join(map(str, found[:_LISTED]))
+        more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        super().__init__(
+            f"prices jump: {shown}{more}",
+            remedy="keep them with --allow-jumps, or have those like splits adjusted with --adjust-splits",
+            file=file,
+        )
+        self.count = len(found)
+
+
+class Misaligned(DataError):
+    """Symbols hardly ever trade in the same session. Correct their dates, or accept a calendar of all their sessions."""
 
 
 class NotWritten(DataError):

@@ -49,7 +49,8 @@ def manifest_path(path: Path) -> Path:
 def line(symbol: str, row: RawBar) -> str:
     """One bar as a line of the file; floats by their shortest exact text, so that reading gives the same numbers."""
     prices = f"{row.open!r},{row.high!r},{row.low!r},{row.close!r}"
-    return f"{symbol},{format_ts(row.ts)},{prices},{row.volume},{row.adj_close!r}\n"
+    volume = repr(row.volume).removesuffix(".0")  # as people write a number of shares
+    return f"{symbol},{format_ts(row.ts)},{prices},{volume},{row.adj_close!r}\n"
 
 
 def read(path: Path) -> tuple[Manifest, dict[str, list[RawBar]]]:
@@ -151,7 +152,7 @@ def _parsed(content: bytes, path: Path) -> dict[str, list[RawBar]]:
         try:
             symbol, date, open_, high, low, close, volume, adj_close = text.split(",")
             row = RawBar(
-                parse_ts(date), float(open_), float(high), float(low), float(close), int(volume), float(adj_close)
+                parse_ts(date), float(open_), float(high), float(low), float(close), float(volume), float(adj_close)
             )
         except ValueError as cause:
             raise DamagedFile("not a bar", remedy=_RESTORE, file=path, row=number) from cause

@@ -51,7 +51,7 @@ def differences(directory: Path) -> list[str]:
 
 
 def _stocks() -> object:
-    remedy = f"pip install {PACKAGE}=={VERSION}"
+    remedy = "pip install 'quantum-trader[demo]'"
     try:
         version = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError as cause:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from quantum_trader.events import FeedAnomalyEvent, MarketBarEvent
+from quantum_trader.events import ComponentHeartbeatEvent, FeedAnomalyEvent, MarketBarEvent
 from quantum_trader.identity import RunIds
-from quantum_trader.market.calendar import Feed
+from quantum_trader.market.calendar import Feed, SessionBars
 from quantum_trader.market.validate import Anomaly, FeedCheck
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, Station
 
 SOURCE = "replayer"
 
@@ -26,6 +26,7 @@ class ReplaySession:
     session: int
     ts: datetime
     bars: tuple[MarketBarEvent, ...]
+    heartbeats: tuple[ComponentHeartbeatEvent, ...]  # one, unless no bar was fit to be delivered
     anomalies: tuple[FeedAnomalyEvent, ...]
     present: tuple[str, ...]
     missing: tuple[str, ...]
@@ -37,7 +38,7 @@ class MarketReplayer:
     With `ids` the events have the ids that they have in every run of that identity.
     """
 
-    publishes: ClassVar = (MarketBarEvent, FeedAnomalyEvent)
+    publishes: ClassVar = (MarketBarEvent, FeedAnomalyEvent, ComponentHeartbeatEvent)
 
     def __init__(self, feed: Feed, *, interval_s: int = 86_400, first: int = 0, ids: RunIds | None = None) -> None:
         self._feed = feed
@@ -71,11 +72,21 @@ class MarketReplayer:
             missing = () if len(present) == len(listed) else tuple(sorted(listed.difference(present)))
             events = tuple([self._bar(bar) for bar in bars])
             anomalies = tuple([self._anomaly(number, doubt, group.ts) for number, doubt in enumerate(doubts)])
-            yield ReplaySession(group.session, group.ts, events, anomalies, present, missing)
+            heartbeats = (self._heartbeat(group),) if events else ()
+            yield ReplaySession(group.session, group.ts, events, heartbeats, anomalies, present, missing)
 
     def _bar(self, bar: Bar) -> MarketBarEvent:
         header = self._header(MarketBarEvent.type, bar.session, bar.symbol)
         return MarketBarEvent.of(bar, interval_s=self._interval_s, source=SOURCE, **header)
+
+    def _heartbeat(self, group: SessionBars) -> ComponentHeartbeatEvent:
+        return ComponentHeartbeatEvent(
+            component=Station.DATA.value,
+            session=group.session,
+            timestamp=group.ts,
+            source=SOURCE,
+            **self._header(ComponentHeartbeatEvent.type, group.session, Station.DATA.value),
+        )
 
     def _anomaly(self, number: int, doubt: Anomaly, ts: datetime) -> FeedAnomalyEvent:
         return FeedAnomalyEvent(

@@ -14,7 +14,7 @@ import numpy as np
 
 from quantum_trader.market.calendar import SessionBars
 from quantum_trader.market.dataset import Dataset
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, significant
 
 
 def shuffled(dataset: Dataset, *, seed: int) -> Dataset:
@@ -54,6 +54,6 @@ def _shuffled(bars: Sequence[Bar], drawn: Mapping[int, int]) -> list[Bar]:
         at = place[drawn[slot.session]]
         before, day = bars[at - 1], bars[at]
         scale = made[-1].close / before.close * (1.0 - mean / changes[at - 1])
-        opened, high, low, close = (round(price * scale, 6) for price in (day.open, day.high, day.low, day.close))
+        opened, high, low, close = (significant(price * scale) for price in (day.open, day.high, day.low, day.close))
         made.append(replace(slot, open=opened, high=high, low=low, close=close, volume=day.volume))
     return made

@@ -61,7 +61,7 @@ class SyntheticFeed:
                 yield SessionBars(session, ts, tuple(bars))
 
 
-def _block(random: np.random.Generator, level: _Levels) -> tuple[_Prices, list[list[int]], _Levels]:
+def _block(random: np.random.Generator, level: _Levels) -> tuple[_Prices, list[list[float]], _Levels]:
     """Prices and volumes of the next block of sessions, and the levels at its end."""
     gap, day, above, below, activity = random.standard_normal((5, _BLOCK, len(level)))
     opening, closing = np.empty_like(gap), np.empty_like(gap)
@@ -73,4 +73,4 @@ def _block(random: np.random.Generator, level: _Levels) -> tuple[_Prices, list[l
     low = np.minimum(opening, closing) - _WICK * np.abs(below)
     prices = np.round(_PRICE * np.exp(np.stack((opening, high, low, closing), axis=-1)), 6)
     volumes = _SHARES * np.exp(0.3 * activity)
-    return prices.tolist(), volumes.astype(np.int64).tolist(), level
+    return prices.tolist(), np.floor(volumes).tolist(), level

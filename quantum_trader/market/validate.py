@@ -74,7 +74,7 @@ class _Seen:
     ts: datetime
     session: int
     close: float
-    shape: tuple[float, float, float, float, int]
+    shape: tuple[float, float, float, float, float]
     repeats: int = 0
 
 

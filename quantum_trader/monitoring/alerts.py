@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Protocol
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
     AlertThresholdExceededEvent,
     CharacteristicCreatedEvent,
     CharacteristicDeletedEvent,
+    CharacteristicUpdatedEvent,
     PortfolioUpdatedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
@@ -44,7 +45,7 @@ class AlertManager:
 
     publishes: ClassVar = (AcknowledgeRequestedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus, notifiers: Sequence[AlertNotifier] = ()) -> None:
+    def __init__(self, bus: EventBus, notifiers: Sequence[AlertNotifier] = ()) -> None:
         self._bus = bus
         self._open: dict[str, ViolationCreatedEvent] = {}
         self._notifiers = 0
@@ -135,18 +136,23 @@ class DrawdownLadder:
 
     publishes: ClassVar = (AlertThresholdExceededEvent,)
 
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._id: int | None = None
         self._levels: tuple[float, ...] = ()
         self._reached = 0
         bus.subscribe(CharacteristicCreatedEvent, self.on_created, name="ladder.created")
+        bus.subscribe(CharacteristicUpdatedEvent, self.on_updated, name="ladder.updated")
         bus.subscribe(CharacteristicDeletedEvent, self.on_deleted, name="ladder.deleted")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio, name="ladder.portfolio")
 
     async def on_created(self, event: CharacteristicCreatedEvent) -> None:
         if event.name == DRAWDOWN and event.settings.get("type") == THRESHOLDS:
             self._id, self._levels, self._reached = event.characteristic_id, tuple(event.settings["levels"]), 0
+
+    async def on_updated(self, event: CharacteristicUpdatedEvent) -> None:
+        if event.characteristic_id == self._id and "levels" in event.changes:
+            self._levels, self._reached = tuple(event.changes["levels"]), 0
 
     async def on_deleted(self, event: CharacteristicDeletedEvent) -> None:
         if event.characteristic_id == self._id:

@@ -6,14 +6,16 @@ counted, and stops nobody.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from eventbus import Clock, Event, InMemoryEventBus, SystemClock
+from eventbus import Clock, Event, EventBus, SystemClock
 from quantum_trader.events import (
     AlertThresholdExceededEvent,
     EvaluationRetriedEvent,
@@ -22,6 +24,7 @@ from quantum_trader.events import (
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    PromotionRefusedEvent,
     RunCompletedEvent,
     RunStartedEvent,
     SampleProcessedEvent,
@@ -31,6 +34,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
+    is_decision,
 )
 from quantum_trader.model import RiskMode
 from quantum_trader.monitoring.equity_curve import EquityPoint
@@ -57,8 +61,13 @@ CREATE TABLE evaluations (evaluation_id TEXT, attempt INTEGER, session INTEGER, 
     PRIMARY KEY (evaluation_id, attempt)) WITHOUT ROWID;
 CREATE TABLE retries (evaluation_id TEXT, attempt INTEGER, session INTEGER);
 CREATE TABLE acknowledgements (violation_id TEXT PRIMARY KEY, user TEXT, reason TEXT, excluded INTEGER);
+CREATE TABLE events (number INTEGER PRIMARY KEY, session INTEGER, type TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart TEXT, rule_id INTEGER, severity TEXT);
 """
+
+# Signals are looked for one by one, but come in batches, and an empty one was decided too; the end of a session is what the
+# row of its portfolio is written at.
+_BOTH: Final = frozenset({SignalsGeneratedEvent, SessionDecideEvent})
 
 
 class NoRun(Exception):
@@ -74,7 +83,7 @@ class NoRun(Exception):
 class AnalyticsService:
     """Writes beside a run; `record` is where it looks up what it would have to compute twice. `failures` counts writes."""
 
-    def __init__(self, bus: InMemoryEventBus, path: Path, record: RunRecord, *, clock: Clock | None = None) -> None:
+    def __init__(self, bus: EventBus, path: Path, record: RunRecord, *, clock: Clock | None = None) -> None:
         self._record = record
         self._clock = clock or SystemClock()
         self._written_ns = 0
@@ -85,72 +94,89 @@ class AnalyticsService:
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
         self._put("run", ("cash", str(record.cash)))
         self._put("run", ("universe_size", str(record.universe_size)))
-        bus.subscribe(RunStartedEvent, self.on_run_started, name="analytics.started")
-        bus.subscribe(RunCompletedEvent, self.on_run_completed, name="analytics.completed")
-        bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="analytics.trade")
-        bus.subscribe(SignalsGeneratedEvent, self.on_signals_generated, name="analytics.signals")
-        bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="analytics.denied")
-        bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="analytics.strategy")
-        bus.subscribe(ModelPromotedEvent, self.on_promoted, name="analytics.model")
-        bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="analytics.policy")
-        bus.subscribe(ViolationCreatedEvent, self.on_violation_created, name="analytics.violation")
-        bus.subscribe(ViolationAcknowledgedEvent, self.on_acknowledged, name="analytics.acknowledged")
-        bus.subscribe(SampleProcessedEvent, self.on_sample_processed, name="analytics.sample")
-        bus.subscribe(AlertThresholdExceededEvent, self.on_threshold_exceeded, name="analytics.threshold")
-        bus.subscribe(EvaluationStartedEvent, self.on_evaluation_started, name="analytics.evaluation")
-        bus.subscribe(EvaluationRetriedEvent, self.on_evaluation_retried, name="analytics.retried")
-        bus.subscribe(SessionDecideEvent, self.on_session_decide, name="analytics.decide")
+        self._tables: dict[type[Event], Callable[[Any], None]] = {
+            RunStartedEvent: self._run_started,
+            RunCompletedEvent: self._run_completed,
+            TradeExecutedEvent: self._trade_executed,
+            SignalsGeneratedEvent: self._signals_generated,
+            OrderDeniedEvent: self._order_denied,
+            PromotionRefusedEvent: self._promotion_refused,
+            StrategyPromotedEvent: self._promoted,
+            ModelPromotedEvent: self._promoted,
+            PolicyUpdatedEvent: self._policy_updated,
+            ViolationCreatedEvent: self._violation_created,
+            ViolationAcknowledgedEvent: self._acknowledged,
+            SampleProcessedEvent: self._sample_processed,
+            AlertThresholdExceededEvent: self._threshold_exceeded,
+            EvaluationStartedEvent: self._evaluation_started,
+            EvaluationRetriedEvent: self._evaluation_retried,
+            SessionDecideEvent: self._session_decide,
+        }
+        bus.subscribe("*", self.on_event, name="analytics.event")
 
-    async def on_run_started(self, event: RunStartedEvent) -> None:
+    async def on_event(self, event: Event) -> None:
+        """Into the table of its kind, where people look for it; every other decision into the one for the rest."""
+        put = self._tables.get(type(event))
+        if put is not None:
+            put(event)
+        if (put is None or type(event) in _BOTH) and type(event) is not PortfolioUpdatedEvent and is_decision(event):
+            self._put("events", (None, event.get("session"), event.type, _text(event)))
+
+    def _run_started(self, event: RunStartedEvent) -> None:
         self._put("run", ("started", _text(event)))
 
-    async def on_run_completed(self, event: RunCompletedEvent) -> None:
+    def _run_completed(self, event: RunCompletedEvent) -> None:
         self._put("run", ("completed", _text(event)))
         self._put("run", ("bars", str(self._record.bars)))
+        self._put("run", ("rest", json.dumps(self._record.rest())))
         self.flush()
 
-    async def on_trade_executed(self, event: TradeExecutedEvent) -> None:
+    def _trade_executed(self, event: TradeExecutedEvent) -> None:
         who = (event.fill_id, event.session, event.strategy_id, event.symbol, event.side.value)
         self._put("trades", (*who, str(event.size), str(event.price), str(event.fee), _text(event)))
 
-    async def on_signals_generated(self, event: SignalsGeneratedEvent) -> None:
+    def _signals_generated(self, event: SignalsGeneratedEvent) -> None:
         for item in event.items:
             who = (item.signal_id, event.session, item.strategy_id, item.symbol, item.stage.value)
             self._put("signals", (*who, item.target, item.confidence, item.reason))
 
-    async def on_order_denied(self, event: OrderDeniedEvent) -> None:
+    def _order_denied(self, event: OrderDeniedEvent) -> None:
         self._put("denials", (event.order_id, event.session, event.code, str(event.limit), str(event.value)))
 
-    async def on_promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:
+    def _promotion_refused(self, event: PromotionRefusedEvent) -> None:
+        what = f"{event.strategy_id}/{event.to_stage}/{event.event_id}"
+        self._put("denials", (what, event.session, event.code, "a passed evaluation", event.evaluation_id or "none"))
+
+    def _promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:
         subject = event.strategy_id if isinstance(event, StrategyPromotedEvent) else event.model_name
         self._put("promotions", (None, event.session, subject, event.type, _text(event)))
 
-    async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
+    def _policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self._put("policies", (event.version, event.session, event.risk_mode.value, _text(event)))
 
-    async def on_violation_created(self, event: ViolationCreatedEvent) -> None:
+    def _violation_created(self, event: ViolationCreatedEvent) -> None:
         row = (str(event.violation_id), event.session, event.chart, event.rule_id, event.severity)
         self._put("violations", row)
 
-    async def on_acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
+    def _acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
         row = (str(event.violation_id), event.user, event.reason, event.exclude_samples)
         self._put("acknowledgements", row)
 
-    async def on_sample_processed(self, event: SampleProcessedEvent) -> None:
+    def _sample_processed(self, event: SampleProcessedEvent) -> None:
         judged = (event.centre, event.sigma, event.z, event.zone, event.in_control, event.phase)
         self._put("samples", (event.chart, event.sample_id, event.session, event.mean, *judged))
 
-    async def on_threshold_exceeded(self, event: AlertThresholdExceededEvent) -> None:
+    def _threshold_exceeded(self, event: AlertThresholdExceededEvent) -> None:
         self._put("thresholds", (event.session, event.metric, event.value, event.threshold))
 
-    async def on_evaluation_started(self, event: EvaluationStartedEvent) -> None:
+    def _evaluation_started(self, event: EvaluationStartedEvent) -> None:
         row = (event.evaluation_id, event.attempt, event.session, event.subject_id, event.purpose.value)
         self._put("evaluations", row)
 
-    async def on_evaluation_retried(self, event: EvaluationRetriedEvent) -> None:
+    def _evaluation_retried(self, event: EvaluationRetriedEvent) -> None:
         self._put("retries", (event.evaluation_id, event.attempt, event.session))
 
-    async def on_session_decide(self, event: SessionDecideEvent) -> None:
+    def _session_decide(self, event: SessionDecideEvent) -> None:
         last, mode = self._record.last, self._record.mode
         if last is not None and last.session == event.session:
             row = (last.session, last.timestamp.isoformat(), str(last.equity), self._record.benchmark(), last.drawdown)
@@ -189,7 +215,7 @@ def load_record(path: Path) -> tuple[RunRecord, RunCompletedEvent]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
             return _loaded(db, file)
-    except (sqlite3.Error, ValueError) as cause:
+    except (sqlite3.Error, LookupError, TypeError, ValueError) as cause:
         raise NoRun(file, f"not a readable record ({type(cause).__name__})") from cause
 
 
@@ -199,6 +225,7 @@ def _loaded(db: sqlite3.Connection, file: Path) -> tuple[RunRecord, RunCompleted
         raise NoRun(file, "the run is unfinished", remedy=f"continue it with: qt resume {file.parent}")
     record = RunRecord(cash=Decimal(run["cash"]), universe_size=int(run["universe_size"]))
     record.bars = int(run["bars"])
+    record.take_rest(json.loads(run["rest"]))
     for session, ts, equity, benchmark, drawdown, mode, portfolio in db.execute(
         "SELECT * FROM equity ORDER BY session"
     ):

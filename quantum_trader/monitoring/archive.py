@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantum_trader.events import CharacteristicDeletedEvent
 from quantum_trader.monitoring.analytics import FILE_NAME, NoRun
 
 
@@ -31,6 +33,7 @@ class ChartPoint:
 
     sample_id: int
     session: int
+    date: str  # of the session; "" before it is over
     value: float
     z: float | None
     zone: str
@@ -45,6 +48,7 @@ class FoundViolation:
     violation_id: str
     chart: str
     session: int
+    date: str  # of the session; "" before it is over
     rule_id: int
     severity: str
     acknowledged_by: str
@@ -70,23 +74,39 @@ class Archive:
         )
         return tuple(ChartSummary(*row) for row in rows)
 
+    def characteristics(self) -> dict[str, dict[str, Any]]:
+        """The settings of every characteristic there is now, by name."""
+        found: dict[str, dict[str, Any]] = {}
+        rows = self._ask("SELECT type, event FROM events WHERE type GLOB 'spc.characteristic_*' ORDER BY number")
+        for kind, text in rows:
+            try:
+                told = json.loads(text)
+            except ValueError as cause:
+                raise NoRun(self._file, f"not a readable record ({type(cause).__name__})") from cause
+            if kind == CharacteristicDeletedEvent.type:
+                del found[told["name"]]
+            else:
+                found.setdefault(told["name"], {}).update(told.get("settings") or told.get("changes") or {})
+        return found
+
     def points(self, chart: str, *, newest: int) -> tuple[ChartPoint, ...]:
         """The newest points of a chart, oldest first."""
         rows = self._ask(
-            "SELECT sample_id, session, value, z, zone, in_control, phase FROM samples WHERE chart = ?"
-            " ORDER BY sample_id DESC LIMIT ?",
+            "SELECT sample_id, session, substr(coalesce(ts, ''), 1, 10), value, z, zone, in_control, phase"
+            " FROM samples LEFT JOIN equity USING (session) WHERE chart = ? ORDER BY sample_id DESC LIMIT ?",
             (chart, newest),
         )
         return tuple(
-            ChartPoint(number, session, value, z, zone, bool(in_control), phase)
-            for number, session, value, z, zone, in_control, phase in reversed(rows)
+            ChartPoint(number, session, date, value, z, zone, bool(in_control), phase)
+            for number, session, date, value, z, zone, in_control, phase in reversed(rows)
         )
 
     def violations(self, *, chart: str | None = None, open_only: bool = False) -> tuple[FoundViolation, ...]:
         """Violations in the order in which they came."""
         rows = self._ask(
-            "SELECT v.violation_id, v.chart, v.session, v.rule_id, v.severity, coalesce(a.user, ''), coalesce(a.reason, '')"
-            " FROM violations v LEFT JOIN acknowledgements a USING (violation_id)"
+            "SELECT v.violation_id, v.chart, v.session, substr(coalesce(e.ts, ''), 1, 10), v.rule_id, v.severity,"
+            " coalesce(a.user, ''), coalesce(a.reason, '') FROM violations v"
+            " LEFT JOIN acknowledgements a USING (violation_id) LEFT JOIN equity e ON e.session = v.session"
             " WHERE (? IS NULL OR v.chart = ?) AND (NOT ? OR a.user IS NULL) ORDER BY v.session, v.rowid",
             (chart, chart, open_only),
         )
@@ -98,5 +118,5 @@ class Archive:
         try:
             with closing(sqlite3.connect(f"{self._file.resolve().as_uri()}?mode=ro", uri=True)) as db:
                 return db.execute(question, values).fetchall()
-        except sqlite3.Error as cause:
+        except (sqlite3.Error, UnicodeDecodeError) as cause:
             raise NoRun(self._file, f"not a readable record ({type(cause).__name__})") from cause

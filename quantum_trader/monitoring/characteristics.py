@@ -12,10 +12,11 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, ClassVar, Final
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
     CharacteristicCreatedEvent,
     CharacteristicDeletedEvent,
+    CharacteristicRequestedEvent,
     CharacteristicUpdatedEvent,
     RunStartedEvent,
 )
@@ -68,7 +69,7 @@ class Characteristics:
 
     publishes: ClassVar = (CharacteristicCreatedEvent, CharacteristicUpdatedEvent, CharacteristicDeletedEvent)
 
-    def __init__(self, bus: InMemoryEventBus, configured: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(self, bus: EventBus, configured: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._bus = bus
         self._configured = dict(configured or {})
         for name, settings in self._configured.items():
@@ -76,6 +77,7 @@ class Characteristics:
         self._known: dict[int, Characteristic] = {}
         self._next_id = 1
         bus.subscribe(RunStartedEvent, self.on_run_started, name="characteristics.run")
+        bus.subscribe(CharacteristicRequestedEvent, self.on_requested, name="characteristics.requested")
 
     def all(self) -> tuple[Characteristic, ...]:
         """Every characteristic, by id."""
@@ -94,6 +96,22 @@ class Characteristics:
         for name, settings in self._configured.items():
             if name not in taken:
                 await self.create(name, settings, at=event.timestamp)
+
+    def named(self, name: str) -> Characteristic:
+        """The one of that name. Raises UnusableCharacteristic when there is none."""
+        for one in self._known.values():
+            if one.name == name:
+                return one
+        raise UnusableCharacteristic(f"{name}: there is none; known are {', '.join(one.name for one in self.all())}")
+
+    async def on_requested(self, event: CharacteristicRequestedEvent) -> None:
+        match event.action:
+            case "add":
+                await self.create(event.name, event.settings, at=event.timestamp)
+            case "edit":
+                await self.update(self.named(event.name).characteristic_id, event.settings, at=event.timestamp)
+            case "remove":
+                await self.delete(self.named(event.name).characteristic_id, at=event.timestamp)
 
     async def create(self, name: str, settings: Mapping[str, Any], *, at: datetime) -> int:
         """A new characteristic; returns its id. `at` is event time.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import CharacteristicDeletedEvent, ControlLimitsUpdatedEvent
 from quantum_trader.monitoring.spc_engine import SpcEngine
 
@@ -20,7 +20,7 @@ _KEPT: Final = 50  # sets of limits per characteristic
 class ControlLimitService:
     """Remembers `spc.limits_updated`; asks the engine for new limits when somebody wants them."""
 
-    def __init__(self, bus: InMemoryEventBus, engine: SpcEngine) -> None:
+    def __init__(self, bus: EventBus, engine: SpcEngine) -> None:
         self._engine = engine
         self._history: dict[int, deque[ControlLimitsUpdatedEvent]] = {}
         bus.subscribe(ControlLimitsUpdatedEvent, self.on_limits_updated, name="control_limits.updated")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import Event, EventBus
 from quantum_trader.events import is_decision
 
 NOTHING: Final = hashlib.sha256().hexdigest()
@@ -26,7 +26,7 @@ class ReplayDigest:
     is hashed together with the digest before it, so that a run that is continued goes on from a number.
     """
 
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._value = NOTHING
         self._pending: list[bytes] = []
         self.events = 0

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Final, Self
 import httpx
 from pydantic import SecretStr
 
-from eventbus import BusStopped, Event, InMemoryEventBus
+from eventbus import BusStopped, Event, EventBus
+from quantum_trader.config import NotifyConfig
 from quantum_trader.events import (
     HealthStatusChangedEvent,
     KillSwitchChangedEvent,
@@ -45,17 +46,6 @@ def webhook_from_environment() -> SecretStr | None:
     return SecretStr(address) if address else None
 
 
-@dataclass(frozen=True, slots=True)
-class DiscordSettings:
-    """`coalesce_s`: seconds during which equal notices become one. `quiet`: urgent notices only, the rest is counted."""
-
-    coalesce_s: float = 2.0
-    queue_size: int = 100
-    attempts: int = 4
-    timeout_s: float = 10.0
-    quiet: bool = False
-
-
 @dataclass(slots=True)
 class _Notice:
     key: str
@@ -69,23 +59,26 @@ class _Notice:
 class DiscordNotifier:
     """An async context manager beside a running bus: leaving it sends what is still queued.
 
-    `client` and `sleep` are there for tests and for callers with a client of their own; `echo` prints a dry run.
+    `client` and `sleep` are there for tests and for callers with a client of their own; `echo` prints a dry run. `quiet` is for a
+    replay faster than anybody reads: urgent notices only, the rest is counted.
     """
 
     publishes: ClassVar = (NotificationSentEvent, NotificationFailedEvent)
 
     def __init__(
         self,
-        bus: InMemoryEventBus,
-        settings: DiscordSettings,
+        bus: EventBus,
+        settings: NotifyConfig,
         *,
         webhook: SecretStr | None = None,
         client: httpx.AsyncClient | None = None,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         echo: Callable[[str], Any] = print,
+        quiet: bool = False,
     ) -> None:
         self._bus = bus
         self._settings = settings
+        self._quiet = quiet
         self._webhook = webhook
         self._client = client
         self._sleep = sleep
@@ -156,7 +149,7 @@ class DiscordNotifier:
 
     def _offer(self, event: Event, title: str, text: str, status: str, *, urgent: bool) -> None:
         """Queue a notice; the oldest that is not urgent makes room when the queue is full."""
-        if self._settings.quiet and not urgent:
+        if self._quiet and not urgent:
             self.summary[title] += 1
             return
         key = f"{event.type}:{title}:{status}"

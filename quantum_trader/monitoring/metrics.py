@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from eventbus import BusStats, InMemoryEventBus
+from eventbus import BusStats, EventBus
 from quantum_trader.events import MetricRecordedEvent, RunCompletedEvent, SessionDecideEvent
 
 _FIGURES: Final = ("published", "errors", "queue_size", "dispatch_p50_ms", "dispatch_p99_ms")
@@ -22,7 +22,7 @@ class MetricsLogger:
     """
 
     def __init__(
-        self, bus: InMemoryEventBus, path: Path, *, every: int = 63, max_bytes: int = 1_000_000, keep: int = 3
+        self, bus: EventBus, path: Path, *, every: int = 63, max_bytes: int = 1_000_000, keep: int = 3
     ) -> None:
         self._bus = bus
         self._path = path

@@ -6,52 +6,75 @@ Keeps figures, not events: 41 bytes a session and a line a trade, so that a mill
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from eventbus import InMemoryEventBus
+from eventbus import EventBus
 from quantum_trader.events import (
     AlertThresholdExceededEvent,
     EvaluationRetriedEvent,
     EvaluationStartedEvent,
+    FeedAnomalyEvent,
+    KillSwitchChangedEvent,
     MarketBarEvent,
     ModelPromotedEvent,
     OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
+    PromotionRefusedEvent,
     SampleProcessedEvent,
     SessionDecideEvent,
     StrategyPromotedEvent,
     TradeExecutedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.model import MONEY, RiskMode, Side
+from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, added, money, taken
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
+from quantum_trader.monitoring.funnel import Funnel
 
 RETRIED: Final = "RETRIED"
+DROPPING: Final = frozenset({"BAD_OHLC", "DUPLICATE", "OUT_OF_ORDER"})  # anomalies whose bar nobody gets
 
 
 @dataclass(frozen=True, slots=True)
 class TradeLine:
-    """What a report needs of a fill: price and fee in account currency, size in shares."""
+    """What a report needs of a fill: price and fee in account currency, size in whole lots."""
 
     timestamp: datetime
     strategy_id: str
     symbol: str
     side: Side
-    size: int
+    size: Decimal
     price: Decimal
     fee: Decimal
+    trigger: Trigger = Trigger.OPEN
+    order_id: str = ""
+
+    @property
+    def value(self) -> Decimal:
+        """What changed hands, fee aside."""
+        return money(MONEY.multiply(self.price, self.size))
 
     @classmethod
     def of(cls, event: TradeExecutedEvent) -> Self:
         """The line of a fill."""
-        return cls(
-            event.timestamp, event.strategy_id, event.symbol, event.side, int(event.size), event.price, event.fee
-        )
+        who = (event.timestamp, event.strategy_id, event.symbol, event.side)
+        return cls(*who, event.size, event.price, event.fee, event.trigger, event.order_id)
+
+
+@dataclass(slots=True)
+class StopLine:
+    """Trading was stopped, or restricted to sales: when, why, and when that ended, if it did. Dates are ISO."""
+
+    date: str
+    reason: str
+    mode: KillMode
+    latched: bool
+    until: str | None = None
+    end: str = ""  # why it ended
 
 
 @dataclass(slots=True)
@@ -80,15 +103,23 @@ class RunRecord:
     last: PortfolioUpdatedEvent | None = None
     bars: int = 0
     exposure_sum: float = 0.0  # of the share of equity invested, over sessions
+    periods_per_year: int = 252
+    dataset: str = ""  # its name, where it has one
+    delivered: Counter[str] = field(default_factory=Counter)  # bars, by symbol
+    without_volume: Counter[str] = field(default_factory=Counter)  # of these, bars whose volume nobody knows
+    dropped: dict[str, Counter[str]] = field(default_factory=dict)  # bars kept from everybody, by symbol and reason
+    stops: list[StopLine] = field(default_factory=list)
+    funnel: Funnel = field(default_factory=Funnel)
     _firsts: dict[str, float] = field(default_factory=dict)
     _closes: dict[str, float] = field(default_factory=dict)
 
-    def attach(self, bus: InMemoryEventBus) -> None:
+    def attach(self, bus: EventBus) -> None:
         bus.subscribe(MarketBarEvent, self.on_bar, name="record.bar")
         bus.subscribe(PortfolioUpdatedEvent, self.on_portfolio_updated, name="record.portfolio")
         bus.subscribe(SessionDecideEvent, self.on_session_decide, name="record.decide")
         bus.subscribe(TradeExecutedEvent, self.on_trade_executed, name="record.trade")
         bus.subscribe(OrderDeniedEvent, self.on_order_denied, name="record.denied")
+        bus.subscribe(PromotionRefusedEvent, self.on_promotion_refused, name="record.refused")
         bus.subscribe(StrategyPromotedEvent, self.on_promoted, name="record.strategy")
         bus.subscribe(ModelPromotedEvent, self.on_promoted, name="record.model")
         bus.subscribe(PolicyUpdatedEvent, self.on_policy_updated, name="record.policy")
@@ -97,9 +128,15 @@ class RunRecord:
         bus.subscribe(EvaluationStartedEvent, self.on_evaluation_started, name="record.evaluation")
         bus.subscribe(EvaluationRetriedEvent, self.on_evaluation_retried, name="record.retried")
         bus.subscribe(AlertThresholdExceededEvent, self.on_threshold_exceeded, name="record.threshold")
+        bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="record.anomaly")
+        bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="record.killswitch")
+        self.funnel.attach(bus)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self.bars += 1
+        self.delivered[event.symbol] += 1
+        if event.volume == UNKNOWN_VOLUME:
+            self.without_volume[event.symbol] += 1
         self._firsts.setdefault(event.symbol, event.open)
         self._closes[event.symbol] = event.close
 
@@ -117,6 +154,9 @@ class RunRecord:
         self.trades.append(TradeLine.of(event))
 
     async def on_order_denied(self, event: OrderDeniedEvent) -> None:
+        self.denials[event.code] += 1
+
+    async def on_promotion_refused(self, event: PromotionRefusedEvent) -> None:
         self.denials[event.code] += 1
 
     async def on_promoted(self, event: StrategyPromotedEvent | ModelPromotedEvent) -> None:
@@ -141,6 +181,38 @@ class RunRecord:
     async def on_threshold_exceeded(self, event: AlertThresholdExceededEvent) -> None:
         self.ladder[event.threshold] += 1
 
+    async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
+        if event.kind in DROPPING:
+            self.dropped.setdefault(event.symbol, Counter())[event.kind] += 1
+
+    async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
+        date = event.timestamp.date().isoformat()
+        if self.stops and self.stops[-1].until is None:
+            self.stops[-1].until, self.stops[-1].end = date, event.reason
+        if event.mode is not KillMode.OFF:
+            self.stops.append(StopLine(date, event.reason, event.mode, event.latched))
+
+    def rest(self) -> dict[str, Any]:
+        """What of it no table of its own tells, in plain JSON values."""
+        return {
+            "periods_per_year": self.periods_per_year,
+            "dataset": self.dataset,
+            "delivered": dict(self.delivered),
+            "without_volume": dict(self.without_volume),
+            "dropped": {symbol: dict(kinds) for symbol, kinds in self.dropped.items()},
+            "stops": [asdict(stop) | {"mode": stop.mode.value} for stop in self.stops],
+            "funnel": self.funnel.as_dict(),
+        }
+
+    def take_rest(self, rest: Mapping[str, Any]) -> None:
+        """Become what `rest` told."""
+        self.periods_per_year, self.dataset = rest["periods_per_year"], rest["dataset"]
+        self.delivered = Counter(rest["delivered"])
+        self.without_volume = Counter(rest["without_volume"])
+        self.dropped = {symbol: Counter(kinds) for symbol, kinds in rest["dropped"].items()}
+        self.stops = [StopLine(**stop | {"mode": KillMode(stop["mode"])}) for stop in rest["stops"]]
+        self.funnel = Funnel.load(rest["funnel"])
+
     def keep_portfolio(self, event: PortfolioUpdatedEvent) -> None:
         """Remember the newest statement, and what it says of exposure."""
         self.last = event
@@ -161,14 +233,14 @@ class RunRecord:
 def closed_trades(trades: Iterable[TradeLine]) -> list[Decimal]:
     """Net profit of each round trip per (strategy, symbol): from flat to flat, fees included, oldest first."""
     open_flow: dict[tuple[str, str], Decimal] = {}
-    held: dict[tuple[str, str], int] = {}
+    held: dict[tuple[str, str], Decimal] = {}
     results = []
     for trade in trades:
         pair = (trade.strategy_id, trade.symbol)
-        value = MONEY.multiply(trade.price, trade.size)
-        flow = MONEY.subtract(value if trade.side is Side.SELL else -value, trade.fee)
+        buys = trade.side is Side.BUY
+        flow = MONEY.subtract(trade.value.copy_negate() if buys else trade.value, trade.fee)
         open_flow[pair] = MONEY.add(open_flow.get(pair, Decimal(0)), flow)
-        held[pair] = held.get(pair, 0) + trade.side.sign * trade.size
+        held[pair] = (added if buys else taken)(held.get(pair, Decimal(0)), trade.size)
         if not held[pair]:
             results.append(open_flow.pop(pair))
     return results

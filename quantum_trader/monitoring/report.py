@@ -14,7 +14,11 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
-from quantum_trader.monitoring.record import RunRecord, closed_trades
+from quantum_trader.monitoring.funnel import KILL_SWITCH, Funnel
+from quantum_trader.monitoring.record import RunRecord, StopLine, closed_trades
+
+DEMO: Final = "demo"  # the data set that is shipped
+SURVIVORS: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
 
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -27,7 +31,7 @@ th {{ text-align: left; padding-right: 2rem; font-weight: 600; vertical-align: t
 <table>
 {rows}
 </table>
-<p>This is a paper-trading laboratory. Demo results come from five surviving stocks and prove nothing about profit.</p>
+<p>{caution}</p>
 </body></html>
 """
 
@@ -63,6 +67,19 @@ class Report:
     evaluations: dict[str, int]  # by purpose; RETRIED counts those tried again
     charts: dict[str, dict[str, int]]  # points of each control chart, and alarms by rule
     ladder: dict[str, int]  # times the drawdown rose to each of its levels
+    periods_per_year: int  # that the annual figures are reckoned with
+    fills_by_trigger: dict[str, int]
+    dropped: dict[str, dict[str, int]]  # bars kept from everybody, by symbol and reason
+    delivered: dict[str, int]  # bars, by symbol
+    without_volume: dict[str, int]  # bars whose volume nobody knows: it limited no order
+    stops: tuple[StopLine, ...]  # times that trading was stopped or restricted
+    funnel: dict[str, Any]  # what became of every wish to buy
+    dataset: str
+
+    @property
+    def caution(self) -> str:
+        """What must be said of the shipped stocks, and of no others."""
+        return SURVIVORS if self.dataset == DEMO else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; money as text."""
@@ -79,7 +96,9 @@ def make_report(record: RunRecord) -> Report:
     start = float(record.cash)
     results = closed_trades(record.trades)
     modes = Counter(point.mode.value for point in points if point.mode is not None)
-    traded = sum((trade.price * trade.size for trade in record.trades), Decimal(0))
+    # What the orchestrator keeps back while trading is stopped, the guard is never asked.
+    stopped = Counter({KILL_SWITCH: record.funnel.refused[KILL_SWITCH]})
+    traded = sum((trade.value for trade in record.trades), Decimal(0))
     return Report(
         first=points[0].ts.date().isoformat(),
         last=points[-1].ts.date().isoformat(),
@@ -88,8 +107,8 @@ def make_report(record: RunRecord) -> Report:
         cash=record.cash,
         equity=points[-1].equity,
         total_return=equity[-1] / start - 1.0,
-        annual_return=(equity[-1] / start) ** (252 / len(points)) - 1.0 if equity[-1] > 0 else -1.0,
-        annual_sharpe=_annual_sharpe([start, *equity]),
+        annual_return=(equity[-1] / start) ** (record.periods_per_year / len(points)) - 1.0 if equity[-1] > 0 else -1.0,
+        annual_sharpe=_annual_sharpe([start, *equity], record.periods_per_year),
         max_drawdown=_deepest([start, *equity]),
         benchmark_equity=benchmark[-1],
         benchmark_return=benchmark[-1] / start - 1.0,
@@ -103,7 +122,7 @@ def make_report(record: RunRecord) -> Report:
         exposure=record.exposure_sum / len(points),
         time_in_mode={mode: count / len(points) for mode, count in sorted(modes.items())},
         policies=record.policies,
-        denials=dict(sorted(record.denials.items())),
+        denials=dict(sorted((record.denials + stopped).items())),
         promotions=len(record.promotions),
         evaluations=dict(sorted(record.evaluations.items())),
         charts={
@@ -111,6 +130,14 @@ def make_report(record: RunRecord) -> Report:
             for name, tally in sorted(record.charts.items())
         },
         ladder={f"{level:.0%}": record.ladder[level] for level in sorted(record.ladder)},
+        periods_per_year=record.periods_per_year,
+        fills_by_trigger=dict(sorted(Counter(trade.trigger.value for trade in record.trades).items())),
+        dropped={symbol: dict(sorted(kinds.items())) for symbol, kinds in sorted(record.dropped.items())},
+        delivered=dict(sorted(record.delivered.items())),
+        without_volume=dict(sorted(record.without_volume.items())),
+        stops=tuple(record.stops),
+        funnel=record.funnel.as_dict(),
+        dataset=record.dataset,
     )
 
 
@@ -118,13 +145,18 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
     """The report as labelled lines for people."""
     wins = f"{report.winning_trades} of {report.closed_trades} closed" if report.closed_trades else "none closed"
     modes = ", ".join(f"{mode} {share:.0%}" for mode, share in report.time_in_mode.items()) or "no policy"
+    funnel = Funnel.load(report.funnel)
     return [
+        *(("Trading stopped", _stop(stop)) for stop in report.stops),
+        *([] if report.fills else [("Why nothing traded", funnel.why_nothing(report.bars))]),
         ("Period", f"{report.first} .. {report.last}, {report.sessions:,} sessions, {report.bars:,} bars"),
         ("Equity", f"{report.equity:,.2f} from {report.cash:,.2f} ({report.total_return:+.1%})"),
         ("Buy and hold", f"{report.benchmark_equity:,.2f} ({report.benchmark_return:+.1%})"),
         ("Max drawdown", f"{report.max_drawdown:.1%} (buy and hold {report.benchmark_drawdown:.1%})"),
-        ("Sharpe, annual", f"{report.annual_sharpe:.2f}"),
-        ("Trades", f"{report.fills} fills, {wins} with profit"),
+        ("Sharpe, annual", f"{report.annual_sharpe:.2f} ({report.periods_per_year:,} sessions a year)"),
+        ("Trades", f"{report.fills} fills{_by(report.fills_by_trigger)}, {wins} with profit"),
+        ("Wishes", funnel.stages()),
+        *([] if funnel.best is None else [("Best candidate refused", str(funnel.best))]),
         ("Net profit closed", f"{report.net_profit_closed:,.2f}"),
         ("Fees", f"{report.fees:,.2f}"),
         ("Turnover", f"{report.turnover:.1f} times the start cash, {report.exposure:.0%} invested on average"),
@@ -134,20 +166,46 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
         ("Evaluations", _counts(report.evaluations)),
         *((f"Chart {name}", _counts(counts)) for name, counts in report.charts.items()),
         ("Drawdown ladder", _counts(report.ladder)),
+        ("Data dropped", _dropped(report)),
+        *(
+            [("Without volume", f"{_counts(report.without_volume)} bars: no order was limited by it")]
+            if report.without_volume
+            else []
+        ),
     ]
+
+
+def _stop(stop: StopLine) -> str:
+    what = f"{stop.date}: {stop.reason}, {stop.mode}{' latched' if stop.latched else ''}"
+    if stop.until is None:
+        return f"{what}; nothing was bought since"
+    return f"{what}; on {stop.until}: {stop.end}"
+
+
+def _dropped(report: Report) -> str:
+    told = [
+        f"{symbol}: {', '.join(f'{kind} {count:,}' for kind, count in kinds.items())}"
+        f" of {report.delivered.get(symbol, 0) + sum(kinds.values()):,} bars"
+        for symbol, kinds in report.dropped.items()
+    ]
+    return "; ".join(told) or "none"
+
+
+def _by(counts: Mapping[str, int]) -> str:
+    return f" ({_counts(counts)})" if len(counts) > 1 else ""
 
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
-def _annual_sharpe(equity: Sequence[float]) -> float:
+def _annual_sharpe(equity: Sequence[float], periods: int) -> float:
     returns = [b / a - 1.0 for a, b in pairwise(equity) if a > 0]
     if len(returns) < 2:
         return 0.0
     mean = math.fsum(returns) / len(returns)
     variance = math.fsum((value - mean) ** 2 for value in returns) / (len(returns) - 1)
-    return mean / math.sqrt(variance) * math.sqrt(252) if variance > 0 else 0.0
+    return mean / math.sqrt(variance) * math.sqrt(periods) if variance > 0 else 0.0
 
 
 def _deepest(equity: Sequence[float]) -> float:
@@ -161,4 +219,7 @@ def _deepest(equity: Sequence[float]) -> float:
 def as_html(report: Report, plot: str) -> str:
     """One self-contained page: the figures and the picture `plot`, an SVG text."""
     rows = "\n".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in as_lines(report))
-    return _PAGE.format(title=escape(f"Run {report.first} .. {report.last}"), rows=rows, plot=plot)
+    caution = f"This is a paper-trading laboratory. {report.caution}".strip()
+    return _PAGE.format(
+        caution=escape(caution), title=escape(f"Run {report.first} .. {report.last}"), rows=rows, plot=plot
+    )

@@ -96,15 +96,17 @@ def rule_set(ids: Iterable[int]) -> frozenset[int]:
 
 
 def _beyond(level: float, needed: int) -> Check:
-    """At least `needed` points beyond `level` sigmas on one side."""
+    """At least `needed` points beyond `level` sigmas on the side of the newest, which is one of them."""
 
     def check(z: Sequence[float]) -> Sequence[int]:
-        edge = level + TIE
-        above = [at for at, value in enumerate(z) if value > edge]
-        if len(above) >= needed:
-            return above
-        below = [at for at, value in enumerate(z) if value < -edge]
-        return below if len(below) >= needed else ()
+        edge, newest = level + TIE, z[-1]
+        if newest > edge:
+            beyond = [at for at, value in enumerate(z) if value > edge]
+        elif newest < -edge:
+            beyond = [at for at, value in enumerate(z) if value < -edge]
+        else:
+            return ()
+        return beyond if len(beyond) >= needed else ()
 
     return check
 

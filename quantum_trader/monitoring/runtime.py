@@ -9,7 +9,7 @@ import asyncio
 import math
 from typing import ClassVar, Final
 
-from eventbus import Clock, InMemoryEventBus, SystemClock
+from eventbus import Clock, EventBus, SystemClock
 from quantum_trader.events import MetricRecordedEvent, SessionDecideEvent
 
 SOURCE = "runtime_monitor"
@@ -26,7 +26,7 @@ class RuntimeMonitor:
 
     publishes: ClassVar = (MetricRecordedEvent,)
 
-    def __init__(self, bus: InMemoryEventBus, *, clock: Clock | None = None) -> None:
+    def __init__(self, bus: EventBus, *, clock: Clock | None = None) -> None:
         self._bus = bus
         self._clock = clock or SystemClock()
         self._ran = (0, 0)  # handler runs and their nanoseconds, when last looked at

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
-from eventbus import InMemoryEventBus, Reject
+from eventbus import EventBus, Reject
 from quantum_trader.events import (
     AcknowledgeRequestedEvent,
     CharacteristicCreatedEvent,
     CharacteristicDeletedEvent,
+    CharacteristicRequestedEvent,
     CharacteristicUpdatedEvent,
     ControlLimitsUpdatedEvent,
     MetricRecordedEvent,
@@ -74,7 +75,7 @@ class SpcEngine:
         ControlLimitsUpdatedEvent,
     )
 
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._watched: dict[str, _Watched] = {}
         self._sigma: dict[str, float] = {}  # volatility expected of each symbol when today's orders were decided
@@ -94,6 +95,7 @@ class SpcEngine:
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="spc.closed")
         bus.subscribe(MetricRecordedEvent, self.on_metric, name="spc.metric")
         bus.subscribe(AcknowledgeRequestedEvent, self.on_acknowledge, name="spc.acknowledge")
+        bus.subscribe(CharacteristicRequestedEvent, self.on_requested, name="spc.requested")
 
     def chart(self, name: str) -> Chart | None:
         """The chart of that name, to look at; None when there is none."""
@@ -187,6 +189,10 @@ class SpcEngine:
                 source=SOURCE,
             )
         )
+
+    async def on_requested(self, event: CharacteristicRequestedEvent) -> None:
+        if event.action == "rebase" and (watched := self._watched.get(event.name)) is not None:
+            await self.rebase(watched.characteristic_id, at=event.timestamp)
 
     async def rebase(self, characteristic_id: int, *, at: datetime) -> None:
         """New limits for a chart, now. Raises BaselineTooShort, and UnusableCharacteristic when there is no chart."""

@@ -7,10 +7,12 @@ must be the ones that were made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from eventbus import InMemoryEventBus, JournalDamaged, JournalReader
 from quantum_trader.config import Config
 from quantum_trader.events import (
+    KillSwitchChangedEvent,
     MarketBarEvent,
     PortfolioUpdatedEvent,
     RunCompletedEvent,
@@ -23,6 +25,14 @@ from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.monitoring.digest import NOTHING, chained, decision_line
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.history import barriers, events, opened
+
+_BOOKED: Final = (
+    MarketBarEvent,
+    TradeExecutedEvent,
+    SessionClosedEvent,
+    KillSwitchChangedEvent,
+    PortfolioUpdatedEvent,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,7 @@ async def _books(reader: JournalReader, config: Config) -> Finding:
     bus.subscribe(PortfolioUpdatedEvent, keep)
     sessions = fills = 0
     async with bus:
-        for event in events(reader, MarketBarEvent, TradeExecutedEvent, SessionClosedEvent, PortfolioUpdatedEvent):
+        for event in events(reader, *_BOOKED):
             if isinstance(event, PortfolioUpdatedEvent):
                 await bus.drain()
                 sessions += 1

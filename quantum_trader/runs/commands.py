@@ -39,7 +39,7 @@ class Commands:
         if session < self.frontier:
             return again
         asked, self._asked = self._asked, []
-        for command in self._inbox.waiting():
+        for command in self._inbox.taken():
             if command.event_id in self._known:
                 self._inbox.take_out(command.event_id)
             else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
 from eventbus import Event
+from quantum_trader.app import run_id_of
 from quantum_trader.events import RunStartedEvent
 from quantum_trader.monitoring.digest import decision_line
 from quantum_trader.runs.folder import RunFolder
@@ -37,32 +38,35 @@ class Parting:
 def part(one: RunFolder, other: RunFolder) -> Parting:
     """Compare two runs barrier by barrier; who spoke first inside a barrier is no difference. Raises `NoRun`."""
     configuration = dict(_differences(one.config().model_dump(mode="json"), other.config().model_dump(mode="json")))
-    same = 0
+    same, names = 0, (run_id_of(one.config()).encode(), run_id_of(other.config()).encode())
     with opened(one) as left, opened(other) as right:
         for a, b in zip_longest(barriers(events(left)), barriers(events(right))):
-            if a is not None and b is not None and _lines(a) == _lines(b):
+            if a is not None and b is not None and _lines(a, names[0]) == _lines(b, names[1]):
                 same += len(a.events)
                 continue
             here = a or b
-            mine, yours = _first_beyond(a, b), _first_beyond(b, a)
+            mine, yours = _first_beyond(a, b, names), _first_beyond(b, a, names[::-1])
             return Parting(same, here.session, here.what, mine, yours, configuration)
     return Parting(same, configuration=configuration)
 
 
-def _lines(barrier: Barrier | None) -> Counter[bytes]:
-    """What counts of a barrier: its decisions; what the runs were started with is told apart from them."""
+def _lines(barrier: Barrier | None, name: bytes) -> Counter[bytes]:
+    """What counts of a barrier: its decisions, but for the `name` of their run, which the operator's word carries; what the
+    runs were started with is told apart from them."""
     return Counter(
-        decision_line(event) for event in (barrier.events if barrier else ()) if not isinstance(event, RunStartedEvent)
+        decision_line(event).replace(name, b"")
+        for event in (barrier.events if barrier else ())
+        if not isinstance(event, RunStartedEvent)
     )
 
 
-def _first_beyond(barrier: Barrier | None, other: Barrier | None) -> Event | None:
+def _first_beyond(barrier: Barrier | None, other: Barrier | None, names: Sequence[bytes]) -> Event | None:
     """The first event of a barrier that the other one lacks."""
-    known = _lines(other)
+    known = _lines(other, names[1])
     for event in barrier.events if barrier else ():
         if isinstance(event, RunStartedEvent):
             continue
-        line = decision_line(event)
+        line = decision_line(event).replace(names[0], b"")
         if not known[line]:
             return event
         known[line] -= 1

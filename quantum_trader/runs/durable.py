@@ -39,8 +39,6 @@ from quantum_trader.runs.inbox import OPERATOR, Inbox
 ONLOOKERS: Final = ("record.", "analytics.")
 """Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
 
-NOTHING_WRITTEN: Final = {"versions": 0, "stages": 0}
-
 
 class RunDiffers(Exception):
     """The run was started with other data or other code. Restore them, or start it anew."""
@@ -179,7 +177,7 @@ class DurableRun:
         checkpoint = self._newest()
         if checkpoint is None:
             self._policies.forget()
-            self.system.registry.restore(NOTHING_WRITTEN)
+            self.system.registry.forget()
             self.system.kill_switch.restore({"mode": KillMode.OFF, "latched": False})
             await self.system.kill_switch.take_effect()
             await self._gather_commands(0, 1)

@@ -5,10 +5,11 @@ The journal is the truth; the registry and the checkpoints save time when the ru
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -99,6 +100,16 @@ class RunFolder:
             raise NoRun(self.path, "no run is recorded there") from cause
         except (OSError, ValidationError) as cause:
             raise NoRun(file, f"not a readable configuration ({type(cause).__name__})") from cause
+
+    def summary(self) -> dict[str, Any]:
+        """The report that a complete run left. Raises `NoRun`."""
+        try:
+            found = json.loads(self.report.read_bytes())
+        except (OSError, ValueError, RecursionError) as cause:
+            raise NoRun(self.report, f"not a readable report ({type(cause).__name__})") from cause
+        if not isinstance(found, dict):
+            raise NoRun(self.report, "not a readable report")
+        return found
 
     def begin(self, config: Config) -> None:
         """Make room for a new run: what a complete one left is removed. Raises `RunUnfinished`, `OSError`."""

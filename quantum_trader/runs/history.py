@@ -15,10 +15,11 @@ from eventbus.codec import decode
 from quantum_trader.events import is_decision
 from quantum_trader.market.replayer import SOURCE as REPLAYER
 from quantum_trader.monitoring.analytics import NoRun
+from quantum_trader.monitoring.health import SOURCE as HEALTH
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.session import SOURCE as CLOCK
 
-FEEDERS: Final = (CLOCK, REPLAYER)
+FEEDERS: Final = (CLOCK, REPLAYER, HEALTH)
 """Who publishes without a cause and is not somebody outside."""
 
 _PAGE: Final = 1_000

@@ -1,7 +1,7 @@
 """Inbox: what somebody outside asks of a run, from a process of their own; one file each, kept until the run has it.
 
 A command is durable before whoever gave it is answered, and leaves when the journal holds it. It waits while the run is
-stopped, and is taken before the next session that is new.
+stopped, and is taken before the next session that is new. What a run cannot take is refused: it stays beside, with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from eventbus import Event
+from eventbus import CodecError, Event
+from eventbus.codec import encode
 from quantum_trader.files import write_whole
 from quantum_trader.snapshot import event_of, event_values
 from quantum_trader.wiring import Operator
@@ -20,6 +21,7 @@ from quantum_trader.wiring import Operator
 OPERATOR: Final = "operator"
 """Who commands from outside."""
 
+_REASON: Final = 500  # characters of what is wrong with a command that are kept
 _log = logging.getLogger(__name__)
 
 
@@ -28,26 +30,43 @@ class Inbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._refused: set[str] = set()
 
     def put(self, command: Event) -> None:
-        """Leave a command. Raises `OSError`."""
+        """Leave a command. Raises `OSError`, `CodecError` for one that no journal could keep."""
+        encode(command)
         self._folder.mkdir(exist_ok=True)
         write_whole(self._file(command.event_id), json.dumps(event_values(command)).encode())
 
     def waiting(self) -> Iterator[Event]:
-        """What has not been taken out, oldest first. A file that holds no command is told, and set aside."""
+        """What has not been taken out, oldest first; what a run would refuse is passed over. Changes nothing."""
+        return (found for _, found in self._read() if isinstance(found, Event))
+
+    def taken(self) -> Iterator[Event]:
+        """The same for the run itself: what it cannot take is told, recorded in `refused.jsonl`, and asked for no more."""
+        for file, found in self._read():
+            if isinstance(found, Event):
+                yield found
+            else:
+                self._refuse(file, found)
+
+    def _read(self) -> Iterator[tuple[Path, Event | str]]:
+        """Each file with the command in it, or with the reason why that is none."""
         if not self._folder.is_dir():  # most runs are never commanded, and are asked every session
             return
         for file in sorted(self._folder.glob("*.json")):
-            try:
-                command = event_of(json.loads(file.read_bytes()))
-                # Whoever can write here may command, and no more: a fill or an approval comes from those who make them.
-                if not isinstance(command, Operator.publishes) or command.event_id != file.stem:
-                    raise ValueError(command.type)
-                yield command.model_copy(update={"source": OPERATOR, "causation_id": None})
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                _log.warning("%s: no command that a run takes (%s); set aside", file, type(error).__name__)
-                file.rename(file.with_suffix(".unreadable"))
+            if file.name not in self._refused:
+                yield file, _command(file)
+
+    def _refuse(self, file: Path, reason: str) -> None:
+        self._refused.add(file.name)
+        _log.warning("%s: no command that a run takes, refused (%s)", ascii(str(file)), ascii(reason))
+        try:
+            with (self._folder / "refused.jsonl").open("a", encoding="ascii") as record:
+                record.write(json.dumps({"file": file.name, "reason": reason}) + "\n")
+            file.rename(file.with_suffix(".refused"))
+        except OSError as error:  # it is left where it is, and this process looks at it no more
+            _log.warning("%s: cannot be set aside (%s)", ascii(str(file)), error.strerror)
 
     def take_out(self, event_id: str) -> None:
         """It is in the journal: forget it here."""
@@ -55,3 +74,19 @@ class Inbox:
 
     def _file(self, event_id: str) -> Path:
         return self._folder / f"{event_id}.json"
+
+
+def _command(file: Path) -> Event | str:
+    """The command in a file, or why there is none that a run could take."""
+    try:
+        command = event_of(json.loads(file.read_bytes()))
+        # Whoever can write here may command, and no more: a fill or an approval comes from those who make them.
+        if not isinstance(command, Operator.publishes):
+            return "it is no command of an operator"
+        if command.event_id != file.stem:
+            return "its name is not its id"
+        command = command.model_copy(update={"source": OPERATOR, "causation_id": None})
+        encode(command)  # what no journal can keep must not come to a run: it could never go on from there
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, CodecError) as error:
+        return f"{type(error).__name__}: {str(error)[:_REASON]}"
+    return command

@@ -35,8 +35,9 @@ async def program() -> None:
         async for fill in fills:
             seen = fill
     stats: int = bus.get_stats()["published"]
+    attempts: int = bus.run_time()[0]
     letters = await bus.dead_letters.list()
-    print((await bus.explain(seen.event_id)).root, kept, agreed, stats, letters)
+    print((await bus.explain(seen.event_id)).root, kept, agreed, stats, attempts, letters)
     bus.tap(lambda events, offset: print(len(events), offset)).cancel()
     await bus.rearm(bus.halt("drill"))
 """

@@ -197,7 +197,7 @@ def defaulted() -> Iterator[tuple[type[Event], dict[str, Any]]]:
 
 def test_no_registered_class_has_a_default_that_can_be_changed() -> None:
     walked = [*defaulted()]
-    assert {cls.__module__ for cls, _fields in walked} >= {trading_events.__name__}
+    assert any(cls.__module__.startswith(f"{trading_events.__name__}.") for cls, _fields in walked)
     assert [
         f"{cls.__name__}.{name}" for cls, fields in walked for name, value in fields.items() if mutable_in(value)
     ] == []

@@ -6,8 +6,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from quantum_trader.config import Config, ConfigError, load_config, profiles
+from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
 
 SHIPPED = Path(__file__).parents[2] / "config"
@@ -26,8 +28,10 @@ def test_shipped_files_say_what_the_code_defaults_to() -> None:
 def test_every_section_has_its_file_and_every_key_its_line() -> None:
     for name, field in Config.model_fields.items():
         text = (SHIPPED / f"{name}.toml").read_text()
-        assert field.annotation is not None
-        for key in field.annotation.model_fields:
+        section = Instrument if name == "instruments" else field.annotation
+        assert isinstance(section, type)
+        assert issubclass(section, BaseModel)
+        for key in section.model_fields:
             assert key in text, f"{name}.toml does not mention {key}"
 
 
@@ -51,6 +55,14 @@ def test_unknown_key_names_file_key_and_those_known(folder: Path) -> None:
     (folder / "execution.toml").write_text("fee_rat = 0.1\n")
     with pytest.raises(
         ConfigError, match=r"execution\.toml: execution\.fee_rat: unknown key; known are fee_rate, min_fee"
+    ):
+        load_config(folder, environ={})
+
+
+def test_an_unknown_key_of_an_instrument_names_those_it_has(folder: Path) -> None:
+    (folder / "instruments.toml").write_text('["BTC/*"]\nlots = 1\n')
+    with pytest.raises(
+        ConfigError, match=r"instruments\.BTC/\*\.lots: unknown key; known are lot, tick, quantity_digits"
     ):
         load_config(folder, environ={})
 

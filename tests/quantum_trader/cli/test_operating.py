@@ -126,7 +126,63 @@ def test_an_acknowledged_violation_is_closed_with_who_and_why(stopped: Terminal)
     assert stopped.qt("ack", one, "--reason", "again", "--run", "run") == 1
 
 
-def test_an_unreadable_command_is_set_aside_and_the_run_goes_on(
+def told_of_charts(terminal: Terminal) -> list[tuple[str, str]]:
+    """Type and name of what was told of characteristics in the run, by its analytics."""
+    with closing(sqlite3.connect(terminal.home / "run" / "analytics.sqlite")) as db:
+        rows = db.execute("SELECT type, event FROM events WHERE type LIKE 'spc.%' ORDER BY number").fetchall()
+    return [(kind, json.loads(event).get("name") or json.loads(event).get("chart", "")) for kind, event in rows]
+
+
+def test_charts_are_added_edited_rebased_and_removed_in_a_run_and_never_in_the_configuration(stopped: Terminal) -> None:
+    run = ("--run", "run")
+    added = ("--type", "imr", "--baseline", "50", "--rules", "1,2", "--reason", "curious")
+    assert "chart strategy.confidence is added before its next session" in stopped.ok(
+        "spc", "add", "strategy.confidence", *added, *run
+    )
+    stopped.ok("resume", "run", "--until-session", "355")
+    stopped.ok("spc", "edit", "pred.log_range", "--rules", "1", "--reason", "too loud", *run)
+    stopped.ok("spc", "rebase", "pred.log_range", "--reason", "new regime", *run)
+    stopped.ok("spc", "remove", "port.return", "--reason", "of no use", *run)
+    stopped.ok("resume", "run", "--until-session", "360")
+    told = told_of_charts(stopped)
+    assert ("spc.characteristic_created", "strategy.confidence") in told
+    assert told[-3:] == [
+        ("spc.characteristic_updated", "pred.log_range"),
+        ("spc.limits_updated", "pred.log_range"),
+        ("spc.characteristic_deleted", "port.return"),
+    ]
+    charts = {one["chart"]: one for one in stopped.json("spc", *run, "--json")["charts"]}
+    assert charts["strategy.confidence"]["points"] > 5
+    assert stopped.qt("spc", "remove", "port.return", "--reason", "again", *run) == 1
+    assert "port.return: there is no chart of that name" in stopped.complaint()
+    assert not list(stopped.home.glob("config*"))
+    digest = stopped.json("resume", "run", "--json")["digest"]
+    for checkpoint in (stopped.home / "run").glob("checkpoint-*"):
+        checkpoint.unlink()
+    assert stopped.json("verify", "run", "--json")[2]["detail"].startswith(digest)
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("add", "port.return", "--type", "imr", "--baseline", "50", "--rules", "1"), "port.return: the name is taken"),
+        (("add", "x", "--type", "imr", "--baseline", "50", "--rules", "9"), "x: "),
+        (("add", "x", "--type", "imr", "--rules", "1"), "x: baseline is missing"),
+        (("add", "x", "--type", "cusum", "--baseline", "50", "--rules", "1"), "x: "),
+        (("edit", "x", "--rules", "1"), "x: there is no chart of that name in run; known are"),
+        (("edit", "pred.log_range"), "pred.log_range: nothing to change; give --rules"),
+        (("rebase", "x"), "x: there is no chart of that name in run; known are"),
+    ],
+)
+def test_a_command_about_a_chart_that_cannot_be_done_is_refused_in_one_line(
+    stopped: Terminal, command: tuple[str, ...], complaint: str
+) -> None:
+    assert stopped.qt("spc", *command, "--reason", "r", "--run", "run") in {1, 2}
+    assert complaint in stopped.complaint()
+    assert not (stopped.home / "run" / "commands").exists()
+
+
+def test_an_unreadable_command_is_recorded_as_refused_and_the_run_goes_on(
     stopped: Terminal, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox = stopped.home / "run" / "commands"
@@ -134,7 +190,7 @@ def test_an_unreadable_command_is_set_aside_and_the_run_goes_on(
     (inbox / "1.json").write_text("garbage")
     (inbox / "2.json").write_text('{"type": "no.such", "event": {}}')
     stopped.ok("resume", "run", "--until-session", "352")
-    assert sorted(file.name for file in inbox.iterdir()) == ["1.unreadable", "2.unreadable"]
+    assert sorted(file.name for file in inbox.iterdir()) == ["1.refused", "2.refused", "refused.jsonl"]
     assert "no command that a run takes" in caplog.text
 
 

@@ -20,7 +20,7 @@ def test_types_are_listed_with_both_ends_and_their_order(terminal: Terminal) -> 
     catalogue = {entry["type"]: entry for entry in terminal.json("types", "--json")}
     trade = catalogue["trade.executed"]
     assert (trade["kind"], trade["ordered_by"], trade["producers"]) == ("execution", "symbol", ["Executor"])
-    assert {"PortfolioLedger", "SpcEngine", "StrategyRuntimeEngine", "AnalyticsService"} <= set(trade["consumers"])
+    assert {"PortfolioLedger", "SpcEngine", "StrategyRuntimeEngine", "EvaluationHandler"} <= set(trade["consumers"])
     assert trade["fields"][:5] == ["order_id", "symbol", "side", "size", "price"]
     assert catalogue["command.policy"]["producers"] == ["Operator"]
     assert catalogue["evaluation.due"]["consumers"] == ["EvaluationHandler"]
@@ -36,7 +36,7 @@ def test_types_in_words(terminal: Terminal) -> None:
 def test_graph_names_every_arrow(terminal: Terminal) -> None:
     out = terminal.ok("graph", "--profile", "oracle")
     assert "FixedRoster\n  hears      market.bar, run.started\n  publishes  strategy.created -> " in out
-    assert "order.approved -> Executor, PortfolioBalancer, SpcEngine" in out
+    assert "order.approved -> Executor, Funnel, PortfolioBalancer, SpcEngine" in out
 
 
 def test_graph_is_drawn(terminal: Terminal) -> None:

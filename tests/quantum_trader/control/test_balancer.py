@@ -11,6 +11,7 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.config import SizingConfig
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import (
@@ -68,7 +69,7 @@ def policy(**changes: Any) -> PolicyUpdatedEvent:
 def portfolio(*positions: tuple[str, str, int], cash: int = 100_000, equity: int = 100_000) -> PortfolioUpdatedEvent:
     lines = tuple(
         PositionItem(
-            strategy_id=strategy_id, symbol=symbol, qty=qty, avg_price=money(100), last=money(100), stop_px=None,
+            strategy_id=strategy_id, symbol=symbol, qty=Decimal(qty), avg_price=money(100), last=money(100), stop_px=None,
             unrealised=ZERO, stale=False,
         )
         for strategy_id, symbol, qty in positions
@@ -96,7 +97,7 @@ class Desk:
 
     def __init__(self, bus: InMemoryEventBus, heard: Recorder, **rules: Any) -> None:
         self.bus, self.heard = bus, heard
-        self.balancer = PortfolioBalancer(bus, SizingRules(**rules))
+        self.balancer = PortfolioBalancer(bus, SizingRules(SizingConfig(**rules)))
 
     async def tell(self, *events: Event) -> None:
         for event in events:
@@ -128,12 +129,12 @@ async def desk(event_bus: InMemoryEventBus, recorder: Recorder) -> Desk:
 
 
 def quantities(answer: OrdersSizedEvent) -> list[tuple[str, str, int]]:
-    return [(item.symbol, item.kind.value, item.qty) for item in answer.items]
+    return [(item.symbol, item.kind.value, int(item.qty)) for item in answer.items]
 
 
 async def test_an_entry_is_sized_by_its_risk(desk: Desk) -> None:
     (item,) = (await desk.size(wish())).items
-    assert (item.qty, item.limited_by) == (100, "RISK")  # 1 % of 100,000 over a stop 10 away
+    assert (item.qty, item.limited_by) == (Decimal(100), "RISK")  # 1 % of 100,000 over a stop 10 away
     assert (item.order_id, item.intent_id) == ("10-s-AAPL-BUY-1", "10-s-AAPL")
     assert (item.notional, item.risk) == (money(10_000), money(1_000))
 
@@ -148,13 +149,13 @@ async def test_a_volatile_symbol_gets_less(desk: Desk) -> None:
         PredictionMadeEvent(session=NOW, items=(PredictionItem(symbol="AAPL", log_range=-3.0, sigma_1d=0.036),))
     )
     (item,) = (await desk.size(wish())).items
-    assert (item.qty, item.limited_by) == (50, "VOLATILITY")
+    assert (item.qty, item.limited_by) == (Decimal(50), "VOLATILITY")
 
 
 async def test_entries_share_what_there_is_in_their_order(desk: Desk) -> None:
     await desk.tell(policy(gross_limit=0.15))
     answer = await desk.size(wish("AAPL"), wish("IBM"), wish("MSFT"))
-    assert [(item.symbol, item.qty, item.limited_by) for item in answer.items] == [
+    assert [(item.symbol, int(item.qty), item.limited_by) for item in answer.items] == [
         ("AAPL", 100, "RISK"),
         ("IBM", 50, "GROSS"),
     ]
@@ -201,7 +202,7 @@ async def test_what_works_is_set_aside_until_it_is_filled_or_ends(desk: Desk) ->
     assert [item.qty for item in (await desk.size(wish("IBM"))).items] == [50]
     await desk.tell(
         OrderCancelledEvent(
-            order_id=first.order_id, strategy_id="s", symbol="AAPL", kind=OrderKind.ENTRY, remaining_qty=40,
+            order_id=first.order_id, strategy_id="s", symbol="AAPL", kind=OrderKind.ENTRY, remaining_qty=Decimal(40),
             reason="CASH", session=NOW,
         )
     )  # fmt: skip
@@ -230,7 +231,7 @@ async def test_growth_within_five_percent_of_the_limit_is_left_alone(desk: Desk)
 
 
 async def test_fixed_quantities_replace_sizing_and_trimming(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    desk = Desk(event_bus, recorder, fixed_qty={"AAPL": 7})
+    desk = Desk(event_bus, recorder, fixed_qty={"AAPL": Decimal(7)})
     await desk.settle()
     await desk.tell(policy(gross_limit=0.1), portfolio(("s", "IBM", 500), cash=50_000))
     answer = await desk.size(wish("AAPL"), wish("MSFT"))

@@ -21,7 +21,17 @@ NOW = 100
 def entry(**changes: Any) -> Order:
     """100 AAPL at 100 with a stop at 95: 10 % of equity, 0.5 % of it at risk."""
     order = Order(
-        "100-s-AAPL-BUY-1", "i", "s", "AAPL", Side.BUY, OrderKind.ENTRY, 100, 100.0, 95.0, confidence=0.9, session=NOW
+        "100-s-AAPL-BUY-1",
+        "i",
+        "s",
+        "AAPL",
+        Side.BUY,
+        OrderKind.ENTRY,
+        Decimal(100),
+        100.0,
+        95.0,
+        confidence=0.9,
+        session=NOW,
     )
     return replace(order, **changes)
 
@@ -29,7 +39,7 @@ def entry(**changes: Any) -> Order:
 def leaving(**changes: Any) -> Order:
     """The whole position of 50."""
     return replace(
-        entry(order_id="100-s-AAPL-SELL-1", side=Side.SELL, kind=OrderKind.EXIT, qty=50, stop=None), **changes
+        entry(order_id="100-s-AAPL-SELL-1", side=Side.SELL, kind=OrderKind.EXIT, qty=Decimal(50), stop=None), **changes
     )
 
 
@@ -62,12 +72,14 @@ def world(**changes: Any) -> RiskState:
         policy=policy(),
         live_strategies=frozenset({"s"}),
         symbols={symbol: facts() for symbol in ("AAPL", "IBM", "MSFT")},
-        positions={("s", "AAPL"): 50},
+        positions={("s", "AAPL"): Decimal(50)},
     )
     return replace(state, **changes)
 
 
-def working(kind: OrderKind = OrderKind.ENTRY, symbol: str = "IBM", leaves: int = 100) -> dict[str, Pending]:
+def working(
+    kind: OrderKind = OrderKind.ENTRY, symbol: str = "IBM", leaves: Decimal = Decimal(100)
+) -> dict[str, Pending]:
     return {f"99-s-{symbol}-{kind}-1": Pending("s", symbol, kind, 100.0, leaves)}
 
 
@@ -89,7 +101,7 @@ TABLE = (
     Row("POLICY_STALE", {"policy": policy(confirmed_session=95)}, {"policy": policy(confirmed_session=94)}, "pass"),
     Row("STRATEGY_NOT_ALLOWED", {}, {"policy": policy(allowed_strategies=frozenset({"t"}))}, "pass"),
     Row("SYMBOL_NOT_ALLOWED", {"excluded": {"IBM": "STALE"}}, {"excluded": {"AAPL": "ILLIQUID"}}, "pass"),
-    Row("QTY_INVALID", {}, {}, "checked", {"qty": 1}, {"qty": 0}),
+    Row("QTY_INVALID", {}, {}, "checked", {"qty": Decimal(1)}, {"qty": Decimal(0)}),
     Row("PRICE_INVALID", {}, {}, "checked", {"stop": 99.99}, {"reference": math.nan}),
     Row(
         "PRICE_STALE",
@@ -111,18 +123,25 @@ TABLE = (
         {"approved_in_session": Counter(IBM=10)},
         "pass",
     ),
-    Row("ORDER_NOTIONAL", {}, {"positions": {}}, "pass", {"qty": 250, "stop": 99.0}, {"qty": 251, "stop": 99.0}),
+    Row(
+        "ORDER_NOTIONAL",
+        {},
+        {"positions": {}},
+        "pass",
+        {"qty": Decimal(250), "stop": 99.0},
+        {"qty": Decimal(251), "stop": 99.0},
+    ),
     Row("RISK_PER_TRADE", {}, {}, "pass", {"stop": 84.75}, {"stop": 84.6}),
     Row(
         "MAX_POSITIONS",
-        {"positions": {("s", "IBM"): 1, ("s", "AAPL"): 50}},
-        {"positions": {("s", "IBM"): 1, ("s", "MSFT"): 1}},
+        {"positions": {("s", "IBM"): Decimal(1), ("s", "AAPL"): Decimal(50)}},
+        {"positions": {("s", "IBM"): Decimal(1), ("s", "MSFT"): Decimal(1)}},
         "pass",
     ),
     Row(
         "SYMBOL_WEIGHT",
-        {"positions": {("t", "AAPL"): 150, ("s", "AAPL"): 50}},
-        {"positions": {("t", "AAPL"): 151, ("s", "AAPL"): 50}},
+        {"positions": {("t", "AAPL"): Decimal(150), ("s", "AAPL"): Decimal(50)}},
+        {"positions": {("t", "AAPL"): Decimal(151), ("s", "AAPL"): Decimal(50)}},
         "pass",
     ),
     Row("GROSS_LIMIT", {"policy": policy(gross_limit=0.15)}, {"policy": policy(gross_limit=0.149)}, "pass"),
@@ -137,7 +156,7 @@ TABLE = (
     Row("DAILY_LOSS", {"day_return": -0.029}, {"day_return": -0.03}, "pass"),
     Row("MAX_DRAWDOWN", {"drawdown": 0.199}, {"drawdown": 0.2}, "pass"),
     Row("COOLDOWN", {"stops": [Stop(95, "s", "AAPL")]}, {"stops": [Stop(96, "s", "AAPL")]}, "pass"),
-    Row("POSITION_MISMATCH", {}, {}, "checked", {}, {"side": Side.SELL, "qty": 51}),
+    Row("POSITION_MISMATCH", {}, {}, "checked", {}, {"side": Side.SELL, "qty": Decimal(51)}),
 )
 EACH = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)
 
@@ -173,7 +192,7 @@ def test_order_beyond_the_limit_is_denied_by_this_check_alone(row: Row) -> None:
 @EACH
 def test_exit_is_denied_only_by_what_is_checked_for_exits(row: Row) -> None:
     order, state = leaving(**row.breaks_order | {"stop": None}), world(**row.breaks)
-    held = 50 if row.code == "POSITION_MISMATCH" else order.qty
+    held = Decimal(50) if row.code == "POSITION_MISMATCH" else order.qty
     state.positions = state.positions | {("s", "AAPL"): held}
     denial = judge(order, state)
     assert (denial.code if denial else None) == (row.code if row.exits == "checked" else None)
@@ -220,10 +239,10 @@ def test_exit_goes_through_a_world_in_which_no_entry_does() -> None:
         ({"symbols": {"AAPL": facts(previous_close=None)}}, "PRICE_COLLAR"),
         ({"working": working(symbol="AAPL")}, "DUPLICATE"),
         ({"approved_in_session": Counter(AAPL=2)}, "ORDER_RATE"),
-        ({"working": working(), "positions": {("s", "MSFT"): 1}}, "MAX_POSITIONS"),
-        ({"working": {"w": Pending("t", "AAPL", OrderKind.ENTRY, 100.0, 151)}}, "SYMBOL_WEIGHT"),
-        ({"working": working(leaves=700)}, "GROSS_LIMIT"),
-        ({"working": working(leaves=100), "cash": Decimal(20_000)}, "CASH"),
+        ({"working": working(), "positions": {("s", "MSFT"): Decimal(1)}}, "MAX_POSITIONS"),
+        ({"working": {"w": Pending("t", "AAPL", OrderKind.ENTRY, 100.0, Decimal(151))}}, "SYMBOL_WEIGHT"),
+        ({"working": working(leaves=Decimal(700))}, "GROSS_LIMIT"),
+        ({"working": working(leaves=Decimal(100)), "cash": Decimal(20_000)}, "CASH"),
         ({"symbols": {"AAPL": facts(volumes=deque())}}, "PARTICIPATION"),
         ({"stops": [Stop(90, "a", "IBM"), Stop(91, "b", "IBM"), Stop(99, "c", "MSFT")]}, "COOLDOWN"),
     ],
@@ -239,7 +258,7 @@ def test_entry_is_denied(changes: dict[str, Any], denied: str) -> None:
     [
         {"symbols": {"AAPL": facts(jump_session=95)}},  # quarantine of five sessions is over
         {"working": working(OrderKind.EXIT, "AAPL")},  # another kind of order works
-        {"working": {"w": Pending("t", "AAPL", OrderKind.ENTRY, 100.0, 10)}},  # of another strategy
+        {"working": {"w": Pending("t", "AAPL", OrderKind.ENTRY, 100.0, Decimal(10))}},  # of another strategy
         {"stops": [Stop(89, "a", "IBM"), Stop(90, "b", "IBM"), Stop(99, "c", "MSFT")]},  # three in eleven sessions
         {"stops": [Stop(86, "a", "IBM"), Stop(87, "b", "IBM"), Stop(95, "c", "MSFT")]},  # the pause is over
         {"stops": [Stop(NOW, "s", "IBM"), Stop(NOW, "t", "AAPL")]},  # other pairs
@@ -254,7 +273,7 @@ def test_entry_goes(changes: dict[str, Any]) -> None:
     [
         (entry(qty=True), "QTY_INVALID"),
         (entry(qty=1.5), "QTY_INVALID"),
-        (entry(qty=1_000_001), "QTY_INVALID"),
+        (entry(qty=Decimal(1_000_001)), "QTY_INVALID"),
         (entry(stop=100.0), "PRICE_INVALID"),
         (entry(stop=math.nan), "PRICE_INVALID"),
         (entry(stop=-math.inf), "PRICE_INVALID"),

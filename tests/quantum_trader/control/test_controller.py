@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from eventbus import InMemoryEventBus
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.config import PolicyConfig
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.policy_store import NoPolicyStore
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
@@ -35,7 +36,10 @@ class Desk:
         self.policies: list[PolicyUpdatedEvent] = []
         self.heartbeats: list[ComponentHeartbeatEvent] = []
         self.controller = MetaStrategyController(
-            bus, NoPolicyStore(), ControllerSettings(volatility_window=WINDOW, override_sessions=3)
+            bus,
+            NoPolicyStore(),
+            PolicyConfig(volatility_window=WINDOW, override_sessions=3),
+            warrant=lambda _: True,
         )
         bus.subscribe(PolicyUpdatedEvent, self.on_policy)
         bus.subscribe(ComponentHeartbeatEvent, self.on_heartbeat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -142,7 +143,7 @@ async def test_pair_with_a_working_order_of_the_kind_waits_for_it(orchestrator: 
         "kind": OrderKind.ENTRY,
         "session": 0,
     }
-    await orchestrator.on_order_accepted(OrderAcceptedEvent(**order, qty=1, expires_session=3))
+    await orchestrator.on_order_accepted(OrderAcceptedEvent(**order, qty=Decimal(1), expires_session=3))
     assert reasons(orchestrator, signal()) == ["WORKING_ORDER"]
-    await orchestrator.on_order_ended(OrderCancelledEvent(**order, remaining_qty=1, reason="CASH"))
+    await orchestrator.on_order_ended(OrderCancelledEvent(**order, remaining_qty=Decimal(1), reason="CASH"))
     assert reasons(orchestrator, signal()) == []

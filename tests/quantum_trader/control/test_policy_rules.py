@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.config import ModeConfig, PolicyConfig
 from quantum_trader.control.policy_rules import (
-    POLICY,
     Decision,
     Inputs,
-    PolicyValues,
     VolatilityRatio,
     allowed_strategies,
     decide,
@@ -37,10 +36,20 @@ def after(
     return decide(mode, Inputs(drawdown, ratio, health), sessions_since_change=since)
 
 
+def allows(confidence: float, risk: float, positions: int, gross: float, top_n: int) -> ModeConfig:
+    return ModeConfig(
+        global_min_confidence=confidence,
+        max_risk_per_trade=risk,
+        max_positions=positions,
+        gross_limit=gross,
+        top_n=top_n,
+    )
+
+
 def test_the_table_allows_more_from_mode_to_mode() -> None:
-    assert POLICY[DEFENSIVE] == PolicyValues(0.80, 0.005, 2, 0.40, 2)
-    assert POLICY[NORMAL] == PolicyValues(0.65, 0.010, 4, 0.80, 4)
-    assert POLICY[AGGRESSIVE] == PolicyValues(0.55, 0.015, 5, 1.00, 5)
+    assert PolicyConfig().mode(DEFENSIVE) == allows(0.80, 0.005, 2, 0.40, 2)
+    assert PolicyConfig().mode(NORMAL) == allows(0.65, 0.010, 4, 0.80, 4)
+    assert PolicyConfig().mode(AGGRESSIVE) == allows(0.55, 0.015, 5, 1.00, 5)
 
 
 @pytest.mark.parametrize("mode", RiskMode)
@@ -143,9 +152,9 @@ def test_without_memory_the_figures_alone_decide() -> None:
 
 def test_a_mode_allows_the_strategies_that_are_probable_enough() -> None:
     psr = {"trend-20-50": 0.80, "breakout-20-10": 0.79, "momentum-252": 0.55, "nan": math.nan}
-    assert allowed_strategies(psr, POLICY[DEFENSIVE]) == ("trend-20-50",)
-    assert allowed_strategies(psr, POLICY[NORMAL]) == ("breakout-20-10", "trend-20-50")
-    assert allowed_strategies(psr, POLICY[AGGRESSIVE]) == ("breakout-20-10", "momentum-252", "trend-20-50")
+    assert allowed_strategies(psr, PolicyConfig().mode(DEFENSIVE)) == ("trend-20-50",)
+    assert allowed_strategies(psr, PolicyConfig().mode(NORMAL)) == ("breakout-20-10", "trend-20-50")
+    assert allowed_strategies(psr, PolicyConfig().mode(AGGRESSIVE)) == ("breakout-20-10", "momentum-252", "trend-20-50")
 
 
 def test_the_volatility_ratio_waits_for_its_history() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eventbus import InMemoryEventBus
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.config import PolicyConfig
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.policy_store import FilePolicyStore, PolicyStoreError
 from quantum_trader.events import PolicyUpdatedEvent, RunStartedEvent, StrategyPromotedEvent
 from quantum_trader.model import RiskMode, StrategyLifecycle
@@ -51,7 +52,7 @@ async def test_controller_blocks_entries_when_the_store_cannot_be_read(tmp_path:
     path = tmp_path / "policy.json"
     path.write_text("damaged")
     bus = InMemoryEventBus()
-    controller = MetaStrategyController(bus, FilePolicyStore(path), ControllerSettings())
+    controller = MetaStrategyController(bus, FilePolicyStore(path), PolicyConfig(), warrant=lambda _: True)
     async with bus:
         await bus.publish(
             StrategyPromotedEvent(
@@ -74,7 +75,7 @@ async def test_controller_goes_on_in_the_mode_it_had(tmp_path: Path) -> None:
     store = FilePolicyStore(tmp_path / "policy.json")
     store.save(POLICY)
     bus = InMemoryEventBus()
-    controller = MetaStrategyController(bus, store, ControllerSettings())
+    controller = MetaStrategyController(bus, store, PolicyConfig())
     async with bus:
         await bus.publish(STARTED)
         await bus.drain()

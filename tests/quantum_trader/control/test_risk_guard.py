@@ -11,9 +11,10 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.config import Costs, RiskConfig
 from quantum_trader.control.checks import CHECKS
 from quantum_trader.control.risk_guard import RiskGuard
-from quantum_trader.control.risk_state import RiskLimits, RiskState
+from quantum_trader.control.risk_state import RiskState
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
     FeedAnomalyEvent,
@@ -35,7 +36,6 @@ from quantum_trader.events import (
     StrategyPromotedEvent,
     TradeExecutedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.model import (
     HealthStatus,
     KillMode,
@@ -116,7 +116,7 @@ def portfolio(**changes: Any) -> PortfolioUpdatedEvent:
 
 def position(strategy_id: str, symbol: str, qty: int) -> PositionItem:
     return PositionItem(
-        strategy_id=strategy_id, symbol=symbol, qty=qty, avg_price=money(100), last=money(100), stop_px=None,
+        strategy_id=strategy_id, symbol=symbol, qty=Decimal(qty), avg_price=money(100), last=money(100), stop_px=None,
         unrealised=ZERO, stale=False,
     )  # fmt: skip
 
@@ -149,10 +149,10 @@ class Desk:
             equity=money(100_000),
             cash=money(100_000),
             universe=frozenset(),
-            limits=RiskLimits(),
+            limits=RiskConfig(),
             costs=Costs(),
         )
-        self.guard = RiskGuard(bus, state)
+        self.guard = RiskGuard(bus, state, warrant=lambda _: True)
 
     async def tell(self, *events: Event) -> None:
         for event in events:
@@ -191,7 +191,12 @@ async def test_in_a_good_world_an_entry_and_an_exit_go(desk: Desk) -> None:
     approval = desk.heard.of(OrderApprovedEvent)[0]
     (cause,) = desk.heard.of(OrdersSizedEvent)
     assert (approval.source, approval.causation_id) == ("risk_guard", cause.event_id)
-    assert (approval.qty, approval.reference_px, approval.stop_px, approval.policy_version) == (100, 100.0, 95.0, 7)
+    assert (approval.qty, approval.reference_px, approval.stop_px, approval.policy_version) == (
+        Decimal(100),
+        100.0,
+        95.0,
+        7,
+    )
 
 
 Events = Callable[[], tuple[Event, ...]]
@@ -292,7 +297,7 @@ async def test_an_approved_entry_sets_cash_aside_until_it_ends(desk: Desk) -> No
             strategy_id="s",
             symbol="AAPL",
             kind=OrderKind.ENTRY,
-            remaining_qty=100,
+            remaining_qty=Decimal(100),
             reason="",
             session=NOW,
         )

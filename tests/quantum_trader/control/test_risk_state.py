@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.config import ExecutionConfig, RiskConfig
 from quantum_trader.control.checks import judge
-from quantum_trader.control.risk_state import PolicyMissing, PolicyView, RiskLimits, RiskState, Stop
+from quantum_trader.control.risk_state import PolicyMissing, PolicyView, RiskState, Stop
 from quantum_trader.execution.accounts import Accounts
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Cancelled, Expired, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import Bar, HealthStatus, Order, OrderKind, Side, Trigger
@@ -55,7 +56,7 @@ def bar(
 
 def entry(session: int = 0, qty: int = 100, n: int = 1, strategy: str = "a", symbol: str = "AAPL") -> Order:
     order_id = f"{session}-{strategy}-{symbol}-BUY-{n}"
-    return Order(order_id, "i", strategy, symbol, Side.BUY, OrderKind.ENTRY, qty, 100.0, 90.0, 0.9, session)
+    return Order(order_id, "i", strategy, symbol, Side.BUY, OrderKind.ENTRY, Decimal(qty), 100.0, 90.0, 0.9, session)
 
 
 def test_bars_move_close_and_volume_on() -> None:
@@ -73,7 +74,7 @@ def test_working_entry_sets_cash_and_exposure_aside_until_it_ends() -> None:
     state.note_approved(entry())
     needed = Decimal("10110.100000")  # 10,000, a fee of 10, and 1 % of both
     assert (state.free_cash(), state.exposure()) == (CASH - needed, {"AAPL": 10_000.0})
-    state.note_leaves(entry().order_id, 40)
+    state.note_leaves(entry().order_id, Decimal(40))
     assert state.exposure() == {"AAPL": 4_000.0}
     state.note_ended(entry().order_id)
     assert (state.free_cash(), state.exposure()) == (CASH, {})
@@ -88,9 +89,9 @@ def test_working_exit_sets_nothing_aside() -> None:
 def test_last_fill_ends_an_order_and_a_stop_of_nobody_changes_nothing() -> None:
     state = fresh()
     state.note_approved(entry())
-    state.note_leaves("0-a-AAPL-BUY-1:stop", 0)
+    state.note_leaves("0-a-AAPL-BUY-1:stop", Decimal(0))
     assert list(state.working) == [entry().order_id]
-    state.note_leaves(entry().order_id, 0)
+    state.note_leaves(entry().order_id, Decimal(0))
     assert state.working == {}
 
 
@@ -119,7 +120,9 @@ def test_policy_is_asked_for_in_vain_before_there_is_one() -> None:
 
 @pytest.mark.parametrize("policy", [POLICY, None])
 def test_restored_state_is_the_same(policy: PolicyView | None) -> None:
-    state = replace(fresh(), policy=policy, excluded={"IBM": "STALE"}, positions={("a", "IBM"): 3}, drawdown=0.1)
+    state = replace(
+        fresh(), policy=policy, excluded={"IBM": "STALE"}, positions={("a", "IBM"): Decimal(3)}, drawdown=0.1
+    )
     state.note_bar(bar(0))
     state.note_jump("AAPL", 0)
     state.note_approved(entry())
@@ -143,9 +146,9 @@ def test_ambient_decimal_context_changes_no_verdict() -> None:
 class Desk:
     """Gate, venue and accounts wired by hand, as the components are by events."""
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: ExecutionConfig) -> None:
         # Only the checks that guard the cash are left tight.
-        limits = RiskLimits(max_order_notional=1.0, max_symbol_weight=1.0, cooldown=0, burst_pause=0)
+        limits = RiskConfig(max_order_notional=1.0, max_symbol_weight=1.0, cooldown=0, burst_pause=0)
         self.state = replace(fresh(), costs=costs, limits=limits)
         self.venue = PaperVenue(costs, cash=CASH)
         self.accounts = Accounts(CASH)
@@ -185,7 +188,17 @@ class Desk:
         order_id = f"{session}-{strategy}-{symbol}-{side}-{self.orders}"
         stop = reference * 0.85 if side is Side.BUY else None
         order = Order(
-            order_id, "i", strategy, symbol, side, kind, math.ceil(share * most), reference, stop, 0.9, session
+            order_id,
+            "i",
+            strategy,
+            symbol,
+            side,
+            kind,
+            Decimal(math.ceil(share * float(most))),
+            reference,
+            stop,
+            0.9,
+            session,
         )
         if judge(order, self.state) is not None:
             self.state.note_denied(order)
@@ -209,7 +222,7 @@ DAYS = st.lists(st.tuples(MOVES, MOVES, st.floats(0.8, 1.0), WISHES), min_size=5
 def test_no_approved_orders_overdraw_the_account_or_sell_what_is_not_held(
     days: list[tuple[float, float, float, list[tuple[OrderKind, str, str, float]]]],
 ) -> None:
-    desk = Desk(Costs(participation=0.2, min_fee=Decimal(1)))
+    desk = Desk(ExecutionConfig(participation=0.2, min_fee=Decimal(1)))
     apple = ibm = 100.0
     for session, (move, other, drop, wishes) in enumerate(days):
         apple, ibm = round(apple * move, 6), round(ibm * other, 6)

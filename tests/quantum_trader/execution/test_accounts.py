@@ -17,7 +17,7 @@ from quantum_trader.model import Side, Trigger
 
 def fill(
     side: Side,
-    qty: int,
+    qty: float | str,
     price: str,
     *,
     fee: str = "0",
@@ -34,13 +34,13 @@ def fill(
         strategy_id=strategy,
         symbol=symbol,
         side=side,
-        qty=qty,
+        qty=Decimal(qty),
         price=Decimal(price),
         fee=Decimal(fee),
         slippage_bp=0.0,
         shortfall_bp=0.0,
         trigger=Trigger.OPEN,
-        leaves_qty=0,
+        leaves_qty=Decimal(0),
         session=session,
         stop=stop,
     )
@@ -61,7 +61,12 @@ def test_purchases_average_and_a_sale_realises_against_the_average() -> None:
     assert books.book(fill(Side.BUY, 20, "110", fee="2", n=2, stop=90.0)) == 0
     statement = valued(books, 1, 120.0)
     (line,) = statement.positions
-    assert (line.qty, line.avg_price, line.unrealised, line.stop) == (30, Decimal("106.666667"), Decimal(400), 90.0)
+    assert (line.qty, line.avg_price, line.unrealised, line.stop) == (
+        Decimal(30),
+        Decimal("106.666666667"),
+        Decimal(400),
+        90.0,
+    )
     assert books.book(fill(Side.SELL, 15, "120", fee="3", session=2)) == Decimal(200)
     statement = valued(books, 2, 120.0)
     assert (statement.cash, statement.realised, statement.fees) == (Decimal(8_594), Decimal(200), Decimal(6))
@@ -171,6 +176,19 @@ def test_good_audit_forgets_the_fills_it_has_added_up() -> None:
 def test_account_needs_money_to_start_with() -> None:
     with pytest.raises(ValueError, match="cash must be above 0"):
         accounts(0)
+
+
+def test_a_forgotten_peak_lets_drawdowns_count_from_now_on() -> None:
+    books = accounts()
+    books.book(fill(Side.BUY, 10, "100"))
+    assert valued(books, 1, 100.0).drawdown == 0.0
+    assert valued(books, 2, 50.0).drawdown == pytest.approx(0.05)
+    books.forget_peak()
+    again = accounts()
+    again.restore(json.loads(json.dumps(books.state())))
+    for each in (books, again):
+        assert valued(each, 3, 50.0).drawdown == 0.0
+        assert valued(each, 4, 40.0).drawdown == pytest.approx(100 / 9_500)
 
 
 PRICES = st.decimals(Decimal("0.01"), 500, places=6)

@@ -6,21 +6,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from eventbus import Event, InMemoryEventBus
+from quantum_trader.config import ExecutionConfig, HealthConfig
 from quantum_trader.events import (
     KillSwitchChangedEvent,
     MarketBarEvent,
     OrderApprovedEvent,
     OrdersSizedEvent,
-    PortfolioUpdatedEvent,
     SessionClosedEvent,
 )
 from quantum_trader.execution.executor import Executor
-from quantum_trader.execution.fills import Costs
 from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import HealthStatus, KillMode, OrderKind, Side
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Component, HealthLimits
+from quantum_trader.monitoring.health_rules import Component
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -31,7 +30,7 @@ class Floor:
     def __init__(self, bus: InMemoryEventBus) -> None:
         self.bus = bus
         self.told: list[str] = []
-        Executor(bus, PaperVenue(Costs(half_spread_bp=0, impact_bp=0, participation=1), cash=Decimal(10_000)))
+        Executor(bus, PaperVenue(ExecutionConfig(half_spread_bp=0, impact_bp=0, participation=1), cash=Decimal(10_000)))
         bus.subscribe("order.*", self.on_told)
         bus.subscribe("trade.*", self.on_told)
         bus.subscribe(OrdersSizedEvent, self.on_sized)
@@ -72,7 +71,7 @@ def approval(session: int, source: str = "risk_guard") -> OrderApprovedEvent:
         symbol="AAA",
         side=Side.BUY,
         kind=OrderKind.ENTRY,
-        qty=10,
+        qty=Decimal(10),
         reference_px=10.0,
         session=session,
         source=source,
@@ -134,7 +133,7 @@ async def test_order_that_finds_no_bar_expires() -> None:
 
 async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> None:
     """A venue whose memory was tampered with: an order that is filled stands among those that work."""
-    plain = Costs(half_spread_bp=0, impact_bp=0, participation=1)
+    plain = ExecutionConfig(half_spread_bp=0, impact_bp=0, participation=1)
     first = PaperVenue(plain, cash=Decimal(10_000))
     first.submit(approval(0).order())
     state = first.state()
@@ -143,27 +142,12 @@ async def test_an_illegal_transition_is_dead_lettered_and_changes_no_order() -> 
         venue = PaperVenue(plain, cash=Decimal(10_000))
         venue.restore(state)
         Executor(bus, venue)
-        health = SystemHealthMonitor(bus, HealthLimits())
+        health = SystemHealthMonitor(bus, HealthConfig())
         await bus.publish(SessionClosedEvent(session=9))
         await bus.drain()
         (letter,) = bus.dead_letters
         assert letter.subscription == "executor.closed"
         assert letter.error.startswith("IllegalTransition: order 0-s-AAA-BUY-1: EXPIRE in state FILLED")
         assert venue.state() == state
-        await bus.publish(portfolio(session=9))
-        await bus.drain()
+        await health.judge(SessionClosedEvent(session=9))
         assert health.statuses[Component.EXECUTION] is HealthStatus.CRITICAL
-
-
-def portfolio(session: int) -> PortfolioUpdatedEvent:
-    nothing = Decimal(0)
-    return PortfolioUpdatedEvent(
-        session=session,
-        cash=nothing,
-        equity=nothing,
-        gross=nothing,
-        realised=nothing,
-        fees=nothing,
-        drawdown=0.0,
-        day_return=0.0,
-    )

@@ -6,15 +6,16 @@ import csv
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Context, Decimal, FloatOperation, Inexact, Rounded, localcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quantum_trader.config import ExecutionConfig
 from quantum_trader.execution.accounts import Accounts, Statement
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import MICRO, Bar, Order, OrderKind, Side
@@ -34,8 +35,10 @@ class Case:
     half_spread_bp: float
 
     @property
-    def costs(self) -> Costs:
-        return Costs(half_spread_bp=self.half_spread_bp, impact_bp=0.0, participation=1.0, fee_rate=self.fee_rate)
+    def costs(self) -> ExecutionConfig:
+        return ExecutionConfig(
+            half_spread_bp=self.half_spread_bp, impact_bp=0.0, participation=1.0, fee_rate=self.fee_rate
+        )
 
 
 CASES = (
@@ -77,7 +80,8 @@ def replay(case: Case) -> Run:
     closes: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SLOW))
     seen: dict[str, int] = defaultdict(int)
     for session in load_dataset(symbols=case.symbols):
-        for bar in session.bars:
+        bars = [as_the_reference_saw(bar) for bar in session.bars]
+        for bar in bars:
             for report in venue.on_bar(bar):
                 assert isinstance(report, Fill)
                 accounts.book(report)
@@ -88,7 +92,7 @@ def replay(case: Case) -> Run:
         assert venue.end_session(session.session) == []
         run.dates.append(session.ts.date().isoformat())
         run.statements.append(accounts.close_session(session.session))
-        for bar in session.bars:
+        for bar in bars:
             side = signal(closes[bar.symbol], seen[bar.symbol], (STRATEGY, bar.symbol) in venue.positions())
             if side is not None:
                 venue.submit(order(bar, side))
@@ -97,10 +101,18 @@ def replay(case: Case) -> Run:
     return run
 
 
+def as_the_reference_saw(bar: Bar) -> Bar:
+    """The other engines were given prices of six decimals."""
+    opened, high, low, close = (round(price, 6) for price in (bar.open, bar.high, bar.low, bar.close))
+    return replace(bar, open=opened, high=high, low=low, close=close)
+
+
 def order(bar: Bar, side: Side) -> Order:
     order_id = f"{bar.session}-{STRATEGY}-{bar.symbol}-{side}-1"
     kind = OrderKind.ENTRY if side is Side.BUY else OrderKind.EXIT
-    return Order(order_id, order_id, STRATEGY, bar.symbol, side, kind, QTY[bar.symbol], bar.close, session=bar.session)
+    return Order(
+        order_id, order_id, STRATEGY, bar.symbol, side, kind, Decimal(QTY[bar.symbol]), bar.close, session=bar.session
+    )
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +136,7 @@ def net(entry: Fill, leave: Fill) -> Decimal:
 
 def row_of(entry: Fill, leave: Fill | None, dates: list[str]) -> tuple[tuple[str, str, str, int], tuple[Decimal, ...]]:
     """A trade as the reference writes it: the open ones without exit, with zeros and one fee."""
-    what = (entry.symbol, dates[entry.session], "" if leave is None else dates[leave.session], entry.qty)
+    what = (entry.symbol, dates[entry.session], "" if leave is None else dates[leave.session], int(entry.qty))
     if leave is None:
         return what, (entry.price, Decimal(0), entry.fee, Decimal(0))
     return what, (entry.price, leave.price, entry.fee + leave.fee, net(entry, leave))

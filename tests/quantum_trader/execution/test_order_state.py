@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from quantum_trader.execution.order_state import (
 )
 from quantum_trader.model import Order, OrderKind, Side
 
-QTY = 10
+QTY = Decimal(10)
 
 
 def fresh(state: OrderState = OrderState.NEW) -> WorkingOrder:
@@ -26,15 +27,15 @@ def fresh(state: OrderState = OrderState.NEW) -> WorkingOrder:
     return WorkingOrder(order, state, expires_session=4)
 
 
-def fitting(working: WorkingOrder, step: Step, draw: int) -> int:
+def fitting(working: WorkingOrder, step: Step, draw: int) -> Decimal:
     """A quantity that suits the step, where there is one."""
     match step:
         case Step.FILL_REST:
             return working.leaves
         case Step.FILL_PART:
-            return 1 + draw % max(1, working.leaves - 1)
+            return Decimal(1 + draw % max(1, int(working.leaves) - 1))
         case _:
-            return 0
+            return Decimal(0)
 
 
 def test_order_walks_to_its_end_through_partial_fills() -> None:
@@ -46,8 +47,8 @@ def test_order_walks_to_its_end_through_partial_fills() -> None:
         (Step.FILL_PART, 6),
         (Step.FILL_REST, 1),
     ]:
-        assert working.apply(step, f"{step}-{working.filled}", qty=qty)
-    assert (working.state, working.filled, working.leaves, working.fills) == (OrderState.FILLED, QTY, 0, 3)
+        assert working.apply(step, f"{step}-{working.filled}", qty=Decimal(qty))
+    assert (working.state, working.filled, working.leaves, working.fills) == (OrderState.FILLED, QTY, Decimal(0), 3)
 
 
 def test_no_transition_leaves_a_terminal_state() -> None:
@@ -73,7 +74,7 @@ def test_what_the_table_lacks_raises_and_changes_nothing(state: OrderState, step
     ("step", "qty"),
     [(Step.FILL_PART, 0), (Step.FILL_PART, QTY), (Step.FILL_REST, QTY - 1), (Step.FILL_REST, 11), (Step.CANCEL, 1)],
 )
-def test_fill_that_does_not_fit_raises_and_changes_nothing(step: Step, qty: int) -> None:
+def test_fill_that_does_not_fit_raises_and_changes_nothing(step: Step, qty: Decimal) -> None:
     working = fresh(OrderState.ACCEPTED)
     before = working.export()
     with pytest.raises(IllegalTransition, match="does not fit"):
@@ -90,14 +91,14 @@ def test_exact_duplicate_is_ignored_even_after_the_end() -> None:
 
 def test_known_event_id_with_another_meaning_is_illegal() -> None:
     working = fresh(OrderState.ACCEPTED)
-    working.apply(Step.FILL_PART, "f#1", qty=4)
+    working.apply(Step.FILL_PART, "f#1", qty=Decimal(4))
     with pytest.raises(IllegalTransition, match="already taken as FILL_PART of 4"):
-        working.apply(Step.FILL_PART, "f#1", qty=5)
+        working.apply(Step.FILL_PART, "f#1", qty=Decimal(5))
     assert working.filled == 4
 
 
-@given(st.lists(st.tuples(st.sampled_from(Step), st.integers(0, 12), st.integers(0, 6)), max_size=30))
-def test_random_events_keep_the_invariants(events: list[tuple[Step, int, int]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(Step), st.integers(0, 12).map(Decimal), st.integers(0, 6)), max_size=30))
+def test_random_events_keep_the_invariants(events: list[tuple[Step, Decimal, int]]) -> None:
     working = fresh()
     for step, qty, number in events:
         before, filled, was_terminal = working.export(), working.filled, working.is_terminal

@@ -13,20 +13,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from quantum_trader.config import DelistingConfig, ExecutionConfig
 from quantum_trader.execution.accounts import Accounts
-from quantum_trader.execution.fills import Costs, Fill
+from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.order_state import OrderState
 from quantum_trader.execution.reports import Accepted, Cancelled, CancelReason, Expired, RejectCode, Rejected, Report
 from quantum_trader.execution.venue import PaperVenue
 from quantum_trader.model import Bar, KillMode, Order, OrderKind, Side, Trigger
 
-PLAIN = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
+PLAIN = ExecutionConfig(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
+THIN = PLAIN.model_copy(update={"participation": 0.01})
 START = datetime(2013, 1, 1, tzinfo=UTC)
 SIDE = {OrderKind.ENTRY: Side.BUY, OrderKind.EXIT: Side.SELL, OrderKind.TRIM: Side.SELL}
 
 
 def bar(
-    session: int, open_: float = 100.0, low: float | None = None, *, volume: int = 1_000, symbol: str = "AAPL"
+    session: int, open_: float = 100.0, low: float | None = None, *, volume: float = 1_000, symbol: str = "AAPL"
 ) -> Bar:
     bottom = open_ if low is None else low
     ts = START + timedelta(days=session)
@@ -35,7 +37,7 @@ def bar(
 
 def order(
     kind: OrderKind = OrderKind.ENTRY,
-    qty: int = 10,
+    qty: float = 10,
     *,
     session: int = 0,
     stop: float | None = None,
@@ -44,14 +46,14 @@ def order(
     n: int = 1,
 ) -> Order:
     order_id = f"{session}-{strategy}-{symbol}-{kind}-{n}"
-    return Order(order_id, "i", strategy, symbol, SIDE[kind], kind, qty, 100.0, stop, session=session)
+    return Order(order_id, "i", strategy, symbol, SIDE[kind], kind, Decimal(qty), 100.0, stop, session=session)
 
 
-def venue(costs: Costs = PLAIN, cash: int = 100_000) -> PaperVenue:
+def venue(costs: ExecutionConfig = PLAIN, cash: int = 100_000) -> PaperVenue:
     return PaperVenue(costs, cash=Decimal(cash))
 
 
-def holding(qty: int = 10, *, stop: float | None = None, costs: Costs = PLAIN) -> PaperVenue:
+def holding(qty: float = 10, *, stop: float | None = None, costs: ExecutionConfig = PLAIN) -> PaperVenue:
     """A venue where strategy s bought `qty` AAPL at 100 in session 1."""
     v = venue(costs)
     v.submit(order(qty=qty, stop=stop))
@@ -70,10 +72,10 @@ def test_order_fills_at_the_next_open_never_on_its_own_bar() -> None:
     assert v.submit(order()) == [Accepted(order(), 3)]
     assert list(v.on_bar(bar(0))) == []
     fill = only_fill(v.on_bar(bar(1, 102.0)))
-    assert (fill.fill_id, fill.qty, fill.price, fill.session) == ("0-s-AAPL-ENTRY-1#1", 10, Decimal(102), 1)
-    assert (fill.trigger, fill.leaves_qty) == (Trigger.OPEN, 0)
+    assert (fill.fill_id, fill.qty, fill.price, fill.session) == ("0-s-AAPL-ENTRY-1#1", Decimal(10), Decimal(102), 1)
+    assert (fill.trigger, fill.leaves_qty) == (Trigger.OPEN, Decimal(0))
     assert fill.shortfall_bp == pytest.approx(200.0)
-    assert (v.cash, v.positions()) == (Decimal(98_980), {("s", "AAPL"): 10})
+    assert (v.cash, v.positions()) == (Decimal(98_980), {("s", "AAPL"): Decimal(10)})
 
 
 def test_older_orders_fill_first_then_by_id() -> None:
@@ -86,7 +88,7 @@ def test_older_orders_fill_first_then_by_id() -> None:
 
 
 def test_remainder_works_on_and_expires_with_its_fills_kept() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     v.submit(order(qty=25))
     leaves = [
         only_fill(v.on_bar(bar(session, volume=800))).leaves_qty
@@ -94,8 +96,8 @@ def test_remainder_works_on_and_expires_with_its_fills_kept() -> None:
         if not v.end_session(session - 1)
     ]
     assert leaves == [17, 9, 1]
-    assert v.end_session(3) == [Expired(order(qty=25), 1)]
-    assert (v.working(), v.positions()) == ([], {("s", "AAPL"): 24})
+    assert v.end_session(3) == [Expired(order(qty=25), Decimal(1))]
+    assert (v.working(), v.positions()) == ([], {("s", "AAPL"): Decimal(24)})
 
 
 def test_missing_bar_makes_an_order_wait() -> None:
@@ -107,7 +109,7 @@ def test_missing_bar_makes_an_order_wait() -> None:
 
 
 def test_bar_delivered_twice_fills_once() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     v.submit(order(qty=25))
     assert len(v.on_bar(bar(1))) == 1
     assert list(v.on_bar(bar(1))) == []
@@ -151,14 +153,17 @@ def test_exit_cancels_the_working_entry_of_its_pair_first() -> None:
     v = holding()
     more, leave = order(session=1), order(OrderKind.EXIT, session=1)
     v.submit(more)
-    assert v.submit(leave) == [Cancelled(more, 10, CancelReason.SUPERSEDED), Accepted(leave, 4)]
+    assert v.submit(leave) == [Cancelled(more, Decimal(10), CancelReason.SUPERSEDED), Accepted(leave, 4)]
 
 
 def test_exit_without_a_position_still_cancels_the_entry() -> None:
     v = venue()
     v.submit(order())
     leave = order(OrderKind.EXIT)
-    assert v.submit(leave) == [Cancelled(order(), 10, CancelReason.SUPERSEDED), Rejected(leave, RejectCode.NO_POSITION)]
+    assert v.submit(leave) == [
+        Cancelled(order(), Decimal(10), CancelReason.SUPERSEDED),
+        Rejected(leave, RejectCode.NO_POSITION),
+    ]
 
 
 def test_exit_larger_than_the_position_is_clipped() -> None:
@@ -167,8 +172,8 @@ def test_exit_larger_than_the_position_is_clipped() -> None:
     v.submit(leave)
     fill, rest = v.on_bar(bar(2))
     assert isinstance(fill, Fill)
-    assert (fill.qty, fill.leaves_qty) == (10, 5)
-    assert rest == Cancelled(leave, 5, CancelReason.POSITION_CLOSED)
+    assert (fill.qty, fill.leaves_qty) == (Decimal(10), Decimal(5))
+    assert rest == Cancelled(leave, Decimal(5), CancelReason.POSITION_CLOSED)
     assert v.positions() == {}
 
 
@@ -206,6 +211,32 @@ def test_stop_guards_the_entry_bar_itself() -> None:
     assert (stopped.trigger, stopped.price) == (Trigger.STOP, Decimal(95))
 
 
+def test_a_stop_takes_no_more_of_a_bar_than_an_order_and_its_rest_goes_first_at_the_next_open() -> None:
+    v = holding(10, stop=90.0, costs=THIN)
+    at_its_level = only_fill(v.on_bar(bar(2, 95.0, 85.0, volume=300)))
+    assert (at_its_level.trigger, at_its_level.qty, at_its_level.price) == (Trigger.STOP, Decimal(3), Decimal(90))
+    leave = order(OrderKind.EXIT, session=2)
+    v.submit(leave)
+    rest, exited, ended = v.on_bar(bar(3, 80.0, volume=400))
+    assert ended == Cancelled(leave, Decimal(7), CancelReason.POSITION_CLOSED)
+    assert isinstance(rest, Fill)
+    assert isinstance(exited, Fill)
+    assert (rest.trigger, rest.qty, rest.price, rest.leaves_qty) == (Trigger.STOP, Decimal(4), Decimal(80), Decimal(3))
+    assert (exited.trigger, exited.qty, exited.leaves_qty) == (Trigger.OPEN, Decimal(3), Decimal(7))
+    assert (rest.order_id, rest.fill_id) == (at_its_level.order_id, "0-s-AAPL-ENTRY-1:stop#2")
+
+
+def test_the_rest_of_a_stop_never_expires_and_no_entry_comes_between() -> None:
+    v = holding(10, stop=90.0, costs=THIN)
+    v.on_bar(bar(2, 95.0, 85.0, volume=300))
+    assert [report for session in range(2, 5) for report in v.end_session(session)] == []
+    again = order(session=4)
+    assert v.submit(again) == [Rejected(again, RejectCode.WORKING_ORDER)]
+    last = only_fill(v.on_bar(bar(6, 95.0, volume=10_000)))
+    assert (last.trigger, last.qty, last.price, last.leaves_qty) == (Trigger.STOP, Decimal(7), Decimal(95), Decimal(0))
+    assert v.positions() == {}
+
+
 def test_queued_exit_at_the_open_wins_over_the_stop() -> None:
     v = holding(10, stop=90.0)
     v.submit(order(OrderKind.EXIT, session=1))
@@ -213,26 +244,29 @@ def test_queued_exit_at_the_open_wins_over_the_stop() -> None:
     assert (fill.trigger, fill.price) == (Trigger.OPEN, Decimal(95))
 
 
-def test_stop_takes_what_a_partial_exit_left_and_ends_it() -> None:
-    v = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+def test_stop_takes_what_a_partial_exit_left_and_ends_it_with_the_last_of_it() -> None:
+    v = holding(10, stop=90.0, costs=THIN)
     leave = order(OrderKind.EXIT, session=1)
     v.submit(leave)
-    first, stopped, rest = v.on_bar(bar(2, 95.0, 85.0, volume=300))
+    first, stopped = v.on_bar(bar(2, 95.0, 85.0, volume=300))
     assert isinstance(first, Fill)
     assert isinstance(stopped, Fill)
-    assert (first.qty, stopped.qty) == (3, 7)
-    assert rest == Cancelled(leave, 7, CancelReason.POSITION_CLOSED)
+    assert (first.qty, stopped.qty, stopped.leaves_qty) == (Decimal(3), Decimal(3), Decimal(4))
+    last, rest = v.on_bar(bar(3, 85.0, volume=400))
+    assert isinstance(last, Fill)
+    assert (last.trigger, last.leaves_qty) == (Trigger.STOP, Decimal(0))
+    assert rest == Cancelled(leave, Decimal(7), CancelReason.POSITION_CLOSED)
 
 
 def test_stopping_out_ends_the_rest_of_the_entry() -> None:
-    v = venue(replace(PLAIN, participation=0.01))
+    v = venue(THIN)
     entry = order(stop=95.0)
     v.submit(entry)
     bought, stopped, rest = v.on_bar(bar(1, 100.0, 94.0, volume=400))
     assert isinstance(bought, Fill)
     assert isinstance(stopped, Fill)
-    assert (bought.qty, stopped.qty) == (4, 4)
-    assert rest == Cancelled(entry, 6, CancelReason.STOPPED_OUT)
+    assert (bought.qty, stopped.qty) == (Decimal(4), Decimal(4))
+    assert rest == Cancelled(entry, Decimal(6), CancelReason.STOPPED_OUT)
 
 
 def test_adding_to_a_position_never_loosens_its_stop() -> None:
@@ -242,17 +276,41 @@ def test_adding_to_a_position_never_loosens_its_stop() -> None:
     assert only_fill(v.on_bar(bar(3, 95.0, 89.0))).qty == 20
 
 
-def test_symbol_without_bars_for_five_sessions_is_closed_at_its_last_close() -> None:
+def test_a_position_without_bars_is_held_until_its_symbol_trades_again() -> None:
     v = holding(10, stop=90.0)
+    leave = order(OrderKind.EXIT, session=1)
+    v.submit(leave)
+    assert [v.end_session(session) for session in range(1, 4)] == [[], [], []]
+    assert v.end_session(4) == [Expired(leave, Decimal(10))]
+    assert [v.end_session(session) for session in range(5, 70)] == [[]] * 65
+    assert only_fill(v.on_bar(bar(70, 10.0))).price == Decimal(10)
+
+
+@pytest.mark.parametrize(("haircut", "price"), [(1.0, Decimal(0)), (0.25, Decimal("75.375"))])
+def test_a_haircut_writes_a_position_off_after_exactly_its_sessions(haircut: float, price: Decimal) -> None:
+    v = holding(10, stop=90.0, costs=PLAIN.model_copy(update={"delisting": cut(haircut), "fee_rate": Decimal("0.1")}))
     wanting = order(session=4)
     v.submit(wanting)
+    cash = v.cash
     assert [v.end_session(session) for session in range(1, 6)] == [[]] * 5
     fill, rest = v.end_session(6)
     assert isinstance(fill, Fill)
-    assert (fill.trigger, fill.price, fill.qty) == (Trigger.DELISTED, Decimal("100.500000"), 10)
+    assert (fill.trigger, fill.price, fill.qty, fill.fee) == (Trigger.DELISTED, price, Decimal(10), Decimal(0))
     assert fill.fill_id == "0-s-AAPL-ENTRY-1:delisted#1"
-    assert rest == Cancelled(wanting, 10, CancelReason.DELISTED)
-    assert v.positions() == {}
+    assert rest == Cancelled(wanting, Decimal(10), CancelReason.DELISTED)
+    assert (v.positions(), v.cash - cash) == ({}, 10 * price)
+
+
+def test_a_symbol_that_reopens_after_a_write_off_trades_as_new() -> None:
+    v = holding(10, costs=PLAIN.model_copy(update={"delisting": cut(1.0)}))
+    v.end_session(6)
+    assert list(v.on_bar(bar(7, 300.0))) == []
+    v.submit(order(session=7, n=2))
+    assert only_fill(v.on_bar(bar(8, 300.0))).price == Decimal(300)
+
+
+def cut(haircut: float) -> DelistingConfig:
+    return DelistingConfig(policy="haircut", haircut=haircut)
 
 
 def test_entry_is_cut_to_the_cash_and_the_rest_cancelled() -> None:
@@ -260,14 +318,14 @@ def test_entry_is_cut_to_the_cash_and_the_rest_cancelled() -> None:
     v.submit(order(qty=10))
     fill, rest = v.on_bar(bar(1, 130.0))
     assert isinstance(fill, Fill)
-    assert (fill.qty, v.cash) == (7, Decimal(90))
-    assert rest == Cancelled(order(qty=10), 3, CancelReason.CASH)
+    assert (fill.qty, v.cash) == (Decimal(7), Decimal(90))
+    assert rest == Cancelled(order(qty=10), Decimal(3), CancelReason.CASH)
 
 
 def test_entry_without_cash_is_cancelled_whole() -> None:
     v = venue(cash=90)
     v.submit(order(qty=10))
-    assert v.on_bar(bar(1)) == [Cancelled(order(qty=10), 10, CancelReason.CASH)]
+    assert v.on_bar(bar(1)) == [Cancelled(order(qty=10), Decimal(10), CancelReason.CASH)]
 
 
 def test_halt_cancels_everything_and_accepts_nothing() -> None:
@@ -275,7 +333,10 @@ def test_halt_cancels_everything_and_accepts_nothing() -> None:
     entry, leave = order(strategy="other", session=1), order(OrderKind.EXIT, 5, session=1)
     v.submit(entry)
     v.submit(leave)
-    halted = [Cancelled(entry, 10, CancelReason.KILL_SWITCH), Cancelled(leave, 5, CancelReason.KILL_SWITCH)]
+    halted = [
+        Cancelled(entry, Decimal(10), CancelReason.KILL_SWITCH),
+        Cancelled(leave, Decimal(5), CancelReason.KILL_SWITCH),
+    ]
     assert v.set_mode(KillMode.HALT) == halted
     again = order(OrderKind.EXIT, session=1, n=2)
     assert v.submit(again) == [Rejected(again, RejectCode.KILL_SWITCH)]
@@ -295,17 +356,17 @@ def test_reduce_only_cancels_entries_and_lets_exits_through() -> None:
     entry, leave = order(strategy="other", session=1), order(OrderKind.EXIT, session=1)
     v.submit(entry)
     v.submit(leave)
-    assert v.set_mode(KillMode.REDUCE_ONLY) == [Cancelled(entry, 10, CancelReason.KILL_SWITCH)]
+    assert v.set_mode(KillMode.REDUCE_ONLY) == [Cancelled(entry, Decimal(10), CancelReason.KILL_SWITCH)]
     late = order(strategy="third", session=1)
     assert v.submit(late) == [Rejected(late, RejectCode.KILL_SWITCH)]
     assert only_fill(v.on_bar(bar(2))).order_id == leave.order_id
 
 
 def test_restored_venue_goes_on_as_the_one_it_was() -> None:
-    first = holding(10, stop=90.0, costs=replace(PLAIN, participation=0.01))
+    first = holding(10, stop=90.0, costs=THIN)
     first.submit(order(OrderKind.EXIT, session=1))
     first.on_bar(bar(2, volume=300))
-    second = venue(replace(PLAIN, participation=0.01), cash=1)
+    second = venue(THIN, cash=1)
     second.restore(json.loads(json.dumps(first.state())))
     assert second.state() == first.state()
     assert second.on_bar(bar(3, 95.0, 85.0)) == first.on_bar(bar(3, 95.0, 85.0))
@@ -320,9 +381,16 @@ SYMBOLS = st.sampled_from(("AAPL", "IBM"))
 class VenueAndAccounts(RuleBasedStateMachine):
     """Any orders, bars and switches: the account is never overdrawn or short, and two sets of books agree."""
 
-    @initialize(cash=st.integers(1, 5_000), min_fee=st.sampled_from([Decimal(0), Decimal(3)]))
-    def open(self, cash: int, min_fee: Decimal) -> None:
-        self.costs = Costs(half_spread_bp=3.0, impact_bp=20.0, participation=0.3, min_fee=min_fee)
+    @initialize(
+        cash=st.integers(1, 5_000),
+        min_fee=st.sampled_from([Decimal(0), Decimal(3)]),
+        haircut=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
+    )
+    def open(self, cash: int, min_fee: Decimal, haircut: float | None) -> None:
+        delisting = DelistingConfig() if haircut is None else cut(haircut)
+        self.costs = ExecutionConfig(
+            half_spread_bp=3.0, impact_bp=20.0, participation=0.3, min_fee=min_fee, delisting=delisting
+        )
         self.venue = PaperVenue(self.costs, cash=Decimal(cash))
         self.accounts = Accounts(Decimal(cash), audit_every=2)
         self.session = 0
@@ -386,7 +454,7 @@ class VenueAndAccounts(RuleBasedStateMachine):
 
     @invariant()
     def every_order_is_working_or_was_ended_once(self) -> None:
-        filled = dict.fromkeys(self.submitted, 0)
+        filled = dict.fromkeys(self.submitted, Decimal(0))
         ended = dict.fromkeys(self.submitted, 0)
         for report in self.reports:
             match report:

@@ -110,7 +110,7 @@ def test_the_error_variance_raises_sigma_as_for_a_lognormal() -> None:
     without = calibration.sigma("A", -4.0) / calibration.kappa("A")
     for session in range(1, 5):
         calibration.observe(bar(session, 102.0, 98.0, 100.0), error=0.4)
-    assert calibration.sigma("A", -4.0) / calibration.kappa("A") == pytest.approx(without * math.exp(0.08))
+    assert calibration.sigma("A", -4.0) / calibration.kappa("A") == pytest.approx(without * math.exp(0.16))
 
 
 def test_sigma_is_right_for_a_random_walk_with_overnight_gaps() -> None:

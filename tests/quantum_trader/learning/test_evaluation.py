@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.config import Costs, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationFailedEvent,
@@ -24,12 +31,17 @@ from quantum_trader.events import (
     ScoreItem,
     SessionClosedEvent,
     StrategyCreatedEvent,
+    StrategyPromotedEvent,
+    TradeExecutedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.evaluation import EvaluationHandler, evaluation_id, request
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates, Verdict
-from quantum_trader.learning.subjects import LOSSES, Measured, ModelSubjects, StrategySubjects, comparison_of
+from quantum_trader.learning.lifecycle import Verdict
+from quantum_trader.learning.model_subjects import LOSSES, ModelSubjects, comparison_of
+from quantum_trader.learning.statistics import PROFIT_FACTOR_CAP, annual_sharpe, max_drawdown
+from quantum_trader.learning.strategy_subjects import StrategySubjects
+from quantum_trader.learning.subjects import Measured
 from quantum_trader.learning.task_queue import MonitoringHandler, QueueHandler
+from quantum_trader.model import Bar, Side, StrategyLifecycle
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -38,7 +50,7 @@ class Broken(StrategySubjects):
     """Raises for the first `failures` questions."""
 
     def __init__(self, failures: int) -> None:
-        super().__init__(Costs(), weight=0.2, gates=StrategyGates())
+        super().__init__(Costs(), StrategiesConfig(), cooldown=5)
         self.failures = failures
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
@@ -49,8 +61,8 @@ class Broken(StrategySubjects):
 
 
 def handler(bus: InMemoryEventBus, strategies: StrategySubjects | None = None) -> EvaluationHandler:
-    subjects = strategies or StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
-    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGate()))
+    subjects = strategies or StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()), warrant=lambda _: True)
 
 
 def ask(subject: str, purpose: Purpose = Purpose.BACKTEST, last: int = 50) -> EvaluationRequestedEvent:
@@ -164,6 +176,176 @@ async def test_a_strategy_is_measured_on_the_bars_there_were(event_bus: InMemory
     assert any(reason.startswith("sessions 100 <") for reason in answer.reasons)
 
 
+def zigzag(session: int) -> Bar:
+    close = 100.0 + 10.0 * ((session // 7) % 2) + session * 0.1
+    at = AT + timedelta(days=session)
+    return Bar("A", session, at, close, close + 1, close - 1, close, 1_000_000)
+
+
+def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of_asking() -> None:
+    names = [f"momentum-{lookback}" for lookback in (2, 3, 5, 8)]
+
+    def asked(order: Sequence[str]) -> dict[str, float]:
+        subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+        for name in names:
+            subjects.create(name, StrategySpec("momentum", (int(name[-1]),)))
+        for session in range(201):
+            subjects.bar(zigzag(session))
+            subjects.close(session)
+            if session == 60:
+                subjects.measure(ask("momentum-2", last=60))  # months before the others
+        return {name: subjects.measure(ask(name, last=200)).metrics["dsr"] for name in order}
+
+    first, again = asked(names), asked(names[::-1])
+    assert len(set(first.values())) == len(names)
+    assert first == again
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 40), (10, 60), (1, 40)], ids=["across", "out of", "into"])
+def test_a_position_that_overlaps_the_window_is_judged_by_its_marks_at_both_ends(first: int, last: int) -> None:
+    """One position, from 5 to 50; all there is to judge in windows across it, out of it and into it."""
+    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    subjects.create("momentum-2", StrategySpec("momentum", (2,)))
+    for session in range(61):
+        close = 100.0 - session if session < 3 else 97.0 + session if session < 49 else 400.0 - 5 * session
+        subjects.bar(Bar("A", session, AT + timedelta(days=session), close, close, close, close, 1_000_000))
+        subjects.close(session)
+    figures = subjects.measure(request("STRATEGY", "momentum-2", Purpose.SHADOW, first, last)).metrics
+    assert figures["trades"] == 1
+    assert figures["profit_factor"] == PROFIT_FACTOR_CAP
+    assert figures["sharpe"] > 0
+
+
+def filled(session: int, side: Side, price: float, *, fee: str = "0") -> TradeExecutedEvent:
+    return TradeExecutedEvent(
+        order_id=f"o{session}",
+        symbol="A",
+        side=side,
+        size=Decimal(10),
+        price=Decimal(str(price)),
+        strategy_id="momentum-5",
+        fill_id=f"o{session}#1",
+        fee=Decimal(fee),
+        session=session,
+        timestamp=AT,
+    )
+
+
+async def live_review(bus: InMemoryEventBus, heard: Recorder, first: int, last: int) -> EvaluationCompletedEvent:
+    await bus.publish(request("STRATEGY", "momentum-5", Purpose.LIVE_REVIEW, first, last, timestamp=AT, source="test"))
+    await bus.drain()
+    return heard.of(EvaluationCompletedEvent)[-1]
+
+
+async def test_a_live_review_judges_what_the_account_did_for_the_strategy(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 40)
+    await event_bus.publish(filled(41, Side.BUY, 100.0, fee="1"))
+    await bars(event_bus, 41, 45)
+    await event_bus.publish(filled(46, Side.SELL, 90.0, fee="1"))
+    await bars(event_bus, 46, 50)
+    answer = await live_review(event_bus, recorder, 31, 50)
+    closes = [zigzag(session).close for session in range(51)]
+    worth = [*[0.0] * 11, *[10 * (closes[session] - 100.0) - 1.0 for session in range(41, 46)], *[-102.0] * 5]
+    # At work: what was bought, then what was held at the close before.
+    capital = [1_001.0, *(10 * closes[session] for session in range(41, 46))]
+    changes = [(b - a) / (sum(capital) / len(capital)) for a, b in pairwise(worth)]
+    assert answer.metrics["trades"] == 1
+    assert answer.metrics["profit_factor"] == 0
+    assert answer.metrics["sharpe"] == pytest.approx(annual_sharpe(changes))
+    assert answer.metrics["max_drawdown"] == pytest.approx(max_drawdown(1.0 + np.cumsum([0.0, *changes])))
+    assert answer.metrics["max_drawdown"] > 0.15
+    assert answer.verdict == "FAIL", "a broken drawdown waits for no full window"
+
+
+async def test_a_live_strategy_that_never_filled_is_not_judged(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    handler(event_bus)
+    await event_bus.publish(created("momentum-5", lookback=5))
+    await bars(event_bus, 0, 400)
+    answer = await live_review(event_bus, recorder, 149, 400)
+    assert (answer.verdict, answer.metrics["trades"]) == ("NOT_JUDGED", 0)
+
+
+def test_a_trial_is_protected_by_the_stop_that_its_orders_would_have() -> None:
+    """One calm rise, then a day that opens where the last one closed and falls by half."""
+    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    subjects.create("momentum-25", StrategySpec("momentum", (25,)))
+    for session in range(61):
+        opened = 100.0 + 0.1 * session
+        low = close = opened + 0.1 if session < 59 else 52.0
+        subjects.bar(Bar("A", session, AT + timedelta(days=session), opened, opened + 1, low - 1, close, 1_000_000))
+        subjects.close(session)
+    figures = subjects.measure(request("STRATEGY", "momentum-25", Purpose.BACKTEST, 10, 60)).metrics
+    assert 0.005 < figures["max_drawdown"] < 0.02, "three ranges of two, a fifth of equity"
+
+
+async def swings(bus: InMemoryEventBus) -> None:
+    """Two symbols up and down in 24 sessions, one a little before the other, and shaken together: sessions 0..240."""
+    random = np.random.Generator(np.random.Philox(key=3))
+    shock = 0.0
+    for session in range(241):
+        at = AT + timedelta(days=session)
+        shock += 0.004 * float(random.standard_normal())
+        for number, symbol in enumerate("AB"):
+            px = 100.0 * math.exp(0.1 * math.sin(2 * math.pi * (session / 24 + number / 20)) + shock)
+            await bus.publish(
+                MarketBarEvent(
+                    symbol=symbol, session=session, open=px, high=px * 1.01, low=px * 0.99, close=px,
+                    volume=10_000_000, timestamp=at,
+                )
+            )  # fmt: skip
+        await close(bus, session)
+
+
+async def reviewed(
+    bus: InMemoryEventBus, heard: Recorder, *candidates: str, live: Sequence[str] = ()
+) -> list[EvaluationCompletedEvent]:
+    """What a round of reviews says of shadows, over 200 sessions of swings. The shorter a lookback, the more it earns."""
+    handler(bus)
+    for lookback in (2, 3, 4, 6):
+        await bus.publish(created(f"momentum-{lookback}", lookback=lookback))
+    shadow, to_live = StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE
+    for one in live:
+        await bus.publish(
+            StrategyPromotedEvent(strategy_id=one, from_stage=shadow, to_stage=to_live, reason="", timestamp=AT)
+        )
+    await swings(bus)
+    await bus.publish_many(
+        [request("STRATEGY", one, Purpose.SHADOW, 41, 240, timestamp=AT, source="test") for one in candidates]
+    )
+    await bus.drain()
+    return heard.of(EvaluationCompletedEvent)
+
+
+async def test_a_candidate_unlike_the_live_strategies_passes(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-6", live=["momentum-2"])
+    assert (answer.verdict, answer.reasons) == ("PASS", ())
+
+
+async def test_a_candidate_like_a_live_strategy_is_refused_by_name(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-3", live=["momentum-2"])
+    assert answer.verdict == "FAIL"
+    assert answer.reasons == ("TOO_SIMILAR to momentum-2: correlation 0.9796 > 0.9",)
+
+
+async def test_a_candidate_that_is_surely_better_than_its_like_replaces_it(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    (answer,) = await reviewed(event_bus, recorder, "momentum-2", live=["momentum-4"])
+    assert (answer.verdict, answer.replaces) == ("PASS", ("momentum-4",))
+
+
+async def test_of_two_alike_in_one_round_the_first_passes(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
+    first, second = await reviewed(event_bus, recorder, "momentum-2", "momentum-3")
+    assert (first.verdict, second.verdict) == ("PASS", "FAIL")
+    assert second.reasons[0].startswith("TOO_SIMILAR to momentum-2")
+
+
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
     first = handler(event_bus)
     await event_bus.publish(created("momentum-5", lookback=5))
@@ -260,7 +442,7 @@ async def test_queue_times_become_metrics_by_the_wall_clock(event_bus: InMemoryE
 
 
 def test_versions_that_are_scored_no_more_are_forgotten_when_a_new_one_comes() -> None:
-    subjects = ModelSubjects(ModelGate())
+    subjects = ModelSubjects(ModelGateConfig())
     for session in range(3 * LOSSES):
         subjects.score(session, [score(session // 100)])
     kept = [version for _, version, _ in subjects.state()["losses"]]

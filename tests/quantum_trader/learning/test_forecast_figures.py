@@ -14,8 +14,11 @@ which the volatility is derived from.
                                             accuracy 51.5 % (52.2 %) against 53.2 % (53.2 %),
                                             promoted in 0 of 23 windows (0 of 23: those after the first year)
 
-A learner that hardly moves from the base rate can be lucky against it: the gate asks for p < 0.05, and at a rate of 0.003
-one window of the 23 passes. That is what such a gate lets through, not skill.
+    returns over sigma_1d, rms               MA22 1.052, EWMA 0.9 1.047, HAR-RLS 0.999 with leverage 1.051
+    (with E[range] for sqrt(E[range^2])      1.146,      1.133,          1.133)
+
+A learner that hardly moves from the base rate can be lucky against it: at a rate of 0.003 one window of the 23 has p < 0.05.
+The gate asks for less, as it looks seven times.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import NormalDist
 
 import pytest
 
+from quantum_trader.learning.combination import SigmaCalibration
 from quantum_trader.learning.direction import DirectionModel, Scored
 from quantum_trader.learning.forecast import Ewma, Forecaster, HarRls, MovingAverage, RangeHistory
 from quantum_trader.learning.lifecycle import Challenge, challenge
@@ -35,6 +40,7 @@ from quantum_trader.learning.statistics import diebold_mariano
 from quantum_trader.market.dataset import Dataset, load_dataset
 from quantum_trader.model import Bar
 
+NORMAL = NormalDist()
 WINDOW = 126
 DESIGN = {"naive": 0.493, "MA22": 0.414, "EWMA-0.9": 0.398, "HAR-RLS-0.999-leverage": 0.390}
 OURS = {"naive": 0.4872, "MA22": 0.4090, "EWMA-0.9": 0.3931, "HAR-RLS-0.999-leverage": 0.3861}
@@ -90,10 +96,10 @@ def rmse(by_session: Sequence[Sequence[float]]) -> float:
 
 
 def share_won(errors: Mapping[str, list[list[float]]], live: str, challenger: str) -> float:
-    """Share of windows in which `challenger` beats `live` at p < 0.05."""
+    """Share of windows in which `challenger` beats `live` at p < 0.05, by the normal distribution as the design counted."""
     old, new = ([math.fsum(session) / len(session) for session in errors[name]] for name in (live, challenger))
     starts = range(0, len(old) - WINDOW + 1, WINDOW)
-    won = [diebold_mariano(old[at : at + WINDOW], new[at : at + WINDOW]).p < 0.05 for at in starts]
+    won = [NORMAL.cdf(-diebold_mariano(old[at : at + WINDOW], new[at : at + WINDOW]).t) < 0.05 for at in starts]
     return sum(won) / len(won)
 
 
@@ -125,6 +131,31 @@ def test_each_model_improves_on_the_one_before_as_in_the_design(errors: SquaredE
 def test_the_gate_has_something_to_promote(errors: SquaredErrors) -> None:
     assert share_won(errors, "MA22", "EWMA-0.9") == pytest.approx(0.87, abs=0.05)
     assert share_won(errors, "EWMA-0.9", "HAR-RLS-0.999-leverage") == pytest.approx(0.30, abs=0.10)
+
+
+def standardised(demo: Dataset, model: Forecaster) -> list[float]:
+    """Close-to-close returns over the volatility that was forecast for them, every symbol and session."""
+    histories = {symbol: RangeHistory() for symbol in demo.symbols}
+    calibration, closes, found = SigmaCalibration(), dict[str, float](), []
+    said: dict[str, float] = {}
+    for session in demo:
+        for bar in session.bars:
+            symbol, seen = bar.symbol, histories[bar.symbol].observe(bar)
+            if symbol in said:
+                found.append(math.log(bar.close / closes[symbol]) / calibration.sigma(symbol, said[symbol]))
+            calibration.observe(bar, seen.y - said[symbol] if symbol in said else None)
+            model.update(symbol, seen)
+            closes[symbol] = bar.close
+            if (forecast := model.forecast(symbol)) is not None:
+                said[symbol] = forecast
+    return found
+
+
+@pytest.mark.parametrize("model", [MovingAverage(), Ewma(0.9), HarRls(0.999)], ids=lambda model: model.name)
+def test_returns_are_as_large_as_sigma_says(demo: Dataset, model: Forecaster) -> None:
+    found = standardised(demo, model)
+    assert len(found) == 12_044
+    assert math.sqrt(math.fsum(z * z for z in found) / len(found)) == pytest.approx(1.0, abs=0.06)
 
 
 def directions(demo: Dataset, rate: float = 0.01) -> list[tuple[int, list[Scored]]]:
@@ -160,7 +191,7 @@ def test_direction_is_refused_in_every_window(demo: Dataset) -> None:
     assert Challenge.PROMOTE not in answers(found)
 
 
-@pytest.mark.parametrize(("rate", "passed"), [(0.001, 0), (0.003, 1), (0.005, 0), (0.02, 0)])
-def test_another_rate_of_learning_passes_no_more_than_chance_would(demo: Dataset, rate: float, passed: int) -> None:
+@pytest.mark.parametrize("rate", [0.001, 0.003, 0.005, 0.02])
+def test_another_rate_of_learning_passes_no_more_than_chance_would(demo: Dataset, rate: float) -> None:
     """At p < 0.05 a worthless challenger passes about one window of 20."""
-    assert answers(directions(demo, rate)).count(Challenge.PROMOTE) == passed
+    assert answers(directions(demo, rate)).count(Challenge.PROMOTE) == 0

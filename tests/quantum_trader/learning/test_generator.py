@@ -33,7 +33,7 @@ GOOD = {
     "max_drawdown": 0.05,
     "sharpe": 2.0,
     "psr": 0.99,
-    "dsr": 0.9,
+    "dsr": 0.98,
 }
 BAD = {"sessions": 504, "trades": 50, "profit_factor": 0.5, "max_drawdown": 0.5, "sharpe": -1.0, "psr": 0.1, "dsr": 0.0}
 ONE = "momentum-126"
@@ -44,6 +44,7 @@ class Judge:
 
     def __init__(self, bus: InMemoryEventBus, figures: Mapping[str, float], only: str | None = None) -> None:
         self.figures, self.only = figures, only
+        self.replaces: dict[str, tuple[str, ...]] = {}
         self._bus = bus
         bus.subscribe(EvaluationRequestedEvent, self.answer)
 
@@ -57,6 +58,7 @@ class Judge:
                 purpose=event.purpose,
                 verdict="PASS",
                 metrics=figures,
+                replaces=self.replaces.get(event.subject_id, ()),
                 session=event.last_session,
                 timestamp=AT,
             )
@@ -109,7 +111,7 @@ async def test_a_strategy_walks_through_every_stage_with_its_evaluations(
         Purpose.SHADOW,
         Purpose.LIVE_REVIEW,
     ]
-    assert told[0].metrics["dsr"] == 0.9
+    assert told[0].metrics["dsr"] == 0.98
     assert told[0].metrics["trials"] == 12.0
 
 
@@ -135,6 +137,45 @@ async def test_a_shadow_that_never_qualifies_goes_back_after_its_patience(
     judge.only = "nobody"
     await play(event_bus, 22, 21 + 252)
     assert moves(recorder) == [(21, "BACKTEST", "SHADOW"), (273, "SHADOW", "BACKTEST")]
+
+
+async def test_a_candidate_that_passed_at_none_of_24_looks_rests_before_it_is_looked_at_again(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    Judge(event_bus, BAD)
+    await play(event_bus, 0, 24 * 21 + 504 + 40)
+    asked = [one.last_session for one in recorder.of(EvaluationRequestedEvent) if one.subject_id == ONE]
+    assert asked == [*range(21, 24 * 21 + 1, 21), 24 * 21 + 504, 24 * 21 + 504 + 21]
+
+
+async def test_a_look_at_a_window_that_is_not_full_spends_nothing(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    judge = Judge(event_bus, BAD | {"sessions": 503})
+    await play(event_bus, 0, 10 * 21)
+    judge.figures = BAD
+    await play(event_bus, 10 * 21 + 1, 36 * 21)
+    asked = [one.last_session for one in recorder.of(EvaluationRequestedEvent) if one.subject_id == ONE]
+    assert asked == list(range(21, 34 * 21 + 1, 21))
+
+
+async def test_what_a_better_candidate_replaces_is_retired_by_its_name(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    StrategyGenerator(event_bus, StrategiesConfig(breed_most=0), seed=7)
+    judge = Judge(event_bus, GOOD, only=ONE)
+    await play(event_bus, 0, 42)
+    judge.only = None
+    await play(event_bus, 43, 63)
+    judge.replaces["momentum-252"] = (ONE,)
+    await play(event_bus, 64, 84)
+    told = [one for one in recorder.of(StrategyPromotedEvent) if one.session == 84]
+    told = [one for one in told if one.strategy_id in (ONE, "momentum-252")]
+    assert [(one.strategy_id, one.to_stage) for one in told] == [(ONE, RETIRED), ("momentum-252", LIVE)]
+    assert told[0].reason == "REPLACED by momentum-252"
+    assert told[0].evaluation_id == told[1].evaluation_id is not None
 
 
 async def test_nothing_goes_live_while_health_is_critical(event_bus: InMemoryEventBus, recorder: Recorder) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from quantum_trader.config import GatesConfig
 from quantum_trader.learning.lifecycle import (
     LEGAL,
     Challenge,
     IllegalStageChange,
     ModelStage,
-    StrategyGates,
     StrategyMetrics,
     challenge,
     check_legal,
@@ -25,8 +25,8 @@ from quantum_trader.model import HealthStatus, StrategyLifecycle
 
 BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
 
-DEFAULT = StrategyGates()
-GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.95, dsr=0.9)
+DEFAULT = GatesConfig(gate="psr")
+GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.995, dsr=0.98)
 
 
 def next_stage(
@@ -35,28 +35,34 @@ def next_stage(
     *,
     sessions_in_stage: int = 126,
     health: HealthStatus = HealthStatus.HEALTHY,
-    gates: StrategyGates = DEFAULT,
+    gates: GatesConfig = DEFAULT,
 ) -> StrategyLifecycle:
     change = review(stage, metrics, sessions_in_stage=sessions_in_stage, health=health, gates=gates)
     return stage if change is None else change.to_stage
 
 
-def test_a_good_backtest_enters_shadow_with_equality_on_every_threshold() -> None:
+def test_a_good_backtest_enters_shadow_with_equality_on_every_plain_threshold() -> None:
     assert next_stage(BACKTEST, replace(GOOD, max_drawdown=0.20)) is SHADOW
 
 
 @pytest.mark.parametrize(
     "worse",
-    [{"sessions": 503}, {"trades": 19}, {"profit_factor": 1.29}, {"max_drawdown": 0.21}, {"psr": 0.94}],
+    [{"sessions": 503}, {"trades": 19}, {"profit_factor": 1.29}, {"max_drawdown": 0.21}, {"psr": 0.99}],
 )
 def test_one_missed_criterion_keeps_a_candidate_in_backtest(worse: dict[str, Any]) -> None:
     assert next_stage(BACKTEST, replace(GOOD, **worse)) is BACKTEST
 
 
+def test_a_single_look_asks_for_no_more_than_the_configured_probability() -> None:
+    once = GatesConfig(gate="psr", backtest_looks=1)
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.95), gates=once) is SHADOW
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.9499), gates=once) is BACKTEST
+
+
 def test_the_dsr_gate_replaces_the_psr_gate() -> None:
-    gates = StrategyGates(gate="dsr")
-    assert next_stage(BACKTEST, replace(GOOD, psr=0.1, dsr=0.80), gates=gates) is SHADOW
-    assert next_stage(BACKTEST, replace(GOOD, dsr=0.79), gates=gates) is BACKTEST
+    gates = GatesConfig(gate="dsr")
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.1, dsr=0.953), gates=gates) is SHADOW
+    assert next_stage(BACKTEST, replace(GOOD, dsr=0.95), gates=gates) is BACKTEST
 
 
 SHADOWED = StrategyMetrics(sessions=126, trades=10, profit_factor=1.2, max_drawdown=0.15, sharpe=0.51)
@@ -82,7 +88,7 @@ def test_nothing_goes_live_while_health_is_critical() -> None:
 def test_a_shadow_that_never_qualifies_goes_back() -> None:
     poor = replace(SHADOWED, sharpe=0.0)
     assert next_stage(SHADOW, poor, sessions_in_stage=251) is SHADOW
-    change = review(SHADOW, poor, sessions_in_stage=252, health=HealthStatus.HEALTHY)
+    change = review(SHADOW, poor, sessions_in_stage=252, health=HealthStatus.HEALTHY, gates=DEFAULT)
     assert change is not None
     assert change.to_stage is BACKTEST
     assert change.reason == "252 sessions without qualifying: sharpe 0 <= 0.5"
@@ -93,6 +99,13 @@ def test_a_live_strategy_that_loses_is_retired() -> None:
     assert next_stage(LIVE, replace(GOOD, trades=8, profit_factor=0.89)) is RETIRED
     assert next_stage(LIVE, replace(GOOD, trades=8, profit_factor=0.90)) is LIVE
     assert next_stage(LIVE, replace(GOOD, trades=7, profit_factor=0.1)) is LIVE, "too few trades to judge"
+
+
+def test_a_live_strategy_is_not_judged_by_its_profits_before_its_window_is_full() -> None:
+    losing = replace(GOOD, sessions=251, trades=20, profit_factor=0.1)
+    assert next_stage(LIVE, losing) is LIVE
+    assert next_stage(LIVE, replace(losing, sessions=252)) is RETIRED
+    assert next_stage(LIVE, replace(losing, max_drawdown=0.151)) is RETIRED, "a broken drawdown waits for nothing"
 
 
 def test_a_live_strategy_with_a_broken_drawdown_is_retired_whatever_its_trades() -> None:
@@ -131,7 +144,7 @@ def test_a_review_never_asks_for_an_illegal_change() -> None:
         StrategyLifecycle, (0.0, 1.0), (0.5, 2.0), (0.0, 2.0), (0, 300, 600), HealthStatus
     ):
         metrics = StrategyMetrics(600, 50, factor, 0.1, sharpe, psr)
-        change = review(stage, metrics, sessions_in_stage=sessions, health=health)
+        change = review(stage, metrics, sessions_in_stage=sessions, health=health, gates=DEFAULT)
         assert change is None or (change.from_stage, change.to_stage) in LEGAL
 
 
@@ -147,10 +160,10 @@ def test_a_better_challenger_is_promoted() -> None:
     ("comparison", "since", "reason"),
     [
         (replace(BETTER, n=125), None, "sessions 125 < 126"),
-        (replace(BETTER, p=0.05), None, "p 0.05 >= 0.05"),
+        (replace(BETTER, p=0.0205), None, "p 0.0205 >= 0.02044"),
         (replace(BETTER, ratio=0.995), None, "mse_ratio 0.995 > 0.99"),
         (BETTER, 19, "sessions since a violation 19 < 20"),
-        (replace(BETTER, p=math.nan), None, "p nan >= 0.05"),
+        (replace(BETTER, p=math.nan), None, "p nan >= 0.02044"),
     ],
 )
 def test_a_challenger_waits_for_every_criterion(comparison: DieboldMariano, since: int | None, reason: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
-from quantum_trader.config import ModelsConfig
+from quantum_trader.config import Costs, ModelGateConfig, ModelsConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
@@ -23,15 +23,14 @@ from quantum_trader.events import (
     SessionClosedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.execution.fills import Costs
 from quantum_trader.learning.catalogue import AVERAGE, DIRECTION, REGRESSION
 from quantum_trader.learning.ensemble import EnsembleManager
 from quantum_trader.learning.evaluation import EvaluationHandler
-from quantum_trader.learning.lifecycle import ModelGate, StrategyGates
 from quantum_trader.learning.manager import ContinuousLearningManager
+from quantum_trader.learning.model_subjects import ModelSubjects
 from quantum_trader.learning.registry import CachingRegistry, Registry
 from quantum_trader.learning.registry_reads import MODEL
-from quantum_trader.learning.subjects import ModelSubjects, StrategySubjects
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.learning.task_queue import QueueHandler
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.replayer import MarketReplayer
@@ -159,7 +158,7 @@ async def test_a_challenger_that_never_wins_is_rejected_after_its_patience_and_t
     await play(event_bus, learning, 0, 63 * 6)
     (refusal,) = recorder.of(ModelRejectedEvent)
     assert (refusal.model_name, refusal.version, refusal.session) == (REGRESSION, 1, 63 + 252)
-    assert refusal.reason.startswith("p 0.999 >= 0.05")
+    assert refusal.reason.startswith("p 0.999 >= 0.02044")
     assert trained(recorder, REGRESSION) == [(63, 1), (378, 2)]
     assert learning.places()[REGRESSION].challenger_name == "HAR-RLS-1-leverage"
 
@@ -244,8 +243,8 @@ async def test_on_the_demo_bars_ewma_and_har_go_live_and_direction_is_always_ref
     registry = Registry(event_bus)
     EnsembleManager(event_bus, CachingRegistry(event_bus, registry))
     learning = ContinuousLearningManager(event_bus, registry, ModelsConfig())
-    subjects = StrategySubjects(Costs(), weight=0.2, gates=StrategyGates())
-    EvaluationHandler(event_bus, QueueHandler(event_bus), subjects, ModelSubjects(ModelGate()))
+    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    EvaluationHandler(event_bus, QueueHandler(event_bus), subjects, ModelSubjects(ModelGateConfig()))
     await SessionClock(event_bus, MarketReplayer(load_dataset())).run()
     promoted = [one.model_name for one in heard.of(ModelPromotedEvent)]
     refused = [one.model_name for one in heard.of(ModelRejectedEvent)]

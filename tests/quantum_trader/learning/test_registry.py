@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,114 @@ from hypothesis import strategies as st
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.events import (
+    EvaluationCompletedEvent,
+    PromotionRefusedEvent,
+    Purpose,
     RegistryUpdatedEvent,
     SessionClosedEvent,
+    SessionDecideEvent,
     StrategyCreatedEvent,
     StrategyPromotedEvent,
 )
-from quantum_trader.learning.registry import CachingRegistry, Registry
+from quantum_trader.learning.registry import CachingRegistry, Registry, TooLate
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, NotRegistered
 from quantum_trader.model import StrategyLifecycle
 
 AT = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+def passed(evaluation_id: str, purpose: Purpose = Purpose.BACKTEST, **changes: Any) -> EvaluationCompletedEvent:
+    usual: dict[str, Any] = {"subject_kind": "STRATEGY", "subject_id": "momentum-126", "verdict": "PASS"}
+    return EvaluationCompletedEvent(
+        evaluation_id=evaluation_id, purpose=purpose, session=42, timestamp=AT, **usual | changes
+    )
+
+
+def promoted(stage: StrategyLifecycle, evaluation_id: str | None) -> StrategyPromotedEvent:
+    return StrategyPromotedEvent(
+        strategy_id="momentum-126",
+        from_stage=StrategyLifecycle.BACKTEST,
+        to_stage=stage,
+        reason="r",
+        evaluation_id=evaluation_id,
+        session=42,
+        timestamp=AT,
+    )
+
+
+SHADOW, LIVE = StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE
+
+
+@pytest.mark.parametrize(
+    ("known", "claimed", "backed"),
+    [
+        (passed("e"), promoted(SHADOW, "e"), True),
+        (passed("e", Purpose.SHADOW), promoted(LIVE, "e"), True),
+        (passed("e"), promoted(LIVE, "e"), False),
+        (passed("e", subject_id="another"), promoted(SHADOW, "e"), False),
+        (passed("e", verdict="FAIL"), promoted(SHADOW, "e"), False),
+        (passed("e", verdict="NOT_JUDGED"), promoted(SHADOW, "e"), False),
+        (passed("e", subject_kind="MODEL"), promoted(SHADOW, "e"), False),
+        (passed("e"), promoted(SHADOW, "f"), False),
+        (passed("e"), promoted(SHADOW, None), False),
+        (passed("e", verdict="FAIL"), promoted(StrategyLifecycle.RETIRED, None), True),
+    ],
+)
+async def test_a_step_up_counts_with_what_the_strategy_passed_for_that_stage(
+    event_bus: InMemoryEventBus, known: EvaluationCompletedEvent, claimed: StrategyPromotedEvent, backed: bool
+) -> None:
+    with Registry(event_bus) as registry:
+        await event_bus.publish(known)
+        await event_bus.drain()
+        assert registry.backs(claimed) is backed
+
+
+async def test_the_operator_s_word_is_for_one_strategy_and_given_before_the_first_session(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    with Registry(event_bus) as registry:
+        word = registry.admit("momentum-126", "run-7")
+        assert word == "operator:run-7"
+        assert registry.backs(promoted(LIVE, word))
+        assert not registry.backs(promoted(LIVE, word).model_copy(update={"strategy_id": "another"}))
+        await event_bus.publish(SessionDecideEvent(session=0, timestamp=AT))
+        await event_bus.drain()
+        with pytest.raises(TooLate, match="the run has begun"):
+            registry.admit("another", "run-7")
+
+
+async def test_a_forged_step_up_is_refused_once_and_changes_no_stage(
+    event_bus: InMemoryEventBus, recorder: Recorder
+) -> None:
+    with Registry(event_bus) as registry:
+        await event_bus.publish(
+            StrategyCreatedEvent(strategy_id="momentum-126", family="momentum", params={"lookback": 126}, timestamp=AT)
+        )
+        await event_bus.publish(promoted(LIVE, "nothing"))
+        await event_bus.drain()
+        for session in (42, 43):
+            await event_bus.publish(SessionDecideEvent(session=session, timestamp=AT))
+            await event_bus.drain()
+        (refused,) = recorder.of(PromotionRefusedEvent)
+        assert (refused.code, refused.strategy_id, refused.session) == ("FORGED_PROMOTION", "momentum-126", 42)
+        assert registry.stages(STRATEGY, "momentum-126") == ((1, "BACKTEST", 0),)
+
+
+async def test_what_was_passed_is_known_after_a_restart_and_what_came_later_is_not(
+    event_bus: InMemoryEventBus, tmp_path: Path
+) -> None:
+    with Registry(event_bus, tmp_path / "r.sqlite") as registry:
+        await event_bus.publish(passed("e"))
+        await event_bus.drain()
+        state = json.loads(json.dumps(registry.state()))
+        await event_bus.publish(passed("later"))
+        await event_bus.drain()
+        assert registry.backs(promoted(SHADOW, "later"))
+    async with InMemoryEventBus() as bus:
+        with Registry(bus, tmp_path / "r.sqlite") as registry:
+            registry.restore(state)
+            assert registry.backs(promoted(SHADOW, "e"))
+            assert not registry.backs(promoted(SHADOW, "later"))
 
 
 async def test_versions_are_appended_and_told(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
@@ -63,16 +162,10 @@ async def test_strategies_are_registered_with_the_history_of_their_stages(event_
             )
         )
         await event_bus.drain()
-        await event_bus.publish(
-            StrategyPromotedEvent(
-                strategy_id="momentum-126",
-                from_stage=StrategyLifecycle.BACKTEST,
-                to_stage=StrategyLifecycle.SHADOW,
-                reason="r",
-                session=42,
-                timestamp=AT,
-            )
-        )
+        await event_bus.publish(passed("e"))
+        await event_bus.publish(promoted(StrategyLifecycle.SHADOW, "e"))
+        await event_bus.drain()
+        await event_bus.publish(SessionDecideEvent(session=42, timestamp=AT))
         await event_bus.drain()
         assert registry.ids(STRATEGY) == ("momentum-126",)
         assert registry.get(STRATEGY, "momentum-126").payload["params"] == {"lookback": 126}

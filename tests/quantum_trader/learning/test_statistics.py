@@ -11,6 +11,7 @@ from scipy import stats
 from quantum_trader.learning.statistics import (
     PROFIT_FACTOR_CAP,
     annual_sharpe,
+    correlation,
     deflated_sharpe,
     diebold_mariano,
     expected_best_sharpe,
@@ -19,6 +20,7 @@ from quantum_trader.learning.statistics import (
     probabilistic_sharpe,
     profit_factor,
     sharpe,
+    student_tail,
 )
 
 RETURNS = np.random.default_rng(5).standard_t(4, 500) * 0.01 + 0.0007
@@ -119,6 +121,31 @@ def test_diebold_mariano_is_calibrated_under_equal_skill() -> None:
     rng = np.random.default_rng(9)
     p = [diebold_mariano(rng.standard_normal(252) ** 2, rng.standard_normal(252) ** 2).p for _ in range(2_000)]
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("freedom", [10.0, 31.0, 60.5, 1_000.0])
+def test_the_tail_of_student_agrees_with_another_implementation(freedom: float) -> None:
+    for t in (-3.0, -1.0, 0.0, 0.5, 1.7, 2.1, 4.0):
+        assert student_tail(t, freedom) == pytest.approx(stats.t.sf(t, freedom), abs=2e-3)
+
+
+def test_diebold_mariano_allows_for_the_uncertainty_of_its_variance() -> None:
+    d = np.random.default_rng(10).standard_normal(126) + 0.15
+    found = diebold_mariano(d, np.zeros(126))
+    weights = 1 - np.arange(1, 6) / 6
+    t = found.t * math.sqrt(1 - (1 + 2 * weights.sum()) / 126)
+    assert found.t == pytest.approx(d.mean() / math.sqrt(long_run_variance(d) / 126))
+    assert found.p == pytest.approx(stats.t.sf(t, 126 / (1 + 2 * (weights**2).sum())), abs=1e-3)
+    assert found.p > stats.norm.sf(found.t)
+
+
+def test_correlation_agrees_with_another_implementation() -> None:
+    rng = np.random.default_rng(11)
+    x = rng.standard_normal(200)
+    y = 0.6 * x + rng.standard_normal(200)
+    assert correlation(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, rel=1e-12)
+    assert correlation(x, -x) == pytest.approx(-1.0)
+    assert correlation(x, np.full(200, 0.1)) == 0, "what does not vary is like nothing"
 
 
 def test_equal_losses_favour_nobody() -> None:

@@ -12,7 +12,7 @@ from quantum_trader.market.adjust import RawBar, adjusted, bars_sha256, factors
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-def raw(day: int, close: float, adj_close: float, *, volume: int = 1_000) -> RawBar:
+def raw(day: int, close: float, adj_close: float, *, volume: float = 1_000.0) -> RawBar:
     return RawBar(START + timedelta(days=day), close, close * 1.01, close * 0.99, close, volume, adj_close)
 
 
@@ -33,9 +33,15 @@ def test_a_split_leaves_no_gap_and_keeps_turnover() -> None:
     assert [bar.adj_factor for bar in bars] == [0.5, 1.0]
 
 
-def test_prices_have_six_decimals() -> None:
-    bar = adjusted("X", 0, raw(0, 100.0, 1.0), 1 / 3)
-    assert (bar.close, bar.high, bar.volume) == (33.333333, 33.666667, 3_000)
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_prices_have_twelve_significant_digits(scale: float) -> None:
+    bar = adjusted("X", 0, raw(0, 100.0 * scale, 1.0), 1 / 3)
+    assert bar.close == float(f"{100 * scale / 3:.11e}")
+    assert bar.volume == 3_000
+
+
+def test_a_volume_below_one_is_kept() -> None:
+    assert adjusted("X", 0, raw(0, 100.0, 100.0, volume=0.41), 1.0).volume == 0.41
 
 
 price = st.floats(0.5, 5_000.0).map(lambda x: round(x, 2))
@@ -59,8 +65,5 @@ def test_adjustment_keeps_a_bar_coherent(k: float, close: float) -> None:
 
 def test_the_fingerprint_is_of_lines_without_a_last_line_feed() -> None:
     bars = [adjusted("X", i, raw(i, 100.0 + i, 1.0), 1.0) for i in range(2)]
-    text = (
-        "2020-01-01,100.000000,101.000000,99.000000,100.000000,1000\n"
-        "2020-01-02,101.000000,102.010000,99.990000,101.000000,1000"
-    )
+    text = "2020-01-01,100,101,99,100,1000\n2020-01-02,101,102.01,99.99,101,1000"
     assert bars_sha256(bars) == hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quantum_trader.market import calendar
 from quantum_trader.market.calendar import first_instant, format_ts, last_instant, parse_ts, union
 
 
@@ -60,3 +61,31 @@ def test_an_instant_bounds_a_range_in_its_own_zone() -> None:
 def test_a_naive_bound_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         first_instant(datetime(2020, 1, 7))  # noqa: DTZ001
+
+
+def at(day: date, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
+
+
+DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(60)]
+WEEKDAYS = [day for day in DAYS if day.weekday() < 5]
+
+
+@pytest.mark.parametrize(
+    ("instants", "interval_s", "periods"),
+    [
+        ([at(day) for day in WEEKDAYS], 86_400, 252),
+        ([at(day) for day in DAYS], 86_400, 365),
+        ([at(day, 14 + n // 60, n % 60) for day in WEEKDAYS for n in range(390)], 60, 390 * 252),
+        ([at(day, n) for day in DAYS for n in range(24)], 3_600, 24 * 365),
+        ([at(day) for day in WEEKDAYS[::5]], 7 * 86_400, 52),
+        ([at(DAYS[0])], 86_400, 252),
+        ([], 86_400, 252),
+    ],
+    ids=["weekdays", "every day", "minutes", "hours of every day", "weeks", "one bar", "none"],
+)
+def test_a_calendar_says_its_interval_and_how_many_a_year_has(
+    instants: list[datetime], interval_s: int, periods: int
+) -> None:
+    rhythm = calendar.rhythm(instants)
+    assert (rhythm.interval_s, rhythm.periods_per_year) == (interval_s, periods)

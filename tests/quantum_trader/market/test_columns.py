@@ -50,7 +50,7 @@ def test_missing_columns_are_all_named_beside_those_there() -> None:
     assert raised.value.columns == ("high", "low", "close", "volume")
     assert str(raised.value) == (
         "mine.csv, row 1: no column for high, low, close, volume (columns are 'Date', 'Open', 'Kurs'); "
-        "map them to the headers of the file"
+        "map them with --column FIELD=HEADER"
     )
 
 
@@ -66,12 +66,46 @@ def test_a_mapped_header_must_be_there_even_for_an_optional_field() -> None:
 
 
 def test_two_candidates_need_a_choice() -> None:
-    header = ["Date", "Time", "Open", "High", "Low", "Close", "Volume"]
-    with pytest.raises(MissingColumns, match="date could be any of 'Date', 'Time'; map date to one of them"):
+    header = ["Date", "Open", "High", "Low", "Close", "Volume", "Vol."]
+    with pytest.raises(
+        MissingColumns, match=r"volume could be any of 'Volume', 'Vol\.'; map volume to one of them, such as"
+    ):
         locate(header, {}, FILE)
-    assert locate(header, {"date": "Date"}, FILE)["date"].place == 0
+    assert locate(header, {"volume": "Vol."}, FILE)["volume"].place == 6
+
+
+def test_a_date_may_be_in_two_columns_and_a_time_may_be_all_there_is() -> None:
+    prices = ["Open", "High", "Low", "Close", "Volume"]
+    both = locate(["Date", "Time", *prices], {}, FILE)
+    assert (both["date"].place, both["time"].place) == (0, 1)
+    alone = locate(["time", *prices], {}, FILE)
+    assert alone["date"].place == 0
+    assert "time" not in alone
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Datum;Eröffnung;Hoch;Tief;Schlusskurs;Stücke",
+        "Date;Ouverture;Plus haut;Plus bas;Clôture;Volume",
+        "Fecha;Apertura;Máximo;Mínimo;Cierre;Volumen",
+        "Datum;Eröffn.;Hoch;Tief;Zuletzt;Vol.",
+        "<DATE>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>",
+        "t;o;h;l;c;v",
+    ],
+)
+def test_headers_of_other_languages_and_in_short_are_known(header: str) -> None:
+    found = locate(header.split(";"), {}, FILE)
+    assert [found[field].place for field in ("date", "open", "high", "low", "close", "volume")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_missing_volume_may_be_done_without() -> None:
+    header = ["Date", "Open", "High", "Low", "Close"]
+    with pytest.raises(MissingColumns, match=r"no column for volume .*, or go without with --no-volume"):
+        locate(header, {}, FILE)
+    assert "volume" not in locate(header, {}, FILE, has_volume=False)
 
 
 def test_a_map_of_an_unknown_field_is_refused() -> None:
-    with pytest.raises(Unusable, match="'openn' is not a field; map only date, symbol, open"):
+    with pytest.raises(Unusable, match="'openn' is not a field; map only date, time, symbol, open"):
         locate(["Date"], {"openn": "Open"}, FILE)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantum_trader.market import layout
+from quantum_trader.market import errors, layout
 from quantum_trader.market.adjust import RawBar
+from quantum_trader.market.calendar import dates_of
 from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import SHIPPED, load_dataset
 from quantum_trader.market.errors import (
-    BadRow,
+    BadRows,
     DamagedFile,
     DataError,
     MissingColumns,
@@ -21,6 +22,7 @@ from quantum_trader.market.errors import (
     NotWritten,
     Unusable,
 )
+from quantum_trader.market.importing.shape import Shape
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 GOOD = "2020-01-02,10,11,9,10.5,1000\n2020-01-03,10.5,12,10,11,1100\n"
@@ -56,13 +58,13 @@ def test_an_imported_file_loads_like_the_shipped_one(source: Path, directory: Pa
 def test_the_shipped_bars_survive_an_import(tmp_path: Path, directory: Path) -> None:
     plain = tmp_path / "again.csv"
     plain.write_bytes(gzip.decompress(SHIPPED.read_bytes()))
-    again = load_dataset(import_csv(plain, directory))
+    again = load_dataset(import_csv(plain, directory, jumps="allow"))
     assert again.digests() == load_dataset().digests()
     assert again.sha256 == load_dataset().sha256
 
 
 def test_a_gzipped_file_is_taken_as_it_is(directory: Path) -> None:
-    assert load_dataset(import_csv(SHIPPED, directory, name="copy")).bar_count == 12_154
+    assert load_dataset(import_csv(SHIPPED, directory, name="copy", jumps="allow")).bar_count == 12_154
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -74,7 +76,7 @@ def test_separators_are_recognised(source: Path, directory: Path, delimiter: str
 def test_byte_order_mark_blank_rows_quotes_and_dos_line_ends_are_taken(source: Path, directory: Path) -> None:
     text = HEADER + "\n" + GOOD.replace("2020-01-02", '"2020-01-02"') + ",,,,,\n\n"
     source.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
-    assert load_dataset(import_csv(source, directory, symbol="X", columns={"date": "Date"})).bar_count == 2
+    assert load_dataset(import_csv(source, directory, symbol="X", shape=Shape(columns={"date": "Date"}))).bar_count == 2
 
 
 def test_symbols_may_be_mixed_in_one_file(source: Path, directory: Path) -> None:
@@ -95,7 +97,7 @@ def test_an_adjusted_close_adjusts(source: Path, directory: Path) -> None:
 
 def test_dates_may_have_a_format_and_columns_a_map(source: Path, directory: Path) -> None:
     source.write_text("Tag,Open,High,Low,Close,Volume\n31.12.2019,1,1,1,1,1\n02.01.2020,1,1,1,1,1\n")
-    path = import_csv(source, directory, symbol="X", columns={"date": "Tag"}, date_format="%d.%m.%Y")
+    path = import_csv(source, directory, symbol="X", shape=Shape(columns={"date": "Tag"}, date_format="%d.%m.%Y"))
     assert [session.ts.date() for session in load_dataset(path)] == [date(2019, 12, 31), date(2020, 1, 2)]
 
 
@@ -106,9 +108,9 @@ def test_hours_make_sessions_of_their_own(source: Path, directory: Path) -> None
     assert len(load_dataset(dataset.file, end=date(2020, 1, 2))) == 2
 
 
-def test_volumes_become_whole_shares(source: Path, directory: Path) -> None:
-    source.write_text(HEADER + "2020-01-02,1,1,1,1,1000.6\n")
-    assert load_dataset(import_csv(source, directory, symbol="X")).sessions[0].bars[0].volume == 1001
+def test_a_volume_is_a_number_and_needs_not_be_whole(source: Path, directory: Path) -> None:
+    source.write_text(HEADER + "2020-01-02,1,1,1,1,0.41\n")
+    assert load_dataset(import_csv(source, directory, symbol="X")).sessions[0].bars[0].volume == 0.41
 
 
 def test_a_set_is_replaced_only_when_told(source: Path, directory: Path) -> None:
@@ -142,9 +144,15 @@ def test_any_sound_bars_come_back_as_they_were(tmp_path: Path, bars: dict[str, l
     source = tmp_path / "any.csv"
     lines = [layout.line(symbol, row) for symbol, rows in bars.items() for row in rows]
     source.write_text(layout.HEADER + "\n" + "".join(lines))
-    manifest, rows = layout.read(import_csv(source, tmp_path, replace=True))
+    manifest, rows = layout.read(import_csv(source, tmp_path, replace=True, jumps="allow"))
+    if dates_of({symbol: [row.ts for row in own] for symbol, own in bars.items()}):
+        bars = {symbol: [row._replace(ts=midnight(row.ts)) for row in own] for symbol, own in bars.items()}
     assert rows == bars
     assert manifest.rows == {symbol: len(of_symbol) for symbol, of_symbol in bars.items()}
+
+
+def midnight(ts: datetime) -> datetime:
+    return datetime(ts.year, ts.month, ts.day, tzinfo=UTC)
 
 
 # --- what is refused ---
@@ -157,7 +165,7 @@ def test_any_sound_bars_come_back_as_they_were(tmp_path: Path, bars: dict[str, l
         ("2020-01-04,10,11,9,NaN,1000", "column 'Close': 'NaN' is not a number"),
         ("2020-01-04,inf,11,9,10,1000", "column 'Open': 'inf' is not a number"),
         ("2020-01-04,1_0,11,9,10,1000", "column 'Open': '1_0' is not a number"),
-        ('2020-01-04,10,11,9,10,"1,000"', "column 'Volume': '1,000' is not a number"),
+        ('2020-01-04,10,11,9,10,"1,00"', "column 'Volume': '1,00' is not a number"),
         (
             "2020-01-04,-10,11,9,10,1000",
             "column 'Open': -10.0 is not between 1e-09 and 1e+12; correct or remove",
@@ -182,7 +190,7 @@ def test_any_sound_bars_come_back_as_they_were(tmp_path: Path, bars: dict[str, l
 )
 def test_a_senseless_row_stops_the_import(source: Path, directory: Path, row: str, message: str) -> None:
     source.write_text(HEADER + GOOD + row + "\n")
-    with pytest.raises(BadRow) as raised:
+    with pytest.raises(BadRows) as raised:
         import_csv(source, directory, symbol="X")
     assert str(raised.value).startswith(f"{source}, row 4: {message}")
     assert (raised.value.file, raised.value.row) == (source, 4)
@@ -192,20 +200,20 @@ def test_a_senseless_row_stops_the_import(source: Path, directory: Path, row: st
 
 def test_rows_are_counted_as_in_an_editor(source: Path, directory: Path) -> None:
     source.write_text(HEADER + "\n\n" + GOOD + "\nnonsense\n")
-    with pytest.raises(BadRow, match="row 7: column 'Date': 'nonsense' is not"):
+    with pytest.raises(BadRows, match="row 7: column 'Date': 'nonsense' is not"):
         import_csv(source, directory, symbol="X")
 
 
 def test_order_is_judged_by_symbol(source: Path, directory: Path) -> None:
     rows = [("A", 2), ("A", 3), ("B", 2), ("B", 2)]
     source.write_text("Symbol," + HEADER + "".join(f"{symbol},2020-01-0{day},1,1,1,1,1\n" for symbol, day in rows))
-    with pytest.raises(BadRow, match="row 5: column 'Date': a second row for 2020-01-02"):
+    with pytest.raises(BadRows, match="row 5: column 'Date': a second row for 2020-01-02"):
         import_csv(source, directory)
 
 
 def test_a_cell_that_is_no_symbol_is_refused_on_one_line(source: Path, directory: Path) -> None:
     source.write_text("Symbol," + HEADER + '"BAD\nNAME",2020-01-02,1,1,1,1,1\n')
-    with pytest.raises(BadRow, match=r"row 3: column 'Symbol': 'BAD\\nNAME' is not a symbol") as raised:
+    with pytest.raises(BadRows, match=r"row 3: column 'Symbol': 'BAD\\nNAME' is not a symbol") as raised:
         import_csv(source, directory)
     assert "\n" not in str(raised.value)
     assert raised.value.column == "Symbol"
@@ -213,7 +221,7 @@ def test_a_cell_that_is_no_symbol_is_refused_on_one_line(source: Path, directory
 
 def test_a_long_cell_is_shown_short(source: Path, directory: Path) -> None:
     source.write_text(HEADER + "9" * 10_000 + ",1,1,1,1,1\n")
-    with pytest.raises(BadRow) as raised:
+    with pytest.raises(BadRows) as raised:
         import_csv(source, directory, symbol="X")
     assert len(str(raised.value)) < len(str(source)) + 200
 
@@ -221,7 +229,7 @@ def test_a_long_cell_is_shown_short(source: Path, directory: Path) -> None:
 @pytest.mark.parametrize("text", [HEADER, HEADER + "\n\n"])
 def test_a_file_without_rows_is_refused(source: Path, directory: Path, text: str) -> None:
     source.write_text(text)
-    with pytest.raises(BadRow, match="the file has no rows"):
+    with pytest.raises(BadRows, match="the file has no rows"):
         import_csv(source, directory, symbol="X")
 
 
@@ -300,8 +308,84 @@ def test_a_refused_replacement_leaves_the_old_set(source: Path, directory: Path)
     assert load_dataset(path).bar_count == 2
 
 
-def test_the_newest_first_is_not_turned_around(source: Path, directory: Path) -> None:
+def test_the_newest_first_is_turned_round(source: Path, directory: Path) -> None:
     days = [date(2020, 1, 9) - timedelta(days=i) for i in range(3)]
     source.write_text(HEADER + "".join(f"{day},1,1,1,1,1\n" for day in days))
-    with pytest.raises(BadRow, match="oldest first"):
+    told: list[str] = []
+    dataset = load_dataset(import_csv(source, directory, symbol="X", note=told.append))
+    assert [session.ts.date() for session in dataset] == days[::-1]
+    assert "order: newest first, turned round" in told
+
+
+# --- jumps ---
+
+SPLIT = HEADER + "2020-01-02,100,101,99,100,1000\n2020-01-03,10.1,10.2,9.9,10,9000\n2020-01-06,10,10.5,9.9,10.4,9500\n"
+
+
+def test_a_jump_beyond_a_fifth_is_refused_with_the_nearest_split(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    with pytest.raises(
+        errors.Jumps, match=r"X on 2020-01-03: close 100 to 10 \(-90.0 %\), like a split of 10:1"
+    ) as refused:
         import_csv(source, directory, symbol="X")
+    assert "--allow-jumps" in refused.value.remedy
+    assert "--adjust-splits" in refused.value.remedy
+    assert not directory.exists()
+
+
+def test_jumps_are_kept_where_that_is_wanted(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    dataset = load_dataset(import_csv(source, directory, symbol="X", jumps="allow"))
+    assert [session.bars[0].close for session in dataset] == [100, 10, 10.4]
+
+
+def test_splits_are_adjusted_where_that_is_wanted_prices_and_volumes(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT)
+    told: list[str] = []
+    dataset = load_dataset(import_csv(source, directory, symbol="X", jumps="adjust", note=told.append))
+    assert told[-1] == "adjusted: X on 2020-01-03: close 100 to 10 (-90.0 %), like a split of 10:1"
+    bars = [session.bars[0] for session in dataset]
+    assert [bar.close for bar in bars] == [10, 10, 10.4]
+    assert [bar.volume for bar in bars] == [10_000, 9_000, 9_500]
+
+
+def test_a_jump_that_is_no_split_is_not_adjusted_away(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT.replace("10.1,10.2,9.9,10,", "41,42,40,41,").replace("10,10.5,9.9,10.4", "41,42,40,41"))
+    with pytest.raises(errors.Jumps, match=r"close 100 to 41 \(-59.0 %\), no usual split"):
+        import_csv(source, directory, symbol="X", jumps="adjust")
+
+
+def test_a_gap_overnight_counts_though_the_close_comes_back(source: Path, directory: Path) -> None:
+    source.write_text(SPLIT.replace("10.1,10.2,9.9,10,", "50,101,49,99,").replace("10,10.5,9.9,10.4", "99,100,98,99"))
+    with pytest.raises(errors.Jumps, match=r"close 100 to open 50 \(-50.0 %\), like a split of 2:1"):
+        import_csv(source, directory, symbol="X")
+
+
+def test_a_vendor_s_own_adjustment_leaves_no_jump(source: Path, directory: Path) -> None:
+    source.write_text(
+        "Date,Open,High,Low,Close,Volume,Adj Close\n2020-01-02,100,101,99,100,1000,10\n2020-01-03,10.1,10.2,9.9,10,9000,10\n"
+    )
+    assert load_dataset(import_csv(source, directory, symbol="X")).bar_count == 2
+
+
+# --- days and instants ---
+
+
+@pytest.mark.parametrize("time", ["00:00:00", "16:00:00"])
+def test_a_daily_bar_has_the_date_of_its_exchange_in_whatever_zone(source: Path, directory: Path, time: str) -> None:
+    rows = [
+        f"{symbol},2020-01-{day:02}T{time}{offset},10,11,9,10,1000\n"
+        for symbol, offset in (("NYC", "-05:00"), ("TYO", "+09:00"), ("LON", "+00:00"))
+        for day in range(6, 11)
+    ]
+    source.write_text("Symbol," + HEADER + "".join(rows))
+    dataset = load_dataset(import_csv(source, directory))
+    assert [session.ts.date().day for session in dataset] == [6, 7, 8, 9, 10]
+    assert all(len(session.bars) == 3 for session in dataset)
+
+
+def test_an_intraday_bar_keeps_its_instant(source: Path, directory: Path) -> None:
+    rows = [f"2020-01-06T{hour:02}:00:00-05:00,10,11,9,10,1000\n" for hour in (9, 10, 11)]
+    source.write_text(HEADER + "".join(rows))
+    dataset = load_dataset(import_csv(source, directory, symbol="X"))
+    assert [session.ts.hour for session in dataset] == [14, 15, 16]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import math
 from datetime import UTC, date, datetime
@@ -11,7 +12,9 @@ from shutil import copy
 
 import pytest
 
-from quantum_trader.market import layout
+from quantum_trader.market import errors, layout
+from quantum_trader.market.adjust import RawBar, factors
+from quantum_trader.market.calendar import parse_ts
 from quantum_trader.market.dataset import SHIPPED, Dataset, load_dataset
 from quantum_trader.market.errors import DamagedFile, DataError, EmptyRange, MissingFile, UnknownSymbol
 from quantum_trader.market.validate import AnomalyKind, FeedCheck
@@ -50,9 +53,19 @@ def test_demo_runs_between_the_stated_days(demo: Dataset) -> None:
     assert {bars[-1].ts for bars in demo.by_symbol().values()} == {datetime(2013, 3, 1, tzinfo=UTC)}
 
 
-def test_demo_is_the_data_of_the_oracle(demo: Dataset) -> None:
+def test_demo_is_the_data_of_the_oracle() -> None:
     reference = json.loads((ORACLE / "E_portfolio5_fee.reference.json").read_bytes())
-    assert demo.digests() == reference["data_sha256"]
+    _, rows = layout.read(SHIPPED)
+    assert {symbol: as_the_oracle_saw(bars) for symbol, bars in rows.items()} == reference["data_sha256"]
+
+
+def as_the_oracle_saw(rows: list[RawBar]) -> str:
+    """The fingerprint of adjusted bars with six decimals and whole volumes, which the other engines were given."""
+    lines = []
+    for row, k in zip(rows, factors(rows), strict=True):
+        prices = ",".join(f"{round(price * k, 6):.6f}" for price in (row.open, row.high, row.low, row.close))
+        lines.append(f"{row.ts.date()},{prices},{round(row.volume / k)}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def test_demo_calendar_is_that_of_the_oracle(demo: Dataset) -> None:
@@ -202,3 +215,42 @@ def test_damaged_demo_bars_are_not_loaded(tmp_path: Path) -> None:
         load_dataset(path)
     assert raised.value.file == path
     assert isinstance(raised.value, DataError)
+
+
+# --- symbols that do not meet ---
+
+
+def meeting(directory: Path, shared: int) -> Path:
+    """Symbols of a hundred sessions each within the same dates, `shared` of them common."""
+    days = [f"2020-{1 + n // 28:02}-{1 + n % 28:02}" for n in range(300)]
+    theirs = {"AAA": days[:100] + days[299:], "BBB": days[:shared] + days[100 : 200 - shared] + days[299:]}
+    lines = {
+        symbol: [
+            layout.line(symbol, RawBar(parse_ts(day), 10.0, 11.0, 9.0, 10.0, 100.0, 10.0)) for day in sorted(dates)
+        ]
+        for symbol, dates in theirs.items()
+    }
+    return layout.write(directory, "meeting", "made", lines)
+
+
+def test_symbols_that_share_less_than_half_of_their_sessions_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(errors.Misaligned, match=r"AAA and BBB share 41 of 101 sessions .*--align outer"):
+        load_dataset(meeting(tmp_path, 40))
+    assert len(load_dataset(meeting(tmp_path, 40), align="outer")) > 101
+
+
+def test_symbols_that_share_less_than_nine_tenths_are_named(tmp_path: Path) -> None:
+    assert load_dataset(meeting(tmp_path, 80)).warnings == ("AAA and BBB share 81 of 101 sessions",)
+    assert load_dataset(meeting(tmp_path, 95)).warnings == ()
+
+
+def test_a_late_listing_is_no_misalignment(demo: Dataset) -> None:
+    assert demo.warnings == ()
+
+
+def test_a_symbol_of_which_more_than_a_hundredth_would_be_dropped_is_refused(tmp_path: Path) -> None:
+    rows = [RawBar(parse_ts(f"2020-01-{day:02}"), 10.0, 11.0, 9.0, 10.0, 100.0, 10.0) for day in range(1, 29)]
+    rows[3] = rows[3]._replace(high=5.0)
+    file = layout.write(tmp_path, "torn", "made", {"AAA": [layout.line("AAA", row) for row in rows]})
+    with pytest.raises(errors.DamagedFile, match="1 of 28 bars of AAA make no sense"):
+        load_dataset(file)

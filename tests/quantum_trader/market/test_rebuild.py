@@ -44,7 +44,7 @@ def test_another_release_is_refused(
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "2025.0")
     assert rebuild.main([]) == 3
-    assert "is 2025.0, not 2026.1; pip install bokeh_sampledata==2026.1" in capsys.readouterr().err
+    assert "is 2025.0, not 2026.1; pip install 'quantum-trader[demo]'" in capsys.readouterr().err
     assert not elsewhere.exists()
 
 

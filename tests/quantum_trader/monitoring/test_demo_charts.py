@@ -1,14 +1,18 @@
 """What the charts of the product say over the demo run, trades included; the design's figures, then ours.
 
 chart             rule-1 alarms in monitored points
-pred.log_range    31 in 2,969   (27 in 2,998)
-exec.shortfall     4 in   304   ( 4 in   332)
-port.return       22 in 1,357   (16 in   831)
+pred.log_range    31 in 2,969   (37 in 2,998)
+exec.shortfall     4 in   304   (17 in   960, every seed live)
+port.return       22 in 1,357   (54 in 2,241, every seed live)
+
+The forecast has ten alarms more than it had while challengers were asked at 5 % each time: models are replaced later now.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -18,12 +22,14 @@ from quantum_trader.config import load_config
 from quantum_trader.events import SampleProcessedEvent, ViolationCreatedEvent
 from quantum_trader.monitoring.spc_engine import PREDICTION, RETURN, SHORTFALL
 
+Tally = Counter[str]
 
-@pytest.mark.slow
-async def test_alarms_over_the_demo_are_as_rare_as_in_the_design() -> None:
-    config = load_config(environ={})
-    points: Counter[str] = Counter()
-    alarms: Counter[str] = Counter()
+
+async def counted(**overrides: Mapping[str, Any]) -> tuple[Tally, Tally]:
+    """Points judged and rule-1 alarms of each chart over the demo bars."""
+    config = load_config(environ={}, overrides=overrides)
+    points: Tally = Counter()
+    alarms: Tally = Counter()
 
     async def on_sample(event: SampleProcessedEvent) -> None:
         points[event.chart] += event.phase == "MONITOR"
@@ -38,9 +44,21 @@ async def test_alarms_over_the_demo_are_as_rare_as_in_the_design() -> None:
     async with bus:
         await system.run()
     system.close()
-    assert (alarms[PREDICTION], points[PREDICTION]) == (27, 2_998)
-    # The portfolio's own series depend on the gates in force: their rates, not their counts.
-    assert points[SHORTFALL] > 50
-    assert points[RETURN] > 100
+    return points, alarms
+
+
+@pytest.mark.slow
+async def test_forecast_errors_alarm_about_as_often_as_in_the_design() -> None:
+    points, alarms = await counted()
+    assert points[PREDICTION] == 2_998
+    # Which models are live depends on the gates in force: the rate, not the count.
+    assert alarms[PREDICTION] / points[PREDICTION] == pytest.approx(31 / 2_969, abs=0.004)
+
+
+@pytest.mark.slow
+async def test_fills_and_returns_of_a_trader_that_trades_alarm_about_as_often_as_in_the_design() -> None:
+    points, alarms = await counted(strategies={"all_live": True})
+    assert points[SHORTFALL] > 100
+    assert points[RETURN] > 500
     assert alarms[SHORTFALL] / points[SHORTFALL] == pytest.approx(4 / 304, abs=0.02)
     assert alarms[RETURN] / points[RETURN] == pytest.approx(22 / 1_357, abs=0.02)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from eventbus import InMemoryEventBus
+from quantum_trader.config import NotifyConfig
 from quantum_trader.events import (
     HealthStatusChangedEvent,
     KillSwitchChangedEvent,
@@ -19,7 +20,7 @@ from quantum_trader.events import (
     PolicyUpdatedEvent,
 )
 from quantum_trader.model import HealthStatus, KillMode, RiskMode
-from quantum_trader.monitoring.discord import DiscordNotifier, DiscordSettings, webhook_from_environment
+from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
 
 SECRET = "https://hooks.example/secret-token"
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -48,23 +49,24 @@ class Service:
     async def on_outcome(self, event: NotificationSentEvent | NotificationFailedEvent) -> None:
         self.outcomes.append(event)
 
-    async def told(self, *events: Any, webhook: str | None = SECRET, **settings: Any) -> None:
-        """Send what `events` cause."""
+    async def told(self, *events: Any, webhook: str | None = SECRET, quiet: bool = False, **settings: Any) -> None:
+        """Send what `events` cause, one after the other: each kind has a subscription, and those keep no order among them."""
         bus = InMemoryEventBus()
         bus.subscribe(NotificationSentEvent, self.on_outcome)
         bus.subscribe(NotificationFailedEvent, self.on_outcome)
         async with httpx.AsyncClient(transport=httpx.MockTransport(self.answer)) as client, bus:
             notifier = DiscordNotifier(
                 bus,
-                DiscordSettings(**settings),
+                NotifyConfig(**settings),
                 webhook=None if webhook is None else SecretStr(webhook),
                 client=client,
                 sleep=self.sleep,
                 echo=self.said.append,
+                quiet=quiet,
             )
             for event in events:
                 await bus.publish(event)
-            await bus.drain()
+                await bus.drain()
             async with notifier:
                 pass
             await bus.drain()

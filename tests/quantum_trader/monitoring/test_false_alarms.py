@@ -1,18 +1,19 @@
 """How often the charts cry wolf on normal data, simulated with the shipped rules and limits.
 
 Alarms per 1,000 points, the design's figure and (ours). Its baselines kept every point; with the exclusion that the
-product applies, the last bracket, the limits are a little tighter and cry wolf more often.
+product applies, the last bracket, the limits are a little tighter and cry wolf more often. With the zone rules asking the
+newest point to be beyond itself, the design has one figure left for them, that of known limits; the others are ours.
 
     rules    known         from 250            from 100            from 50             from 25
-    1        2.7 (2.6)     3.2 (3.2) (3.7)     3.9 (4.0) (4.5)     4.5 (5.2) (6.3)     9.0 (9.1) (10.7)
+    1        2.7 (2.7)     3.2 (3.2) (3.7)     3.9 (4.0) (4.5)     4.5 (5.2) (6.3)     9.0 (9.1) (10.7)
     1,2      6.6 (6.7)     7.3 (7.3) (7.7)     8.9 (8.6) (9.2)     10.1 (10.7) (11.8)  16.4 (17.4) (19.2)
-    1,2,5,6  14.7 (15.1)   16.4 (16.5) (17.8)  19.5 (18.8) (20.5)  22.4 (24.5) (27.1)  35.1 (37.7) (41.4)
-    all      25.7 (26.0)   26.9 (26.6) (27.5)  30.7 (29.5) (31.0)  35.8 (37.0) (39.4)  50.9 (51.9) (55.5)
+    1,2,5,6  12.5 (12.8)   (14.2) (15.3)       (16.4) (17.8)       (21.0) (23.2)       (32.5) (35.5)
+    all      (23.5)        (24.3) (25.0)       (27.1) (28.3)       (33.5) (35.5)       (46.7) (49.7)
 
     rules    mean run to first alarm    delay at a shift of 1 sigma / 2 sigma
-    1        373 (367)                  43.6 (44.0) / 6.4 (6.2)
+    1        373 (367)                  43.6 (44.0) / 6.4 (6.3)
     1,2      215 (215)                  15.7 (16.0) / 4.9 (4.9)
-    1,2,5,6  114 (110)                  9.3 (9.0) / 3.0 (2.9)
+    1,2,5,6  114 (111)                  9.3 (9.0) / 3.0 (2.9)
     all      77 (76)                    8.5 (8.8) / 2.9 (2.9)
 """
 
@@ -28,12 +29,12 @@ from quantum_trader.monitoring.rules import BY_ID, LONGEST, breaches
 pytestmark = pytest.mark.slow
 
 SETS = (frozenset({1}), frozenset({1, 2}), frozenset({1, 2, 5, 6}), frozenset(BY_ID))
-KNOWN = (2.7, 6.6, 14.7, 25.7)
+KNOWN = (2.7, 6.6, 12.5, 23.5)
 ESTIMATED = {
-    250: (3.2, 7.3, 16.4, 26.9),
-    100: (3.9, 8.9, 19.5, 30.7),
-    50: (4.5, 10.1, 22.4, 35.8),
-    25: (9.0, 16.4, 35.1, 50.9),
+    250: (3.2, 7.3, 14.2, 24.3),
+    100: (3.9, 8.9, 16.4, 27.1),
+    50: (4.5, 10.1, 21.0, 33.5),
+    25: (9.0, 16.4, 32.5, 46.7),
 }
 RUN_LENGTH = (373, 215, 114, 77)
 DELAY = {1.0: (43.6, 15.7, 9.3, 8.5), 2.0: (6.4, 4.9, 3.0, 2.9)}
@@ -79,8 +80,9 @@ def mean_run(rules: frozenset[int], *, shift: float, before: int, runs: int) -> 
 
 
 def test_known_limits_alarm_as_often_as_theory_says() -> None:
-    measured = alarms_per_thousand(np.random.default_rng(7).standard_normal(200_000).tolist())
-    assert measured == pytest.approx(KNOWN, rel=0.05)
+    measured = alarms_per_thousand(np.random.default_rng(16).standard_normal(2_000_000).tolist())
+    assert measured == pytest.approx(KNOWN, rel=0.03)
+    assert measured[2] == pytest.approx(12.5, abs=0.5)
 
 
 @pytest.mark.parametrize("size", sorted(ESTIMATED))

@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from eventbus import InMemoryEventBus
-from quantum_trader.control.controller import ControllerSettings, MetaStrategyController
+from quantum_trader.config import HealthConfig, PolicyConfig
+from quantum_trader.control.controller import MetaStrategyController
 from quantum_trader.control.policy_store import PolicyStoreError
 from quantum_trader.events import (
+    ComponentHeartbeatEvent,
     EvaluationFailedEvent,
     FeedAnomalyEvent,
     HealthStatusChangedEvent,
+    OrderDeniedEvent,
     PolicyUpdatedEvent,
     PortfolioUpdatedEvent,
     RunStartedEvent,
+    SessionClosedEvent,
     ViolationAcknowledgedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.model import HealthStatus
+from quantum_trader.model import HealthStatus, OrderKind, Station
 from quantum_trader.monitoring.health import SystemHealthMonitor
-from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, HealthLimits, worst
+from quantum_trader.monitoring.health_rules import Alarm, Component, HealthFacts, worst
 
 HEALTHY, DEGRADED, CRITICAL = HealthStatus
-LIMITS = HealthLimits()
+LIMITS = HealthConfig()
 
 
 def facts(**known: Any) -> HealthFacts:
@@ -47,7 +51,7 @@ def test_worst_wins() -> None:
 def test_drawdown_climbs_its_ladder() -> None:
     assert statuses(facts(drawdown=0.0999)) == {}
     assert statuses(facts(drawdown=0.10)) == {Component.PORTFOLIO: DEGRADED}
-    assert statuses(facts(drawdown=0.16)) == {Component.PORTFOLIO: CRITICAL}
+    assert statuses(facts(drawdown=0.1601)) == {Component.PORTFOLIO: CRITICAL}
 
 
 def test_broken_books_are_critical_whatever_else() -> None:
@@ -104,9 +108,9 @@ def violation(session: int, violation_id: str = "v1") -> ViolationCreatedEvent:
 
 
 class Ward:
-    def __init__(self, bus: InMemoryEventBus) -> None:
+    def __init__(self, bus: InMemoryEventBus, *watched: Station) -> None:
         self.bus = bus
-        self.monitor = SystemHealthMonitor(bus, LIMITS)
+        self.monitor = SystemHealthMonitor(bus, LIMITS, watched=watched)
         self.changes: list[tuple[str, HealthStatus]] = []
         bus.subscribe(HealthStatusChangedEvent, self.on_change)
 
@@ -114,9 +118,16 @@ class Ward:
         self.changes.append((event.component, event.new_status))
 
     async def tell(self, *events: Any) -> None:
+        """What a portfolio states ends a session, and then the clock asks for a judgement."""
         for event in events:
             await self.bus.publish(event)
             await self.bus.drain()
+            if isinstance(event, PortfolioUpdatedEvent):
+                await self.close(event.session)
+
+    async def close(self, session: int) -> None:
+        await self.monitor.judge(SessionClosedEvent(session=session, present=(), missing=()))
+        await self.bus.drain()
 
 
 async def test_violation_counts_from_the_next_session_and_an_acknowledgement_clears_it() -> None:
@@ -167,11 +178,53 @@ async def test_dead_letter_of_who_moves_money_is_critical_and_an_onlooker_s_is_n
         anomaly = FeedAnomalyEvent(symbol="A", session=1, kind="MISSING", detail="")
         onlooker = bus.subscribe(FeedAnomalyEvent, fail, name="dashboard.anomaly")
         await ward.tell(anomaly, portfolio(1))
-        assert ward.changes == []
+        assert ward.changes == [("RUNTIME", DEGRADED)], "named, and no decision hangs on it"
+        assert ward.monitor.overall is HEALTHY
         onlooker.cancel()
         bus.subscribe(FeedAnomalyEvent, fail, name="ledger.anomaly")
         await ward.tell(anomaly, portfolio(2))
+    assert ward.changes[1:] == [("EXECUTION", CRITICAL)]
+
+
+async def test_a_dead_letter_of_who_moves_no_money_degrades_and_the_third_is_critical() -> None:
+    async def fail(_event: FeedAnomalyEvent) -> None:
+        raise ValueError("broken")
+
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        bus.subscribe(FeedAnomalyEvent, fail, name="ranker.anomaly")
+        for session in (1, 2, 3):
+            await ward.tell(FeedAnomalyEvent(symbol="A", session=session, kind="MISSING", detail=""))
+            await ward.close(session)
+    assert ward.changes == [("RANKER", DEGRADED), ("RANKER", CRITICAL)]
+
+
+async def test_a_dead_letter_about_an_order_is_critical_at_the_first_whoever_of_ours_it_was() -> None:
+    async def fail(_event: OrderDeniedEvent) -> None:
+        raise ValueError("broken")
+
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus)
+        bus.subscribe(OrderDeniedEvent, fail, name="spc.denied")
+        denied = OrderDeniedEvent(
+            order_id="o", strategy_id="s", symbol="A", kind=OrderKind.ENTRY, code="CASH", limit=1, value=2, session=1
+        )
+        await ward.tell(denied)
+        await ward.close(1)
     assert ward.changes == [("EXECUTION", CRITICAL)]
+
+
+async def test_whoever_is_watched_must_speak_of_every_session() -> None:
+    async with InMemoryEventBus() as bus:
+        ward = Ward(bus, Station.LEDGER)
+        await ward.close(0)
+        await ward.close(1)
+        assert ward.changes == []
+        await ward.close(2)
+        assert ward.changes == [("PORTFOLIO", CRITICAL)]
+        await ward.tell(ComponentHeartbeatEvent(component="LEDGER", session=3))
+        await ward.close(3)
+    assert ward.changes[1:] == [("PORTFOLIO", HEALTHY)]
 
 
 async def test_a_policy_that_cannot_be_kept_degrades_the_runtime_and_stays_in_force() -> None:
@@ -184,7 +237,7 @@ async def test_a_policy_that_cannot_be_kept_degrades_the_runtime_and_stays_in_fo
 
     async with InMemoryEventBus() as bus:
         ward = Ward(bus)
-        controller = MetaStrategyController(bus, FullDisk(), ControllerSettings())
+        controller = MetaStrategyController(bus, FullDisk(), PolicyConfig())
         await ward.tell(RunStartedEvent(run_id="r", seed=1, config_sha256="", code_version="", universe=()))
         await ward.tell(portfolio(0))
         assert ward.changes == [("RUNTIME", DEGRADED)]

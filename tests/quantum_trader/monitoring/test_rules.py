@@ -119,6 +119,14 @@ def test_zone_rules_need_one_side() -> None:
     assert broken([1.5, -1.5, 1.5, -1.5, 1.5], frozenset({6})) == []
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("rule", "z"), [(5, [2.1, 2.2, 0.5]), (5, [2.1, 2.2, -2.5]), (6, [1.1, 1.2, 1.3, 1.4, 0.3])], ids=str
+)
+def test_a_zone_rule_needs_the_newest_point_beyond(rule: int, z: list[float], side: float) -> None:
+    assert broken([side * value for value in z], frozenset({rule})) == []
+
+
 def test_mixture_needs_both_sides() -> None:
     assert broken([1.5] * 8, frozenset({8})) == []
 

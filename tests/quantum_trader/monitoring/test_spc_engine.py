@@ -168,7 +168,7 @@ def verdict(at: int, *, denied: bool, session: int = 0) -> OrderApprovedEvent | 
             session=session, timestamp=AT,
         )  # fmt: skip
     return OrderApprovedEvent(
-        order_id=f"{at:03}", intent_id="", strategy_id="s", symbol="A", side=Side.BUY, kind=OrderKind.ENTRY, qty=1,
+        order_id=f"{at:03}", intent_id="", strategy_id="s", symbol="A", side=Side.BUY, kind=OrderKind.ENTRY, qty=Decimal(1),
         reference_px=1.0, session=session, timestamp=AT,
     )  # fmt: skip
 

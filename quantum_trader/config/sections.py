@@ -1,40 +1,22 @@
-"""Config: every number a person may change, typed, documented where it lives, and refused when misspelt.
+"""Sections: every number a person may change, typed, with its default and its unit, one class for each file in `config/`.
 
-Read from `config/*.toml`, one file per section, then a profile over them, then the environment
-(`QT_<SECTION>__<KEY>=value`). Without any file the defaults here apply: they are those of the shipped files.
+What a component goes by *is* its section: nothing is stated twice. Values only; knows no file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
-
-ENV_PREFIX: Final = "QT_"
-ENV_DIRECTORY: Final = "QT_CONFIG"
-_BESIDE_PACKAGE: Final = Path(__file__).parent.parent / "config"
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-
-
-class ConfigError(Exception):
-    """A setting cannot be used. The message names the file, the key, what is wrong and what would do."""
-
-    def __init__(self, place: str, key: str, problem: str, *, remedy: str) -> None:
-        super().__init__(f"{place}: {key}: {problem}; {remedy}" if key else f"{place}: {problem}; {remedy}")
-        self.place = place
-        self.key = key
-        self.problem = problem
-        self.remedy = remedy
 
 
 class Section(BaseModel):
@@ -49,6 +31,7 @@ class AppConfig(Section):
     data_directory: str = "data"  # where imported data sets live
     run_directory: str = "runs"  # where runs live, each in a folder of its own
     checkpoint_every: Annotated[int, Field(ge=1)] = 250  # sessions that a crash may cost, to be done again
+    periods_per_year: Positive | None = None  # as the calendar of the data says
     gateway_host: str = "127.0.0.1"
     gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
 
@@ -61,18 +44,38 @@ class UniverseConfig(Section):
     start: str = ""
     end: str = ""
     currency: str = "USD"
+    align: Literal["strict", "outer"] = "strict"  # outer accepts symbols that hardly ever trade in the same session
 
 
-class ExecutionConfig(Section):
-    """What trading costs at the paper venue."""
+class Costs(Section):
+    """What trading costs, and how much of a bar one order may take."""
 
     fee_rate: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal("0.001")  # of the traded value
     min_fee: Annotated[Decimal, Field(ge=0)] = Decimal(0)  # account currency
     half_spread_bp: Annotated[float, Field(ge=0)] = 2.0
     impact_bp: Annotated[float, Field(ge=0)] = 10.0  # for an order as large as the bar's volume
     participation: Annotated[float, Field(gt=0, le=1)] = 0.05  # of the bar's volume
+
+    @model_validator(mode="after")
+    def _leaves_a_price(self) -> Self:
+        if self.half_spread_bp + self.impact_bp >= 10_000.0:
+            raise ValueError("half_spread_bp and impact_bp must be below 10000 together, or a sale would have no price")
+        return self
+
+
+class DelistingConfig(Section):
+    """What becomes of a position whose symbol has no bars any more: held, or written off after `delist_after` sessions."""
+
+    policy: Literal["hold", "haircut"] = "hold"
+    haircut: Fraction = 1.0  # of the last close, lost; 1 is all
+
+
+class ExecutionConfig(Costs):
+    """The paper venue."""
+
     time_to_live: Positive = 3  # sessions
     delist_after: Positive = 5  # sessions without a bar
+    delisting: DelistingConfig = DelistingConfig()
 
 
 class ModeConfig(Section):
@@ -86,7 +89,10 @@ class ModeConfig(Section):
 
 
 class ThresholdsConfig(Section):
-    """Where modes change: drawdowns as positive fractions, ratios of forecast to usual volatility."""
+    """Where modes change. A mode is entered on the safe side of `..._enter` and left beyond `..._leave`.
+
+    Drawdowns are positive fractions, ratios compare the volatility forecast with its own past.
+    """
 
     defensive_drawdown: float = 0.10
     defensive_ratio: float = 1.50
@@ -117,6 +123,14 @@ class PolicyConfig(Section):
         global_min_confidence=0.55, max_risk_per_trade=0.015, max_positions=5, gross_limit=1.00, top_n=5
     )
 
+    def mode(self, mode: RiskMode) -> ModeConfig:
+        """What `mode` allows."""
+        return {
+            RiskMode.DEFENSIVE: self.defensive,
+            RiskMode.NORMAL: self.normal,
+            RiskMode.AGGRESSIVE: self.aggressive,
+        }[mode]
+
 
 class RiskConfig(Section):
     """Limits of the pre-trade checks. Fractions are of equity unless said otherwise, ages are sessions."""
@@ -124,21 +138,22 @@ class RiskConfig(Section):
     policy_max_age: int = 5
     price_max_age: int = 3
     price_collar: float = 0.25  # of the previous close
-    max_order_qty: Positive = 1_000_000  # shares
+    max_order_qty: Annotated[float, Field(gt=0)] = 1_000_000  # no limit of size, a guard against a slipped digit
     max_orders_per_session: int = 10
-    max_orders_per_symbol: int = 2
-    max_exits_per_session: int = 50
+    max_orders_per_symbol: int = 2  # in a session
+    max_exits_per_session: int = 50  # orders of any kind that may have gone before an exit
     max_order_notional: float = 0.25
-    risk_tolerance: float = 1.02  # of the policy's risk per trade
+    risk_tolerance: float = 1.02  # of the policy's risk per trade: the sizer rounds
     max_symbol_weight: float = 0.30
     cash_reserve: float = 0.01  # of the order's cost
     max_participation: float = 0.05  # of the average daily volume
     max_daily_loss: float = 0.03
     max_drawdown: float = 0.20
-    cooldown: int = 5
+    rearm_after: Positive | None = None  # sessions until a replay goes on after that drawdown, with a fresh peak
+    cooldown: int = 5  # after a stop, for its pair
     burst_stops: int = 3
     burst_window: int = 10
-    burst_pause: int = 5
+    burst_pause: int = 5  # after a burst of stops, for every entry
     jump_quarantine: int = 5
 
 
@@ -149,7 +164,7 @@ class SizingConfig(Section):
     max_order_weight: Fraction = 0.24  # of equity in one order; below the guard's limit
     max_symbol_weight: Fraction = 0.28  # of equity in one symbol; below the guard's limit
     min_weight: Fraction = 0.01  # of equity; smaller orders are dropped
-    fixed_qty: Mapping[str, Positive] = Field(default_factory=dict)
+    fixed_qty: Mapping[str, Annotated[Decimal, Field(gt=0)]] = Field(default_factory=dict)
 
 
 class SeedConfig(Section):
@@ -162,9 +177,12 @@ def _seed(family: str, *params: int) -> SeedConfig:
 
 
 class GatesConfig(Section):
-    """What a strategy must show to change its stage."""
+    """What a strategy must show to change its stage. `backtest_psr` and `backtest_dsr` hold for all looks of a stay together."""
 
     gate: Literal["psr", "dsr"] = "dsr"
+    review_every: Positive = 21  # sessions
+    backtest_looks: Positive = 24  # in one stay, at windows that are full
+    backtest_rest: Annotated[int, Field(ge=0)] = 504  # sessions after the last of them
     backtest_sessions: Positive = 504
     backtest_trades: int = 20
     backtest_profit_factor: float = 1.3
@@ -177,11 +195,19 @@ class GatesConfig(Section):
     shadow_sharpe: float = 0.5
     shadow_drawdown: float = 0.15
     shadow_patience: int = 252
+    similar: Fraction = 0.9  # correlation of daily profits above which a candidate is like a live strategy
+    similar_p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # at which it is better, over all looks together
     live_sessions: int = 252
     live_trades: int = 8
     live_profit_factor: float = 0.9
     live_drawdown: float = 0.15
     retired_sessions: int = 504
+
+    @model_validator(mode="after")
+    def _looks_overlap(self) -> Self:
+        if (self.backtest_looks - 1) * self.review_every > self.backtest_sessions:
+            raise ValueError("backtest_looks reach beyond one window of backtest_sessions")
+        return self
 
 
 class StrategiesConfig(Section):
@@ -193,7 +219,6 @@ class StrategiesConfig(Section):
     retry_after: Positive = 5  # sessions until a denied entry that is still wanted is signalled again
     weight_per_symbol: Fraction = 0.20  # of a virtual account
     confidence_window: Positive = 252  # sessions
-    review_every: Positive = 21  # sessions
     breed_every: Positive = 126  # sessions
     breed_most: Annotated[int, Field(ge=0)] = 4
     population: Positive = 24  # not retired
@@ -214,18 +239,30 @@ class StrategiesConfig(Section):
     )
 
 
+class ModelGateConfig(Section):
+    """What a challenger must show. `p` holds for all looks together: every `every` sessions from `sessions` to `patience`."""
+
+    sessions: Positive = 126
+    every: Positive = 21  # sessions between two looks
+    p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # one-sided
+    mse_ratio: Annotated[float, Field(gt=0)] = 0.99
+    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
+    patience: Positive = 252  # sessions
+    rollback_sessions: Positive = 63
+
+    @property
+    def looks(self) -> int:
+        """How often a challenger is looked at, at most."""
+        return max(0, self.patience - self.sessions) // self.every + 1
+
+
 class ModelsConfig(Section):
     """Volatility models: when a challenger is trained, how it is judged."""
 
     train_every: Positive = 63  # sessions
     retrain_after_alarm: Positive = 20  # sessions after a rule-1 violation
     half_life: Annotated[float, Field(gt=0)] = 60.0  # sessions
-    gate_sessions: Positive = 126
-    gate_p: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    gate_mse_ratio: Annotated[float, Field(gt=0)] = 0.99
-    gate_quiet_sessions: int = 20
-    gate_patience: Positive = 252
-    rollback_sessions: Positive = 63
+    gate: ModelGateConfig = ModelGateConfig()
 
 
 class RankerConfig(Section):
@@ -303,130 +340,8 @@ class Config(Section):
     spc: SpcConfig = SpcConfig()
     health: HealthConfig = HealthConfig()
     notify: NotifyConfig = NotifyConfig()
+    instruments: Mapping[str, Instrument] = Field(default_factory=dict)  # by symbol, or a pattern such as "BTC/*"
 
     def sha256(self) -> str:
         """The digest that `run.started` carries: equal configurations have equal ones."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-
-
-def config_directory(directory: str | Path | None = None) -> Path | None:
-    """Where the files are: the argument, `QT_CONFIG`, `./config`, or beside the package; None when nowhere."""
-    given = directory or os.environ.get(ENV_DIRECTORY)
-    if given:
-        path = Path(given)
-        if not path.is_dir():
-            raise ConfigError(str(path), "", "no such directory", remedy=f"check the path or {ENV_DIRECTORY}")
-        return path
-    return next((path for path in (Path("config"), _BESIDE_PACKAGE) if (path / "app.toml").is_file()), None)
-
-
-def profiles(directory: str | Path | None = None) -> tuple[str, ...]:
-    """The names of the profiles there are, sorted."""
-    where = config_directory(directory)
-    return () if where is None else tuple(sorted(path.stem for path in (where / "profiles").glob("*.toml")))
-
-
-def load_config(
-    directory: str | Path | None = None,
-    profile: str | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Config:
-    """The configuration: files, then profile, then environment, then `overrides` (section -> key -> value).
-
-    Raises `ConfigError` naming the place and the key.
-    """
-    where = config_directory(directory)
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}  # dotted key -> where its value came from
-    if where is not None:
-        for path in sorted(where.glob("*.toml")):
-            if path.stem not in Config.model_fields:
-                raise ConfigError(
-                    str(path), "", "no section of that name", remedy=f"known are {', '.join(Config.model_fields)}"
-                )
-            _merge(values, {path.stem: _read(path)}, str(path), places)
-    if profile is not None:
-        _merge(values, _read(_profile_path(where, profile)), f"profile {profile}", places)
-    _merge(values, _from_environment(os.environ if environ is None else environ), "environment", places)
-    _merge(values, {name: dict(section) for name, section in (overrides or {}).items()}, "command line", places)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as cause:
-        raise _readable(cause, places) from cause
-
-
-def _profile_path(where: Path | None, profile: str) -> Path:
-    path = None if where is None else where / "profiles" / f"{profile}.toml"
-    if path is None or not path.is_file() or path.parent.name != "profiles":
-        known = profiles(where)
-        raise ConfigError(
-            f"profile {profile}",
-            "",
-            "no such profile",
-            remedy=f"known are {', '.join(known)}" if known else "there is none",
-        )
-    return path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as cause:
-        raise ConfigError(str(path), "", f"not TOML ({cause})", remedy="correct the line") from cause
-    except (OSError, UnicodeDecodeError) as cause:
-        raise ConfigError(str(path), "", f"cannot be read ({cause})", remedy="check the file") from cause
-
-
-def _merge(values: dict[str, Any], more: Mapping[str, Any], place: str, places: dict[str, str], at: str = "") -> None:
-    for key, value in more.items():
-        dotted = f"{at}{key}"
-        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
-            _merge(values[key], value, place, places, f"{dotted}.")
-        else:
-            values[key] = dict(value) if isinstance(value, Mapping) else value
-            places[dotted] = place
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """`QT_EXECUTION__FEE_RATE=0.002`, deeper tables by more double underscores; values are TOML, else plain text."""
-    found: dict[str, Any] = {}
-    for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or "__" not in name:
-            continue
-        *tables, key = name.removeprefix(ENV_PREFIX).lower().split("__")
-        inner = found
-        for table in tables:
-            inner = inner.setdefault(table, {})
-        inner[key] = _toml_value(environ[name])
-    return found
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _readable(cause: ValidationError, places: Mapping[str, str]) -> ConfigError:
-    """The first fault, in words of the files: a section is a file, the rest of the path is the key."""
-    fault = cause.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    dotted = ".".join(path)
-    place = next(
-        (places[".".join(path[:n])] for n in range(len(path), 0, -1) if ".".join(path[:n]) in places), "configuration"
-    )
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        return ConfigError(place, dotted, "unknown key", remedy=f"known are {', '.join(known)}")
-    return ConfigError(place, dotted, f"{fault['msg']} (got {fault['input']!r})", remedy="correct the value")
-
-
-def _known_keys(path: list[str]) -> list[str]:
-    model: Any = Config
-    for name in path:
-        field = model.model_fields.get(name) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        model = None if field is None else field.annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,343 @@
+"""Strategy subjects: how strategies are measured for an evaluation, on the bars as they came and by their own fills.
+
+The evaluation handler feeds them and asks; when something is measured, how often, and what follows, is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from decimal import Decimal
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
+
+from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
+from quantum_trader.alpha.stops import Stops
+from quantum_trader.config import Costs, StrategiesConfig
+from quantum_trader.events import EvaluationRequestedEvent, Purpose
+from quantum_trader.execution.marked import KEPT, MarkedBook
+from quantum_trader.execution.sole import SoleAccount
+from quantum_trader.instruments import SHARES, Instruments
+from quantum_trader.learning.lifecycle import (
+    StrategyMetrics,
+    Verdict,
+    backtest_gate,
+    is_surely_better,
+    live_gate,
+    shadow_gate,
+)
+from quantum_trader.learning.statistics import (
+    SESSIONS_PER_YEAR,
+    Series,
+    annual_sharpe,
+    correlation,
+    deflated_sharpe,
+    diebold_mariano,
+    max_drawdown,
+    moments,
+    probabilistic_sharpe,
+    profit_factor,
+    sharpe,
+)
+from quantum_trader.learning.subjects import Measured, UnknownSubject
+from quantum_trader.learning.trial import Group, Trial, run
+from quantum_trader.model import Bar, HealthStatus, StrategyLifecycle
+
+STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window and the warm-up before it
+_FIGURES: Final = tuple(field.name for field in fields(StrategyMetrics))
+
+
+class _Filled(NamedTuple):
+    strategy_id: str
+    symbol: str
+    session: int
+    shares: Decimal
+    cash: float
+    late: bool
+
+
+class StrategySubjects:
+    """Strategies: each tried on the stored bars as far as it was needed yet, the live ones by their own fills.
+
+    `cooldown` is the sessions that a symbol rests after a stop, `periods_per_year` those that annual figures are reckoned
+    with. Trials count for the deflated Sharpe ratio once created.
+    """
+
+    def __init__(
+        self,
+        costs: Costs,
+        config: StrategiesConfig,
+        *,
+        cooldown: int,
+        instruments: Instruments = SHARES,
+        periods_per_year: int = SESSIONS_PER_YEAR,
+    ) -> None:
+        self._periods_per_year = periods_per_year
+        self._costs = costs
+        self._config = config
+        self._cooldown = cooldown
+        self._instruments = instruments
+        self._stored: deque[Group] = deque(maxlen=STORED)
+        self._stops = Stops(config.stop_atr)
+        self._closes: dict[str, tuple[list[int], list[float]]] = {}  # sessions and closes of what is stored, by symbol
+        self._open: list[Bar] = []
+        self._specs: dict[str, StrategySpec] = {}
+        self._trials: dict[str, Trial] = {}
+        self._live: dict[str, MarkedBook] = {}  # of the strategies that were ever filled
+        self._filled: list[_Filled] = []  # not booked yet
+        self._in_live: dict[str, None] = {}
+        self._admitted: dict[str, None] = {}  # passed into LIVE in this session's round
+        self._replaced: dict[str, None] = {}  # by one that was
+        self._sharpes: dict[
+            tuple[int, int], list[float]
+        ] = {}  # of every candidate, by the window of this session's asking
+
+    def create(self, strategy_id: str, spec: StrategySpec) -> None:
+        """Another candidate exists."""
+        self._specs[strategy_id] = spec
+        self._sharpes.clear()
+
+    def promote(self, strategy_id: str, to_stage: StrategyLifecycle) -> None:
+        """A strategy changed its stage."""
+        if to_stage is StrategyLifecycle.LIVE:
+            self._in_live[strategy_id] = None
+        else:
+            self._in_live.pop(strategy_id, None)
+
+    def bar(self, bar: Bar) -> None:
+        """Take a bar of the session that is going on, in sorted symbol order."""
+        self._open.append(bar)
+
+    def fill(self, strategy_id: str, symbol: str, session: int, shares: Decimal, cash: float, *, late: bool) -> None:
+        """Something was bought (`shares` above 0) or sold for a strategy; it brought `cash`, costs taken off.
+
+        What is found `late`, while its session is being closed, may come before or after that: it counts in the next.
+        """
+        self._filled.append(_Filled(strategy_id, symbol, session, shares, cash, late))
+
+    def close(self, session: int) -> None:
+        """The session is over: what came since the last one is stored, and marked."""
+        self._sharpes.clear()
+        self._admitted.clear()
+        self._replaced.clear()
+        if self._open:
+            stops = {bar.symbol: self._stops.take(bar) for bar in self._open}
+            self._store(Group(session, tuple(self._open), stops))
+            self._open = []
+        self._book_fills(session)
+        closes = {symbol: column[-1] for symbol, (_, column) in self._closes.items() if column}
+        for book in self._live.values():
+            book.close(session, closes)
+
+    def measure(self, request: EvaluationRequestedEvent) -> Measured:
+        live = request.purpose is Purpose.LIVE_REVIEW
+        metrics = self._live_figures(request) if live else self._trial_figures(request)
+        verdict, replaces = self._judge(request, metrics), tuple[str, ...]()
+        if request.purpose is Purpose.SHADOW and verdict.passed:
+            metrics, verdict, replaces = self._among_the_live(request, metrics)
+        return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, verdict, replaces)
+
+    def _among_the_live(
+        self, request: EvaluationRequestedEvent, metrics: StrategyMetrics
+    ) -> tuple[StrategyMetrics, Verdict, tuple[str, ...]]:
+        """What good a strategy would do beside those that are live, or passed before it in this round.
+
+        They are compared by the same account over the same sessions, for the live one's fills depend on what it was
+        crowded out by.
+        """
+        subject, first, last = request.subject_id, request.first_session, request.last_session
+        gates, mine = self._config.gates, self._trial(subject).account.returns(first, last)
+        most, rival, worse = 0.0, "", []
+        for other in sorted(self._in_live.keys() | self._admitted.keys()):
+            if other == subject or other in self._replaced or other not in self._specs:
+                continue
+            theirs = self._trial(other).account.returns(first, last)
+            alike = correlation(mine, theirs)
+            if alike <= gates.similar:
+                continue
+            if is_surely_better(diebold_mariano(-theirs, -mine), gates):
+                worse.append(other)
+            elif alike > most:
+                most, rival = alike, other
+        metrics = replace(metrics, similarity=most)
+        verdict = shadow_gate(metrics, gates, HealthStatus.HEALTHY, rival=rival)
+        if not verdict.passed:
+            return metrics, verdict, ()
+        self._admitted[subject] = None
+        self._replaced |= dict.fromkeys(worse)
+        return metrics, verdict, tuple(worse)
+
+    def _trial_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
+        first, last = request.first_session, request.last_session
+        account = self._trial(request.subject_id).account
+        returns, profits = account.returns(first, last), account.book.profits(first, last, self._close_at)
+        return self._figures(request, returns, profits, account.equity(first, last), account.book.sessions(first, last))
+
+    def _live_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
+        """By what the account did for it: profit of each session over its own mean capital at work.
+
+        The mean is over the sessions in which it had any: days without a position tie up nothing, and would make the
+        losses of a strategy that is seldom in the market look the larger the more seldom it is.
+        """
+        first, last = request.first_session, request.last_session
+        if request.subject_id not in self._specs:
+            raise UnknownSubject(f"strategy {request.subject_id}: nobody created it")
+        sessions = sum(first <= group.session <= last for group in self._stored)
+        book = self._live.get(request.subject_id)
+        daily = [] if book is None else book.daily(first, last)
+        profits = [] if book is None else book.profits(first, last, self._close_at)
+        work = [] if book is None else [capital for capital in book.capital(first, last) if capital > 0]
+        mean = math.fsum(work) / len(work) if work else 1.0
+        returns = [0.0] * (sessions - len(daily)) + [profit / mean for profit in daily]
+        equity = list(accumulate(returns, initial=1.0))
+        return self._figures(request, returns, profits, equity, sessions)
+
+    def _figures(
+        self, request: EvaluationRequestedEvent, returns: Series, profits: Series, equity: Series, sessions: int
+    ) -> StrategyMetrics:
+        known = moments(returns)
+        all_sharpes = self._all_sharpes(request.first_session, request.last_session)
+        return StrategyMetrics(
+            sessions=sessions,
+            trades=len(profits),
+            profit_factor=profit_factor(profits),
+            max_drawdown=max_drawdown(equity),
+            sharpe=annual_sharpe(known, self._periods_per_year),
+            psr=probabilistic_sharpe(known),
+            dsr=deflated_sharpe(known, all_sharpes, len(self._specs)),
+        )
+
+    def _book_fills(self, session: int) -> None:
+        filled, self._filled = self._filled, []
+        for one in filled:
+            if one.late and one.session >= session:
+                self._filled.append(one)
+                continue
+            book = self._live.get(one.strategy_id)
+            if book is None:
+                book = self._live[one.strategy_id] = MarkedBook()
+            book.fill(one.session, one.symbol, one.shares, one.cash)
+
+    def _store(self, group: Group) -> None:
+        if len(self._stored) == STORED:
+            for bar in self._stored[0].bars:
+                for column in self._closes[bar.symbol]:
+                    del column[0]
+        self._stored.append(group)
+        for bar in group.bars:
+            sessions, closes = self._closes.setdefault(bar.symbol, ([], []))
+            sessions.append(bar.session)
+            closes.append(bar.close)
+
+    def _close_at(self, symbol: str, session: int) -> float:
+        """The last close of a symbol at or before a session, of those that are stored."""
+        sessions, closes = self._closes[symbol]
+        return closes[max(0, bisect_right(sessions, session) - 1)]
+
+    def _all_sharpes(self, first: int, last: int) -> list[float]:
+        """The Sharpe ratio that each candidate ever made would have had in `first`..`last`, whatever became of it.
+
+        One whose returns do not vary there has none: it was no try that luck could have helped.
+        """
+        found = self._sharpes.get((first, last))
+        if found is None:
+            known = (moments(self._trial(key).account.returns(first, last)) for key in sorted(self._specs))
+            found = self._sharpes[first, last] = [sharpe(one) for one in known if one.varies]
+        return found
+
+    def _judge(self, request: EvaluationRequestedEvent, metrics: StrategyMetrics) -> Verdict:
+        match request.purpose:
+            case Purpose.BACKTEST:
+                return backtest_gate(metrics, self._config.gates)
+            case Purpose.SHADOW:
+                # The figures alone: how healthy the whole is, is asked when the stage is changed.
+                return shadow_gate(metrics, self._config.gates, HealthStatus.HEALTHY)
+            case _:
+                return live_gate(metrics, self._config.gates)
+
+    def _trial(self, strategy_id: str) -> Trial:
+        trial = self._trials.get(strategy_id)
+        oldest = self._stored[0].session if self._stored else 0
+        # One that slept longer than bars are kept starts over: a gap would be a position nobody watched.
+        if trial is None or trial.through < oldest - 1:
+            spec = self._specs.get(strategy_id)
+            if spec is None:
+                raise UnknownSubject(f"strategy {strategy_id}: nobody created it")
+            trial = self._trials[strategy_id] = self._fresh(spec)
+        run(trial, self._since(trial.through))
+        return trial
+
+    def _fresh(self, spec: StrategySpec) -> Trial:
+        return Trial(
+            spec,
+            SoleAccount(
+                self._costs,
+                weight=self._config.weight_per_symbol,
+                cooldown=self._cooldown,
+                instruments=self._instruments,
+            ),
+        )
+
+    def _since(self, through: int) -> Iterable[Group]:
+        newest = []
+        for group in reversed(self._stored):
+            if group.session <= through:
+                break
+            newest.append(group)
+        return reversed(newest)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after a restart, in plain JSON values."""
+        return {
+            "stored": [
+                [
+                    group.session,
+                    group.bars[0].ts.isoformat(),
+                    [[*_numbers(bar), group.stops[bar.symbol]] for bar in group.bars],
+                ]
+                for group in self._stored
+            ],
+            "stops": self._stops.state(),
+            "live": {key: book.state() for key, book in self._live.items()},
+            "in_live": list(self._in_live),
+            "filled": [[*one[:3], str(one.shares), *one[4:]] for one in self._filled],
+            "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
+            "trials": {key: trial.state() for key, trial in self._trials.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become what `state()` described."""
+        self._stored.clear()
+        self._closes = {}
+        for saved in state["stored"]:
+            self._store(_session(*saved))
+        self._specs = {key: StrategySpec(family, tuple(params)) for key, (family, params) in state["specs"].items()}
+        self._trials = {}
+        for key, saved in state["trials"].items():
+            trial = self._trials[key] = self._fresh(self._specs[key])
+            trial.restore(saved)
+        self._live = {}
+        for key, saved in state["live"].items():
+            book = self._live[key] = MarkedBook()
+            book.restore(saved)
+        self._in_live = dict.fromkeys(state["in_live"])
+        self._filled = [
+            _Filled(strategy_id, symbol, session, Decimal(shares), cash, late)
+            for strategy_id, symbol, session, shares, cash, late in state["filled"]
+        ]
+        self._stops.restore(state["stops"])
+        self._sharpes.clear()
+
+
+def _numbers(bar: Bar) -> list[Any]:
+    return [bar.symbol, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.adj_factor]
+
+
+def _session(session: int, ts: str, bars: Iterable[Any]) -> Group:
+    at = datetime.fromisoformat(ts)
+    made = [(Bar(symbol, session, at, *rest), stop) for symbol, *rest, stop in bars]
+    return Group(session, tuple(bar for bar, _ in made), {bar.symbol: stop for bar, stop in made})
