@@ -76,7 +76,7 @@ class Reading:
 
     def __init__(self, table: Table, head: Head, shape: Shape, symbol: str | None, file: Path) -> None:
         """Raises `MissingColumns` and `Unusable` when the user has to say more."""
-        self._table, self._head, self._shape, self._file = table, head, shape, file
+        self._table, self._head, self._file = table, head, file
         self._symbol = self._checked_symbol(symbol)
         self._wide = len(head.groups) > 1
         self.bars: Bars = {}
