@@ -127,7 +127,7 @@ class InMemoryEventBus(EventBus):
             receipts.append(await self._door.admit(self._ready(rest[at], None), cause, timeout))
             at += 1
             if cause is None:
-                at += self._door.join_all(rest[at:], receipts)
+                at += self._door.join_all(rest, at, receipts)
         known: object = None
         for receipt in receipts:
             if receipt.burst is not known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from contextvars import Context, copy_context
+from itertools import groupby
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -125,18 +126,23 @@ class Door:
             self._is_entered = False
         return receipt
 
-    def join_all(self, events: Sequence[Event], receipts: list[Receipt]) -> int:
-        """As many of these, from the first on, as may join the open burst together; gives how many, and their receipts."""
+    def join_all(self, events: Sequence[Event], start: int, receipts: list[Receipt]) -> int:
+        """As many of these, from `start` on, as may join the open burst together; gives how many, and their receipts."""
         self._is_entered = True
         try:
             burst = self.open
             first = len(burst.events)
-            run = events[: max(0, burst.room - first)]
-            classes = set(map(type, run))
-            if not run or burst.is_caused or not classes <= {burst.last, *burst.joins}:
+            if burst.is_caused or first >= burst.room or get_ident() != burst.thread:
                 return 0
-            if get_ident() != burst.thread or not is_same(copy_context(), burst.context):
+            allowed = {burst.last, *burst.joins}
+            if start >= len(events) or type(events[start]) not in allowed or not is_same(copy_context(), burst.context):
                 return 0
+            run, classes = list[Event](), set[type[Event]]()
+            for cls, same in groupby(events[start : start + burst.room - first], type):
+                if cls not in allowed:
+                    break
+                classes.add(cls)
+                run += same
             if burst.records is not None and self._station is not None:
                 burst.records.extend(list(map(self._station.record, run)))  # all of them, or none
             if classes != {burst.last}:
@@ -329,13 +335,9 @@ class Door:
         self.seal()
         self._ordinary = set()
 
-    def take(self, burst: Burst) -> None:
-        """A burst is dispatched now."""
-        self._leaves(burst)
-
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
-        self._leaves(burst)
+        self.take(burst)
         self.places.settle(len(burst.events))
 
     def part(self, burst: Burst) -> list[Burst]:
@@ -344,7 +346,8 @@ class Door:
         self.urgent += burst.is_urgent * (len(parts) - 1)
         return parts
 
-    def _leaves(self, burst: Burst) -> None:
+    def take(self, burst: Burst) -> None:
+        """A burst leaves, mostly to be dispatched: it counts as queued no more."""
         was_entered, self._is_entered = self._is_entered, True
         if burst is self.open:
             self.seal()
