@@ -144,3 +144,21 @@ async def test_places_are_given_back_event_by_event(event_bus: InMemoryEventBus,
         await event_bus.publish("door.filled")
     assert virtual_clock.time() == pytest.approx(1)
     assert await event_bus.drain()
+
+
+async def test_what_is_published_together_goes_on_by_its_own_kind() -> None:
+    """However many may join a burst: the one that overtakes is not among them."""
+    bus = InMemoryEventBus()
+    heard = Recorder()
+    bus.subscribe("door.*", heard)
+    async with bus:
+        filled = [Event("door.filled") for _ in range(3)]
+        receipts = await bus.publish_many([*filled[:2], Alarmed(), filled[2]])
+        assert [receipt.event.type for receipt in receipts] == [
+            "door.filled",
+            "door.filled",
+            "door.alarmed",
+            "door.filled",
+        ]
+        await bus.drain()
+    assert [event.type for event in heard.events] == ["door.alarmed", "door.filled", "door.filled", "door.filled"]
