@@ -73,6 +73,7 @@ class LoopWatchdog:
         self._on_block = on_block
         self._over_s = 0.0  # spent in blocks that are over
         self._stopping = threading.Event()
+        self._sign: _Sign | None = None  # the one that is waited for
         self._thread: threading.Thread | None = None
         self._pause = threshold / _BEATS
         self._ident = 0  # the thread of the loop
@@ -101,10 +102,12 @@ class LoopWatchdog:
         return self
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Watch no more. Returns at once, on the loop too: a sign of life that is still waited for is waited for no longer."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping.set()
+            if (sign := self._sign) is not None:
+                sign.release()
             thread.join()
 
     def __enter__(self) -> Self:
@@ -121,7 +124,9 @@ class LoopWatchdog:
         while not self._stopping.wait(self._pause):
             if not loop.is_running():
                 continue
-            sign = _Sign()
+            self._sign = sign = _Sign()
+            if self._stopping.is_set():
+                return  # between the wait and the sign: nobody would release it
             try:
                 loop.call_soon_threadsafe(sign.give)
             except RuntimeError:
@@ -134,7 +139,7 @@ class LoopWatchdog:
         """The thread that kept the loop silent for too long, 0 if it is not known which; None: it was not, or nobody did."""
         limit, cpu_before, all_before = self.threshold - self._pause, _cpu_s(self._ident), time.process_time()
         came = sign.comes(limit)
-        if came and sign.after_s < limit:
+        if self._stopping.is_set() or (came and sign.after_s < limit):
             return None
         # The sign came late, or we are late ourselves: then somebody computed with the GIL held, which kept us from looking,
         # or the whole process got no processor, for which no handler is to blame.
@@ -185,6 +190,10 @@ class _Sign:
 
     def give(self) -> None:
         self._given, self.ident = time.monotonic(), threading.get_ident()
+        self._came.set()
+
+    def release(self) -> None:
+        """Let go who waits for it, whether it comes or not."""
         self._came.set()
 
     def comes(self, timeout: float) -> bool:

@@ -236,6 +236,23 @@ async def test_a_loop_that_works_hard_and_gives_way_raises_no_alarm(witness: Wit
     assert witness.blocks == []
 
 
+async def test_stop_on_the_loop_is_no_block_of_it(witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop cannot give the sign that is asked for while it waits for the watchdog: nobody is to blame, and nobody waits."""
+    loop, asked = asyncio.get_running_loop(), threading.Event()
+
+    def lose(*_args: object, **_keywords: object) -> None:
+        asked.set()
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lose)
+    watchdog = LoopWatchdog(loop, 0.02, on_block=witness.note)
+    for _ in range(50):
+        watchdog.start()
+        asked.wait()
+        watchdog.stop()
+        asked.clear()
+    assert (witness.blocks, watchdog.count) == ([], 0)
+
+
 def test_watchdog_needs_a_loop() -> None:
     with pytest.raises(BusNotRunning, match="LoopWatchdog"):
         LoopWatchdog(InMemoryEventBus()).start()
