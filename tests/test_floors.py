@@ -173,7 +173,7 @@ def test_imports_point_down(package: str, module: str) -> None:
 
 @pytest.mark.parametrize("room", sorted(FLOOR_OF))
 def test_every_place_in_the_table_has_its_room(room: str) -> None:
-    assert room in HOUSE["eventbus"] or room == "gateway"
+    assert room in HOUSE["eventbus"]
 
 
 def test_nothing_but_a_journal_of_it_speaks_sql() -> None:
@@ -206,6 +206,13 @@ def test_trader_sees_only_the_public_face_of_the_bus() -> None:
     } == set()
     assert [(name, target) for name, target in seen if target.startswith(BACKENDS)] == []
     assert not any([*imported(tree, "quantum_trader")] for tree in HOUSE["eventbus"].values())
+
+
+def test_gateway_sees_only_the_public_face_of_the_bus() -> None:
+    rooms = {name: tree for name, tree in HOUSE["eventbus"].items() if name.partition(".")[0] == "gateway"}
+    seen = {(name, target) for name, tree in rooms.items() for target in imported(tree, "eventbus")}
+    assert len(rooms) > 1
+    assert [(name, target) for name, target in seen if target.partition(".")[0] not in FACE | {"gateway"}] == []
 
 
 @pytest.mark.parametrize(
