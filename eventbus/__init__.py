@@ -23,7 +23,9 @@ from eventbus.config import (
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.durability.retention import Retention
 from eventbus.errors import (
+    BackendDataLoss,
     BackendTaken,
+    BackendUnsafe,
     BusNotRunning,
     BusStopped,
     CodecError,
@@ -42,6 +44,7 @@ from eventbus.errors import (
     JournalError,
     JournalInUse,
     JournalUnavailable,
+    LeaseLost,
     MetricsPortUnavailable,
     MissingDriver,
     NoReply,
@@ -56,6 +59,7 @@ from eventbus.errors import (
     RetryLater,
     UnknownBackend,
     UsageError,
+    ValueChanged,
     WouldDeadlock,
     WrongLoop,
     WrongProcess,
@@ -73,7 +77,9 @@ from eventbus.subscription import Subscription
 from eventbus.tap import Tap
 
 __all__ = [
+    "BackendDataLoss",
     "BackendTaken",
+    "BackendUnsafe",
     "BusNotRunning",
     "BusStats",
     "BusStopped",
@@ -105,6 +111,7 @@ __all__ = [
     "JournalReader",
     "JournalUnavailable",
     "Kind",
+    "LeaseLost",
     "MetricsPortUnavailable",
     "MissingDriver",
     "NoReply",
@@ -136,6 +143,7 @@ __all__ = [
     "Tap",
     "UnknownBackend",
     "UsageError",
+    "ValueChanged",
     "WouldDeadlock",
     "WrongLoop",
     "WrongProcess",
