@@ -62,7 +62,7 @@ GIVEN = {
 }
 JOURNALS_KNOW = {
     *("wording", "errors", "clock", "bounds", "url"),
-    *("codec", "journal.protocol", "journal.values", "journal.progress"),
+    *("codec", "journal.protocol", "journal.values", "journal.progress", "journal.shared", "journal.hearing"),
 }
 BACKENDS = ("journal.sqlite",)
 OPENERS = {
