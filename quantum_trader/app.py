@@ -21,6 +21,7 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.brought import own_checks, own_components, own_runtime, own_strategy
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import MetaStrategyController
@@ -58,6 +59,7 @@ from quantum_trader.monitoring.health import SystemHealthMonitor
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
+from quantum_trader.own.runtime import OwnRuntime
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
 from quantum_trader.snapshot import Stateful
@@ -115,7 +117,7 @@ class TradingSystem:
     orchestrator: Orchestrator
     balancer: PortfolioBalancer
     guard: RiskGuard
-    runtime: StrategyRuntimeEngine
+    runtime: StrategyRuntimeEngine | OwnRuntime
     kill_switch: KillSwitch
     spc: SpcEngine
     health: SystemHealthMonitor
@@ -126,6 +128,7 @@ class TradingSystem:
     ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+    closers: Sequence[Callable[[], None]] = ()  # of what users brought
     publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
 
     def wiring(self) -> Wiring:
@@ -192,6 +195,8 @@ class TradingSystem:
 
     def close(self) -> None:
         """Close what the components hold open."""
+        for close in self.closers:
+            close()
         self.registry.close()
 
     def _barrier(self) -> None:
@@ -249,7 +254,8 @@ def build(
     kill_switch = KillSwitch(bus, file=switch_file)
     registry = Registry(bus, registry_file or ":memory:")
     warrant = registry.backs
-    runtime = StrategyRuntimeEngine(
+    brought = own_runtime(bus, config, feed)
+    runtime = brought or StrategyRuntimeEngine(
         bus,
         config.strategies,
         costs,
@@ -271,7 +277,7 @@ def build(
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
-    orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
+    orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age, when_degraded=1 if brought is None else None)
     balancer = PortfolioBalancer(bus, sizing_rules(config, pace), instruments)
     guard = RiskGuard(
         bus,
@@ -286,6 +292,7 @@ def build(
             instruments=instruments,
         ),
         warrant=warrant,
+        checks=own_checks(config),
     )
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
@@ -304,7 +311,10 @@ def build(
     record = RunRecord(cash=cash, universe_size=len(feed.symbols), periods_per_year=pace.periods_per_year)
     record.dataset = feed.name if isinstance(feed, Dataset) else ""
     record.attach(bus)
+    if brought is not None:
+        record.attach_own(bus)
     alerts = parts["alerts"] = AlertManager(bus)
+    closers = own_components(bus, config, parts)
     digest = parts["digest"] = ReplayDigest(bus)
     return TradingSystem(
         bus=bus,
@@ -328,6 +338,7 @@ def build(
         ids=ids or RunIds(run_id_of(config)),
         data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
         run_id=run_id_of(config),
+        closers=closers,
     )
 
 
@@ -376,6 +387,8 @@ def _build_evaluation(
 
 def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
+    own_strategy(config.own)
+    own_checks(config)
     seeds(config)
     watched(config)
 

@@ -66,6 +66,11 @@ class Choices:
     align: Align | None = None
 
     def load(self) -> Config:
+        """The configuration. Raises `ConfigError`."""
+        return load_config(self.config, self.profile, overrides=self.overrides())
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What was chosen, by section and key."""
         universe: dict[str, Any] = {}
         if self.dataset is not None:
             universe["dataset"] = self.dataset
@@ -77,7 +82,7 @@ class Choices:
         overrides: dict[str, dict[str, Any]] = {"universe": universe} if universe else {}
         if self.seed is not None:
             overrides["app"] = {"seed": self.seed}
-        return load_config(self.config, self.profile, overrides=overrides)
+        return overrides
 
 
 def register(app: typer.Typer) -> None:

@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from quantum_trader.config.own import OwnConfig
+from quantum_trader.config.section import Section
 from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AppConfig(Section):
@@ -341,7 +339,10 @@ class Config(Section):
     health: HealthConfig = HealthConfig()
     notify: NotifyConfig = NotifyConfig()
     instruments: Mapping[str, Instrument] = Field(default_factory=dict)  # by symbol, or a pattern such as "BTC/*"
+    own: OwnConfig = OwnConfig()
 
     def sha256(self) -> str:
         """The digest that `run.started` carries: equal configurations have equal ones."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # What nobody brought is no part of a run: the digests of the shipped ones are those from before it could be.
+        left_out = {"own"} if self.own == OwnConfig() else None
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from eventbus import EventBus
-from quantum_trader.control.checks import Denial, judge, warnings
+from quantum_trader.control.checks import Check, Denial, judge, warnings
 from quantum_trader.control.risk_state import PolicyView, RiskState, Stop
 from quantum_trader.events import (
     ComponentHeartbeatEvent,
@@ -45,14 +45,22 @@ MSC = "MSC_AI"
 
 
 class RiskGuard:
-    """Wires a `RiskState` and the checks to the bus."""
+    """Wires a `RiskState` and the checks to the bus; `checks` are asked after the shipped ones."""
 
     publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: EventBus, state: RiskState, *, warrant: Warrant = steps_down_only) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        state: RiskState,
+        *,
+        warrant: Warrant = steps_down_only,
+        checks: tuple[Check, ...] = (),
+    ) -> None:
         self._bus = bus
         self._state = state
         self._warrant = warrant
+        self._checks = checks
         self._promotions: list[StrategyPromotedEvent] = []  # since the last orders
         self._asked: KillMode = KillMode.OFF
         self._stopped: int | None = None  # the session in which a drawdown made it ask for reductions only
@@ -190,7 +198,7 @@ class RiskGuard:
         self._change_stages()
         for item in event.items:
             order = item.order(event.session)
-            denial = judge(order, self._state)
+            denial = judge(order, self._state, self._checks)
             if denial is None:
                 cautions = tuple(warning.code for warning in warnings(order, self._state))
                 self._state.note_approved(order)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from quantum_trader.monitoring.funnel import KILL_SWITCH, Funnel
-from quantum_trader.monitoring.record import RunRecord, StopLine, closed_trades
+from quantum_trader.monitoring.record import FailureLine, RunRecord, StopLine, closed_trades
 
 DEMO: Final = "demo"  # the data set that is shipped
 SURVIVORS: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
@@ -73,6 +73,7 @@ class Report:
     delivered: dict[str, int]  # bars, by symbol
     without_volume: dict[str, int]  # bars whose volume nobody knows: it limited no order
     stops: tuple[StopLine, ...]  # times that trading was stopped or restricted
+    failures: tuple[FailureLine, ...]  # STRATEGY_FAILED: times that a strategy of a user's own was stopped
     funnel: dict[str, Any]  # what became of every wish to buy
     dataset: str
 
@@ -136,6 +137,7 @@ def make_report(record: RunRecord) -> Report:
         delivered=dict(sorted(record.delivered.items())),
         without_volume=dict(sorted(record.without_volume.items())),
         stops=tuple(record.stops),
+        failures=tuple(record.failures),
         funnel=record.funnel.as_dict(),
         dataset=record.dataset,
     )
@@ -148,6 +150,7 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
     funnel = Funnel.load(report.funnel)
     return [
         *(("Trading stopped", _stop(stop)) for stop in report.stops),
+        *(("STRATEGY_FAILED", failure_line(failure)) for failure in report.failures),
         *([] if report.fills else [("Why nothing traded", funnel.why_nothing(report.bars))]),
         ("Period", f"{report.first} .. {report.last}, {report.sessions:,} sessions, {report.bars:,} bars"),
         ("Equity", f"{report.equity:,.2f} from {report.cash:,.2f} ({report.total_return:+.1%})"),
@@ -173,6 +176,12 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
             else []
         ),
     ]
+
+
+def failure_line(failure: FailureLine) -> str:
+    """One line: when a strategy was stopped, where in its code, why, and what would do."""
+    about = f" asked about {failure.symbol}" if failure.symbol else ""
+    return f"{failure.date}: {failure.place}: {failure.error}{about}; what it held was sold; {failure.remedy}"
 
 
 def _stop(stop: StopLine) -> str:
