@@ -71,6 +71,7 @@ from eventbus.outcome import Outcome, ShutdownReport, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
 from eventbus.road.part import Delivery
 from eventbus.road.receipt import Receipt
+from eventbus.selector import Selector
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
@@ -133,6 +134,7 @@ __all__ = [
     "Retention",
     "Retry",
     "RetryLater",
+    "Selector",
     "ShutdownReport",
     "Status",
     "Stats",

@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from eventbus import EventBus
+from eventbus import Clock, EventBus
 from eventbus.gateway import http, socket
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.settings import GatewaySettings
@@ -18,12 +18,12 @@ from eventbus.gateway.settings import GatewaySettings
 STATIC = Path(__file__).parent / "static"
 
 
-def create_gateway(bus: EventBus, settings: GatewaySettings | None = None) -> FastAPI:
+def create_gateway(bus: EventBus, settings: GatewaySettings | None = None, *, clock: Clock | None = None) -> FastAPI:
     """An application that shows and steers `bus`; its lifespan starts and ends everything, `app.state.gateway` is what it shares.
 
     A bus that does not run yet is run, drained and shut down with the application; one that runs is left running.
     """
-    gateway = Gateway(bus, settings or GatewaySettings())
+    gateway = Gateway(bus, settings or GatewaySettings(), clock=clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from fastapi.requests import HTTPConnection
 
-from eventbus import EventBus
+from eventbus import Clock, EventBus, SystemClock
 from eventbus.gateway.settings import GatewaySettings
+from eventbus.gateway.sockets import Sockets
 
 
 class Gateway:
     """One gateway over one bus. A bus that runs already when the gateway starts is somebody else's, and goes on after it."""
 
-    def __init__(self, bus: EventBus, settings: GatewaySettings) -> None:
+    def __init__(self, bus: EventBus, settings: GatewaySettings, *, clock: Clock | None = None) -> None:
         self.bus = bus
         self.settings = settings
+        self.clock = clock or SystemClock()
+        self.sockets = Sockets(bus, clock=self.clock)
         self.is_stopping = False
         self._is_over = False
         self._owns_bus = False
@@ -26,6 +29,12 @@ class Gateway:
         self._owns_bus = not self.bus.is_running
         if self._owns_bus:
             await self.bus.connect()
+        await self.sockets.start()
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What can be done here."""
+        return ["publish", "resume", "redrive", "halt"]
 
     async def stop(self) -> None:
         """End in order: the bus drains while clients still hear it, then clients are closed, then the bus. May be called twice."""
@@ -34,6 +43,8 @@ class Gateway:
         self.is_stopping = self._is_over = True
         if self._owns_bus:
             await self.bus.drain(self.settings.drain_timeout)
+        self.sockets.stop()
+        if self._owns_bus:
             await self.bus.shutdown(self.settings.drain_timeout)
 
 

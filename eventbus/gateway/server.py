@@ -17,16 +17,19 @@ from fastapi import FastAPI
 
 from eventbus import GatewayError
 from eventbus.gateway.gateway import Gateway
+from eventbus.gateway.line import LineProtocol
 from eventbus.gateway.settings import GatewaySettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLOSING_S = 1  # that connections have after the drain
 
 
-async def serve(app: FastAPI, *, started: Callable[[str], object] | None = None) -> None:
+async def serve(
+    app: FastAPI, *, started: Callable[[str], object] | None = None, until: asyncio.Event | None = None
+) -> None:
     """Serve an application that `create_gateway` made until a signal ends it. `started` is called with its URL once it listens.
 
-    Raises `GatewayError` where it cannot listen.
+    `until` ends it too, where a program serves besides what it does. Raises `GatewayError` where it cannot listen.
     """
     gateway: Gateway = app.state.gateway
     with _bound(gateway.settings) as listening:
@@ -34,7 +37,9 @@ async def serve(app: FastAPI, *, started: Callable[[str], object] | None = None)
         url = f"{gateway.settings.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         config = uvicorn.Config(
             app,
-            ws="websockets-sansio",
+            ws=LineProtocol,
+            ws_max_size=gateway.settings.limits.message_bytes,
+            ws_ping_interval=None,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -45,7 +50,12 @@ async def serve(app: FastAPI, *, started: Callable[[str], object] | None = None)
             ssl_certfile=gateway.settings.tls_cert,
             ssl_keyfile=gateway.settings.tls_key,
         )
-        await _Server(config, gateway, lambda: started and started(url)).serve([listening])
+        server = _Server(config, gateway, lambda: started and started(url))
+        async with asyncio.TaskGroup() as tasks:
+            asked = None if until is None else tasks.create_task(server.end_with(until))
+            await server.serve([listening])
+            if asked is not None:
+                asked.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -53,6 +63,11 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._gateway = gateway
         self._tell_started = started
+
+    async def end_with(self, until: asyncio.Event) -> None:
+        """End when that happens."""
+        await until.wait()
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -35,6 +35,11 @@ class Limits:
     requests_burst: int = 400
     trades_per_s: float = 100.0  # events of trade.* that a token publishes
     publish_wait_s: float = 1.0  # for room in the bus
+    message_bytes: int = 64 * 1024  # of the WebSocket
+    messages_per_s: int = 50
+    subscriptions: int = 100  # topics and views of one connection
+    charts: int = 1_000  # of one connection
+    auth_s: float = 5.0  # for the first message, where tokens are on
     connections: int = 1_000
     connections_per_address: int = 50  # loopback excepted
     connections_per_token: int = 20
