@@ -128,6 +128,7 @@ class TradingSystem:
     ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+    clock: SessionClock | None = None  # of `play`, while there is one
     closers: Sequence[Callable[[], None]] = ()  # of what users brought
     publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
 
@@ -158,7 +159,7 @@ class TradingSystem:
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
     ) -> int:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
-        clock = SessionClock(
+        clock = self.clock = SessionClock(
             self.bus,
             MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids),
             speed=speed,

@@ -7,6 +7,7 @@ C: decide; what is decided now meets the bars of the next session at the earlies
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
@@ -19,7 +20,8 @@ SOURCE = "session_clock"
 
 
 class SessionClock:
-    """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are.
+    """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are. It can be paused
+    and given another speed while it runs; that changes nothing that is decided.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
     when nothing is pending, `on_session` with each session after its last one. `judge` is awaited with each closed session
@@ -43,7 +45,7 @@ class SessionClock:
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
         ids: RunIds | None = None,
     ) -> None:
-        if speed < 0:
+        if not 0 <= speed < math.inf:
             raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
         self._bus = bus
         self._replayer = replayer
@@ -53,13 +55,18 @@ class SessionClock:
         self._commands = commands
         self._judge = judge
         self._ids = ids
+        self._changed = asyncio.Event()  # the pace
         self.speed = speed
+        self.is_paused = False
         self.sessions = 0  # completed
         self.bars = 0  # delivered
 
     async def run(self) -> int:
         """Replay to the end; returns the number of sessions completed. The bus must be running."""
+        begun = -math.inf
         for group in self._replayer:
+            await self._wait(begun)
+            begun = asyncio.get_running_loop().time()
             if self._keep_going is not None and not self._keep_going():
                 break
             await self._play(group)
@@ -67,9 +74,35 @@ class SessionClock:
             self.bars += len(group.bars)
             if self._on_session is not None:
                 await self._on_session(group.session)
-            if self.speed:
-                await asyncio.sleep(1.0 / self.speed)
         return self.sessions
+
+    def pause(self) -> None:
+        """Begin no further session until `resume`."""
+        self.is_paused = True
+        self._changed.set()
+
+    def resume(self) -> None:
+        """Go on, at once."""
+        self.is_paused = False
+        self._changed.set()
+
+    def set_speed(self, speed: float) -> None:
+        """At most so many sessions per second from now on, 0 for no limit. Raises `ValueError` for less."""
+        if not 0 <= speed < math.inf:
+            raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
+        self.speed = speed
+        self._changed.set()
+
+    async def _wait(self, begun: float) -> None:
+        """Until the session after the one that begun then is due. A change of pace is heard at once."""
+        loop = asyncio.get_running_loop()
+        while self.is_paused or (self.speed and loop.time() < begun + 1.0 / self.speed):
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(None if self.is_paused else begun + 1.0 / self.speed):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     async def _play(self, group: ReplaySession) -> None:
         bus = self._bus

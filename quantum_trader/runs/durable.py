@@ -113,6 +113,8 @@ class DurableRun:
     def stop(self) -> None:
         """Stop after the session in hand; the run can be continued."""
         self.is_stopped = True
+        if (clock := self.system.clock) is not None:
+            clock.resume()  # what is paused hears it at once
 
     async def run(self, *, speed: float = 0.0, until_session: int | None = None) -> RunCompletedEvent | None:
         """Do what is left of the run, at most until `until_session` is done; None when it was stopped before its end.
