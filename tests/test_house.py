@@ -107,7 +107,9 @@ OF_LIBRARIES: dict[str, str] = {
     "eventbus/fields.py field.default": "of pydantic",
     "eventbus/fields.py field.default_factory": "of pydantic",
     "eventbus/fields.py field.validate_default": "of pydantic",
+    "eventbus/gateway/app.py app.router.default": "of starlette: what no route is for",
     "eventbus/gateway/app.py app.state.gateway": "of starlette: where a route finds what all of them share",
+    "eventbus/gateway/protocol.py self.cycle.disconnected": "of uvicorn, as its own protocol does it",
     "eventbus/stream.py self._dropped.atexit": "weakref.finalize",
     "eventbus/testing/crash_disk.py translated.sqlite_errorcode": "an error of apsw told as one of sqlite3",
 }

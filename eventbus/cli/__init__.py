@@ -19,6 +19,7 @@ from eventbus.cli import render
 from eventbus.cli.looking import app as looking
 from eventbus.cli.render import complain
 from eventbus.cli.serving import app as serving
+from eventbus.cli.serving import tokens
 from eventbus.cli.tending import app as tending
 from eventbus.cli.tending import letters
 from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
@@ -50,6 +51,7 @@ def _before(
 for part in (looking, tending, serving):
     app.registered_commands += part.registered_commands
 app.add_typer(letters, name="dead-letters")
+app.add_typer(tokens, name="token")
 
 _command = cache(partial(typer.main.get_command, app))  # it takes longer to make than to run
 

@@ -13,6 +13,7 @@ except ImportError as error:
 
 from eventbus.gateway.app import create_gateway
 from eventbus.gateway.server import serve
+from eventbus.gateway.services import Service, service_named
 from eventbus.gateway.settings import GatewaySettings, Limits
 
-__all__ = ["GatewaySettings", "Limits", "create_gateway", "serve"]
+__all__ = ["GatewaySettings", "Limits", "Service", "create_gateway", "serve", "service_named"]

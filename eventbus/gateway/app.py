@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from eventbus import Clock, EventBus
-from eventbus.gateway import http, socket
+from eventbus.gateway import commands, http, reading, socket
+from eventbus.gateway.documents import EVERYWHERE
 from eventbus.gateway.gateway import Gateway
+from eventbus.gateway.guard import Guard
+from eventbus.gateway.problems import Problem, ProblemBody, of_validation
+from eventbus.gateway.services import Service
 from eventbus.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
 
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+_SAYS = {404: "nothing is here: /openapi.json names the routes", 405: "not by this method: see the Allow header"}
 
-def create_gateway(bus: EventBus, settings: GatewaySettings | None = None, *, clock: Clock | None = None) -> FastAPI:
+
+def create_gateway(
+    bus: EventBus,
+    settings: GatewaySettings | None = None,
+    *,
+    services: Sequence[Service] = (),
+    clock: Clock | None = None,
+) -> FastAPI:
     """An application that shows and steers `bus`; its lifespan starts and ends everything, `app.state.gateway` is what it shares.
 
-    A bus that does not run yet is run, drained and shut down with the application; one that runs is left running.
+    A bus that does not run yet is run, drained and shut down with the application; one that runs is left running. `services` are
+    called with the bus before it runs, see `--with`.
     """
-    gateway = Gateway(bus, settings or GatewaySettings(), clock=clock)
+    gateway = Gateway(bus, settings or GatewaySettings(), tuple(services), clock=clock)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -33,16 +55,70 @@ def create_gateway(bus: EventBus, settings: GatewaySettings | None = None, *, cl
         finally:
             await gateway.stop()
 
-    app = FastAPI(
+    app = _Application(
         title="eventbus gateway",
+        description="Publish, read and steer an event bus over HTTP; live events come over the WebSocket `/api/v1/ws`.",
         version=version("quantum-trader"),
         lifespan=lifespan,
-        docs_url="/docs" if gateway.settings.docs else None,
+        openapi_url="/openapi.json" if gateway.settings.docs else None,
+        docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,
+        responses=EVERYWHERE,
+        exception_handlers={RequestValidationError: _invalid, HTTPException: _http},
     )
     app.state.gateway = gateway
-    app.include_router(http.health)
-    app.include_router(http.router)
-    app.include_router(socket.router)
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
+    for part in (http.health, http.router, reading.router, commands.router, socket.router):
+        app.include_router(part)
+    app.router.default = _Pages(app.router.not_found)
+    if gateway.settings.allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=gateway.settings.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        )
+    app.add_middleware(Guard, gateway=gateway)
     return app
+
+
+class _Application(FastAPI):
+    """Its document names the body of every refusal, and what a client can get wrong before it reaches a route."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            document = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas[ProblemBody.__name__] = ProblemBody.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+class _Pages:
+    """What no route is for: the files of the dashboard."""
+
+    def __init__(self, not_found: Any) -> None:
+        self._files = StaticFiles(directory=STATIC, html=True)
+        self._not_found = not_found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        await (self._files if is_page else self._not_found)(scope, receive, send)
+
+
+def _invalid(_request: object, error: Exception) -> NoReturn:
+    assert isinstance(error, RequestValidationError)
+    raise of_validation(
+        [{**one, "loc": one["loc"][1:]} for one in error.errors()], {str(one["loc"][-1]) for one in error.errors()}
+    ) from error
+
+
+def _http(_request: object, error: Exception) -> NoReturn:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "refused")
+    raise Problem(error.status_code, code, _SAYS.get(error.status_code, "refused"), headers=error.headers) from error

@@ -1,41 +1,77 @@
-"""HTTP: the routes. Each asks the gateway, and answers with values; what goes wrong is a problem body."""
+"""HTTP: the routes of the gateway itself: is it well, where its log stands, what types there are, what it counted.
+
+Each asks the gateway, and answers with values; whatever is raised becomes a problem body before it leaves.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi.requests import Request
+from fastapi.responses import JSONResponse, Response
 
-from eventbus.gateway.gateway import Gateway, gateway_of
+from eventbus.gateway.access import Here, Reader, scraper
+from eventbus.gateway.bodies import Health, Status, Types
+from eventbus.gateway.documents import Answers, answers, asyncapi, tagged, types_of
 
-health = APIRouter()
-router = APIRouter(prefix="/api/v1")
+health = APIRouter(tags=["health"])
+router = APIRouter()
 
-Here = Annotated[Gateway, Depends(gateway_of)]
+_PAGE: Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text."}}
 
 
 @health.get("/healthz")
-async def alive() -> dict[str, str]:
+async def alive() -> Health:
     """Is the process alive?"""
-    return {"status": "ok"}
+    return Health(status="ok")
 
 
-@health.get("/readyz")
+@health.get("/readyz", response_model=Health, responses={503: {"model": Health, "description": "Not now."}})
 async def ready(gateway: Here) -> JSONResponse:
-    """Does it take events? 503 while it does not."""
-    if gateway.is_stopping or not gateway.bus.is_running:
-        return JSONResponse({"status": "not ok"}, 503)
-    return JSONResponse({"status": "ok"})
+    """Does it take events: the dispatcher runs, the journal can be used? 503 while it does not."""
+    is_ready = await gateway.is_ready()
+    return JSONResponse({"status": "ok" if is_ready else "not ok"}, 200 if is_ready else 503)
 
 
-@router.get("/status")
-async def status(gateway: Here) -> dict[str, Any]:
+@health.get(
+    "/metrics",
+    dependencies=[Depends(scraper)],
+    response_class=Response,
+    responses=_PAGE | answers(401, 403, 429),
+)
+async def metrics(gateway: Here) -> Response:
+    """The bus and the gateway in numbers."""
+    return Response(gateway.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/api/v1/status", tags=["bus"])
+async def status(gateway: Here, _who: Reader) -> Status:
     """Where the log stands, what can be done here, and whether the bus is halted."""
-    return {
-        "capabilities": sorted(gateway.bus.capabilities),
-        "halted": gateway.bus.is_halted,
-        "reason": gateway.bus.halt_reason,
-        "version": version("quantum-trader"),
-    }
+    return Status(
+        epoch=gateway.ring.epoch,
+        seq=gateway.ring.head,
+        oldest=gateway.feed.oldest,
+        capabilities=gateway.capabilities,
+        halted=gateway.bus.is_halted,
+        reason=gateway.bus.halt_reason,
+        version=version("quantum-trader"),
+    )
+
+
+@router.get("/api/v1/types", tags=["documents"], response_model=Types, responses=answers(304))
+async def types(request: Request, gateway: Here, _who: Reader) -> Response:
+    """Every registered event type, with the JSON Schema of its payload."""
+    return tagged(request, types_of(gateway.auth.publishable).model_dump())
+
+
+@router.get("/asyncapi.json", tags=["documents"], response_class=JSONResponse, responses=answers(304))
+async def asyncapi_document(request: Request, gateway: Here, _who: Reader) -> Response:
+    """The registered types as an AsyncAPI 3 document: what comes over the WebSocket, and what may be published."""
+    return tagged(request, asyncapi(types_of(gateway.auth.publishable)))
+
+
+@router.get("/openapi.json", tags=["documents"], response_class=JSONResponse, responses=answers(304))
+async def openapi_document(request: Request, _who: Reader) -> Response:
+    """These routes as an OpenAPI document."""
+    return tagged(request, request.app.openapi())

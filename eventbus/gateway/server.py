@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from eventbus import GatewayError
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.line import LineProtocol
+from eventbus.gateway.protocol import guarded
 from eventbus.gateway.settings import GatewaySettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -40,6 +41,9 @@ async def serve(
             ws=LineProtocol,
             ws_max_size=gateway.settings.limits.message_bytes,
             ws_ping_interval=None,
+            http=guarded(gateway),
+            timeout_keep_alive=round(gateway.settings.limits.idle_s),
+            h11_max_incomplete_event_size=gateway.settings.limits.head_bytes,
             lifespan="on",
             log_config=None,
             access_log=False,

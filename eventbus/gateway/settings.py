@@ -52,7 +52,7 @@ class GatewaySettings:
     `tokens` is the file of tokens and turns them on; `publishable` are the patterns of types that may be published, by default
     every registered type but `trade.*`, `risk.*` and `system.*`; with `allow_adhoc` types without a class may be, too.
     `behind_proxy` takes the last hop of `X-Forwarded-For` for the address, from loopback only. `drain_timeout` is how many
-    seconds the bus has to finish what it holds when the gateway ends.
+    seconds the bus has to finish what it holds when the gateway ends. `run_owns_events`: a run makes them, clients send commands.
     """
 
     host: str = "127.0.0.1"
@@ -66,6 +66,7 @@ class GatewaySettings:
     tls_key: Path | None = None
     docs: bool = False
     drain_timeout: float = 10.0
+    run_owns_events: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
