@@ -38,7 +38,6 @@ class Client:
         self.line = line
         self.topics: dict[tuple[str | None, str], Topic] = {}
         self.charts: dict[tuple[str | None, int], Chart] = {}
-        self.views: dict[str, int] = {}  # and the revision that it has
         self.may_read = may_read
         self._counts = counts
         self._clock = clock

@@ -52,6 +52,7 @@ class Connection:
         self._gateway = gateway
         self._hub = gateway.sockets.hub
         self._feed = gateway.sockets.feed
+        self._views = gateway.sockets.views
         self._limits = gateway.settings.limits
         self._line = line
         self._client = self._hub.join(line, lambda _type: True)
@@ -60,6 +61,7 @@ class Connection:
 
     def over(self) -> None:
         """It is gone."""
+        self._views.look_away(self._client)
         self._hub.leave(self._client)
 
     async def speak(self, websocket: WebSocket) -> None:
@@ -121,8 +123,7 @@ class Connection:
 
     def _subscribe(self, asked: Subscribe) -> None:
         client, feed = self._client, self._feed
-        if asked.views:
-            raise Refused("unknown_view", "there are no views here", asked.id)
+        self._must_know(asked)
         self._hub.deal()  # so that what came before is not taken for what comes after
         since = feed.dealt
         topics, charts = topics_of(asked, since), charts_of(asked)
@@ -139,6 +140,7 @@ class Connection:
         else:
             client.forget(older)
         known = [one for one in self._of(None) if one not in older] if asked.id is None else []
+        self._views.look(client, asked.views, asked.max_rate)
         self._hub.listen(client, topics, (((asked.id, number), chart) for number, chart in charts.items()))
         if reason is not None:
             ring = feed.ring
@@ -148,6 +150,14 @@ class Connection:
         if at is not None:
             told = framed(message("caught_up", {"id": asked.id, "seq": since}))
             client.replay(Replay(topics, at, since, told, known))
+
+    def _must_know(self, asked: Subscribe) -> None:
+        for index, name in enumerate(asked.views):
+            try:
+                self._views.find(name)
+            except LookupError as error:
+                known = ", ".join(self._views.names)
+                raise Refused("unknown_view", f"views[{index}] is none of: {known}", asked.id) from error
 
     def _where(self, asked: Subscribe, since: int) -> tuple[int | None, str | None]:
         """After which number it begins, None for now; or why that cannot be."""
@@ -168,7 +178,7 @@ class Connection:
         client = self._client
         had = {(one.id, one.topic) for one in older} if asked.id else set()
         keys = {*client.topics} - had | {(one.id, one.topic) for one in topics}
-        views = {*client.views, *asked.views}
+        views = {*self._views.of(client), *asked.views}
         held = {*client.charts} | {(asked.id, number) for number in charts}
         return len(keys) + len(views) <= self._limits.subscriptions and len(held) <= self._limits.charts
 
@@ -176,6 +186,7 @@ class Connection:
         everything = asked.id is not None and not (asked.topics or asked.characteristic_ids or asked.views)
         charts = [*self._charts_of(asked.id, None if everything else asked.characteristic_ids)]
         self._hub.ignore(self._client, [*self._of(asked.id, None if everything else asked.topics)], charts)
+        self._views.look_away(self._client, asked.views)
         self._client.say("unsubscribed", **self._in_force(asked.id))
 
     def _of(self, id: str | None, named: Iterable[str] | None = None) -> Iterable[Topic]:
@@ -200,5 +211,5 @@ class Connection:
             "id": id,
             "topics": [one.topic for one in self._of(id)],
             "characteristic_ids": [number for (_, number), _ in self._charts_of(id)],
-            "views": [*self._client.views],
+            "views": self._views.of(self._client),
         }

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 
-from eventbus import Clock, EventBus, SystemClock
+from eventbus import Clock, EventBus
+from eventbus.gateway.bus_views import BusViews
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, History
 from eventbus.gateway.hub import Hub
 from eventbus.gateway.ring import Ring
 from eventbus.gateway.source import JournalHistory, Tapped
+from eventbus.gateway.views import Views
 
 BEAT_S = 0.5
 
@@ -20,13 +22,15 @@ BEAT_S = 0.5
 class Sockets:
     """The live half of a gateway over a bus."""
 
-    def __init__(self, bus: EventBus, *, clock: Clock | None = None) -> None:
+    def __init__(self, bus: EventBus, *, clock: Clock) -> None:
         self._bus = bus
         self._history: History | None = None
         self._beating: asyncio.Task[None] | None = None
         self.counts = Counts()
         self.feed = Feed(Ring(), lambda: self._history)
-        self.hub = Hub(self.feed, self.counts, clock or SystemClock())
+        self.hub = Hub(self.feed, self.counts, clock)
+        self.views = Views(clock, self.counts)
+        BusViews(bus, clock, clients=self.hub.__len__).register(self.views)
         self._source = Tapped(bus, self.feed, self.hub.arrived, self.hub.pass_by)
 
     async def start(self) -> None:
@@ -41,6 +45,7 @@ class Sockets:
         if self._beating is not None:
             self._beating.cancel()
         self._source.stop()
+        self.views.end()
         self.hub.end(code, reason)
 
     @property
