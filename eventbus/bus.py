@@ -110,7 +110,8 @@ class InMemoryEventBus(EventBus):
     def publish_nowait(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
     ) -> Receipt:
-        return self._door.enter_now(self._ready(event, payload), cause)
+        receipt = self._door.join(event) if payload is None and cause is None else None  # type: ignore[arg-type] # the same
+        return receipt or self._door.enter_now(self._ready(event, payload), cause)
 
     def publish_threadsafe(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
@@ -359,6 +360,7 @@ class InMemoryEventBus(EventBus):
         return self._counts.run_time()
 
     async def explain(self, event_id: str) -> Explanation:
+        self._door.seal()  # what is still being filled is remembered, too
         return await self._store.explain(event_id, self._history)
 
     # --- journal: without one these raise `PolicyConflict` -----------------------------------------------------------

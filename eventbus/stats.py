@@ -18,12 +18,11 @@ class Histogram:
     Any thread may read.
     """
 
-    __slots__ = ("_counts", "count", "total_ns")
+    __slots__ = ("_counts", "total_ns")
 
-    def __init__(self, counts: dict[int, int] | None = None, count: int = 0, total_ns: int = 0) -> None:
+    def __init__(self, counts: dict[int, int] | None = None, total_ns: int = 0) -> None:
         self._counts = {} if counts is None else counts
-        self.count = count  # durations entered
-        self.total_ns = total_ns  # their sum
+        self.total_ns = total_ns  # the sum of all durations
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
@@ -31,11 +30,15 @@ class Histogram:
         bucket = octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
         counts[bucket] = counts.get(bucket, 0) + times
         self.total_ns += duration_ns * times
-        self.count += times
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
-        return Histogram(self._counts.copy(), self.count, self.total_ns)
+        return Histogram(self._counts.copy(), self.total_ns)
+
+    @property
+    def count(self) -> int:
+        """Durations entered."""
+        return sum(self._counts.copy().values())
 
     @property
     def mean_ns(self) -> float:
@@ -87,31 +90,25 @@ class Tally:
     retried: int = 0
     errors: int = 0
     abandoned: int = 0
-    attempts: int = 0  # that ended
+    attempts: int = 0  # that ended, in a total
     ran_ns: int = 0  # what they took together
-    ran: Histogram = field(default_factory=Histogram)  # and one by one; a total has none
+    ran: Histogram = field(default_factory=Histogram)  # the same where it is no total
 
     def accept(self, deliveries: int = 1) -> None:
         """So many more are to be handled."""
         self.accepted += deliveries
         if self.total is not None:
-            self.total.accept(deliveries)
+            self.total.accepted += deliveries
 
     def went_through(self, succeeded: int, ran_ns: int, attempts: int) -> None:
         """So many attempts in a row ended that took `ran_ns` each, and so many of them succeeded at once."""
         self.ran.add(ran_ns, attempts)
-        ran_ns *= attempts
         self.succeeded += succeeded
-        self.attempts += attempts
-        self.ran_ns += ran_ns
-        if self.total is not None:
-            self.total.take_over(succeeded, ran_ns, attempts)
-
-    def take_over(self, succeeded: int, ran_ns: int, attempts: int) -> None:
-        """What `went_through` counted elsewhere belongs here too."""
-        self.succeeded += succeeded
-        self.attempts += attempts
-        self.ran_ns += ran_ns
+        total = self.total
+        if total is not None:
+            total.succeeded += succeeded
+            total.attempts += attempts
+            total.ran_ns += ran_ns * attempts
 
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""

@@ -6,7 +6,8 @@ delivery and another takes the lead.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+import asyncio
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class Dispatcher:
         self._routes = routes
         self._taps = taps
         self._watching: Callable[[Burst], None] | None = None
-        self._listed: deque[Worker] = deque()  # subscriptions that the leader is to serve
+        self.listed: OrderedDict[Worker, None] = OrderedDict()  # subscriptions that the leader is to serve
         self._steppers: set[Stepper] = set()
         self._in_turn = 0  # bursts
         self._failures = 0  # of leaders, in a row
@@ -85,7 +86,7 @@ class Dispatcher:
     def move(self) -> None:
         """The bus goes on in another loop: whoever led in the old one is gone with it."""
         self._steppers.clear()
-        self._listed.clear()
+        self.listed.clear()
 
     def _lead_again(self) -> None:
         if self.lifetime.is_running:
@@ -95,13 +96,11 @@ class Dispatcher:
 
     def wake(self, worker: Worker, *, first: bool = False) -> None:
         """There is work for it: the leader serves it."""
-        if worker.is_listed or worker.busy >= worker.policy.concurrency:
+        if worker in self.listed or worker.busy >= worker.policy.concurrency:
             return
-        worker.listed(True)
+        self.listed[worker] = None
         if first:
-            self._listed.appendleft(worker)
-        else:
-            self._listed.append(worker)
+            self.listed.move_to_end(worker, last=False)
         self.door.lane.nudge()
 
     def recall(self, worker: Worker) -> None:
@@ -112,12 +111,6 @@ class Dispatcher:
         if worker.running.get(part.cell) is part and part.cell.at >= 0:
             worker.passed(part, part.cell.at, 0)
             worker.detach(part)
-
-    def next_listed(self) -> Worker | None:
-        """Who is to be served next; nobody while CONTROL waits in the lane."""
-        if not self._listed or self.door.urgent:
-            return None
-        return self._listed.popleft()
 
     def interrupt(self) -> None:
         """Something must take effect before the next attempt."""
@@ -149,23 +142,18 @@ class Dispatcher:
         """If the leader waits for the lane, it goes on."""
         self.door.lane.nudge()
 
-    @property
-    def would_wait(self) -> bool:
-        """Is there nothing to dispatch?"""
-        return self.door.lane.is_empty
-
-    async def next_burst(self) -> None:
-        """Wait for something to do."""
+    def arrival(self) -> asyncio.Future[None]:
+        """There is nothing to do: done when there may be something."""
         self.lifetime.look_idle()
         assert self.lifetime.loop is not None
-        await self.door.lane.arrival(self.lifetime.loop)
         self._in_turn = 0
+        return self.door.lane.arrival(self.lifetime.loop)
 
-    def dispatch_next(self) -> bool:
-        """Deal out the next burst, if there is one; True when the loop should have its turn."""
+    def dispatch_next(self) -> bool | None:
+        """Deal out the next burst; True when the loop should have its turn, None where there is nothing."""
         burst = self.door.lane.take()
         if burst is None:
-            return False
+            return None
         self.dispatch(burst)
         self._in_turn += 1
         if self._in_turn < _BURSTS_A_TURN:
@@ -189,10 +177,10 @@ class Dispatcher:
             takers = self._routes.takers(events[0], burst.number)
             most = len(takers)
             for worker in takers:
-                parts += offer(worker, burst, events, None)
+                offer(worker, burst, events, None, parts)
             self._count(events[0].type, len(events))
         free = burst.routed(parts, most)
-        if burst.is_spread:
+        if most > 1 and burst.is_spread:
             if self.door.places.has_waiting:
                 free += burst.count_by_event()
             else:
@@ -223,9 +211,9 @@ class Dispatcher:
             self._count(key if isinstance(key, str) else key.__event__.type, count)
         for worker, indices in places.items():
             if len(indices) == len(events):
-                parts += offer(worker, burst, events, None)
+                offer(worker, burst, events, None, parts)
             else:
-                parts += offer(worker, burst, [events[index] for index in indices], indices)
+                offer(worker, burst, [events[index] for index in indices], indices, parts)
         return most
 
     def _count(self, event_type: str, events: int) -> None:

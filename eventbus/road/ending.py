@@ -33,7 +33,7 @@ class Endings:
         self, lifetime: Lifetime, door: Door, letters: DeadLetters, told: FailureLog, halt: Callable[[str], Any]
     ) -> None:
         self._lifetime = lifetime
-        self._door = door
+        self._places = door.places
         self._letters = letters
         self._told = told
         self._halt = halt
@@ -123,18 +123,19 @@ class Endings:
         part.concluded(delivery.place, outcome)
         worker.tally.ended(status, 1)
         burst = part.burst
-        self.settle(burst.finished(delivery, outcome, letter), 1)
+        self.settle(burst.finished(delivery, outcome, letter))
         if part.is_done and not part.open:
             part.end()
         worker.release(delivery)
         if worker.gate is not None:
             worker.gate.look()
 
-    def settle(self, places: int, ended: int) -> None:
-        """So many deliveries have their outcome; so many events need their places no more."""
+    def settle(self, places: int) -> None:
+        """Deliveries have their outcome, and are counted; so many events need their places no more."""
         if places:
-            self._door.places.settle(places)
-        self._lifetime.ended(ended)
+            self._places.settle(places)
+        if self._lifetime.idle and not self._lifetime.pending:
+            self._lifetime.look_idle()
 
     def cancel_rest(self, worker: Worker, part: Part) -> None:
         """The subscription ended: what has not begun of a part never will."""
@@ -143,7 +144,7 @@ class Endings:
         burst = part.burst
         first, ended = part.give_up_rest(Status.CANCELLED)
         worker.tally.ended(Status.CANCELLED, ended)
-        self.settle(burst.passed(part, first, part.done, ended), ended)
+        self.settle(burst.passed(part, first, part.done, ended))
         if not part.open:
             part.end()
 

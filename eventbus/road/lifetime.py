@@ -44,7 +44,6 @@ class Lifetime:
         self.rng = rng
         self.grace = grace
         self.crew = Crew(clock, grace)
-        self.pending = 0  # deliveries without an outcome
         self.dispatch = Histogram()  # acceptance to first attempt
         self.totals = Tally()  # of all subscriptions, those that are gone included
         self.waits = Waits()
@@ -56,7 +55,7 @@ class Lifetime:
         self._pid = os.getpid()
         self._stops = 0  # how often stop() was called
         self._announced: weakref.WeakSet[Run] = weakref.WeakSet()  # runs that were asked for and had no turn yet
-        self._idle: list[asyncio.Future[None]] = []
+        self.idle: list[asyncio.Future[None]] = []  # who waits for the end of everything pending
         self._lingering: set[Worker] = set()
         self._end: asyncio.Future[None] | None = None  # of the run
         self._main: asyncio.Task[None] | None = None  # the run that connect() made
@@ -125,15 +124,10 @@ class Lifetime:
 
     # --- what is open ----------------------------------------------------------------------------------------------
 
-    def began(self, deliveries: int) -> None:
-        """So many more have no outcome yet."""
-        self.pending += deliveries
-
-    def ended(self, deliveries: int) -> None:
-        """So many have their outcome."""
-        self.pending -= deliveries
-        if not self.pending and self._idle:
-            self.look_idle()
+    @property
+    def pending(self) -> int:
+        """Deliveries without an outcome."""
+        return self.totals.pending
 
     @property
     def is_idle(self) -> bool:
@@ -144,11 +138,11 @@ class Lifetime:
         """Wake those who wait for the end of everything pending, if this is it."""
         if self._routes.has_leaving and not self._door.queued:
             self._routes.nothing_waits()
-        if self._idle and self.is_idle:
+        if self.idle and self.is_idle:
             self._wake_idle(None)
 
     def _wake_idle(self, error: BaseException | None) -> None:
-        waiters, self._idle = self._idle, []
+        waiters, self.idle = self.idle, []
         for waiter in waiters:
             if waiter.done():
                 continue
@@ -161,7 +155,7 @@ class Lifetime:
         """Wait until nothing is pending. Raises `BusNotRunning` when the bus stops before that."""
         while not self.is_idle:
             waiter = asyncio.get_running_loop().create_future()
-            self._idle.append(waiter)
+            self.idle.append(waiter)
             await waiter
 
     def interrupt(self) -> None:
@@ -235,7 +229,7 @@ class Lifetime:
 
     def _move(self) -> None:
         """To another loop: everything bound to the old one is made anew."""
-        self._idle = [waiter for waiter in self._idle if waiter.get_loop() is self.loop]  # others are gone with theirs
+        self.idle = [waiter for waiter in self.idle if waiter.get_loop() is self.loop]  # others are gone with theirs
         self._door.move()
         self._dispatcher.move()
         for worker in self.workers:

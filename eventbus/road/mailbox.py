@@ -43,11 +43,6 @@ class Mailbox:
         """It may run now: after those whose turn it is, and before what nobody has looked at."""
         insort(self.freed, delivery, key=_turn)
 
-    def is_over(self, part: Part) -> None:
-        """All of it has begun."""
-        if self.parts and self.parts[0] is part:
-            self.parts.popleft()
-
     @property
     def has_any(self) -> bool:
         """Does anything wait that is not behind us?"""

@@ -51,7 +51,6 @@ class Part:
         worker: Worker,
         events: Sequence[Event],
         indices: Sequence[int] | None,
-        *,
         is_lossless: bool = True,
         max_age_ns: int | None = None,
     ) -> None:
@@ -66,13 +65,11 @@ class Part:
         self.open = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
         self.odd: dict[int, Any] = {}
-        self.stretches: list[tuple[int, float, float]] = []  # up to where, seconds queued, seconds each ran
+        self.stretches: list[tuple[int, int, int]] = []  # up to where, nanoseconds queued, and that each ran
         self.latest: tuple[int, Outcome] | None = None  # the stretch that was told last, and the outcome of all in it
         self.cut = len(events)  # from there on they were given up together
         self.rest: Outcome | None = None  # and came to that
         self.cell = Cell(burst.base, burst.hops, worker)
-        if is_lossless:
-            burst.holds(len(events))
 
     @property
     def is_done(self) -> bool:
@@ -95,9 +92,11 @@ class Part:
 
     def went_on(self, upto: int, queued_ns: int, each_ns: int) -> tuple[int, int]:
         """Up to there its attempts are over; gives where it stood, and how many of them simply succeeded."""
-        first, ended = self.done, upto - self.done - self.strange
-        self.done, self.strange = upto, 0
-        self.stretches.append((upto, queued_ns / 1e9, each_ns / 1e9))
+        first = self.done
+        ended = upto - first - self.strange
+        self.done = upto
+        self.strange = 0
+        self.stretches.append((upto, queued_ns, each_ns))
         return first, ended
 
     def concluded(self, place: int, outcome: Outcome) -> None:
@@ -156,12 +155,12 @@ class Part:
         if stretch == len(self.stretches):  # of the one in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
         if self.latest is None or self.latest[0] != stretch:
-            _upto_there, queued_s, ran_s = self.stretches[stretch]
-            self.latest = stretch, Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_s, ran_s)
+            _upto_there, queued_ns, ran_ns = self.stretches[stretch]
+            self.latest = stretch, Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
         return self.latest[1]
 
 
-def _upto(stretch: tuple[int, float, float]) -> int:
+def _upto(stretch: tuple[int, int, int]) -> int:
     return stretch[0]
 
 

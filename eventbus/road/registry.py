@@ -167,7 +167,7 @@ class Registry:
         """The retained events that it listens to, now."""
         worker = subscription.worker
         for event in self._retained.matching(worker.selector):
-            offer(worker, self._door.outside(event), (event,), None)
+            offer(worker, self._door.outside(event), (event,), None, [])
 
     def redrive(self, letter: DeadLetter) -> bool:
         """Deliver a dead letter again to the subscription that failed; False when that is gone. Raises `BusStopped`."""

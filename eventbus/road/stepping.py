@@ -99,16 +99,15 @@ class Stepper:
                 if self.is_due:
                     await asyncio.sleep(0)
                     self._turn_ns, self.is_due = self._clock(), False
-                worker = dispatcher.next_listed()
-                if worker is None:
-                    if dispatcher.would_wait:
-                        await dispatcher.next_burst()
-                        self._turn_ns = self._clock()
-                    self.is_due = dispatcher.dispatch_next()
-                    continue
-                await self._serve(worker)
-                if not self.leads or self.task.was_cancelled:
-                    return
+                if dispatcher.listed and not self._door.urgent:
+                    await self._serve(dispatcher.listed.popitem(last=False)[0])
+                    if not self.leads or self.task.was_cancelled:
+                        return
+                elif (is_due := dispatcher.dispatch_next()) is None:
+                    await dispatcher.arrival()
+                    self._turn_ns = self._clock()
+                else:
+                    self.is_due = is_due
         except Exception as error:  # noqa: BLE001 - ours: no handler's failure comes this far
             failure = error
         finally:
@@ -128,7 +127,21 @@ class Stepper:
                 if delivery is not None:
                     await self._attempt(delivery)
                 elif (part := mailbox.next_part()) is not None:
-                    await self._run(part)
+                    self._part = part
+                    cell = self.cell = part.cell
+                    worker.running[cell] = part
+                    cell.look, self._accepted_ns = False, part.burst.accepted_ns
+                    context = part.burst.base.copy()
+                    coroutine = self._step(part, cell, context)
+                    try:
+                        waiting = context.run(coroutine.send, None)
+                        await _driven(coroutine, context, self._waits, waiting)
+                    except StopIteration:
+                        pass  # no handler had to wait
+                    finally:
+                        cell.close()
+                        self._part = None
+                        worker.running.pop(cell, None)
                 else:
                     break
                 must_look_up = self.is_due or self._door.urgent
@@ -146,23 +159,6 @@ class Stepper:
                 worker.leave()
 
     # --- many events -----------------------------------------------------------------------------------------------
-
-    async def _run(self, part: Part) -> None:
-        """Run a part in a copy of its publisher's context, until it is done or something must be looked at."""
-        cell, burst, running, self._part = part.cell, part.burst, self._worker.running, part
-        self.cell, cell.look, running[cell] = cell, False, part
-        self._accepted_ns = burst.accepted_ns
-        context = burst.base.copy()
-        coroutine = self._step(part, cell, context)
-        try:
-            waiting = context.run(coroutine.send, None)
-            await _driven(coroutine, context, self._waits, waiting)
-        except StopIteration:
-            pass  # no handler had to wait
-        finally:
-            cell.close()
-            self._part = None
-            running.pop(cell, None)
 
     async def _step(self, part: Part, cell: Cell, context: Context) -> None:  # noqa: PLR0912 - a call an event is too much
         """The hottest loop: so many events at a time, in one context for as long as nobody leaves anything there."""
@@ -217,11 +213,11 @@ class Stepper:
 
     def _went_on(self, part: Part, upto: int) -> int:
         """So far nothing was out of the ordinary."""
-        worker, now = self._worker, self._clock()
-        queued_ns = max(0, self._began_ns - self._accepted_ns)
-        self._lifetime.dispatch.add(queued_ns, upto - part.done)
-        worker.passed(part, upto, now - self._began_ns, queued_ns)
-        worker.pace.went_well()
+        worker, now, went = self._worker, self._clock(), upto - part.done
+        ran_ns, queued_ns = now - self._began_ns, max(0, self._began_ns - self._accepted_ns)
+        self._lifetime.dispatch.add(queued_ns, went)
+        worker.passed(part, upto, ran_ns, queued_ns)
+        worker.pace.went_well(ran_ns // went)
         self._began_ns = now
         self.is_due = now - self._turn_ns > _TURN_NS
         return upto

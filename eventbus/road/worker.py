@@ -48,7 +48,6 @@ class Worker:
         "given_up",
         "handler",
         "is_cancelled",
-        "is_listed",
         "is_paused",
         "keys",
         "lifetime",
@@ -95,7 +94,6 @@ class Worker:
         self.running = InFlight()
         self.busy = 0  # tasks and threads inside
         self.given_up = 0  # attempts that go on although they were abandoned
-        self.is_listed = False  # somebody will serve it
         self.is_paused = self.is_cancelled = False
         self.pace = Pace()
         self.uses_decimal = False  # then each attempt is given a decimal context of its own, or each would leave one
@@ -138,11 +136,6 @@ class Worker:
         else:
             self.put_back(delivery)
 
-    def accept(self, events: int) -> None:
-        """So many more are to be handled."""
-        self.tally.accept(events)
-        self.lifetime.began(events)
-
     # --- what may start --------------------------------------------------------------------------------------------
 
     @property
@@ -160,19 +153,15 @@ class Worker:
         if not self.is_held:
             self.way.wake(self, first=first)
 
-    def listed(self, is_listed: bool) -> None:
-        """Somebody will serve it, or begins to."""
-        self.is_listed = is_listed
-
     def enter(self) -> None:
         """One more task or thread is inside."""
         self.busy += 1
-        self.is_listed = False
 
     def leave(self) -> None:
         """It is gone; what waits may start."""
         self.busy -= 1
-        self.running.look()
+        if self.running.waiters:
+            self.running.look()
         if self.is_cancelled:
             self.lingers()
         mailbox = self.mailbox
@@ -263,13 +252,13 @@ class Worker:
         if ran <= 0:
             return
         each_ns = ns // ran
-        burst = part.burst
         first, ended = part.went_on(upto, queued_ns, each_ns)
-        self.pace.took(each_ns)
         self.tally.went_through(ended, each_ns, ran)
-        self.endings.settle(burst.passed(part, first, upto, ended), ended)
+        self.endings.settle(part.burst.passed(part, first, upto, ended))
         if upto >= len(part.events):
-            self.mailbox.is_over(part)
+            parts = self.mailbox.parts
+            if parts and parts[0] is part:
+                parts.popleft()
             if not part.open:
                 part.end()
         if self.gate is not None:
@@ -364,7 +353,6 @@ class Worker:
         self.running.move()
         if self.gate is not None:
             self.gate.move()
-        self.is_listed = False
         self._set_deadlines()
 
     def unsettle(self, error: BusStopped) -> None:

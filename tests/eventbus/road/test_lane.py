@@ -31,7 +31,7 @@ async def test_control_comes_out_first_and_others_as_they_were_opened() -> None:
 @pytest.mark.parametrize("looks_up", [lambda lane: lane.put(burst(1)), lambda lane: lane.nudge()], ids=["put", "nudge"])
 async def test_who_waits_looks_up_when_something_comes_or_it_is_nudged(looks_up: object) -> None:
     lane = Lane()
-    waiting = asyncio.create_task(lane.arrival(asyncio.get_running_loop()))
+    waiting = lane.arrival(asyncio.get_running_loop())
     await settle()
     assert not waiting.done()
     assert callable(looks_up)
