@@ -21,7 +21,7 @@ demo: $(VENV)/.run
 
 # Beside each other what may be, then alone what depends on real time.
 PARALLEL := -n 2 --dist worksteal
-UNTIMED := not timed and not torture and not bench
+UNTIMED := not timed and not torture and not bench and not long
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile suite -m "$(UNTIMED)" $(ARGS)
@@ -38,8 +38,9 @@ eager: $(VENV)/.check
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow" \
 		tests/eventbus $(ARGS)
 
-# The long random walks, and once more on the other loop the part whose behaviour could depend on it.
+# Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it.
 check-all: check
+	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop -m long $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED)" \
 		tests/eventbus tests/found tests/scenarios $(ARGS)

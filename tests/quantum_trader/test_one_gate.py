@@ -83,7 +83,10 @@ def config() -> Config:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(BUSY, id="all live"), pytest.param({}, id="whole demo", marks=pytest.mark.slow)],
+    params=[
+        pytest.param(BUSY, id="all live"),
+        pytest.param({}, id="whole demo", marks=[pytest.mark.slow, pytest.mark.long]),
+    ],
 )
 def told(request: pytest.FixtureRequest) -> Told:
     return asyncio.run(record(load_config(environ={}, overrides=request.param)))
