@@ -99,8 +99,8 @@ async def paced(speed: float, steer: Callable[[SessionClock], Coroutine[Any, Any
     loop = asyncio.get_running_loop()
     async with bus:
         began = loop.time()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(steer(clock))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(steer(clock))
             assert await clock.run() == sessions
         return loop.time() - began
 
