@@ -23,7 +23,8 @@ _AT_ONCE = 64 * 1024  # bytes written before the line is asked again whether it 
 
 
 class Client:
-    """One connection. `may_read` says whether it may see events of a type; `touched` is told when frames wait to be flushed."""
+    """One connection. `may_read` says whether it may see events of a type, `is_known` whether it is still let in;
+    `touched` is told when frames wait to be flushed."""
 
     def __init__(
         self,
@@ -34,11 +35,13 @@ class Client:
         *,
         touched: Callable[[Client], object],
         may_read: Callable[[str], bool],
+        is_known: Callable[[], bool],
     ) -> None:
         self.line = line
         self.topics: dict[tuple[str | None, str], Topic] = {}
         self.charts: dict[tuple[str | None, int], Chart] = {}
         self.may_read = may_read
+        self.is_known = is_known
         self._counts = counts
         self._clock = clock
         self._touched = touched

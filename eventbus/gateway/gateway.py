@@ -85,7 +85,7 @@ class Gateway:
         await self.letters.end()
         if self._owns_bus:
             await self.bus.drain(self.settings.drain_timeout)
-        self.sockets.stop()
+        await self.sockets.stop()
         await self._entered.aclose()
         if self._owns_bus:
             await self.bus.shutdown(self.settings.drain_timeout)

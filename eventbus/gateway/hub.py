@@ -20,6 +20,8 @@ from eventbus.gateway.wire import framed, message
 
 PING_S = 20.0
 STALE_S = 90.0
+LAST_WORDS_S = 0.5
+"""How long the end waits for clients that have fallen behind."""
 
 _ROUTES = 4_096  # types may come from outside by the thousand
 _Route = tuple[tuple[Client, tuple[Topic, ...]], ...]
@@ -43,9 +45,11 @@ class Hub:
 
     # --- who is there ----------------------------------------------------------------------------------------------------
 
-    def join(self, line: Line, may_read: Callable[[str], bool]) -> Client:
-        """A client has come. It listens to nothing yet."""
-        client = Client(line, self.feed, self.counts, self._clock, touched=self._touch, may_read=may_read)
+    def join(self, line: Line, may_read: Callable[[str], bool], is_known: Callable[[], bool]) -> Client:
+        """A client has come. It listens to nothing yet. `is_known` says whether it is still let in."""
+        client = Client(
+            line, self.feed, self.counts, self._clock, touched=self._touch, may_read=may_read, is_known=is_known
+        )
         self._clients[client] = None
         return client
 
@@ -205,12 +209,20 @@ class Hub:
                 client.lost(1013, "slow_consumer")
             elif client.is_gone(now, STALE_S):
                 client.lost(1011, "nobody there")
+            elif not client.is_known():
+                client.lost(4401, "token expired or revoked")
             else:
                 client.ask(now, PING_S)
 
-    def end(self, code: int, reason: str) -> None:
-        """Everything was given to everybody who follows: close them all."""
+    async def end(self, code: int, reason: str) -> None:
+        """Close them all, after everybody who follows was given everything."""
         self.deal()
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                while any(client.is_behind for client in self._clients):  # noqa: ASYNC110 - of many, and seldom
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pass
         for client in self.clients:
             client.lost(code, reason)
 

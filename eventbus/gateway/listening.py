@@ -17,6 +17,9 @@ from eventbus.gateway.wire import Refused, Scalar, Subscribe
 CHART_FIELDS = frozenset({"severity", "rule_id"})
 """What violations of a control chart can be filtered by."""
 
+CHART_TYPE = "spc.sample_processed"
+"""Who may read this type may listen to control charts."""
+
 Allowed = tuple[tuple[str, frozenset[tuple[type, Any]]], ...]
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
+from eventbus.gateway.auth import Principal
 from eventbus.gateway.behind import Replay
+from eventbus.gateway.entry import entered
 from eventbus.gateway.gateway import Gateway, gateway_of
 from eventbus.gateway.hub import PING_S
-from eventbus.gateway.line import EXTENSION, Line
-from eventbus.gateway.listening import Chart, Topic, charts_of, topics_of
+from eventbus.gateway.line import Line
+from eventbus.gateway.listening import CHART_TYPE, Chart, Topic, charts_of, topics_of
 from eventbus.gateway.wire import (
     PROTOCOL,
-    SUBPROTOCOL,
     Auth,
     Ping,
     Refused,
@@ -36,26 +37,27 @@ router = APIRouter()
 async def connect(websocket: WebSocket) -> None:
     """Speak the protocol with one client until it goes."""
     gateway = gateway_of(websocket)
-    offered = websocket.scope.get("subprotocols", ())
-    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    connection = Connection(gateway, websocket.scope["extensions"][EXTENSION])
-    try:
-        await connection.speak(websocket)
-    finally:
-        connection.over()
+    async with entered(websocket, gateway) as come:
+        if come is None:
+            return
+        connection = Connection(gateway, *come)
+        try:
+            await connection.speak(websocket)
+        finally:
+            connection.over()
 
 
 class Connection:
     """One client, and what it asks for."""
 
-    def __init__(self, gateway: Gateway, line: Line) -> None:
+    def __init__(self, gateway: Gateway, line: Line, who: Principal) -> None:
         self._gateway = gateway
         self._hub = gateway.sockets.hub
         self._feed = gateway.sockets.feed
         self._views = gateway.sockets.views
         self._limits = gateway.settings.limits
-        self._line = line
-        self._client = self._hub.join(line, lambda _type: True)
+        self._who = who
+        self._client = self._hub.join(line, who.may_read, lambda: gateway.auth.still(who))
         self._second = 0
         self._messages = 0
 
@@ -152,7 +154,12 @@ class Connection:
             client.replay(Replay(topics, at, since, told, known))
 
     def _must_know(self, asked: Subscribe) -> None:
+        """Raise `Refused` for views that there are not, and for what this client may not see."""
+        if asked.characteristic_ids and not self._who.may_read(CHART_TYPE):
+            raise Refused("forbidden", "characteristic_ids: control charts need the scope read:spc.*", asked.id)
         for index, name in enumerate(asked.views):
+            if not self._who.may_view(name):
+                raise Refused("forbidden", f"views[{index}] needs the scope read:view.NAME", asked.id)
             try:
                 self._views.find(name)
             except LookupError as error:

@@ -40,13 +40,13 @@ class Sockets:
         await self._source.start()
         self._beating = asyncio.get_running_loop().create_task(self._beat())
 
-    def stop(self, code: int = 1001, reason: str = "going away") -> None:
+    async def stop(self, code: int = 1001, reason: str = "going away") -> None:
         """Close every client, after everything that was dispatched was given to them."""
         if self._beating is not None:
             self._beating.cancel()
         self._source.stop()
         self.views.end()
-        self.hub.end(code, reason)
+        await self.hub.end(code, reason)
 
     @property
     def epoch(self) -> str:
