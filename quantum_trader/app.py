@@ -63,6 +63,7 @@ from quantum_trader.own.runtime import OwnRuntime
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
 from quantum_trader.snapshot import Stateful
+from quantum_trader.web.broadcaster import Audience, WebSocketBroadcaster
 from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
@@ -242,11 +243,12 @@ def build(
     switch_file: SwitchFile | None = None,
     registry_file: Path | None = None,
     ids: RunIds | None = None,
+    audience: Audience | None = None,
 ) -> TradingSystem:
     """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`.
 
     `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
-    is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
+    is left out is kept in memory. `ids` are those that the bus identifies events by, if it does. `audience` hears of control charts.
     """
     pace = rhythm_of(feed, config)
     costs, instruments = config.execution, Instruments(config.instruments)
@@ -314,7 +316,7 @@ def build(
     record.attach(bus)
     if brought is not None:
         record.attach_own(bus)
-    alerts = parts["alerts"] = AlertManager(bus)
+    alerts = parts["alerts"] = AlertManager(bus, () if audience is None else (WebSocketBroadcaster(bus, audience),))
     closers = own_components(bus, config, parts)
     digest = parts["digest"] = ReplayDigest(bus)
     return TradingSystem(

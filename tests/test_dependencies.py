@@ -24,6 +24,7 @@ ONLY_WITH = {
     "eventbus.cli.serving": "gateway",
     "eventbus.observability.tracing": "otel",
     "eventbus.testing.plugin": "test",
+    "eventbus.testing.gateway": "gateway",
     "eventbus.testing.crash_disk": "dev",
     "eventbus.testing.journal_contract": "dev",
 }

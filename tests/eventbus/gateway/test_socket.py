@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from eventbus import Event, Kind
+from eventbus import Event, EventBus, Kind
+from eventbus.testing.gateway import Served
 
-Serving = Callable[..., Awaitable[Any]]
+Serving = Callable[..., Awaitable[Served]]
 
 
 class Quote(Event, type="sock.quote", kind=Kind.QUOTE, key="symbol"):
@@ -19,7 +20,7 @@ class Quote(Event, type="sock.quote", kind=Kind.QUOTE, key="symbol"):
     price: int
 
 
-async def publish(bus: Any, topic: str, count: int, **fields: Any) -> None:
+async def publish(bus: EventBus, topic: str, count: int, **fields: Any) -> None:
     for n in range(count):
         await bus.publish(topic, {"n": n, **fields})
 

@@ -10,8 +10,9 @@ from eventbus import InMemoryEventBus
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.views import Views
 from eventbus.testing import VirtualClock
+from eventbus.testing.gateway import Served
 
-Serving = Callable[..., Awaitable[Any]]
+Serving = Callable[..., Awaitable[Served]]
 
 
 class Growing:
