@@ -12,6 +12,7 @@ from quantum_trader.own.checks import Check, Denial, RiskView
 from quantum_trader.own.component import Component
 from quantum_trader.own.context import Context
 from quantum_trader.own.strategy import Strategy, Target
+from quantum_trader.runs.loaded import load_run
 
 __all__ = [
     # a strategy
@@ -27,4 +28,6 @@ __all__ = [
     # a component
     "Component",
     "Decision",
+    # what a run came to
+    "load_run",
 ]

@@ -23,6 +23,7 @@ ONLY_WITH = {
     "eventbus.gateway": "gateway",
     "eventbus.cli.serving": "gateway",
     "eventbus.observability.tracing": "otel",
+    "quantum_trader.runs.loaded": "notebook",
     "eventbus.testing.plugin": "test",
     "eventbus.testing.gateway": "gateway",
     "eventbus.testing.crash_disk": "dev",

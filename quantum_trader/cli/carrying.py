@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
@@ -26,10 +25,9 @@ from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode, Side
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
-from quantum_trader.monitoring.plot import Line, line_chart
-from quantum_trader.monitoring.record import RunRecord
-from quantum_trader.monitoring.report import Report, as_lines, make_report
+from quantum_trader.monitoring.report import Report, as_lines
 from quantum_trader.runs.durable import DurableRun
+from quantum_trader.runs.ending import conclude
 from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -54,10 +52,10 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
     if completed is None:
         _tell_stopped(run, manner)
         return
-    found = make_report(run.system.record)
-    write(folder.plot, plot(run.system.record, found), "--output")
-    summary = found.as_dict() | {"run": str(folder.path), "digest": completed.digest}
-    write(folder.report, json.dumps(summary, indent=2), "--output")
+    try:
+        found, summary = conclude(folder, run.system.record, completed)
+    except OSError as cause:
+        raise unwritable(folder.path, cause, "--output") from cause
     if manner.as_json:
         emit(summary | {"plot": str(folder.plot)})
     else:
@@ -175,19 +173,6 @@ def figures(lines: Iterable[tuple[str, str]]) -> Table:
     for line in lines:
         table.add_row(*line)
     return table
-
-
-def plot(record: RunRecord, found: Report) -> str:
-    """The equity of a run beside buy and hold, as SVG."""
-    points = record.points
-    return line_chart(
-        f"Equity {found.first} .. {found.last}",
-        [point.ts for point in points],
-        [
-            Line("buy and hold", [point.benchmark for point in points], "#8c959f", 1.2),
-            Line("equity", [float(point.equity) for point in points], "#0969da", 1.8),
-        ],
-    )
 
 
 def write(path: Path, text: str, option: str) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from quantum_trader.alpha.families import SHIPPED
 from quantum_trader.app import check, load_feed
 from quantum_trader.brought import own_strategy
 from quantum_trader.cli.carrying import Manner, carry_out, unwritable
@@ -116,8 +117,9 @@ def limited(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def strategy_id(cls: type[Strategy]) -> str:
-    """What the orders of a strategy are called by: its class, in small letters."""
-    return re.sub(r"[^a-z0-9]+", "_", cls.__name__.lower()).strip("_")
+    """What the orders of a strategy are called by: its class, in small letters, and no name of a shipped family."""
+    name = re.sub(r"[^a-z0-9]+", "_", cls.__name__.lower()).strip("_") or "strategy"
+    return f"own_{name}" if name in SHIPPED else name
 
 
 def plain_settings(strategy: Strategy) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from quantum_trader.app import check, load_feed
-from quantum_trader.cli.carrying import Manner, carry_out, figures, plot, run_loop, unwritable, write
+from quantum_trader.cli.carrying import Manner, carry_out, figures, run_loop, unwritable, write
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
@@ -22,6 +22,7 @@ from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_html, as_lines, make_report
+from quantum_trader.runs.ending import plot
 from quantum_trader.runs.folder import RunFolder, free_folder, newest
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)

@@ -14,6 +14,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
+from quantum_trader.monitoring.figures import compound
 from quantum_trader.monitoring.funnel import KILL_SWITCH, Funnel
 from quantum_trader.monitoring.record import FailureLine, RunRecord, StopLine, closed_trades
 
@@ -47,7 +48,7 @@ class Report:
     cash: Decimal
     equity: Decimal
     total_return: float
-    annual_return: float
+    annual_return: float | None  # None beyond any number: minutes do not make a year
     annual_sharpe: float
     max_drawdown: float
     benchmark_equity: float
@@ -108,7 +109,7 @@ def make_report(record: RunRecord) -> Report:
         cash=record.cash,
         equity=points[-1].equity,
         total_return=equity[-1] / start - 1.0,
-        annual_return=(equity[-1] / start) ** (record.periods_per_year / len(points)) - 1.0 if equity[-1] > 0 else -1.0,
+        annual_return=compound(equity[-1] / start, record.periods_per_year / len(points)),
         annual_sharpe=_annual_sharpe([start, *equity], record.periods_per_year),
         max_drawdown=_deepest([start, *equity]),
         benchmark_equity=benchmark[-1],

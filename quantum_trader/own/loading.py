@@ -17,11 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import eventbus
 from quantum_trader.own.strategy import InvalidParameter, Strategy, is_over_sessions
 
 CHECKS: Final = "quantum_trader.checks"
 COMPONENTS: Final = "quantum_trader.components"
-_OURS: Final = Path(__file__).parents[1]
+_OURS: Final = (Path(__file__).parents[1], Path(eventbus.__file__).parent)
 
 
 class OwnCodeError(Exception):
@@ -127,7 +128,7 @@ def place_of(error: BaseException, where: str) -> str:
 def _is_own(filename: str) -> bool:
     path = Path(filename)
     is_library = "site-packages" in path.parts or "dist-packages" in path.parts or path.is_relative_to(_STANDARD)
-    return not filename.startswith("<") and not is_library and not path.is_relative_to(_OURS)
+    return not filename.startswith("<") and not is_library and not any(path.is_relative_to(ours) for ours in _OURS)
 
 
 _STANDARD: Final = Path(inspect.getfile(inspect)).parent
@@ -154,6 +155,9 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise OwnCodeError(str(path), "no such file", remedy="check the path")
     resolved = path.resolve()
+    running = sys.modules["__main__"]
+    if getattr(running, "__file__", None) and Path(str(running.__file__)).resolve() == resolved:
+        return running  # a script that brings itself: loaded twice, it would be two modules
     # By its content, so that a file that was changed is another module and no old one answers for it.
     name = f"qt_own_{path.stem}_{hashlib.sha256(str(resolved).encode() + resolved.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:

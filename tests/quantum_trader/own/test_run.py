@@ -44,6 +44,12 @@ def test_a_module_of_the_users_own_is_run(dip: str, terminal: Terminal, write: W
     assert RunFolder(Path("r")).config().own.params["depth"] == 0.04
 
 
+def test_a_class_may_have_the_name_of_a_shipped_family(terminal: Terminal, write: Write, dip: str) -> None:
+    write("dip.py", dip.replace("class Dip", "class Trend"))
+    terminal.ok("run", "dip.py", *YEAR, "--output", "r")
+    assert RunFolder(Path("r")).config().own.strategy_id == "own_trend"
+
+
 def test_parameters_are_part_of_the_identity_of_a_run(dip: str, terminal: Terminal, write: Write) -> None:
     write("dip.py", dip)
     for name, depth in (("a", "0.03"), ("b", "0.03"), ("c", "0.05")):
