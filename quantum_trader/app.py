@@ -60,6 +60,7 @@ from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
 from quantum_trader.own.runtime import OwnRuntime
+from quantum_trader.roll import RollCall
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
 from quantum_trader.snapshot import Stateful
@@ -122,6 +123,7 @@ class TradingSystem:
     kill_switch: KillSwitch
     spc: SpcEngine
     health: SystemHealthMonitor
+    roll: RollCall
     alerts: AlertManager
     registry: Registry
     generator: StrategyGenerator | None  # None when the roster is fixed
@@ -167,6 +169,7 @@ class TradingSystem:
             keep_going=keep_going,
             on_barrier=self._barrier,
             on_session=on_session,
+            roll_call=self.roll.tell,
             judge=self.health.judge,
             commands=commands,
             ids=self.ids,
@@ -254,10 +257,11 @@ def build(
     costs, instruments = config.execution, Instruments(config.instruments)
     limits = config.risk
     cash = config.app.cash
+    roll = RollCall(bus, ids=ids)
     kill_switch = KillSwitch(bus, file=switch_file)
     registry = Registry(bus, registry_file or ":memory:")
     warrant = registry.backs
-    brought = own_runtime(bus, config, feed)
+    brought = own_runtime(bus, config, feed, roll.answer)
     runtime = brought or StrategyRuntimeEngine(
         bus,
         config.strategies,
@@ -266,17 +270,18 @@ def build(
         instruments=instruments,
         warrant=warrant,
         ranked=config.ranker.enabled,
+        alive=roll.answer,
     )
     parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
-    _build_ranker(bus, config, pace, parts)
+    _build_ranker(bus, config, pace, parts, roll)
     parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
         half_life=config.models.half_life,
         rollback_sessions=config.models.gate.rollback_sessions,
     )
-    parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, registry, instruments, pace, parts)
+    parts["learning"] = ContinuousLearningManager(bus, registry, config.models, alive=roll.answer)
+    generator = _build_evaluation(bus, config, registry, instruments, pace, parts, roll)
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
@@ -296,6 +301,7 @@ def build(
         ),
         warrant=warrant,
         checks=own_checks(config),
+        alive=roll.answer,
     )
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
@@ -305,8 +311,9 @@ def build(
             cash=cash,
             instruments=instruments,
         ),
+        alive=roll.answer,
     )
-    parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
+    parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window), alive=roll.answer)
     spc = _build_charts(bus, config, parts)
     health = parts["health"] = SystemHealthMonitor(
         bus, config.health, max_drawdown=limits.max_drawdown, watched=watched_by(config), ids=ids
@@ -334,6 +341,7 @@ def build(
         kill_switch=kill_switch,
         spc=spc,
         health=health,
+        roll=roll,
         alerts=alerts,
         registry=registry,
         generator=generator,
@@ -345,7 +353,7 @@ def build(
     )
 
 
-def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful]) -> None:
+def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful], roll: RollCall) -> None:
     ranker = config.ranker
     if not ranker.enabled:
         OpenRanker(bus)
@@ -356,6 +364,7 @@ def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, 
         weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
         lead=ranker.lead,
         min_dollar_volume=ranker.min_dollar_volume / pace.sessions_a_day,
+        alive=roll.answer,
     )
 
 
@@ -366,6 +375,7 @@ def _build_evaluation(
     instruments: Instruments,
     pace: Rhythm,
     parts: dict[str, Stateful],
+    roll: RollCall,
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
     subjects = StrategySubjects(
@@ -376,7 +386,12 @@ def _build_evaluation(
         periods_per_year=pace.periods_per_year,
     )
     parts["evaluation"] = EvaluationHandler(
-        bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate), warrant=registry.backs
+        bus,
+        QueueHandler(bus),
+        subjects,
+        ModelSubjects(config.models.gate),
+        warrant=registry.backs,
+        alive=roll.answer,
     )
     MonitoringHandler(bus)
     specs = seeds(config)

@@ -17,6 +17,7 @@ from quantum_trader.alpha.families import Family, admit
 from quantum_trader.config import Config, OwnConfig
 from quantum_trader.control import checks as shipped
 from quantum_trader.control.risk_state import RiskState
+from quantum_trader.events import Alive
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.validate import FeedCheck
 from quantum_trader.model import Bar, Order
@@ -62,7 +63,7 @@ def own_strategy(own: OwnConfig, seed: int = 0) -> Strategy | None:
     return strategy
 
 
-def own_runtime(bus: EventBus, config: Config, feed: Feed) -> OwnRuntime | None:
+def own_runtime(bus: EventBus, config: Config, feed: Feed, alive: Alive) -> OwnRuntime | None:
     """What runs the strategy of a user's own; None where there is none, or where it goes through the lifecycle."""
     own = config.own
     strategy = own_strategy(own, config.app.seed)
@@ -76,6 +77,7 @@ def own_runtime(bus: EventBus, config: Config, feed: Feed) -> OwnRuntime | None:
         seed=config.app.seed,
         universe=feed.symbols,
         history=partial(delivered, feed),
+        alive=alive,
     )
 
 

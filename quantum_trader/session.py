@@ -24,7 +24,8 @@ class SessionClock:
     and given another speed while it runs; that changes nothing that is decided.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
-    when nothing is pending, `on_session` with each session after its last one. `judge` is awaited with each closed session
+    when nothing is pending, `on_session` with each session after its last one. `roll_call` is awaited with each closed session
+    when all that it led to is handled, before its barrier; `judge` is awaited with each closed session
     once all that followed from it is handled, whoever else is alive. `commands` gives what somebody outside wants
     done before a session; it has a barrier of its own. With `ids` the clock's own events have
     the ids that they have in every run of that identity.
@@ -41,6 +42,7 @@ class SessionClock:
         keep_going: Callable[[], bool] | None = None,
         on_barrier: Callable[[], None] | None = None,
         on_session: Callable[[int], Awaitable[None]] | None = None,
+        roll_call: Callable[[SessionClosedEvent], Awaitable[None]] | None = None,
         judge: Callable[[SessionClosedEvent], Awaitable[None]] | None = None,
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
         ids: RunIds | None = None,
@@ -53,6 +55,7 @@ class SessionClock:
         self._on_barrier = on_barrier
         self._on_session = on_session
         self._commands = commands
+        self._roll_call = roll_call
         self._judge = judge
         self._ids = ids
         self._changed = asyncio.Event()  # the pace
@@ -122,6 +125,9 @@ class SessionClock:
             **self._header(SessionClosedEvent.type, group.session),
         )
         await bus.publish(closed)
+        if self._roll_call is not None:
+            await bus.drain()
+            await self._roll_call(closed)
         await self._barrier()
         if self._judge is not None:
             await self._judge(closed)

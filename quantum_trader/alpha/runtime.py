@@ -17,6 +17,7 @@ from quantum_trader.alpha.families import Machine, StrategySpec
 from quantum_trader.alpha.stops import Stops
 from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
@@ -30,6 +31,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
 from quantum_trader.execution.sole import Lot, SoleAccount
 from quantum_trader.instruments import SHARES, Instruments
@@ -90,8 +92,10 @@ class StrategyRuntimeEngine:
         instruments: Instruments = SHARES,
         warrant: Warrant = steps_down_only,
         ranked: bool = False,
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._config = config
         self._costs = costs
         self._cooldown = cooldown
@@ -231,7 +235,7 @@ class StrategyRuntimeEngine:
                         source=SOURCE,
                     )
                 )
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
+        self._alive(Station.STRATEGIES, SOURCE)
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         while len(self._rankings) > 1 and self._rankings[1].effective_session <= event.session:

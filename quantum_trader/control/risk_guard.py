@@ -14,6 +14,7 @@ from eventbus import EventBus
 from quantum_trader.control.checks import Check, Denial, judge, warnings
 from quantum_trader.control.risk_state import PolicyView, RiskState, Stop
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     FeedAnomalyEvent,
     HealthStatusChangedEvent,
@@ -36,6 +37,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
 from quantum_trader.model import KillMode, Order, Station, StrategyLifecycle, Trigger
 from quantum_trader.snapshot import event_values, events_of
@@ -56,8 +58,10 @@ class RiskGuard:
         *,
         warrant: Warrant = steps_down_only,
         checks: tuple[Check, ...] = (),
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._state = state
         self._warrant = warrant
         self._checks = checks
@@ -118,7 +122,7 @@ class RiskGuard:
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._state.open_session(event.session)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.GUARD, SOURCE))
+        self._alive(Station.GUARD, SOURCE)
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self._state.policy = PolicyView(

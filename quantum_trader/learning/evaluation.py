@@ -14,6 +14,7 @@ import uuid_utils
 from eventbus import EventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationDueEvent,
@@ -32,6 +33,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
 from quantum_trader.execution.fills import notional
 from quantum_trader.learning.model_subjects import ModelSubjects
@@ -89,8 +91,10 @@ class EvaluationHandler:
         models: ModelSubjects,
         *,
         warrant: Warrant = steps_down_only,
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._queue = queue
         self._warrant = warrant
         self._promotions: list[StrategyPromotedEvent] = []  # since the last session
@@ -156,7 +160,7 @@ class EvaluationHandler:
                 )
             )
             await self._enqueue(task.model_copy(update={"timestamp": event.timestamp}), event.session)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EVALUATION, SOURCE))
+        self._alive(Station.EVALUATION, SOURCE)
 
     async def on_requested(self, event: EvaluationRequestedEvent) -> None:
         answer = self._answers.get(event.evaluation_id)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 from eventbus import EventBus
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
@@ -32,6 +33,7 @@ from quantum_trader.events import (
     SignalItem,
     SignalsGeneratedEvent,
     TradeExecutedEvent,
+    unwatched,
 )
 from quantum_trader.events.own import StrategyFailedEvent
 from quantum_trader.model import Bar, Side, Station, StrategyLifecycle, added, taken
@@ -85,8 +87,10 @@ class OwnRuntime:
         seed: int,
         universe: Iterable[str],
         history: Callable[[int], Iterable[Bar]],
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._strategy = strategy
         self._id = strategy_id
         self._place = place
@@ -162,7 +166,7 @@ class OwnRuntime:
                     source=SOURCE,
                 )
             )
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
+        self._alive(Station.STRATEGIES, SOURCE)
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         failure: StrategyFailed | None = None

@@ -44,7 +44,11 @@ def declared(tree: ast.AST) -> Iterator[str]:
 
 
 # What makes an event for somebody else to publish.
-HELPERS = {"request": "EvaluationRequestedEvent", "DirectionDesk": "MetricRecordedEvent"}
+HELPERS = {
+    "request": "EvaluationRequestedEvent",
+    "DirectionDesk": "MetricRecordedEvent",
+    "_alive": "ComponentHeartbeatEvent",  # to the roll, which publishes what all have answered
+}
 # The desk publishes in the name of the learning manager, runs and command line in that of the operator.
 OTHERS = {"events", "wiring", "direction_desk"}
 COMPONENTS = [
