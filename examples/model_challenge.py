@@ -38,7 +38,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 def platform(bus: InMemoryEventBus, registry: Registry) -> ContinuousLearningManager:
     """Learning and evaluation, without anybody who trades."""
     subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
+    EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
     return ContinuousLearningManager(bus, registry, ModelsConfig())
 
 

@@ -49,7 +49,7 @@ async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], *, breed: 
     async with InMemoryEventBus() as bus:
         config = StrategiesConfig(gates=gates) if breed else StrategiesConfig(gates=gates, breed_most=0)
         subjects = StrategySubjects(Costs(), config, cooldown=5)
-        EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
+        EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
         generator = StrategyGenerator(bus, config, seed=seed)
         bus.subscribe(StrategyPromotedEvent, count)
         await SessionClock(bus, MarketReplayer(feed)).run()

@@ -387,7 +387,7 @@ def _build_evaluation(
     )
     parts["evaluation"] = EvaluationHandler(
         bus,
-        QueueHandler(bus),
+        QueueHandler(),
         subjects,
         ModelSubjects(config.models.gate),
         warrant=registry.backs,

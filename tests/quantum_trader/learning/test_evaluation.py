@@ -62,7 +62,7 @@ class Broken(StrategySubjects):
 
 def handler(bus: InMemoryEventBus, strategies: StrategySubjects | None = None) -> EvaluationHandler:
     subjects = strategies or StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()), warrant=lambda _: True)
+    return EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()), warrant=lambda _: True)
 
 
 def ask(subject: str, purpose: Purpose = Purpose.BACKTEST, last: int = 50) -> EvaluationRequestedEvent:

@@ -244,7 +244,7 @@ async def test_on_the_demo_bars_ewma_and_har_go_live_and_direction_is_always_ref
     EnsembleManager(event_bus, CachingRegistry(event_bus, registry))
     learning = ContinuousLearningManager(event_bus, registry, ModelsConfig())
     subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    EvaluationHandler(event_bus, QueueHandler(event_bus), subjects, ModelSubjects(ModelGateConfig()))
+    EvaluationHandler(event_bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
     await SessionClock(event_bus, MarketReplayer(load_dataset())).run()
     promoted = [one.model_name for one in heard.of(ModelPromotedEvent)]
     refused = [one.model_name for one in heard.of(ModelRejectedEvent)]
