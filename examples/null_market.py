@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eventbus import InMemoryEventBus
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.config import Costs, GatesConfig, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import StrategyPromotedEvent
 from quantum_trader.learning.evaluation import EvaluationHandler
@@ -48,7 +49,7 @@ async def live_promotions(feed: Dataset, gate: Literal["psr", "dsr"], *, breed: 
 
     async with InMemoryEventBus() as bus:
         config = StrategiesConfig(gates=gates) if breed else StrategiesConfig(gates=gates, breed_most=0)
-        subjects = StrategySubjects(Costs(), config, cooldown=5)
+        subjects = StrategySubjects(Trials(Costs(), config, cooldown=5), config)
         EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
         generator = StrategyGenerator(bus, config, seed=seed)
         bus.subscribe(StrategyPromotedEvent, count)

@@ -21,6 +21,7 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.brought import own_checks, own_components, own_runtime, own_strategy
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
@@ -261,18 +262,22 @@ def build(
     kill_switch = KillSwitch(bus, file=switch_file)
     registry = Registry(bus, registry_file or ":memory:")
     warrant = registry.backs
+    trials = Trials(costs, config.strategies, cooldown=config.risk.cooldown, instruments=instruments)
     brought = own_runtime(bus, config, feed, roll.answer)
     runtime = brought or StrategyRuntimeEngine(
         bus,
         config.strategies,
-        costs,
-        cooldown=config.risk.cooldown,
-        instruments=instruments,
+        trials,
         warrant=warrant,
         ranked=config.ranker.enabled,
         alive=roll.answer,
     )
-    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
+    parts: dict[str, Stateful] = {
+        "kill_switch": kill_switch,
+        "registry": registry,
+        "trials": trials,
+        "runtime": runtime,
+    }
     _build_ranker(bus, config, pace, parts, roll)
     parts["ensemble"] = EnsembleManager(
         bus,
@@ -281,7 +286,7 @@ def build(
         rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models, alive=roll.answer)
-    generator = _build_evaluation(bus, config, registry, instruments, pace, parts, roll)
+    generator = _build_evaluation(bus, config, registry, trials, pace, parts, roll)
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
@@ -372,19 +377,13 @@ def _build_evaluation(
     bus: EventBus,
     config: Config,
     registry: Registry,
-    instruments: Instruments,
+    trials: Trials,
     pace: Rhythm,
     parts: dict[str, Stateful],
     roll: RollCall,
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    subjects = StrategySubjects(
-        config.execution,
-        config.strategies,
-        cooldown=config.risk.cooldown,
-        instruments=instruments,
-        periods_per_year=pace.periods_per_year,
-    )
+    subjects = StrategySubjects(trials, config.strategies, periods_per_year=pace.periods_per_year)
     parts["evaluation"] = EvaluationHandler(
         bus,
         QueueHandler(),

@@ -84,6 +84,7 @@ PURE = {
     "learning.statistics",
     "alpha.families",
     "alpha.stops",
+    "alpha.trials",
 }  # plain maths, open to every component
 FACE = {"", "observability"}  # the rooms of eventbus that quantum_trader may enter
 READING = {"cli", "codec", "journal"}  # and what those open who read the journal of a run

@@ -10,9 +10,9 @@ import pytest
 
 from quantum_trader.alpha.families import SEEDS, StrategySpec
 from quantum_trader.alpha.stops import Stops
+from quantum_trader.alpha.trial import Group, Trial, run
 from quantum_trader.config import Costs
 from quantum_trader.execution.sole import START, SoleAccount
-from quantum_trader.learning.trial import Group, Trial, run
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar
 from quantum_trader.snapshot import reinstate, snapshot

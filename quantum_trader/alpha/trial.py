@@ -5,6 +5,7 @@ It goes on session by session, so a review costs only the sessions since the one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,17 @@ class Group:
 
 
 class Trial:
-    """One strategy on every symbol, by an `account` of its own. Feed it every session once, in order."""
+    """One strategy on every symbol, by an `account` of its own. Feed it every session once, in order.
 
-    def __init__(self, spec: StrategySpec, account: SoleAccount) -> None:
+    It wants nothing in a symbol before it is warm there, and for `settle_bars` bars more.
+    """
+
+    def __init__(self, spec: StrategySpec, account: SoleAccount, *, settle_bars: int = 0) -> None:
         self.account = account
         self._spec = spec
         self._cells: dict[str, tuple[Machine, Lot]] = {}
+        self._settle_bars = settle_bars
+        self._settled: Counter[str] = Counter()
         self.through = -1  # the last session taken
 
     def take(self, group: Group) -> None:
@@ -42,15 +48,24 @@ class Trial:
                 cell = self._cells[bar.symbol] = (self._spec.machine(), account.lot(bar.symbol))
             machine, lot = cell
             account.take(lot, bar)
-            lot.target = machine.update(bar)
+            target = machine.update(bar)
+            if target is not None and self._settled[bar.symbol] < self._settle_bars:
+                self._settled[bar.symbol] += 1
+                target = None
+            lot.target = target
         account.close(group.session, group.stops.__getitem__)
         self.through = group.session
+
+    def targets(self) -> dict[str, int | None]:
+        """What it wants since the last bar of each symbol."""
+        return {symbol: lot.target for symbol, (_, lot) in self._cells.items()}
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values; the spec is given."""
         return {
             "account": self.account.state(),
             "machines": {symbol: snapshot(machine) for symbol, (machine, _) in self._cells.items()},
+            "settled": dict(self._settled),
             "through": self.through,
         }
 
@@ -62,6 +77,7 @@ class Trial:
             machine = self._spec.machine()
             reinstate(machine, saved)
             self._cells[symbol] = (machine, self.account.lot(symbol))
+        self._settled = Counter(state["settled"])
         self.through = state["through"]
 
 
