@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 VALUES_OF_THE_BUS = (
     {"wording", "clock", "log", "exact", "stats"},
     {"errors", "failure", "outcome", "frozen"},
-    {"bounds", "url", "tagged"},
+    {"bounds", "url", "settings", "tagged"},
     {"fields"},
     {"event"},
     {"codec", "causality", "selector", "policy", "weight", "dead_letter", "tap"},
@@ -61,10 +61,10 @@ GIVEN = {
     ("road.stepping", "road.tasks"),  # how a handler is called
 }
 JOURNALS_KNOW = {
-    *("wording", "errors", "clock", "bounds", "url"),
-    *("codec", "journal.protocol", "journal.values", "journal.progress", "journal.shared", "journal.hearing"),
+    *("wording", "errors", "clock", "bounds", "url", "settings"),
+    *("codec", "journal.protocol", "journal.values", "journal.progress", "journal.shared", "journal.hearing", "log"),
 }
-BACKENDS = ("journal.sqlite",)
+BACKENDS = ("journal.sqlite", "journal.postgres")
 OPENERS = {
     "config",
     "journal.reader",
@@ -155,7 +155,9 @@ def may_import(package: str, module: str, target: str) -> bool:
         return module in OPENERS and target.count(".") == 1
     if room == "journal":
         return (
-            target in JOURNALS_KNOW or target.split(".")[:2] == module.split(".")[:2]
+            target in JOURNALS_KNOW
+            or target.startswith("journal.remote.")  # what every journal on a server needs
+            or target.split(".")[:2] == module.split(".")[:2]
         )  # journal.sqlite.store, .schema
     if {room, other} <= STATIONS and room != other:
         return (room, other) in GIVEN

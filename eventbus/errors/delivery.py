@@ -24,13 +24,12 @@ class QueueFull(DeliveryError):
 
 
 class PublishTimeout(DeliveryError, TimeoutError):
-    """The door stayed shut until the time-out; nothing was accepted. Publish again later, or find the slow subscription in `stats()`."""
+    """Nobody took the event until the time-out; nothing was accepted. Publish again later, or mend what `reason` names."""
 
-    def __init__(self, timeout: float) -> None:
-        super().__init__(
-            f"no room within {timeout:g} s, nothing was accepted: see bus.stats() for the slow subscription"
-        )
+    def __init__(self, timeout: float, reason: str = "no room: see bus.stats() for the slow subscription") -> None:
+        super().__init__(f"nothing was accepted within {timeout:g} s, {reason}")
         self.timeout = timeout
+        self.reason = reason
 
 
 class WouldDeadlock(DeliveryError):

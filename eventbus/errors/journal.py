@@ -62,10 +62,17 @@ class IdConflict(JournalError, ValueError):
 
 
 class OutcomeUnknown(JournalError):
-    """The connection broke during the commit: the event may be accepted or not. Publish the same event again, its id settles it."""
+    """The connection broke during the commit: the event may be accepted or not. Publish the same event again, its id settles it.
+
+    Without an id it was another change of the journal: ask for it again.
+    """
 
     def __init__(self, event_id: str, reason: str) -> None:
-        super().__init__(f"event {event_id} may or may not be accepted ({reason}): publish the same event again")
+        super().__init__(
+            f"event {event_id} may or may not be accepted ({reason}): publish the same event again"
+            if event_id
+            else f"the change may or may not be made ({reason}): ask for it again"
+        )
         self.event_id = event_id
         self.reason = reason
 

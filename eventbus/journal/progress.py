@@ -69,6 +69,10 @@ class GroupProgress:
         attempts.update((offset, count) for offset, count in counts.items() if not self._is_settled(offset))
         return counts
 
+    def attempts(self, offset: int) -> int:
+        """How many attempts were counted for an offset that is not settled."""
+        return self._attempts.get(offset, 0)
+
     def settle(self, deliveries: Sequence[Settled]) -> list[Settled]:
         """Settle deliveries; gives those that were not settled before."""
         fresh = []
@@ -95,6 +99,16 @@ class GroupProgress:
             for offset in [begun for begun in self._attempts if first <= begun <= last]:
                 del self._attempts[offset]
         self.floor = self._settled.take_prefix(self.floor)
+
+    def clamp(self, last: int) -> bool:
+        """Know nothing of offsets beyond `last`. Gives whether anything was known of them."""
+        known = self.fields()
+        self.floor = min(self.floor, last)
+        self._settled = OffsetRanges(
+            (first, min(end, last)) for first, end in self._settled if self.floor < first <= last
+        )
+        self._attempts = {offset: count for offset, count in self._attempts.items() if offset <= last}
+        return self.fields() != known
 
     def cursor(self) -> Cursor:
         """An immutable snapshot."""

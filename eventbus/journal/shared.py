@@ -73,6 +73,11 @@ class Sharing(Protocol):
         """What this log is known by. Another one after it was made anew, or was put back to an older copy where that can be told."""
         ...
 
+    async def accept_data_loss(self) -> None:
+        """Go on with what is there: cursors beyond the end go back to it. Until then every call raises `BackendDataLoss`, once something
+        is lost: the epoch is another, or the log ends before what this process saw, or before what a group has finished."""
+        ...
+
     async def join(self, process: str, ttl: float) -> None:
         """Be known as `process`, a name never used before, whose leases last `ttl` seconds after each `renew`. Once, before `acquire`."""
         ...
@@ -132,5 +137,6 @@ class SharedJournal(Journal, Sharing, Protocol):
     """A journal on a server, with `shared` among its capabilities: any number of processes append to it and read it.
 
     `last` is the newest offset that this process knows of, `wait` sees what others append, and `open` raises `BackendUnsafe` for a
-    server whose settings break a promise. The records of one `append` that are new have offsets that follow each other.
+    server whose settings break a promise. The records of one `append` that are new have offsets that follow each other; `append`
+    raises `PublishTimeout` when it had no connection in time, so that nothing was sent.
     """

@@ -14,6 +14,11 @@ TEXT_CAP = 8 * 1024
 """Bytes of UTF-8 kept of a reason or an error text."""
 
 
+def capped(text: str) -> str:
+    """As much of a reason or an error text as is kept."""
+    return text.encode("utf-8", "replace")[:TEXT_CAP].decode("utf-8", "ignore")
+
+
 class Durability(StrEnum):
     """The worst that an acknowledged record survives."""
 
