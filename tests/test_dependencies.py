@@ -22,6 +22,7 @@ OURS = {"eventbus", "quantum_trader"}
 ONLY_WITH = {
     "eventbus.gateway": "gateway",
     "eventbus.cli.serving": "gateway",
+    "quantum_trader.web": "gateway",
     "eventbus.observability.tracing": "otel",
     "quantum_trader.runs.loaded": "notebook",
     "eventbus.testing.plugin": "test",

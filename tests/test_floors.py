@@ -87,6 +87,8 @@ PURE = {
     "alpha.trials",
 }  # plain maths, open to every component
 FACE = {"", "observability"}  # the rooms of eventbus that quantum_trader may enter
+DOOR = "gateway"  # and the one for those who show a run
+SHOWING = {"web", "cli"}
 READING = {"cli", "codec", "journal"}  # and what those open who read the journal of a run
 READERS = {"runs", "cli"}
 
@@ -201,7 +203,9 @@ def test_no_module_imports_itself_in_a_circle(package: str) -> None:
 
 def test_trader_sees_only_the_public_face_of_the_bus() -> None:
     seen = {(name, target) for name, tree in HOUSE["quantum_trader"].items() for target in imported(tree, "eventbus")}
-    strangers = {(name, target) for name, target in seen if target.partition(".")[0] not in FACE}
+    shown = {(name, target) for name, target in seen if target.partition(".")[0] == DOOR}
+    assert {name for name, _ in shown if name.partition(".")[0] not in SHOWING} == set()
+    strangers = {(name, target) for name, target in seen - shown if target.partition(".")[0] not in FACE}
     assert {
         (name, target)
         for name, target in strangers

@@ -12,8 +12,9 @@ except ImportError as error:
     raise MissingDriver("gateway", "gateway") from error
 
 from eventbus.gateway.app import create_gateway
+from eventbus.gateway.extension import Extension
 from eventbus.gateway.server import serve
 from eventbus.gateway.services import Service, service_named
 from eventbus.gateway.settings import GatewaySettings, Limits
 
-__all__ = ["GatewaySettings", "Limits", "Service", "create_gateway", "serve", "service_named"]
+__all__ = ["Extension", "GatewaySettings", "Limits", "Service", "create_gateway", "serve", "service_named"]

@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from eventbus import Clock, EventBus
 from eventbus.gateway import commands, http, reading, socket
 from eventbus.gateway.documents import EVERYWHERE
+from eventbus.gateway.extension import Extension
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.guard import Guard
 from eventbus.gateway.problems import Problem, ProblemBody, of_validation
@@ -39,13 +41,16 @@ def create_gateway(
     *,
     services: Sequence[Service] = (),
     clock: Clock | None = None,
+    extension: Extension | None = None,
 ) -> FastAPI:
     """An application that shows and steers `bus`; its lifespan starts and ends everything, `app.state.gateway` is what it shares.
 
     A bus that does not run yet is run, drained and shut down with the application; one that runs is left running. `services` are
-    called with the bus before it runs, see `--with`.
+    called with the bus before it runs, see `--with`. `extension` adds routes, pages and views of the program that the bus is of.
     """
-    gateway = Gateway(bus, settings or GatewaySettings(), tuple(services), clock=clock)
+    added = extension or Extension()
+    gateway = Gateway(bus, settings or GatewaySettings(), tuple(services), clock=clock, more=added.capabilities)
+    added.views(gateway.sockets.views)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,9 +73,9 @@ def create_gateway(
         exception_handlers={RequestValidationError: _invalid, HTTPException: _http},
     )
     app.state.gateway = gateway
-    for part in (http.health, http.router, reading.router, commands.router, socket.router):
+    for part in (http.health, http.router, reading.router, commands.router, socket.router, *added.routers):
         app.include_router(part)
-    app.router.default = _Pages(app.router.not_found)
+    app.router.default = _Pages(app.router.not_found, added)
     if gateway.settings.allow_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -102,13 +107,23 @@ class _Application(FastAPI):
 class _Pages:
     """What no route is for: the files of the dashboard."""
 
-    def __init__(self, not_found: Any) -> None:
+    def __init__(self, not_found: Any, added: Extension) -> None:
         self._files = StaticFiles(directory=STATIC, html=True)
+        self._added = {name: StaticFiles(directory=folder) for name, folder in added.pages.items()}
+        self._index = added.index
         self._not_found = not_found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-        await (self._files if is_page else self._not_found)(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await self._not_found(scope, receive, send)
+        elif self._index is not None and scope["path"] in ("/", "/index.html"):
+            await FileResponse(self._index)(scope, receive, send)
+        else:
+            first, _, rest = scope["path"].lstrip("/").partition("/")
+            if first in self._added:
+                await self._added[first]({**scope, "path": f"/{rest}", "raw_path": None}, receive, send)
+            else:
+                await self._files(scope, receive, send)
 
 
 def _invalid(_request: object, error: Exception) -> NoReturn:

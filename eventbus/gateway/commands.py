@@ -70,7 +70,8 @@ async def purge(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = None
 @router.post("/halt", tags=["kill switch"], openapi_extra=takes(Because), responses=answers(400, 409, 413, 415, 422))
 async def halt(request: Request, gateway: Here, _who: Admin) -> Halt:
     """Refuse events of kind EXECUTION until `rearm`. Halting again keeps the first reason, and gives the same token."""
-    asked = await _given(Because, request, gateway)
+    asked = await given(Because, request, gateway)
+    gateway.must_take_events()
     token = gateway.halt(asked.reason)
     return Halt(token=token, reason=gateway.bus.halt_reason or asked.reason, since=gateway.halted_since)
 
@@ -78,7 +79,8 @@ async def halt(request: Request, gateway: Here, _who: Admin) -> Halt:
 @router.post("/rearm", tags=["kill switch"], openapi_extra=takes(Rearm), responses=answers(400, 409, 413, 415, 422))
 async def rearm(request: Request, gateway: Here, _who: Admin) -> Rearmed:
     """Clear the halt."""
-    asked = await _given(Rearm, request, gateway)
+    asked = await given(Rearm, request, gateway)
+    gateway.must_take_events()
     if not gateway.bus.is_halted:
         raise Problem(409, "not_halted", "the bus is not halted: there is nothing to re-arm")
     try:
@@ -102,7 +104,8 @@ async def _json(request: Request, gateway: Gateway) -> Any:
     return parse_json(await read_body(request, limits.body_bytes), limits)
 
 
-async def _given(model: type[G], request: Request, gateway: Gateway) -> G:
+async def given(model: type[G], request: Request, gateway: Gateway) -> G:
+    """The body of a request. Raises `Problem`: it is no JSON, too much of it, or not what the model says."""
     try:
         return model.model_validate(await _json(request, gateway))
     except ValidationError as error:

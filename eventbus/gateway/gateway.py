@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -41,6 +41,7 @@ class Gateway:
         services: tuple[Service, ...] = (),
         *,
         clock: Clock | None = None,
+        more: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.bus = bus
         self.settings = settings
@@ -54,6 +55,7 @@ class Gateway:
         self.letters = Letters(bus, tells=not settings.run_owns_events)
         self.is_stopping = False
         self.halted_since = ""
+        self._more = more
         self._services = services
         self._entered = AsyncExitStack()
         self._metrics = MetricsCollector(bus)
@@ -98,8 +100,8 @@ class Gateway:
     @property
     def capabilities(self) -> list[str]:
         """What can be done here, by name."""
-        can = ["explain", "halt", "purge", "redrive", "resume", "views"]
-        return can if self.settings.run_owns_events else sorted([*can, "publish"])
+        can = {"explain", "purge", "redrive", "resume", "views", *self._more()}
+        return sorted(can if self.settings.run_owns_events else can | {"halt", "publish"})
 
     @property
     def ring(self) -> Ring:

@@ -33,7 +33,7 @@ from eventbus.gateway.documents import answers
 from eventbus.gateway.feed import Gone
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.patterns import PATTERN, matches
-from eventbus.gateway.problems import Problem
+from eventbus.gateway.problems import Problem, not_allowed
 from eventbus.gateway.wire import body_of, item_of
 
 router = APIRouter(prefix="/api/v1")
@@ -43,6 +43,7 @@ _LOOKED_AT = 10_000  # events that one request looks at
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
 After = Annotated[int, Query(ge=0, le=_MOST, description="Those that follow this number; 0: from the oldest kept.")]
+ViewName = Annotated[str, Path(pattern=r"^[a-z_]{1,64}(:[A-Za-z0-9_.\-]{1,64})?$")]
 EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:\-]{1,128}$")]
 Pattern = Annotated[str, Query(alias="type", pattern=PATTERN, description="A type or a wildcard.")]
 Since = Annotated[AwareDatetime | None, Query(description="Those of this time or later: ISO 8601 with an offset.")]
@@ -82,6 +83,18 @@ async def events(
     return _raw(
         b'{"events":[%b],"next":%b,"epoch":%b}' % (b",".join(found), to_json(following), to_json(gateway.ring.epoch))
     )
+
+
+@router.get("/views/{name}", tags=["bus"], responses=answers(404))
+async def view(name: ViewName, gateway: Here, who: Reader) -> dict[str, Any]:
+    """A named view as it is now: the same as its message over the WebSocket."""
+    if not who.may_view(name):
+        raise not_allowed(f"read:view.{name}")
+    try:
+        return await gateway.sockets.views.snapshot(name)
+    except LookupError as error:
+        known = ", ".join(gateway.sockets.views.names)
+        raise Problem(404, "unknown_view", f"there is no view of this name; there are {known}") from error
 
 
 async def _start(gateway: Gateway, after: int, since: datetime | None) -> int:

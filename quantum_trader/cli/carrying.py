@@ -19,6 +19,7 @@ from eventbus.observability import serve_metrics
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.cli.saying import Screen, emit, say
+from quantum_trader.cli.showing import Place, dashboard
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.files import write_whole
@@ -43,6 +44,7 @@ class Manner:
     as_json: bool = False
     until_session: int | None = None
     strict: bool = False
+    place: Place | None = None  # of a dashboard beside it
 
 
 def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
@@ -52,6 +54,17 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
     if completed is None:
         _tell_stopped(run, manner)
         return
+    mode = run.system.kill_switch.mode
+    if mode is KillMode.HALT:
+        raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
+    if manner.strict and mode is not KillMode.OFF:
+        reason = run.system.record.stops[-1].reason
+        raise Failed(f"the run ended with trading stopped: {reason}", HALTED)
+
+
+def _report(run: DurableRun, completed: RunCompletedEvent, manner: Manner, console: Console) -> None:
+    """What the run came to: the files of its folder, and what is printed."""
+    folder = run.folder
     try:
         found, summary = conclude(folder, run.system.record, completed)
     except OSError as cause:
@@ -60,11 +73,6 @@ def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) 
         emit(summary | {"plot": str(folder.plot)})
     else:
         _print_report(console, run, completed, found)
-    mode = run.system.kill_switch.mode
-    if mode is KillMode.HALT:
-        raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
-    if manner.strict and mode is not KillMode.OFF:
-        raise Failed(f"the run ended with trading stopped: {found.stops[-1].reason}", HALTED)
 
 
 async def _run(
@@ -81,7 +89,11 @@ async def _run(
         )
         for warning in feed.warnings:
             console.print(f"warning: {warning}")
-        stack.enter_context(LiveView(bus, system.record, len(feed), console))
+        page = None
+        if manner.place is not None:
+            page = await stack.enter_async_context(dashboard(run, manner.place))
+            console.print(f"dashboard at {page.url}")
+        live = stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
             webhook = webhook_from_environment()
             notifier = DiscordNotifier(
@@ -93,8 +105,15 @@ async def _run(
             )
             system.alerts.add_notifier(notifier)
             await stack.enter_async_context(notifier)
-        stack.enter_context(_stopped_by_signals(run))
-        return run, await run.run(speed=manner.speed, until_session=manner.until_session)
+        with _stopped_by_signals(run):
+            completed = await run.run(speed=manner.speed, until_session=manner.until_session)
+        if completed is not None:
+            live.end()
+            _report(run, completed, manner, console)
+            if page is not None:
+                console.print(f"the dashboard stays at {page.url} until Ctrl-C")
+                await page.stay()
+        return run, completed
 
 
 @contextlib.contextmanager

@@ -53,6 +53,10 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Draw no more."""
         if self._live is not None:
             self._live.stop()
 

@@ -18,6 +18,7 @@ from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
+from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, place_for
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.monitoring.analytics import load_record
@@ -97,7 +98,12 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    speed: Speed = 0.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Sessions per second; 0 is as fast as possible.", min=0.0, show_default="40 beside a dashboard, else 0"
+        ),
+    ] = None,
     symbols: Symbols = None,
     start: From = None,
     end: To = None,
@@ -110,10 +116,18 @@ def demo(
     output: Output = None,
     notify: Notify = False,
     strict: Strict = False,
+    web: Web = None,
+    host: Host = LOOPBACK,
+    port: Port = None,
 ) -> None:
-    """Replay thirteen years of five symbols through the whole system, live; then report."""
+    """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    _start(choices, Manner(speed, metrics_port, notify, strict=strict), output)
+    found = place_for(web, host, port, choices.load().app.gateway_port)
+    place = None if isinstance(found, str) else found
+    if isinstance(found, str):
+        say(f"no dashboard: {found}")
+    pace = speed if speed is not None else SPEED if place is not None else 0.0
+    _start(choices, Manner(pace, metrics_port, notify, strict=strict, place=place), output)
 
 
 def replay(

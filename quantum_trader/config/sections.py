@@ -31,7 +31,7 @@ class AppConfig(Section):
     checkpoint_every: Annotated[int, Field(ge=1)] = 250  # sessions that a crash may cost, to be done again
     periods_per_year: Positive | None = None  # as the calendar of the data says
     gateway_host: str = "127.0.0.1"
-    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
+    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_765
 
 
 class UniverseConfig(Section):
