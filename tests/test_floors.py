@@ -159,6 +159,7 @@ def may_import(package: str, module: str, target: str) -> bool:
         return (
             target in JOURNALS_KNOW
             or target.startswith("journal.remote.")  # what every journal on a server needs
+            or (module in OPENERS and target == "journal.backends")
             or target.split(".")[:2] == module.split(".")[:2]
         )  # journal.sqlite.store, .schema
     if {room, other} <= STATIONS and room != other:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
 from eventbus.errors import (
-    JournalDamaged,
     JournalError,
     JournalUnavailable,
     LeaseLost,
@@ -25,7 +23,7 @@ from eventbus.journal.hearing import Hearing
 from eventbus.journal.remote.appends import Appends
 from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.cursors import Attempts, Commit, Cursors
-from eventbus.journal.remote.integrity import checksum
+from eventbus.journal.remote.integrity import verified
 from eventbus.journal.remote.storage import Storage
 from eventbus.journal.shared import Lease, Part
 from eventbus.journal.values import (
@@ -45,8 +43,6 @@ from eventbus.journal.values import (
     Trimmed,
     Verified,
 )
-
-_PAGE = 1_000
 
 
 class RemoteJournal:
@@ -342,20 +338,9 @@ class RemoteJournal:
         return Trimmed(removed, first, tuple(overtaken))
 
     async def verify(self) -> Verified:
-        """Every record against its checksum, which reading does, and that none is missing."""
         storage = self._ask("verify()")
         await storage.look()
-        first, last, digest = self.first, self.last, blake2b(digest_size=32)
-        at = first - 1
-        while at < last:
-            page: list[Record | None] = [*await storage.read(at, _PAGE, None, last)]
-            for record in page or [None]:
-                if record is None or record.offset != at + 1:
-                    reason = "a record is missing"
-                    raise JournalDamaged(storage.place, first_bad=at + 1, last_good=at, expected=last, reason=reason)
-                digest.update(b"%d %d\n" % (record.offset, checksum(record)))
-                at += 1
-        return Verified(first, at, at - first + 1, digest.hexdigest())
+        return await verified(storage, self.first, self.last)
 
     async def compact(self) -> int:
         return await self._ask("compact()").compact()
