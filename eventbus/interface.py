@@ -59,6 +59,7 @@ class PolicyOptions(TypedDict, total=False):
     durable: bool
     group: str | None
     start: Start
+    parts: int | None
 
 
 class Stats(TypedDict):

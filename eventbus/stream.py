@@ -74,6 +74,9 @@ class Taking:
     def part_with(self, worker: Worker, part: Part) -> None:
         """Each delivery is followed by itself from the start."""
 
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """Whoever took it has it: no attempt runs here."""
+
     # --- the consumer ------------------------------------------------------------------------------------------------
 
     async def next(self) -> Event:

@@ -30,7 +30,7 @@ ROAD = (
     {"road.burst", "road.part", "road.receipt", "road.deadlines", "road.telling"},
     {"road.gate", "road.in_flight", "road.keys", "road.overflow", "road.pace", "road.retries", "road.ways"},
     {"road.behind", "road.mailbox", "road.terms"},
-    {"road.arrival"},
+    {"road.arrival", "road.withdrawal"},
     {"road.places", "road.waits", "road.shutdown", "road.ending", "road.worker"},
     {"road.tasks", "road.threads", "subscription"},
     {"road.stepping", "road.registry", "stream"},
@@ -38,12 +38,22 @@ ROAD = (
 )
 DURABILITY = (
     {"durability.opening", "durability.quarantine", "durability.recent", "durability.trouble", "durability.watched"},
-    {"durability.aside", "durability.passage", "durability.reading", "durability.retention", "durability.writing"},
-    {"durability.source"},
-    {"durability.group"},
+    {"durability.share", "durability.holding", "durability.record", "durability.committing"},
+    {
+        "durability.aside",
+        "durability.passage",
+        "durability.tail",
+        "durability.asking",
+        "durability.reading",
+        "durability.retention",
+        "durability.writing",
+    },
+    {"durability.source", "durability.beginning", "durability.leases"},
+    {"durability.group", "durability.latching", "durability.letters", "durability.tail_source"},
     {"durability.groups", "durability.groups_in_memory"},
     {"durability.store"},
     {"durability.journaled"},
+    {"durability.shared"},
 )
 BUS = ({"interface"}, {"road.counts"}, {"road.house"}, {"bus"}, {"config"}, {""})
 WINDOWS = ({"observability", "gateway", "testing"},)

@@ -63,7 +63,9 @@ class Burst:
     offset: int | None = None
     durability = "memory"
     keeps_letters = False  # of its deliveries, besides memory
-    place = 0  # in the burst it parted from
+    is_foreign = False  # another process published it, and nobody here waits for what comes of it
+    is_withdrawn = False  # its deliveries are another process's by now
+    token: int | None = None  # of the lease that its deliveries are made under
 
     def __init__(
         self,
@@ -96,6 +98,10 @@ class Burst:
         self.records: list[Any] | None = None  # its events as a journal keeps them, where they are written first
         self.commit: Commit | None = None  # its way into the journal, where it is written first
 
+    def brought_in(self, number: int, accepted_ns: int) -> None:
+        """Another process accepted it; here it has this number, and came now."""
+        self.number, self.accepted_ns = number, accepted_ns
+
     # --- while it is open ------------------------------------------------------------------------------------------
 
     def invite(
@@ -118,6 +124,12 @@ class Burst:
     def is_recorded(self, records: list[Any], receipts: list[Receipt] | None) -> None:
         """A journal keeps its events so; `receipts` follow them, where they are written first."""
         self.records, self.receipts = records, receipts
+
+    def also(self, event: Event) -> None:
+        """This one follows, on its way here from elsewhere."""
+        if type(event) is not self.last:
+            self.mix(type(event))
+        self.events.append(event)
 
     def mix(self, cls: type[Event]) -> None:
         """An event of another class joined."""
@@ -144,7 +156,6 @@ class Burst:
         parts = []
         for index, event in enumerate(self.events):
             part = Burst(event, self.base, self.hops, self.number, self.accepted_ns, self.is_urgent, self.gates)
-            part.place = index
             if self.records is not None:
                 part.records = [self.records[index]]
             if self.receipts is not None:
@@ -163,10 +174,6 @@ class Burst:
         """What a journal keeps of its events, for the last time: they cannot part any more."""
         records, self.records, self.receipts = self.records or [], None, None
         return records
-
-    def __lt__(self, other: Burst) -> bool:
-        """Those that parted from one burst are dispatched in the order they had there."""
-        return self.place < other.place
 
     # --- dealt out -------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from eventbus.selector import RouteTable
 from eventbus.tap import Taps
 
 if TYPE_CHECKING:
+    from eventbus.road.context import Cell
     from eventbus.road.door import Door
     from eventbus.road.lifetime import Lifetime
     from eventbus.road.worker import Worker
@@ -111,6 +112,12 @@ class Dispatcher:
         if worker.running.get(part.cell) is part and part.cell.at >= 0:
             worker.passed(part, part.cell.at, 0)
             worker.detach(part)
+
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """Whoever waits in there is cancelled: a task that was serves nobody else."""
+        for stepper in self._steppers:
+            if stepper.cell is cell:
+                stepper.task.cancel()
 
     def interrupt(self) -> None:
         """Something must take effect before the next attempt."""

@@ -25,7 +25,7 @@ from eventbus.event import AdHocEvent, Event, Kind
 from eventbus.retained import Retained
 from eventbus.road.burst import SEALED, Burst
 from eventbus.road.causes import Causes
-from eventbus.road.context import CURRENT, Mark, inside, is_exact, is_same, without_decimal
+from eventbus.road.context import CURRENT, Mark, Publishers, inside, is_same, without_decimal
 from eventbus.road.lane import Lane
 from eventbus.road.places import BURST, Places
 from eventbus.road.receipt import Receipt, receipt_for
@@ -76,7 +76,7 @@ class Door:
         self._number = 0  # of the burst opened last
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
         self._sealed = 0  # events of bursts that nothing joins any more, and that were not dispatched
-        self._last: tuple[Context, Context, bool] = (Context(), Context(), True)
+        self._publishers = Publishers()
 
     # --- counts ----------------------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class Door:
         record = None if station is None else station.record(event)
         if spec.retain and (station is None or not station.writes_first):
             self._retained.keep(event)
-        context, base, exact = self._context(mark)
+        context, base, exact = self._publishers.context(mark)
         self._number += 1
         burst = self.open = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
         places.fill(burst)
@@ -287,22 +287,6 @@ class Door:
         self.seal()
         gates = () if event.__event__.kind is Kind.CONTROL else self._gates(event)
         return next((gate for gate in gates if gate.room <= 0), None)
-
-    def _context(self, mark: Mark | None) -> tuple[Context, Context, bool]:
-        """Of whoever publishes now; what handlers get of it; and whether equality may stand for identity there.
-
-        Publishers change seldom: the last one is kept.
-        """
-        context = copy_context()
-        last, base, exact = self._last
-        if mark is None and exact and is_same(context, last):
-            return self._last
-        if mark is not None and mark[0].at == mark[1] and is_same(context, mark[0].clean):
-            # The handler changed nothing: what it publishes has the context of its own publisher.
-            return context, mark[0].base, exact if mark[0].base is base else is_exact(mark[0].base)
-        if not exact or not is_same(context, last):
-            self._last = context, without_decimal(context), is_exact(context)
-        return self._last
 
     def _invite(self, burst: Burst, context: Context, room: int, mark: Mark | None) -> None:
         """What the same publisher publishes next may join: the same class, and others that need no look either."""
@@ -360,6 +344,22 @@ class Door:
         for gate in burst.gates:
             gate.expect(-len(burst.events))
         self._is_entered = was_entered
+
+    def bring(self, burst: Burst) -> None:
+        """Events that another process accepted take their places, and go to whoever listens now. They waited there, not here."""
+        self.seal()
+        self._number += 1
+        burst.brought_in(self._number, self._clock())
+        self.places.fill(burst)
+        if self.places.scale is not None:
+            for event in burst.events:
+                self.places.scale.put_on(event)
+        self.open = burst
+        self.seal()
+        self.urgent += burst.is_urgent
+        self.lane.put(burst)
+        if burst.is_urgent:
+            self._lifetime.interrupt()
 
     def outside(self, event: Event) -> Burst:
         """A burst for an event that did not come in by the door: it holds no place."""

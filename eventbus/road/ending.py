@@ -51,6 +51,11 @@ class Endings:
 
     def fail_in_part(self, worker: Worker, delivery: Delivery, error: BaseException, ran_ns: int = 0) -> None:
         """The same for an attempt whose time is counted with its part."""
+        if (
+            delivery.part.burst.is_withdrawn
+        ):  # another process has it by now, and what came of it here counts for nothing
+            self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+            return
         if isinstance(error, asyncio.CancelledError):
             if self._lifetime.is_ending:  # the bus cancelled what still ran: not a failure of the handler
                 self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)

@@ -1,4 +1,4 @@
-"""Lane: the bursts on their way from the door to the dispatcher. CONTROL comes out first, all others as they were opened.
+"""Lane: the bursts on their way from the door to the dispatcher. CONTROL comes out first, all others as they came in.
 
 A heap, and whoever waits for it, who may be nudged though nothing came. Knows nothing of what is in a burst.
 """
@@ -18,6 +18,7 @@ class Lane:
 
     def __init__(self) -> None:
         self._bursts: list[tuple[bool, int, Burst]] = []
+        self._came = 0  # bursts, ever: what another process accepted comes in between, whatever its number is here
         self._arrival: asyncio.Future[None] | None = None  # somebody waits
 
     @property
@@ -26,7 +27,8 @@ class Lane:
 
     def put(self, burst: Burst) -> None:
         """A burst may be dispatched."""
-        heappush(self._bursts, (not burst.is_urgent, burst.number, burst))
+        self._came += 1
+        heappush(self._bursts, (not burst.is_urgent, self._came, burst))
         if self._arrival is not None:
             self.nudge()
 

@@ -74,6 +74,13 @@ class Mailbox:
         """All that are followed one by one."""
         return [*self.freed, *self.replaceable.values()]
 
+    def drop(self, delivery: Delivery) -> bool:
+        """One that was held back once does not come any more. False: it is not here."""
+        if delivery not in self.freed:
+            return False
+        self.freed.remove(delivery)
+        return True
+
     def empty(self) -> tuple[list[Delivery], list[Part]]:
         """Nothing waits any more; gives what did."""
         singles, parts = self.singles, [*self.parts]

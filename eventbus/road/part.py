@@ -167,8 +167,8 @@ def _upto(stretch: tuple[int, int, int]) -> int:
 class Delivery:
     """One handing-over of an event that is followed by itself. A handler that takes two arguments gets it as its second.
 
-    Handlers may read `event`, `subscription` (its name), `attempt` (from 1) and `deadline` (loop time at which this attempt is
-    cancelled, or None), and answer a request with `reply(value)`.
+    Handlers may read `event`, `subscription` (its name), `attempt` (from 1), `deadline` (loop time at which this attempt is
+    cancelled, or None) and `token` (what a store outside can fence by), and answer a request with `reply(value)`.
     """
 
     __slots__ = (
@@ -203,6 +203,11 @@ class Delivery:
     @property
     def subscription(self) -> str:
         return self.part.name
+
+    @property
+    def token(self) -> int | None:
+        """Of a durable group: it grows each time another process takes its events over. None for other subscriptions."""
+        return self.part.burst.token
 
     @property
     def is_urgent(self) -> bool:

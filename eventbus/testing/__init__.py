@@ -4,11 +4,15 @@ The pytest plugin is loaded by itself; see `eventbus.testing.plugin` for its fix
 """
 
 from eventbus.testing.recorder import Recorder
+from eventbus.testing.shared_log import SharedMemoryLog
+from eventbus.testing.shared_memory import SharedMemoryJournal
 from eventbus.testing.virtual import Gate, VirtualClock, VirtualLoop, VirtualPool, VirtualTimeStuck, errors_of, settle
 
 __all__ = [
     "Gate",
     "Recorder",
+    "SharedMemoryJournal",
+    "SharedMemoryLog",
     "VirtualClock",
     "VirtualLoop",
     "VirtualPool",
