@@ -50,6 +50,7 @@ def serve(
     """Serve a bus over HTTP and WebSocket, with its dashboard."""
     from eventbus.gateway import GatewaySettings, create_gateway, service_named  # only who serves needs it installed
     from eventbus.gateway import serve as serving
+    from eventbus.observability import configure_logging
 
     settings = GatewaySettings(
         host=host,
@@ -64,6 +65,7 @@ def serve(
         docs=docs,
         drain_timeout=drain_timeout,
     )
+    configure_logging("json")
     chosen = [service_named(name) for name in services or ()]
     application = create_gateway(create_event_bus(bus), settings, services=chosen)
     asyncio.run(serving(application, started=lambda url: render.say(f"serving on {url}")))

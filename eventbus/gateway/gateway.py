@@ -163,7 +163,11 @@ class Gateway:
             known = self._answers[asked] = asyncio.ensure_future(_done(act))
             if len(self._answers) > _ANSWERS:
                 self._answers.popitem(last=False)
-        return await asyncio.shield(known)
+        try:
+            return await asyncio.shield(known)
+        except EventBusError:
+            self._answers.pop(asked, None)  # it was refused: the next time it may be different
+            raise
 
     def refused(self, code: str) -> None:
         """Something was not let in."""

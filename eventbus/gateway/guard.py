@@ -80,6 +80,8 @@ class Guard:
             raise Problem(
                 431, "head_too_large", f"a head has at most {limits.headers} headers and {limits.head_bytes} bytes"
             )
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise Problem(400, "bad_request", "this is no HTTP/1.1 request")
         if self._gateway.is_stopping and scope["path"] not in _ALWAYS_ANSWERED:
             raise stopping()
         host = headers.get("host", "")

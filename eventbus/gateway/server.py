@@ -46,6 +46,7 @@ async def serve(
             h11_max_incomplete_event_size=gateway.settings.limits.head_bytes,
             lifespan="on",
             log_config=None,
+            log_level="warning",  # what it says of sockets besides holds whole addresses
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -1,0 +1,35 @@
+"""Event types that tests of the gateway publish."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from eventbus import Event, Kind, upcast
+
+
+class DeskOpened(Event, type="desk.opened", version=2, key="desk"):
+    """A desk was opened."""
+
+    desk: int
+    name: str = ""
+    share: float = 0.5
+    is_open: bool = True
+
+
+class DeskPaid(Event, type="desk.paid", kind=Kind.EXECUTION):
+    """Money moved."""
+
+    amount: Decimal
+    parts: tuple[Decimal, ...] = ()
+
+
+class TradeMade(Event, type="trade.made"):
+    """Not to be published from outside, unless it is listed."""
+
+    size: int
+
+
+@upcast("desk.opened", 1)
+def with_name(fields: dict[str, object]) -> dict[str, object]:
+    """Version 1 had no name."""
+    return fields | {"name": "unnamed"}
