@@ -1,10 +1,14 @@
-"""Event types that tests of the gateway publish."""
+"""Event types that tests of the gateway publish, and what its fixture gives."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from eventbus import Event, Kind, upcast
+from eventbus.testing.gateway import Served
+
+Serving = Callable[..., Awaitable[Served]]
 
 
 class DeskOpened(Event, type="desk.opened", version=2, key="desk"):

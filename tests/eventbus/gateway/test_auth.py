@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-import tests.eventbus.gateway.facts as _facts  # noqa: F401 - it registers the types
 from eventbus import Event, GatewayError, InMemoryEventBus, SystemClock
 from eventbus.gateway import GatewaySettings, Limits
 from eventbus.gateway.patterns import matches
 from eventbus.gateway.tokens import TokenFile, create_token, read_tokens, revoke_token
-from tests.eventbus.gateway.conftest import Served, Serving
+from eventbus.testing.gateway import Served
+from tests.eventbus.gateway.facts import Serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

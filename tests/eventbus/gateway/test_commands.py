@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-import tests.eventbus.gateway.facts as _facts  # noqa: F401 - it registers the types
 from eventbus import Event, InMemoryEventBus
-from tests.eventbus.gateway.conftest import Served, Serving
+from eventbus.testing.gateway import Served
+from tests.eventbus.gateway.facts import Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from eventbus import Event, InMemoryEventBus, create_event_bus
-from tests.eventbus.gateway.conftest import Served, Serving
-from tests.eventbus.gateway.facts import DeskOpened
+from eventbus.testing.gateway import Served
+from tests.eventbus.gateway.facts import DeskOpened, Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import tests.eventbus.gateway.facts as _facts  # noqa: F401 - it registers the types
 from eventbus.gateway import GatewaySettings, Limits
 from eventbus.gateway.limits import Buckets, Places
 from eventbus.gateway.parsing import parse_json
 from eventbus.gateway.problems import Problem
 from eventbus.gateway.tokens import create_token
-from tests.eventbus.gateway.conftest import PATIENCE_S, Served, Serving
+from eventbus.testing.gateway import PATIENCE_S, Served
+from tests.eventbus.gateway.facts import Serving
 from tests.eventbus.gateway.test_auth import NOW, MovedClock, ask
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

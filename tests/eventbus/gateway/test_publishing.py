@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-import tests.eventbus.gateway.facts as _facts  # noqa: F401 - it registers the types
 from eventbus import EventBus, InMemoryEventBus, create_event_bus
 from eventbus.gateway import GatewaySettings, Limits
-from tests.eventbus.gateway.conftest import Served, Serving
+from eventbus.testing.gateway import Served
+from tests.eventbus.gateway.facts import Serving
 
 OPENED = {"type": "desk.opened", "payload": {"desk": 3}}
 TRADE = {"type": "trade.made", "payload": {"size": 1}}
