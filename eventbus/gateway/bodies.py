@@ -157,15 +157,6 @@ class StatsBody(BaseModel):
     clients: int
 
 
-class ViewBody(Told):
-    """A named snapshot. `rev` grows with every change."""
-
-    view: str
-    rev: int
-    at: str
-    data: dict[str, Any]
-
-
 class LetterBody(Told):
     """A delivery that nobody could handle."""
 

@@ -28,7 +28,6 @@ from eventbus.gateway.bodies import (
     SubscriptionBody,
     Subscriptions,
     Tree,
-    ViewBody,
 )
 from eventbus.gateway.documents import answers
 from eventbus.gateway.feed import Gone
@@ -46,7 +45,6 @@ Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
 After = Annotated[int, Query(ge=0, le=_MOST, description="Those that follow this number; 0: from the oldest kept.")]
 ViewName = Annotated[str, Path(pattern=r"^[a-z_]{1,64}(:[A-Za-z0-9_.\-]{1,64})?$")]
 EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:\-]{1,128}$")]
-ViewName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:\-]{1,64}$")]
 Pattern = Annotated[str, Query(alias="type", pattern=PATTERN, description="A type or a wildcard.")]
 Since = Annotated[AwareDatetime | None, Query(description="Those of this time or later: ISO 8601 with an offset.")]
 Epoch = Annotated[str | None, Query(max_length=64, description="Which log `after` is a number of.")]
@@ -87,7 +85,7 @@ async def events(
     )
 
 
-@router.get("/views/{name}", tags=["bus"], responses=answers(404))
+@router.get("/views/{name}", tags=["bus"], responses=answers(404, 422))
 async def view(name: ViewName, gateway: Here, who: Reader) -> dict[str, Any]:
     """A named view as it is now: the same as its message over the WebSocket."""
     if not who.may_view(name):
@@ -169,17 +167,6 @@ def _row(row: SubscriptionStats) -> SubscriptionBody:
 async def stats(gateway: Here, _who: Reader) -> StatsBody:
     """The bus in a few numbers, and how many clients are connected."""
     return StatsBody.model_validate({**gateway.bus.get_stats(), "clients": len(gateway.sockets.hub)})
-
-
-@router.get("/views/{name}", tags=["bus"], responses=answers(404, 422))
-async def view(name: ViewName, gateway: Here, who: Reader) -> ViewBody:
-    """A named snapshot, as the WebSocket sends it: for a first paint, and for curl."""
-    if not who.may_view(name):
-        raise not_allowed(f"read:view.{name}")
-    try:
-        return ViewBody.model_validate(await gateway.sockets.views.snapshot(name))
-    except LookupError as error:
-        raise Problem(404, "unknown_view", "there is no view of this name here") from error
 
 
 @router.get("/dead-letters", tags=["dead letters"], responses=answers(422))

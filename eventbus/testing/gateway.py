@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 
 import websockets
 from fastapi import FastAPI
+from pydantic_core import from_json
 
 from eventbus import Clock, EventBus, InMemoryEventBus
 from eventbus.gateway import GatewaySettings, create_gateway, serve
@@ -39,7 +40,7 @@ class Peer:
     async def next(self) -> Message:
         """The next message."""
         async with asyncio.timeout(PATIENCE_S):
-            self.seen.append(json.loads(await self.connection.recv()))
+            self.seen.append(from_json(await self.connection.recv()))
         return self.seen[-1]
 
     async def until(self, kind: str, **fields: Any) -> Message:
