@@ -138,6 +138,9 @@ class RouteTable(Generic[S]):
         self.members: dict[S, None] = {}  # oldest first
         self._by_beginning: defaultdict[type | str, dict[S, None]] = defaultdict(dict)
         self._routes: dict[type[Event] | str, tuple[tuple[S, ...], int]] = {}  # and from which burst on
+        self._known: defaultdict[type | str, set[type[Event] | str]] = defaultdict(
+            set
+        )  # of these, by the same beginnings
         self._gates = 0
         self.has_gates = False  # has any member a queue of its own?
         self._leaving: list[S] = []  # cancelled, while bursts that go to them wait in the lane
@@ -207,33 +210,38 @@ class RouteTable(Generic[S]):
     def _find(self, event: Event) -> tuple[tuple[S, ...], int]:
         """Only members whose selector begins as the type does are asked."""
         cls, type_name = type(event), event.type
-        beginnings: dict[type | str, None] = dict.fromkeys(("", type_name, _first_word(type_name), *cls.__mro__))
-        by_beginning = self._by_beginning
+        key = type_name if cls is AdHocEvent else cls
+        beginnings = _beginnings(cls, type_name)
         found = [
             member
             for beginning in beginnings
-            for member in by_beginning.get(beginning, ())
+            for member in self._by_beginning.get(beginning, ())
             if member.selector.matches(cls, type_name)
         ]
         found.sort(key=_by_number)
         if len(self._routes) >= _ROUTES_KEPT:
             self._routes.clear()
-        route = self._routes[type_name if cls is AdHocEvent else cls] = (
-            tuple(found),
-            max((member.since for member in found), default=0),
-        )
+            self._known.clear()
+        for beginning in beginnings:
+            self._known[beginning].add(key)
+        route = self._routes[key] = tuple(found), max((member.since for member in found), default=0)
         return route
 
     def _forget_routes(self, member: S) -> None:
-        """Those that it comes into or goes out of."""
-        matches = member.selector.matches
-        changed = [
-            key
-            for key in self._routes
-            if (matches(AdHocEvent, key) if isinstance(key, str) else matches(key, key.__event__.type))
-        ]
-        for key in changed:
+        """Those that it may come into or go out of."""
+        for key in [*self._known.get(member.selector.begins, ())]:
             del self._routes[key]
+            of_key = _beginnings(AdHocEvent, key) if isinstance(key, str) else _beginnings(key, key.__event__.type)
+            for beginning in of_key:
+                known = self._known[beginning]
+                known.discard(key)
+                if not known:
+                    del self._known[beginning]
+
+
+def _beginnings(cls: type[Event], type_name: str) -> dict[type | str, None]:
+    """How selectors begin that may select events of this class and wire name."""
+    return dict.fromkeys(("", type_name, _first_word(type_name), *cls.__mro__))
 
 
 def _by_number(member: Selecting) -> int:

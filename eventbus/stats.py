@@ -6,6 +6,7 @@ reading them costs the same however many subscriptions there are. Nothing is pus
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,20 +21,19 @@ class Histogram:
 
     __slots__ = ("_counts", "total_ns")
 
-    def __init__(self, counts: dict[int, int] | None = None, total_ns: int = 0) -> None:
-        self._counts = {} if counts is None else counts
+    def __init__(self, counts: Mapping[int, int] | None = None, total_ns: int = 0) -> None:
+        self._counts: defaultdict[int, int] = defaultdict(int, counts or {})
         self.total_ns = total_ns  # the sum of all durations
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
-        octave, counts = duration_ns.bit_length(), self._counts
-        bucket = octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
-        counts[bucket] = counts.get(bucket, 0) + times
+        octave = duration_ns.bit_length()
+        self._counts[octave * 4 + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns] += times
         self.total_ns += duration_ns * times
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
-        return Histogram(self._counts.copy(), self.total_ns)
+        return Histogram(self._counts, self.total_ns)
 
     @property
     def count(self) -> int:

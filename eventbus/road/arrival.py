@@ -5,7 +5,7 @@ The counterpart of `ending.py`. A policy costs when it acts, never by being ther
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus.event import Event
@@ -35,11 +35,22 @@ def offer(
             if worker.gate is not None:
                 worker.gate.let_in()  # they need no place here
             return
+    alike: Iterable[tuple[Sequence[Event], Sequence[int] | None]] = ((events, indices),)
     if burst.is_mixed and (policy.overflow is not None or policy.max_age is not None):
-        for stretch, places in worker.terms.stretches(events, indices):
-            _take(worker, burst, stretch, places, parts)
-    else:
-        _take(worker, burst, events, indices, parts)
+        alike = worker.terms.stretches(events, indices)
+    for stretch, places in alike:
+        is_lossless, max_age_ns = worker.terms.of(stretch[0].__event__)
+        part = Part(burst, worker, stretch, places, is_lossless, max_age_ns)
+        parts.append(part)
+        worker.tally.accept(len(stretch))
+        if worker.is_cancelled:
+            worker.endings.cancel_rest(worker, part)
+        elif not is_lossless:
+            _put_lossy(worker, part)
+        elif burst.is_urgent:
+            _put(worker, part)
+        else:
+            worker.mailbox.parts.append(part)
     if not (worker.is_paused or worker.is_cancelled):
         worker.way.wake(worker, first=burst.is_urgent)
 
@@ -69,24 +80,6 @@ def _wants(
         worker.tally.accept(1)
         worker.endings.give_up(worker, part.follow(0), "where= raised", error)
         return False
-
-
-def _take(
-    worker: Worker, burst: Burst, events: Sequence[Event], indices: Sequence[int] | None, parts: list[Part]
-) -> None:
-    """Events that are all treated alike."""
-    is_lossless, max_age_ns = worker.terms.of(events[0].__event__)
-    part = Part(burst, worker, events, indices, is_lossless, max_age_ns)
-    parts.append(part)
-    worker.tally.accept(len(events))
-    if worker.is_cancelled:
-        worker.endings.cancel_rest(worker, part)
-    elif not is_lossless:
-        _put_lossy(worker, part)
-    elif burst.is_urgent:
-        _put(worker, part)
-    else:
-        worker.mailbox.parts.append(part)
 
 
 def _put(worker: Worker, part: Part) -> None:

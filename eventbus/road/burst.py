@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Burst:
     """Events accepted one after another from one context: they share their time, their cause and their context.
 
-    While it is open, what is published next may join it: `room` events in all, of the class `last` or one of `joins`.
+    While it is open, what is published next may join it: `room` events in all, of the class `cls` or one of `joins`.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Burst:
         "accepted_ns",
         "base",
         "cell",
+        "cls",
         "commit",
         "context",
         "ended_parts",
@@ -42,11 +43,11 @@ class Burst:
         "hops",
         "is_caused",
         "is_mixed",
+        "is_noted",
         "is_routed",
         "is_simple",
         "is_urgent",
         "joins",
-        "last",
         "number",
         "open_by_event",
         "open_deliveries",
@@ -83,11 +84,12 @@ class Burst:
         self.number = number  # in order of acceptance
         self.accepted_ns = accepted_ns
         self.is_urgent = is_urgent
-        self.last: type[Event] = type(event)
-        self.is_mixed = self.last is AdHocEvent  # its events are of several types, perhaps
+        self.cls: type[Event] = type(event)
+        self.is_mixed = self.cls is AdHocEvent  # its events are of several types, perhaps
         self.gates = gates  # subscriptions whose own queues it has places in
         self.room = 0
         self.is_caused = False  # handlers publish its events
+        self.is_noted = False  # events that join are told their cause, or written down
         self.parts: Sequence[Part] = ()
         self.is_routed = False
         self.is_simple = True  # each of its events goes to one subscription at most
@@ -119,21 +121,21 @@ class Burst:
         self.context: Context | None = context  # who publishes from an equal one may join
         self.joins = joins
         self.cell = cell  # who publishes from its clean context may join
-        self.is_caused = is_caused
+        self.is_caused = self.is_noted = is_caused
 
     def is_recorded(self, records: list[Any], receipts: list[Receipt] | None) -> None:
         """A journal keeps its events so; `receipts` follow them, where they are written first."""
-        self.records, self.receipts = records, receipts
+        self.records, self.receipts, self.is_noted = records, receipts, True
 
     def also(self, event: Event) -> None:
         """This one follows, on its way here from elsewhere."""
-        if type(event) is not self.last:
-            self.mix(type(event))
+        if type(event) is not self.cls:
+            self.mix()
         self.events.append(event)
 
-    def mix(self, cls: type[Event]) -> None:
-        """An event of another class joined."""
-        self.last, self.is_mixed = cls, True
+    def mix(self) -> None:
+        """An event of another class joins."""
+        self.is_mixed = True
 
     def fill(self) -> None:
         """Nothing joins any more, though it stays open."""
@@ -203,7 +205,8 @@ class Burst:
             return ended
         if self.open_by_event is not None:
             return self._give_back(part, [place for place in range(first, upto) if part.odd.get(place) is not OPEN])
-        return self._less(ended)
+        self.open_deliveries -= ended
+        return 0 if self.open_deliveries or not ended else len(self.events)
 
     def finished(self, delivery: Delivery, _outcome: Outcome, _letter: DeadLetter | None) -> int:
         """A delivery that is followed by itself has its outcome; gives the places free now."""
@@ -214,11 +217,10 @@ class Burst:
             return 0
         if self.is_simple:
             return 1
-        return self._less(1) if self.open_by_event is None else self._give_back(part, (delivery.place,))
-
-    def _less(self, ended: int) -> int:
-        self.open_deliveries -= ended
-        return 0 if self.open_deliveries or not ended else len(self.events)
+        if self.open_by_event is not None:
+            return self._give_back(part, (delivery.place,))
+        self.open_deliveries -= 1
+        return 0 if self.open_deliveries else len(self.events)
 
     def _give_back(self, part: Part, places: Iterable[int]) -> int:
         assert self.open_by_event is not None
@@ -253,6 +255,9 @@ class Burst:
         """One per subscription; None while one is missing."""
         if not self.is_routed:
             return None
+        if len(self.parts) == 1:
+            outcome = self.parts[0].outcome(index)
+            return None if outcome is OPEN else () if outcome is ABSENT else (outcome,)
         found = []
         for part in self.parts:
             outcome = part.outcome(index)
@@ -307,4 +312,4 @@ class Burst:
 
 _NOWHERE = Context()
 SEALED: Final = Burst.__new__(Burst)  # stands where no burst is open: it admits nothing and holds nothing
-SEALED.events, SEALED.is_urgent, SEALED.number, SEALED.room = [], False, -1, 0
+SEALED.events, SEALED.is_urgent, SEALED.number, SEALED.room, SEALED.base = [], False, -1, 0, Context()

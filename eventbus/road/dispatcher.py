@@ -7,8 +7,9 @@ delivery and another takes the lead.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from eventbus.event import AdHocEvent, Event
@@ -102,7 +103,8 @@ class Dispatcher:
         self.listed[worker] = None
         if first:
             self.listed.move_to_end(worker, last=False)
-        self.door.lane.nudge()
+        if self.door.lane.arrival is not None:
+            self.door.lane.nudge()
 
     def recall(self, worker: Worker) -> None:
         """Nothing is taken ahead."""
@@ -154,38 +156,26 @@ class Dispatcher:
         self.lifetime.look_idle()
         assert self.lifetime.loop is not None
         self._in_turn = 0
-        return self.door.lane.arrival(self.lifetime.loop)
+        return self.door.lane.wait(self.lifetime.loop)
 
-    def dispatch_next(self) -> bool | None:
-        """Deal out the next burst; True when the loop should have its turn, None where there is nothing."""
-        burst = self.door.lane.take()
-        if burst is None:
-            return None
-        self.dispatch(burst)
-        self._in_turn += 1
-        if self._in_turn < _BURSTS_A_TURN:
-            return False
-        self._in_turn = 0
-        return True
-
-    def dispatch(self, burst: Burst) -> None:
-        """Offer a burst to everybody it goes to. Never waits, never runs a handler."""
-        self.door.take(burst)
-        events = burst.events
-        self.dispatched += len(events)
+    def dispatch_next(self) -> bool:
+        """Offer the next burst to everybody it goes to; True when the loop should have its turn. Runs no handler."""
+        burst = self.door.take_next()
+        events, count = burst.events, len(burst.events)
+        self.dispatched += count
         if self._watching is not None:
             self._watching(burst)
         if self._taps.are_there:
             self._taps.show(events, burst.offset)
         parts: list[Part] = []
-        if burst.is_mixed and len(events) > 1:
+        if burst.is_mixed and count > 1:
             most = self._deal_out(burst, parts)
         else:
             takers = self._routes.takers(events[0], burst.number)
             most = len(takers)
             for worker in takers:
                 offer(worker, burst, events, None, parts)
-            self._count(events[0].type, len(events))
+            self._count(events[0].type, count)
         free = burst.routed(parts, most)
         if most > 1 and burst.is_spread:
             if self.door.places.has_waiting:
@@ -198,25 +188,26 @@ class Dispatcher:
             self.lifetime.waits.routed(burst)
         if self._routes.has_leaving:
             self._routes.dispatched(burst.number, is_urgent=burst.is_urgent)
+        self._in_turn += 1
+        return self._in_turn % _BURSTS_A_TURN == 0
 
     def _deal_out(self, burst: Burst, parts: list[Part]) -> int:
         """Events of several types: each subscription gets its own, in order of acceptance. Gives the most that one goes to."""
         events, number, most = burst.events, burst.number, 0
-        places: defaultdict[Worker, list[int]] = defaultdict(list)
-        keys: list[type[Event] | str] = [
-            event.type if cls is AdHocEvent else cls for cls, event in zip(map(type, events), events, strict=True)
-        ]
-        takers: dict[type[Event] | str, Sequence[Callable[[int], None]]] = {}
-        for key, event in dict(zip(keys, events, strict=True)).items():
-            workers = self._routes.takers(event, number)
-            takers[key] = [places[worker].append for worker in workers]
-            most = max(most, len(workers))
-        for index, key in enumerate(keys):
-            for take in takers[key]:
-                take(index)
-        for key, count in Counter(keys).items():
-            self._count(key if isinstance(key, str) else key.__event__.type, count)
-        for worker, indices in places.items():
+        by_key: defaultdict[type[Event] | str, list[int]] = defaultdict(list)
+        for index, event in enumerate(events):
+            cls = type(event)
+            by_key[event.type if cls is AdHocEvent else cls].append(index)
+        places: dict[Worker, list[list[int]]] = {}
+        for indices in by_key.values():
+            event = events[indices[0]]
+            takers = self._routes.takers(event, number)
+            most = max(most, len(takers))
+            self._count(event.type, len(indices))
+            for worker in takers:
+                places.setdefault(worker, []).append(indices)
+        for worker, runs in places.items():
+            indices = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
             if len(indices) == len(events):
                 offer(worker, burst, events, None, parts)
             else:
@@ -225,9 +216,11 @@ class Dispatcher:
 
     def _count(self, event_type: str, events: int) -> None:
         """Types may come from outside by the thousand: beyond a number they are counted together."""
-        if event_type not in self.by_type and len(self.by_type) >= _TYPES_COUNTED:
-            event_type = "other"
-        self.by_type[event_type] = self.by_type.get(event_type, 0) + events
+        counts = self.by_type
+        if event_type in counts or len(counts) < _TYPES_COUNTED:
+            counts[event_type] = counts.get(event_type, 0) + events
+        else:
+            counts["other"] = counts.get("other", 0) + events
 
     def _remember(self, burst: Burst) -> None:
         if len(self._spread) >= _SPREAD:

@@ -102,15 +102,14 @@ class Door:
 
         Raises `ReentrantPublish` in the middle of another admission.
         """
-        burst = self.open
-        if not burst.room:
-            return None
         if self._is_entered:
             raise ReentrantPublish
         self._is_entered = True
         try:
-            cls, index = type(event), len(burst.events)
-            if not (cls is burst.last or cls in burst.joins) or index >= burst.room or get_ident() != burst.thread:
+            burst, cls = self.open, type(event)
+            events = burst.events
+            index = len(events)
+            if index >= burst.room or get_ident() != burst.thread:
                 return None
             context = copy_context()
             try:
@@ -118,20 +117,28 @@ class Door:
                     return None
             except BaseException:  # noqa: BLE001 - a value that cannot be compared: then this context is another one
                 return None
-            if burst.is_caused:
-                self._causes.stamp(event, CURRENT.get(), None)
-            if burst.records is not None and self._station is not None:
-                burst.records.append(self._station.record(event))
-            if cls is not burst.last:
-                burst.mix(cls)
-            burst.events.append(event)
+            if cls is not burst.cls:
+                if cls not in burst.joins:
+                    return None
+                if not burst.is_mixed:
+                    burst.mix()
             receipt = Receipt()
             receipt.burst, receipt.index, receipt.event = burst, index, event
-            if burst.records is not None and burst.receipts is not None:
-                burst.receipts.append(receipt)
+            if burst.is_noted:
+                self._note(burst, event, receipt)
+            events.append(event)
             return receipt
         finally:
             self._is_entered = False
+
+    def _note(self, burst: Burst, event: Event, receipt: Receipt) -> None:
+        """An event is told its cause and written down, as the first of its burst was."""
+        if burst.is_caused:
+            self._causes.stamp(event, CURRENT.get(), None)
+        if burst.records is not None and self._station is not None:
+            burst.records.append(self._station.record(event))
+            if burst.receipts is not None:
+                burst.receipts.append(receipt)
 
     def join_all(self, events: Sequence[Event], start: int, receipts: list[Receipt]) -> int:
         """As many of these, from `start` on, as may join the open burst together; gives how many, and their receipts."""
@@ -141,7 +148,7 @@ class Door:
             first = len(burst.events)
             if burst.is_caused or first >= burst.room or get_ident() != burst.thread:
                 return 0
-            allowed = {burst.last, *burst.joins}
+            allowed = {burst.cls, *burst.joins}
             if start >= len(events) or type(events[start]) not in allowed or not is_same(copy_context(), burst.context):
                 return 0
             run, classes = list[Event](), set[type[Event]]()
@@ -152,8 +159,8 @@ class Door:
                 run += same
             if burst.records is not None and self._station is not None:
                 burst.records.extend(list(map(self._station.record, run)))  # all of them, or none
-            if classes != {burst.last}:
-                burst.mix(type(run[-1]))
+            if classes != {burst.cls}:
+                burst.mix()
             burst.events.extend(run)
             made = [receipt_for(burst, first + index, event) for index, event in enumerate(run)]
             receipts += made
@@ -290,7 +297,7 @@ class Door:
 
     def _invite(self, burst: Burst, context: Context, room: int, mark: Mark | None) -> None:
         """What the same publisher publishes next may join: the same class, and others that need no look either."""
-        cls, joins, cell = burst.last, _NOBODY, None
+        cls, joins, cell = burst.cls, _NOBODY, None
         if burst.gates:
             room = min(room, *(gate.room for gate in burst.gates))
         elif cls in self._ordinary:
@@ -318,14 +325,15 @@ class Door:
             gate.expect(events)
         self._is_entered = was_entered
 
-    def routes_changed(self) -> None:
-        """Somebody came or went: what is accepted from now on follows other routes."""
+    def routes_changed(self, *, is_gate: bool) -> None:
+        """Somebody came or went: what is accepted from now on follows other routes, and finds another queue full."""
         self.seal()
-        self._ordinary = set()
+        if is_gate:
+            self._ordinary = set()
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
-        self.take(burst)
+        self._take(burst)
         self.places.settle(len(burst.events))
 
     def part(self, burst: Burst) -> list[Burst]:
@@ -334,8 +342,13 @@ class Door:
         self.urgent += burst.is_urgent * (len(parts) - 1)
         return parts
 
-    def take(self, burst: Burst) -> None:
-        """A burst leaves, mostly to be dispatched: it counts as queued no more."""
+    def take_next(self) -> Burst:
+        """The next burst in the lane leaves to be dispatched."""
+        burst = self.lane.take()
+        self._take(burst)
+        return burst
+
+    def _take(self, burst: Burst) -> None:
         was_entered, self._is_entered = self._is_entered, True
         if burst is self.open:
             self.seal()

@@ -17,45 +17,38 @@ class Lane:
     """Of one bus. Any number may enter, one takes out."""
 
     def __init__(self) -> None:
-        self._bursts: list[tuple[bool, int, Burst]] = []
+        self.bursts: list[tuple[bool, int, Burst]] = []  # a heap
         self._came = 0  # bursts, ever: what another process accepted comes in between, whatever its number is here
-        self._arrival: asyncio.Future[None] | None = None  # somebody waits
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._bursts
+        self.arrival: asyncio.Future[None] | None = None  # somebody waits for it
 
     def put(self, burst: Burst) -> None:
         """A burst may be dispatched."""
         self._came += 1
-        heappush(self._bursts, (not burst.is_urgent, self._came, burst))
-        if self._arrival is not None:
+        heappush(self.bursts, (not burst.is_urgent, self._came, burst))
+        if self.arrival is not None:
             self.nudge()
 
-    def take(self) -> Burst | None:
-        """The next burst; None when there is none."""
-        return heappop(self._bursts)[2] if self._bursts else None
+    def take(self) -> Burst:
+        """The next of them."""
+        return heappop(self.bursts)[2]
 
     def nudge(self) -> None:
         """Let whoever waits look up, also when nothing came."""
-        arrival, self._arrival = self._arrival, None
+        arrival, self.arrival = self.arrival, None
         if arrival is not None and not arrival.done():
             arrival.set_result(None)
 
-    def arrival(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    def wait(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Done when something is there, or somebody nudges."""
-        arrival = self._arrival = loop.create_future()
-        if self._bursts:  # asked once more: a signal handler may have published a moment ago
+        arrival = self.arrival = loop.create_future()
+        if self.bursts:  # asked once more: a signal handler may have published a moment ago
             self.nudge()
         return arrival
 
     def move(self) -> None:
         """To another loop: who waits in the old one is gone with it."""
-        self._arrival = None
+        self.arrival = None
 
     def left(self) -> list[Burst]:
         """Everything that is there, taken out."""
-        bursts = []
-        while (burst := self.take()) is not None:
-            bursts.append(burst)
-        return bursts
+        return [self.take() for _ in range(len(self.bursts))]

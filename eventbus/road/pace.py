@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _TOGETHER = 64  # at most
-_QUICK_NS = 1_000_000  # what takes longer is not timed together
+QUICK_NS = 1_000_000  # what takes longer is not timed together
 
 
 class Pace:
@@ -16,8 +16,8 @@ class Pace:
 
     def went_well(self, each_ns: int) -> None:
         """All of those that went together were over as expected, and took so long each: there may be more of them."""
-        if self.together < _TOGETHER or each_ns > _QUICK_NS // _TOGETHER:
-            self.together = min(_TOGETHER, 2 * self.together, 1 + _QUICK_NS // (each_ns + 1))
+        if self.together < _TOGETHER or each_ns > QUICK_NS // _TOGETHER:
+            self.together = min(_TOGETHER, 2 * self.together, 1 + QUICK_NS // (each_ns + 1))
 
     def was_broken(self, after: int) -> None:
         """Something had to be looked at after so many of them."""

@@ -66,7 +66,7 @@ class Part:
         self.strange = 0  # of those since the part went on last
         self.odd: dict[int, Any] = {}
         self.stretches: list[tuple[int, int, int]] = []  # up to where, nanoseconds queued, and that each ran
-        self.latest: tuple[int, Outcome] | None = None  # the stretch that was told last, and the outcome of all in it
+        self.latest = _NONE_TOLD  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cut = len(events)  # from there on they were given up together
         self.rest: Outcome | None = None  # and came to that
         self.cell = Cell(burst.base, burst.hops, worker)
@@ -90,14 +90,12 @@ class Part:
         """A handler returned something."""
         self.odd[place] = Outcome(self.name, Status.SUCCEEDED, result, None, 1)
 
-    def went_on(self, upto: int, queued_ns: int, each_ns: int) -> tuple[int, int]:
-        """Up to there its attempts are over; gives where it stood, and how many of them simply succeeded."""
-        first = self.done
-        ended = upto - first - self.strange
-        self.done = upto
-        self.strange = 0
+    def went_on(self, upto: int, queued_ns: int, each_ns: int) -> int:
+        """Up to there its attempts are over, and but for the strange ones they simply succeeded; gives the places free now."""
+        first, self.done = self.done, upto
+        ended, self.strange = upto - first - self.strange, 0
         self.stretches.append((upto, queued_ns, each_ns))
-        return first, ended
+        return self.burst.passed(self, first, upto, ended)
 
     def concluded(self, place: int, outcome: Outcome) -> None:
         """A delivery that is followed by itself has its outcome."""
@@ -147,6 +145,9 @@ class Part:
                 return ABSENT
         if place in self.odd:
             return self.odd[place]
+        first, upto, latest = self.latest
+        if first <= place < upto:
+            return latest
         if place >= self.cut:
             return self.rest
         if place >= self.done and place >= self.cell.at:
@@ -154,10 +155,13 @@ class Part:
         stretch = bisect_right(self.stretches, place, key=_upto)
         if stretch == len(self.stretches):  # of the one in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
-        if self.latest is None or self.latest[0] != stretch:
-            _upto_there, queued_ns, ran_ns = self.stretches[stretch]
-            self.latest = stretch, Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        return self.latest[1]
+        upto, queued_ns, ran_ns = self.stretches[stretch]
+        latest = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
+        self.latest = self.stretches[stretch - 1][0] if stretch else 0, upto, latest
+        return latest
+
+
+_NONE_TOLD: tuple[int, int, Any] = (0, 0, OPEN)
 
 
 def _upto(stretch: tuple[int, int, int]) -> int:

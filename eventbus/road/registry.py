@@ -96,7 +96,7 @@ class Registry:
         subscription = Subscription(worker, self.remove)
         self._by_name[worker.name] = subscription
         self._counted += 1
-        self._door.routes_changed()
+        self._door.routes_changed(is_gate=worker.is_gate)
         worker.enlist(self._counted, self._door.number + 1)
         self._routes.add(worker)
         if reads_for is not None:
@@ -128,7 +128,7 @@ class Registry:
         worker = subscription.worker
         if self._by_name.pop(worker.name, None) is None:
             return
-        self._door.routes_changed()
+        self._door.routes_changed(is_gate=worker.is_gate)
         if not self._by_name:
             self._numbers.clear()
         worker.cancel(self._door.number)

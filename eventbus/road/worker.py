@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import BusStopped
@@ -177,6 +178,15 @@ class Worker:
         if self.mailbox.has_any:
             self.wake()
 
+    def next_in(self, base: Context) -> Part | None:
+        """The part whose turn it is, if its publisher had that context, and nothing has to be looked at before."""
+        mailbox = self.mailbox
+        parts = mailbox.parts
+        if not parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_held:
+            return None
+        part = parts[0]
+        return part if part.burst.base is base and part.done < len(part.events) else None
+
     def detach(self, part: Part) -> Delivery:
         """The delivery that runs is followed by itself; the rest of its part may go on without it."""
         cell = part.cell
@@ -252,9 +262,8 @@ class Worker:
         if ran <= 0:
             return
         each_ns = ns // ran
-        first, ended = part.went_on(upto, queued_ns, each_ns)
-        self.tally.went_through(ended, each_ns, ran)
-        self.endings.settle(part.burst.passed(part, first, upto, ended))
+        self.tally.went_through(ran - part.strange, each_ns, ran)
+        self.endings.settle(part.went_on(upto, queued_ns, each_ns))
         if upto >= len(part.events):
             parts = self.mailbox.parts
             if parts and parts[0] is part:
