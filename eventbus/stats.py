@@ -234,6 +234,11 @@ class BusStats:
     expired: int
     cancelled: int
     succeeded: int
+    conflated: int
+    gaps: int
+    abandoned: int
+    attempts: int
+    ran_s: float  # what they took together
     reserve_used: int  # events that handlers published although the door was full
     replaced_threads: int
     uptime_s: float
