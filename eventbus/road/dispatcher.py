@@ -160,7 +160,8 @@ class Dispatcher:
 
     def dispatch_next(self) -> bool:
         """Offer the next burst to everybody it goes to; True when the loop should have its turn. Runs no handler."""
-        burst = self.door.take_next()
+        burst = self.door.lane.take()
+        self.door.take(burst)
         events, count = burst.events, len(burst.events)
         self.dispatched += count
         if self._watching is not None:

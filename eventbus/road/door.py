@@ -13,14 +13,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from eventbus.causality import History, Identify
-from eventbus.errors import (
-    BusStopped,
-    Halted,
-    PublishTimeout,
-    QueueFull,
-    ReentrantPublish,
-    WouldDeadlock,
-)
+from eventbus.errors import BusStopped, Halted, PublishTimeout, QueueFull, ReentrantPublish, WouldDeadlock
 from eventbus.event import AdHocEvent, Event, Kind
 from eventbus.retained import Retained
 from eventbus.road.burst import SEALED, Burst
@@ -107,8 +100,7 @@ class Door:
         self._is_entered = True
         try:
             burst, cls = self.open, type(event)
-            events = burst.events
-            index = len(events)
+            events, index = burst.events, len(burst.events)
             if index >= burst.room or get_ident() != burst.thread:
                 return None
             context = copy_context()
@@ -251,9 +243,8 @@ class Door:
         self._number += 1
         burst = self.open = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
         places.fill(burst)
-        if places.scale is not None:
-            places.scale.put_on(event)
-        elif exact and cause is None and not (spec.retain or (type(event) is AdHocEvent and self._routes.has_gates)):
+        is_gated = type(event) is AdHocEvent and self._routes.has_gates
+        if exact and cause is None and places.scale is None and not (spec.retain or is_gated):
             self._invite(burst, context, room, mark)
         receipt = receipt_for(burst, 0, event)
         if station is not None:
@@ -333,7 +324,7 @@ class Door:
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
-        self._take(burst)
+        self.take(burst)
         self.places.settle(len(burst.events))
 
     def part(self, burst: Burst) -> list[Burst]:
@@ -342,13 +333,8 @@ class Door:
         self.urgent += burst.is_urgent * (len(parts) - 1)
         return parts
 
-    def take_next(self) -> Burst:
-        """The next burst in the lane leaves to be dispatched."""
-        burst = self.lane.take()
-        self._take(burst)
-        return burst
-
-    def _take(self, burst: Burst) -> None:
+    def take(self, burst: Burst) -> None:
+        """A burst leaves, mostly to be dispatched: it counts as queued no more."""
         was_entered, self._is_entered = self._is_entered, True
         if burst is self.open:
             self.seal()
@@ -364,9 +350,6 @@ class Door:
         self._number += 1
         burst.brought_in(self._number, self._clock())
         self.places.fill(burst)
-        if self.places.scale is not None:
-            for event in burst.events:
-                self.places.scale.put_on(event)
         self.open = burst
         self.seal()
         self.urgent += burst.is_urgent

@@ -94,8 +94,11 @@ class Places:
         return min(BURST, max(1, free))
 
     def fill(self, burst: Burst) -> None:
-        """Its events are accepted as they join."""
+        """Its events are accepted as they join; where they are weighed, none does."""
         self._filling = burst
+        if self.scale is not None:
+            for event in burst.events:
+                self.scale.put_on(event)
 
     def close(self, burst: Burst) -> int:
         """No event joins it any more; gives how many it has."""

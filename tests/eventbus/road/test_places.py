@@ -108,7 +108,6 @@ def test_with_a_bound_in_bytes_it_is_full_at_so_many_and_says_so() -> None:
     there = places(size=100, max_bytes=1)
     assert there.whose == "the bus"
     assert there.scale is not None
-    there.scale.put_on(Event("places.event"))
     enter(there)
     assert not room(there)
     assert there.whose == "the bus, full at 1 bytes,"
