@@ -90,6 +90,11 @@ class Behind:
         return self._lag is not None
 
     @property
+    def is_full(self) -> bool:
+        """Is there no room for what is live?"""
+        return self._full_ns is not None
+
+    @property
     def position(self) -> int:
         """Up to which number it was given everything that is not held back."""
         return self._feed.dealt if self._lag is None else self._lag

@@ -158,6 +158,11 @@ class Client:
         return self._behind.is_working or len(self._outbox) > 0 or not self.line.is_ready
 
     @property
+    def is_full(self) -> bool:
+        """Is there no room for what is live?"""
+        return self._behind.is_full
+
+    @property
     def position(self) -> int:
         """Up to which number it was sent everything that it listens to."""
         held = [number - 1 for number in (self._pace.oldest, self._batch.oldest) if number is not None]

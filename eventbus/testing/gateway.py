@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self, cast
 
@@ -22,6 +22,13 @@ from eventbus.gateway.sockets import Sockets
 
 PATIENCE_S = 20.0  # for what takes milliseconds
 Message = dict[str, Any]
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until it is so. Raises `TimeoutError` after a while."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110 - it may be anything, and nobody tells
+            await asyncio.sleep(0.001)
 
 
 class Peer:
