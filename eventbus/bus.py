@@ -277,8 +277,8 @@ class InMemoryEventBus(EventBus):
     def stop(self) -> None:
         self._lifetime.stop()
 
-    async def connect(self) -> Self:
-        await self._lifetime.connect(self.run_forever)
+    async def connect(self, wait: float = 0.0) -> Self:
+        await self._lifetime.connect(self.run_forever, wait)
         return self
 
     async def drain(self, timeout: float | None = None) -> bool:

@@ -6,15 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 from eventbus.bus import InMemoryEventBus
 from eventbus.durability.journaled import Behind, Journaled
 from eventbus.durability.retention import Retention
+from eventbus.durability.shared import Shared
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
 from eventbus.interface import EventBus
 from eventbus.journal.backends import journal_of
 from eventbus.journal.protocol import Journal
+from eventbus.journal.shared import SharedJournal
 from eventbus.settings import Text, refuse_unknown, typed, types_of
 from eventbus.url import Url, parse_url
 
@@ -46,7 +48,7 @@ def create_event_bus(source: str | Settings | None = None, **settings: Any) -> E
     chosen = _from_url(source) if isinstance(source, str) else dict(source or {})
     chosen.update(settings)
     if "connection_string" in chosen:
-        chosen = _from_url(str(chosen.pop("connection_string"))) | chosen
+        chosen = _with_connection(chosen)
     name = str(chosen.pop("backend", "memory"))
     make = _known().get(name)
     if make is None:
@@ -177,16 +179,21 @@ def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemor
     rest = {key: value for key, value in settings.items() if key not in for_bus and key not in _STORE}
     bus = typed({key: value for key, value in settings.items() if key in for_bus}, for_bus)
     mine = typed({key: value for key, value in settings.items() if key in _STORE}, _STORE)
-    store = Journaled(
-        journal(rest),
-        journal_quotes=mine.get("journal_quotes", True),
-        retention=_retention(mine),
-        behind=_behind(mine),
-    )
-    return InMemoryEventBus(store=store, **bus)
+    common = {
+        "journal_quotes": mine.get("journal_quotes", True),
+        "retention": _retention(mine),
+        "behind": _behind(mine),
+    }
+    kept = journal({key: value for key, value in rest.items() if key not in _SHARED})
+    if "shared" in kept.capabilities:
+        both = typed({key: settings[key] for key in _SHARED if key in settings}, _SHARED)
+        return InMemoryEventBus(store=Shared(cast(SharedJournal, kept), **common, **both), **bus)
+    if sharing := [key for key in _SHARED if key in rest]:
+        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql://")
+    return InMemoryEventBus(store=Journaled(kept, **common), **bus)
 
 
-_POSTGRES = _kept("postgres", also={"db": "path"}, shares=("name",))
+_POSTGRES = _kept("postgres", also={"db": "path", "channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
 _JOURNALS = {
     "sqlite": _kept("sqlite", also={}),
     "postgres": _POSTGRES,
@@ -200,6 +207,15 @@ _STORE: Mapping[str, Any] = {
     "retention": Retention,
     "retention_s": float,
     "retention_bytes": int,
+}
+
+
+_SHARED: Mapping[str, Any] = {
+    "lease": float,
+    "parts": int,
+    "poll": float,
+    "timeout_s": float,
+    "on_data_loss": str,
 }
 
 
@@ -225,6 +241,17 @@ def _behind(settings: Settings) -> Behind | None:
 
 
 # --- what is given -------------------------------------------------------------------------------------------------
+
+
+def _with_connection(settings: Settings) -> dict[str, Any]:
+    """Beside a dict of settings the place may be one text, as drivers have it. What is given besides wins."""
+    text = settings["connection_string"]
+    if not isinstance(text, str) or "://" not in text:
+        raise PolicyConflict("connection_string", "is no URL such as postgresql://user:password@host:5432/database")
+    named, place = str(settings.get("backend", "")), _from_url(text)
+    if named and _known().get(named) is not _known().get(place["backend"]):
+        raise PolicyConflict("connection_string", f"is of {place['backend']}, and backend says {named}")
+    return place | {key: value for key, value in settings.items() if key != "connection_string"}
 
 
 def _from_url(text: str) -> dict[str, Any]:

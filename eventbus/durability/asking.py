@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -63,12 +64,11 @@ class Asking:
     def __init__(
         self,
         journal: SharedJournal,
-        process: str,
         clock: Clock,
         trouble: Trouble,
         start: Callable[[Awaitable[None]], None],
     ) -> None:
-        self.channel = f"reply-{process.rpartition('-')[2]}"
+        self.channel = f"reply-{uuid.uuid4().hex[:12]}"
         self.late = 0  # answers that nobody waited for any more
         self._journal = journal
         self._clock = clock

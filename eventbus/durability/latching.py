@@ -58,6 +58,10 @@ class Latching:
         """Would it refuse EXECUTION for that reason?"""
         return self._clock.monotonic_ns() > self._seen_ns + self._ttl_ns
 
+    def forget(self) -> None:
+        """The log is another: what was seen of the old one says nothing."""
+        self._version, self._told = 0, -1
+
     async def look(self) -> None:
         """Apply what is stored."""
         asked_ns = self._clock.monotonic_ns()
@@ -81,10 +85,13 @@ class Latching:
         elif not self._unsaved:
             self._latch.release()
 
-    async def save(self, reason: str, token: str) -> None:
-        """This process halted: until that is stored, or somebody else's is, try again."""
-        value, patience = to_json({"reason": reason, "token": token}), Patience()
+    def halts(self) -> None:
+        """This process has just halted, and will `save` that."""
         self._unsaved += 1
+
+    async def save(self, reason: str, token: str) -> None:
+        """Until the halt is stored, or somebody else's is, try again."""
+        value, patience = to_json({"reason": reason, "token": token}), Patience()
         try:
             while True:
                 try:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eventbus.errors import JournalError, LeaseLost, PolicyConflict, ValueChanged
+from eventbus.errors import BackendDataLoss, JournalError, LeaseLost, PolicyConflict, ValueChanged
 from eventbus.journal.shared import part_name, split_part
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ class Leases:
         parts: int | None,
         on_beat: Callable[[], object],
         on_gain: Callable[[], object],
+        on_loss: Callable[[BackendDataLoss], object],
     ) -> None:
-        self.process = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.process = ""
         self.members: dict[str, float] = {}  # that live, and the seconds since they were heard
         self._journal = journal
         self._lifetime = lifetime
@@ -67,6 +68,7 @@ class Leases:
         self._parts = parts
         self._on_beat = on_beat
         self._on_gain = on_gain
+        self._on_loss = on_loss
         self._wanted: dict[str, Group] = {}
         self._announced: set[str] = set()
         self._held: dict[str, tuple[Group, Share]] = {}
@@ -136,7 +138,11 @@ class Leases:
         leases = [self._held.pop(name)[1].lease for name in mine]
         if self._wanted.get(group.name) is group:
             del self._wanted[group.name]
-        await self._journal.release(leases)
+            self._announced.discard(group.name)
+            await self._journal.set_values(WANTING, {f"{self.process} {group.name}": None})
+        if leases:
+            await self._journal.release(leases)
+            await self._journal.tell(CONTROL, b"released")
 
     def lost(self, lease: Lease) -> None:
         """The journal said so."""
@@ -158,7 +164,10 @@ class Leases:
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Be one of the processes."""
+        """Be one of the processes, under a name that none had before."""
+        self.process = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._announced.clear()
+        self._beaten_ns = -math.inf
         await self._journal.join(self.process, self._ttl)
         self._is_open, self._is_ending = True, False
         self._look = asyncio.Event()
@@ -168,6 +177,8 @@ class Leases:
         while True:
             try:
                 await self.beat()
+            except BackendDataLoss as error:
+                self._on_loss(error)
             except JournalError as error:
                 self._trouble.tell("leases wait for the journal", error)
             self._look.clear()
@@ -187,6 +198,8 @@ class Leases:
             await self._renew()
             self._on_beat()
         await self._see_members()
+        for group in [group for group in self._wanted.values() if group.is_over and group.is_finished]:
+            await self.let_go(group)
         if not self._lifetime.is_running or self._is_ending:
             return
         for group in [*self._wanted.values()]:
@@ -199,6 +212,12 @@ class Leases:
             for name, lease in (await self._journal.acquire(free)).items():
                 self._errands[name] = lease
                 self._errands_until_ns[name] = asked_ns + lease.local_ttl * 1e9
+
+    def drop_all(self) -> None:
+        """Whatever is held is worth nothing: the log is another."""
+        for group, share in [*self._held.values()]:
+            group.lost(share)
+        self._errands = dict.fromkeys(self._errands)
 
     def ending(self) -> None:
         """Nothing new is taken, and nothing more begun of what is held."""

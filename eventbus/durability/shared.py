@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from eventbus.bounds import seconds, whole
 from eventbus.durability.asking import REPLY_TO, Asked, Asking
 from eventbus.durability.group import Group
 from eventbus.durability.journaled import Course, Journaled
@@ -20,7 +21,9 @@ from eventbus.durability.letters import SharedLetters
 from eventbus.durability.tail import Foreign, Tail
 from eventbus.durability.tail_source import TailSource
 from eventbus.durability.writing import WriteAhead
-from eventbus.errors import BusStopped, JournalError, OutcomeUnknown, PolicyConflict
+from eventbus.errors import BackendDataLoss, BusStopped, JournalError, OutcomeUnknown, PolicyConflict
+from eventbus.log import log
+from eventbus.wording import shown
 
 if TYPE_CHECKING:
     from eventbus.dead_letter import DeadLetter, DeadLetters
@@ -60,12 +63,21 @@ class Shared(Journaled):
         behind: Behind | None = None,
     ) -> None:
         super().__init__(journal, journal_quotes=journal_quotes, retention=retention, behind=behind)
+        seconds("lease", lease)
+        seconds("poll", poll)
+        seconds("timeout_s", timeout_s)
+        if parts is not None:
+            whole("parts", parts)
+        if on_data_loss not in ("stop", "continue"):
+            raise PolicyConflict("on_data_loss", f"{shown(on_data_loss)} is neither 'stop' nor 'continue'")
         self.capabilities |= {"shared", "local_outcomes"}
         self._lease = lease
         self._poll = poll
         self._timeout_s = timeout_s
         self._parts = parts
         self._on_data_loss = on_data_loss
+        self._loss: BackendDataLoss | None = None
+        self._losses = 0
         self._tasks: set[asyncio.Future[Any]] = set()
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -81,8 +93,10 @@ class Shared(Journaled):
             parts=self._parts,
             on_beat=self._look_around,
             on_gain=source.moved,
+            on_loss=self._lost,
         )
-        self._asking = Asking(self._journal, self._leases.process, lifetime.clock, self._trouble, self._start)
+        self._tail_source = source
+        self._asking = Asking(self._journal, lifetime.clock, self._trouble, self._start)
         self._latching = Latching(
             self._journal, stations.latch, self._leases, self._trouble, lifetime.clock, self._lease
         )
@@ -191,6 +205,36 @@ class Shared(Journaled):
                 "has to be the name of a field where a group has parts, for all processes cut it alike: or parts=1",
             )
 
+    # --- loss --------------------------------------------------------------------------------------------------------
+
+    @property
+    def losses(self) -> int:
+        """How often the server had less than this process saw."""
+        return self._losses
+
+    def _lost(self, error: BackendDataLoss) -> None:
+        """Told once: nothing is published or handled here until somebody accepts it, or it is to go on."""
+        if self._loss is not None:
+            return
+        self._loss, self._losses = error, self._losses + 1
+        log.error("data loss: %s", error, extra={"expected": error.expected, "found": error.found})
+        if self._on_data_loss == "continue":
+            self._start(self._told(self.accept_data_loss))
+        else:
+            self._leases.drop_all()
+
+    async def accept_data_loss(self) -> None:
+        await self._opening.open("accept_data_loss()")
+        await self._journal.accept_data_loss()
+        self._leases.drop_all()
+        await self._leases.open()
+        self._tail_source.forget()
+        self._tail.begin(self._journal.last)
+        self._latching.forget()
+        self._loss = None
+        await self._latching.look()
+        self._leases.look()
+
     # --- publish -----------------------------------------------------------------------------------------------------
 
     async def written(self, receipt: Receipt, timeout: float | None) -> Receipt:
@@ -225,6 +269,7 @@ class Shared(Journaled):
         return self._leases.has(TRIM)
 
     def halted(self, reason: str, token: str) -> None:
+        self._latching.halts()
         self._aside.write(lambda: self._latching.save(reason, token), "halt not saved in the journal")
 
     async def rearmed(self) -> None:

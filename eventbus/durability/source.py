@@ -71,6 +71,10 @@ class JournalSource:
         if burst.offset is not None:
             self._recent.remember(burst.offset, burst)
 
+    def forget(self) -> None:
+        """Places are others from now on."""
+        self._recent = Recent()
+
     @property
     def last(self) -> int:
         return self._journal.last

@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventbus.clock import Clock
-from eventbus.errors import BusNotRunning, BusStopped, WouldDeadlock, WrongLoop, WrongProcess
+from eventbus.errors import BusNotRunning, BusStopped, JournalUnavailable, WouldDeadlock, WrongLoop, WrongProcess
 from eventbus.log import log
 from eventbus.road.context import inside
 from eventbus.road.crew import Crew
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eventbus.selector import RouteTable
 
 T = TypeVar("T")
+_AGAIN_S = 0.25
 
 
 class Lifetime:
@@ -275,12 +276,20 @@ class Lifetime:
             return
         self._main = asyncio.Task(run(), loop=loop, name=f"{self.name}-dispatcher")
 
-    async def connect(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run it as a task of the bus, unless it runs already."""
+    async def connect(self, run: Callable[[], Coroutine[Any, Any, None]], wait: float) -> None:
+        """Run it as a task of the bus, unless it runs already. A journal that is not there is tried again for so many seconds."""
         self.must_be_here("connect()")
-        if self.is_shut:
-            raise BusStopped("connect()")
-        await self._store.open()
+        until = asyncio.get_running_loop().time() + wait
+        while True:
+            if self.is_shut:
+                raise BusStopped("connect()")
+            try:
+                await self._store.open()
+                break
+            except JournalUnavailable:
+                if asyncio.get_running_loop().time() + _AGAIN_S > until:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
         runs_already = self.is_running
         if runs_already:
             self.must_own("connect()")

@@ -128,6 +128,16 @@ class LogState:
     def committed(self, group: str) -> Cursor | None:
         return self._progress[group].cursor() if group in self._progress else None
 
+    def cursors(self) -> list[Cursor]:
+        """Of all groups and parts."""
+        return [progress.cursor() for progress in self._progress.values()]
+
+    def clamp(self) -> None:
+        """Cursors beyond the end go back to it."""
+        for name, progress in [*self._progress.items()]:
+            if progress.floor > self.last or any(last > self.last for _first, last in progress.cursor().settled):
+                self._progress[name] = GroupProgress(name, min(progress.floor, self.last))
+
     def drop_group(self, group: str) -> bool:
         """It, or all its parts."""
         names = [name for name in self._progress if name == group or (split_part(name) or ("",))[0] == group]

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from eventbus.errors import JournalUnavailable, LeaseLost
+from eventbus.errors import BackendDataLoss, JournalUnavailable, LeaseLost
 from eventbus.journal.hearing import Hearing
 from eventbus.journal.shared import Lease, Part
 from eventbus.journal.values import (
@@ -90,10 +90,20 @@ class SharedMemoryJournal:
         self._must_be_open()
         if self.log.is_down:
             raise JournalUnavailable("in shared memory", "the server is down")
-        self._epoch = self.log.epoch
-        answer = what()
-        self._known = min(max(self._known, 0), self.log.last) if self._known > self.log.last else self._known
-        return answer
+        self._look_for_loss()
+        return what()
+
+    def _look_for_loss(self) -> None:
+        log = self.log
+        floors = max((cursor.floor for cursor in log.cursors()), default=0)
+        if log.epoch != self._epoch:
+            raise BackendDataLoss(f"log {self._epoch}", f"log {log.epoch}")
+        if log.last < max(self._known, floors):
+            raise BackendDataLoss(f"offset {max(self._known, floors)}", f"offset {log.last}")
+
+    async def accept_data_loss(self) -> None:
+        self._epoch, self._known = self.log.epoch, self.log.last
+        self.log.clamp()
 
     def _must_be_open(self) -> None:
         if not self._is_open:
@@ -116,7 +126,7 @@ class SharedMemoryJournal:
     async def open(self) -> None:
         if self._is_open:
             return
-        self._is_open = True
+        self._is_open, self._epoch, self._known = True, self.log.epoch, 0
         try:
             self._known = await self._ask(lambda: self.log.last)
         except BaseException:

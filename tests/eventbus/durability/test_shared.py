@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from eventbus import Event, InMemoryEventBus
-from eventbus.testing import Recorder
+from eventbus import BackendDataLoss, Event, InMemoryEventBus
+from eventbus.durability.record import as_record
+from eventbus.testing import Recorder, SharedMemoryLog
 
 pytestmark = pytest.mark.virtual_time
 
@@ -88,3 +89,55 @@ async def test_what_a_dead_process_held_is_taken_over_when_its_lease_runs_out(ma
         await second.publish(Moved(n=n))
     await asyncio.sleep(3)
     assert heard[0].values("n") + heard[1].values("n") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("epoch", [None, "memory-2"])
+async def test_where_the_server_went_back_nothing_is_handled_until_that_is_accepted(
+    make: Make, log: SharedMemoryLog, epoch: str | None
+) -> None:
+    bus, heard, grouped = make(lease=3.0), Recorder(), Recorder()
+    await bus.connect()
+    bus.subscribe("t.*", heard)
+    await bus.subscribe("t.*", grouped, group="books")
+    for n in range(10):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(2)
+    log.go_back(6, epoch)
+    await asyncio.sleep(5)
+    with pytest.raises(BackendDataLoss):
+        await bus.publish("t.x", {"n": 10})
+    log.append([as_record(Event("t.x", payload={"n": 11}))])
+    await asyncio.sleep(5)
+    assert grouped.values("n") == heard.values("n") == [*range(10)]
+    await bus.accept_data_loss()
+    for n in range(12, 15):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(5)
+    assert grouped.values("n")[10:] == heard.values("n")[10:] == [12, 13, 14]
+
+
+async def test_a_bus_that_is_to_go_on_counts_the_loss_and_does(make: Make, log: SharedMemoryLog) -> None:
+    bus, grouped = make(lease=3.0, on_data_loss="continue"), Recorder()
+    await bus.connect()
+    await bus.subscribe("t.*", grouped, group="books")
+    for n in range(4):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(2)
+    log.go_back(1)
+    await asyncio.sleep(5)
+    await bus.publish("t.x", {"n": 9})
+    await asyncio.sleep(2)
+    assert grouped.values("n") == [0, 1, 2, 3, 9]
+
+
+async def test_who_cancels_a_group_gives_its_parts_to_others_at_once(make: Make) -> None:
+    first, second, heard = make(), make(), Recorder()
+    await first.connect()
+    await second.connect()
+    leaving = await first.subscribe("t.*", Recorder(), group="books")
+    await asyncio.sleep(1)
+    await second.subscribe("t.*", heard, group="books")
+    await leaving.cancel()
+    await second.publish("t.x", {"n": 1})
+    await asyncio.sleep(1)
+    assert heard.values("n") == [1]
