@@ -1,6 +1,7 @@
 """Testing: what a test of code on the bus needs: a started bus, a recorder, virtual time, handlers that misbehave.
 
-The pytest plugin is loaded by itself; see `eventbus.testing.plugin` for its fixtures and markers.
+The pytest plugin is loaded by itself; see `eventbus.testing.plugin` for its fixtures and markers. Who writes a backend finds its
+contract in `journal_contract` and `shared_contract`, and private servers in `servers`.
 """
 
 from eventbus.testing.recorder import Recorder

@@ -230,7 +230,8 @@ class Writes(Reads):
                 WHERE c.name = new.name AND c.revision = new.revision AND (new.token = 0 OR held.name IS NOT NULL)
                 RETURNING c.name, {self._at_level}
             ), ended AS (
-                INSERT INTO {self._schema}.outcomes ({names(OUTCOME)}) SELECT {names(OUTCOME, "d")}
+                INSERT INTO {self._schema}.outcomes ({names(OUTCOME)})
+                SELECT DISTINCT ON (d.name, d."offset") {names(OUTCOME, "d")}
                 FROM {table_of(of_cursor | OUTCOME, 8, "d")} JOIN written ON written.name = d.cursor
                 ON CONFLICT ("offset", name) DO UPDATE SET status = excluded.status, attempts = excluded.attempts,
                     queued_ns = excluded.queued_ns, ran_ns = excluded.ran_ns
@@ -285,7 +286,7 @@ class Writes(Reads):
         else:
             sql = f"""UPDATE {table} SET value = $3, version = version + 1
                 WHERE space = $1 AND name = $2 AND version = $4 RETURNING version"""
-        if changed := await self._durably(db, sql, *key, value, version):
+        if version >= 0 and (changed := await self._durably(db, sql, *key, value, version)):
             return int(changed[0][0])
         there = await db.fetchrow(f"SELECT version, value FROM {table} WHERE space = $1 AND name = $2", *key)
         raise ValueChanged(space, name, version, *(there or (0, None)))

@@ -210,6 +210,7 @@ class _Held:
 
     def _clear(self) -> None:
         self.is_touched = False
+        self._fence = 0
         self.begun: dict[int, int] = {}
         self._again = 0
         self._outcomes: list[Settled] = []
@@ -219,6 +220,7 @@ class _Held:
     def touch(self, token: int) -> None:
         """It is to be written, by who has this token."""
         self.token = max(self.token, token)
+        self._fence = max(self._fence, token)
         self.is_touched = True
 
     def begin(self, offsets: Sequence[int], unsure: dict[int, int]) -> dict[int, int]:
@@ -245,7 +247,7 @@ class _Held:
     def as_write(self) -> Write:
         """What is to be written."""
         row = Row(self.name, self._revision, *self._progress.fields())
-        return Write(row, self.token, self._outcomes, self._dead, self._quarantined)
+        return Write(row, self._fence, self._outcomes, self._dead, self._quarantined)
 
     def written(self) -> int:
         """It was; gives how many deliveries had been settled before."""
