@@ -13,6 +13,7 @@ from eventbus.cli import render
 from eventbus.cli.looking import Json
 from eventbus.clock import SystemClock
 from eventbus.config import create_event_bus
+from eventbus.journal.reader import open_reader
 
 app = typer.Typer()
 tokens = typer.Typer(
@@ -24,7 +25,13 @@ TokensFile = Annotated[Path, typer.Option("--tokens", help="The file of tokens."
 
 @app.command()
 def serve(
-    bus: Annotated[str, typer.Option(help="What it is over: sqlite:///run.db, memory://", callback=render.text_only)],
+    bus: Annotated[
+        str | None, typer.Option(help="What it is over: sqlite:///run.db, memory://", callback=render.text_only)
+    ] = None,
+    follow: Annotated[
+        str | None,
+        typer.Option(help="Instead: the journal that another process writes, to look at.", callback=render.text_only),
+    ] = None,
     host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 for any free one.", min=0, max=65_535)] = 8765,
     allow_origin: Annotated[
@@ -48,10 +55,19 @@ def serve(
     drain_timeout: Annotated[float, typer.Option(help="Seconds that the bus has to finish.", min=0)] = 10.0,
 ) -> None:
     """Serve a bus over HTTP and WebSocket, with its dashboard."""
-    from eventbus.gateway import GatewaySettings, create_gateway, service_named  # only who serves needs it installed
+    from eventbus.gateway import (
+        Followed,
+        GatewaySettings,
+        create_gateway,
+        service_named,
+    )  # only who serves needs it installed
     from eventbus.gateway import serve as serving
     from eventbus.observability import configure_logging
 
+    if (bus is None) == (follow is None) or (follow is not None and services):
+        raise typer.BadParameter(
+            "give --bus, or --follow to look at a journal that another process writes, without --with"
+        )
     settings = GatewaySettings(
         host=host,
         port=port,
@@ -67,7 +83,10 @@ def serve(
     )
     configure_logging("json")
     chosen = [service_named(name) for name in services or ()]
-    application = create_gateway(create_event_bus(bus), settings, services=chosen)
+    if follow is not None:
+        open_reader(follow).close()  # what cannot be read is told before anything is served
+    over = create_event_bus(bus) if bus is not None else Followed(follow or "")
+    application = create_gateway(over, settings, services=chosen)
     asyncio.run(serving(application, started=lambda url: render.say(f"serving on {url}")))
 
 

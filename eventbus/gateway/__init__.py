@@ -13,8 +13,9 @@ except ImportError as error:
 
 from eventbus.gateway.app import create_gateway
 from eventbus.gateway.extension import Extension
+from eventbus.gateway.follower import Followed
 from eventbus.gateway.server import serve
 from eventbus.gateway.services import Service, service_named
 from eventbus.gateway.settings import GatewaySettings, Limits
 
-__all__ = ["Extension", "GatewaySettings", "Limits", "Service", "create_gateway", "serve", "service_named"]
+__all__ = ["Followed", "Extension", "GatewaySettings", "Limits", "Service", "create_gateway", "serve", "service_named"]

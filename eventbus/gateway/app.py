@@ -20,6 +20,7 @@ from eventbus import Clock, EventBus
 from eventbus.gateway import commands, http, reading, socket
 from eventbus.gateway.documents import EVERYWHERE
 from eventbus.gateway.extension import Extension
+from eventbus.gateway.follower import Followed
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.guard import Guard
 from eventbus.gateway.problems import Problem, ProblemBody, of_validation
@@ -36,14 +37,15 @@ _SAYS = {404: "nothing is here: /openapi.json names the routes", 405: "not by th
 
 
 def create_gateway(
-    bus: EventBus,
+    bus: EventBus | Followed,
     settings: GatewaySettings | None = None,
     *,
     services: Sequence[Service] = (),
     clock: Clock | None = None,
     extension: Extension | None = None,
 ) -> FastAPI:
-    """An application that shows and steers `bus`; its lifespan starts and ends everything, `app.state.gateway` is what it shares.
+    """An application that shows and steers `bus`, or shows a journal that another process writes; its lifespan starts and ends
+    everything, `app.state.gateway` is what it shares.
 
     A bus that does not run yet is run, drained and shut down with the application; one that runs is left running. `services` are
     called with the bus before it runs, see `--with`. `extension` adds routes, pages and views of the program that the bus is of.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eventbus import BusStats, Clock, DeadLetter, Event, EventBus, Selector, SubscriptionStats, event_class
+from eventbus.gateway.follower import Follower
 from eventbus.gateway.views import Views
 
 NEWEST = 200
@@ -91,6 +92,27 @@ class BusViews:
     def _rate(self, view: str, counts: Mapping[str, int]) -> Mapping[str, float]:
         rates = self._rates.setdefault(view, Rates(self._clock))
         return rates.of(counts)
+
+
+class FollowedViews:
+    """What can be shown of a bus that another process runs: how far its journal is, and its dead letters."""
+
+    def __init__(self, follower: Follower, clock: Clock, *, clients: Callable[[], int]) -> None:
+        self._follower = follower
+        self._rates = Rates(clock)
+        self._clients = clients
+
+    def register(self, views: Views) -> None:
+        """Make them known."""
+        views.add("bus", self.bus)
+        views.add("letters", self._follower.letters)
+
+    async def bus(self) -> dict[str, Any]:
+        """The bus in a few numbers."""
+        found = self._follower.numbers()
+        letters = await self._follower.count_letters()
+        per_s = self._rates.of({"": found["published"]})[""]
+        return {**found, "per_s": per_s, "dead_letters": letters, "clients": self._clients()}
 
 
 class Rates:

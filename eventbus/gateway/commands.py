@@ -56,6 +56,7 @@ async def publish(request: Request, gateway: Here, who: Who, key: Key = None) ->
 )
 async def redrive(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = None) -> Redriven:
     """Deliver a dead letter again to the subscription that failed."""
+    gateway.must_own_bus()
     return Redriven(
         redriven=await gateway.once(key, ("redrive", letter_id), lambda: gateway.letters.redrive(letter_id))
     )
@@ -64,6 +65,7 @@ async def redrive(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = No
 @router.delete("/dead-letters/{letter_id}", tags=["dead letters"], responses=answers(404, 409))
 async def purge(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = None) -> Purged:
     """Remove a dead letter for good."""
+    gateway.must_own_bus()
     return Purged(purged=await gateway.once(key, ("purge", letter_id), lambda: gateway.letters.purge(letter_id)))
 
 

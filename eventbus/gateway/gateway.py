@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from fastapi.requests import HTTPConnection
 from prometheus_client import CollectorRegistry, generate_latest
 
-from eventbus import Clock, Event, EventBus, EventBusError, SystemClock
+from eventbus import Clock, Event, EventBus, EventBusError, InMemoryEventBus, SystemClock
 from eventbus.gateway.auth import Auth
 from eventbus.gateway.feed import Feed
+from eventbus.gateway.follower import Followed
 from eventbus.gateway.letters import Letters
 from eventbus.gateway.limits import Buckets, Places
 from eventbus.gateway.problems import Problem
@@ -36,14 +37,15 @@ class Gateway:
 
     def __init__(
         self,
-        bus: EventBus,
+        bus: EventBus | Followed,
         settings: GatewaySettings,
         services: tuple[Service, ...] = (),
         *,
         clock: Clock | None = None,
         more: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self.bus = bus
+        self.is_follower = isinstance(bus, Followed)
+        self.bus = InMemoryEventBus(name="follower") if isinstance(bus, Followed) else bus  # nobody publishes there
         self.settings = settings
         self.clock = clock or SystemClock()
         self.sockets = Sockets(bus, clock=self.clock)
@@ -51,14 +53,14 @@ class Gateway:
         self.auth = Auth(settings, self._monotonic)
         self.places = Places(limits)
         self.requests = Buckets(limits.requests_per_s, limits.requests_burst, self._monotonic)
-        self.publishing = Publishing(bus, self.auth, limits, self._monotonic)
-        self.letters = Letters(bus, tells=not settings.run_owns_events)
+        self.publishing = Publishing(self.bus, self.auth, limits, self._monotonic)
+        self.letters = Letters(self.bus, tells=not settings.run_owns_events)
         self.is_stopping = False
         self.halted_since = ""
         self._more = more
         self._services = services
         self._entered = AsyncExitStack()
-        self._metrics = MetricsCollector(bus)
+        self._metrics = MetricsCollector(self.bus)
         self._counts = CollectorRegistry()
         self._counts.register(self.sockets.counts)
         self._answers: OrderedDict[Hashable, asyncio.Task[int]] = OrderedDict()
@@ -100,6 +102,8 @@ class Gateway:
     @property
     def capabilities(self) -> list[str]:
         """What can be done here, by name."""
+        if self.is_follower:
+            return sorted({"resume", "views", *self._more()})
         can = {"explain", "purge", "redrive", "resume", "views", *self._more()}
         return sorted(can if self.settings.run_owns_events else can | {"halt", "publish"})
 
@@ -120,6 +124,8 @@ class Gateway:
 
     async def find(self, event_id: str) -> tuple[int | None, Event | None]:
         """An event that is kept, and its number where that is known."""
+        if (follower := self.sockets.follower) is not None:
+            return await follower.find(event_id) or (None, None)
         if self.has_journal:
             record = await self.bus.journal.find(event_id)
             return (None, None) if record is None else (record.offset, read_event(record.body))
@@ -143,8 +149,14 @@ class Gateway:
             return False
         return True
 
+    def must_own_bus(self) -> None:
+        """Raise `Problem` where the bus belongs to another process, whose journal is followed here."""
+        if self.is_follower:
+            raise Problem(409, "read_only", "this gateway follows a journal that another process writes: ask that one")
+
     def must_take_events(self) -> None:
         """Raise `Problem` where events come from a run and from nowhere else."""
+        self.must_own_bus()
         if self.settings.run_owns_events:
             raise Problem(409, "run_owns_its_events", "a run makes its own events: send it a command")
 

@@ -104,6 +104,8 @@ async def _start(gateway: Gateway, after: int, since: datetime | None) -> int:
     if after > gateway.ring.head:
         raise Problem(410, "gone", "the log is shorter than that: it is another one", oldest=oldest)
     at = max(after, oldest - 1)
+    if since is not None and (follower := gateway.sockets.follower) is not None:
+        return max(at, min(await follower.seek(int(since.timestamp() * 1e9)), gateway.ring.head))
     if since is not None and gateway.has_journal:
         at = max(at, min(await gateway.bus.journal.seek(int(since.timestamp() * 1e9)), gateway.ring.head))
     return at

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from eventbus import Clock, EventBus
-from eventbus.gateway.bus_views import BusViews
+from eventbus.gateway.bus_views import BusViews, FollowedViews
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, History
+from eventbus.gateway.follower import Followed, Follower
 from eventbus.gateway.hub import Hub
 from eventbus.gateway.ring import Ring
 from eventbus.gateway.source import JournalHistory, Tapped
@@ -20,9 +21,9 @@ BEAT_S = 0.5
 
 
 class Sockets:
-    """The live half of a gateway over a bus."""
+    """The live half of a gateway over a bus, or over a journal that another process writes."""
 
-    def __init__(self, bus: EventBus, *, clock: Clock) -> None:
+    def __init__(self, bus: EventBus | Followed, *, clock: Clock) -> None:
         self._bus = bus
         self._history: History | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -30,12 +31,20 @@ class Sockets:
         self.feed = Feed(Ring(), lambda: self._history)
         self.hub = Hub(self.feed, self.counts, clock)
         self.views = Views(clock, self.counts)
-        BusViews(bus, clock, clients=self.hub.__len__).register(self.views)
-        self._source = Tapped(bus, self.feed, self.hub.arrived, self.hub.pass_by)
+        self.follower: Follower | None = None
+        self._source: Tapped | Follower
+        if isinstance(bus, Followed):
+            self._source = self.follower = Follower(bus, self.feed, self.hub.arrived, self.hub.resnapshot)
+            FollowedViews(self.follower, clock, clients=self.hub.__len__).register(self.views)
+        else:
+            self._source = Tapped(bus, self.feed, self.hub.arrived, self.hub.pass_by)
+            BusViews(bus, clock, clients=self.hub.__len__).register(self.views)
 
     async def start(self) -> None:
-        """Listen to the bus, which must run."""
-        if "durable" in self._bus.capabilities:
+        """Listen to the bus, which must run. Raises what a journal answers that cannot be read."""
+        if isinstance(self._bus, Followed):
+            self._history = self.follower
+        elif "durable" in self._bus.capabilities:
             self._history = JournalHistory(self._bus)
         await self._source.start()
         self._beating = asyncio.get_running_loop().create_task(self._beat())

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic_core import from_json
 
 from eventbus import Clock, EventBus, InMemoryEventBus
-from eventbus.gateway import GatewaySettings, create_gateway, serve
+from eventbus.gateway import Followed, GatewaySettings, create_gateway, serve
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.sockets import Sockets
 
@@ -133,9 +133,9 @@ class Served:
 
 
 async def serve_here(
-    bus: EventBus | None = None, *, settings: GatewaySettings | None = None, clock: Clock | None = None
+    bus: EventBus | Followed | None = None, *, settings: GatewaySettings | None = None, clock: Clock | None = None
 ) -> Served:
-    """Serve a bus, a new one in memory unless given, until `stop()`."""
+    """Serve a bus, a new one in memory unless given, or a journal that another writes, until `stop()`."""
     bus = bus or InMemoryEventBus()
     app = create_gateway(bus, settings or GatewaySettings(port=0), clock=clock)
     listening, until = asyncio.get_running_loop().create_future(), asyncio.Event()
@@ -143,4 +143,4 @@ async def serve_here(
     await asyncio.wait([listening, task], return_when=asyncio.FIRST_COMPLETED)
     if not listening.done():
         await task
-    return Served(app, bus, listening.result(), until, task)
+    return Served(app, app.state.gateway.bus, listening.result(), until, task)

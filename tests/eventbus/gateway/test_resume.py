@@ -204,7 +204,7 @@ async def test_what_was_written_but_never_dispatched_is_filled_in(serving: Servi
     async with served.connect() as peer:
         await peer.subscribe("*")
         lost, later = Event("run.lost"), Event("run.later")
-        from eventbus.durability.writing import as_record  # what the bus hands to its journal
+        from eventbus.durability.record import as_record  # what the bus hands to its journal
 
         await bus.journal.append([as_record(lost)])
         await bus.publish(later)
