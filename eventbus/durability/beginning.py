@@ -76,16 +76,13 @@ class Beginning:
         by_share: dict[Share, list[tuple[Found, Event]]] = {}
         for share, found, event in wanted:
             by_share.setdefault(share, []).append((found, event))
-        if len(by_share) == 1:
-            counted = [
-                await self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()
-            ]
-        else:
-            counting = (self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items())
-            counted = await asyncio.gather(*counting, return_exceptions=True)  # type: ignore[assignment] # looked at below
+        counting = [self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()]
+        counted = await asyncio.gather(*counting, return_exceptions=True)
         failure: BaseException | None = None
         for (share, run), attempts in zip(by_share.items(), counted, strict=True):
-            if isinstance(attempts, BaseException):
+            if isinstance(attempts, LeaseLost):
+                self._lost(share)
+            elif isinstance(attempts, BaseException):
                 failure = failure or attempts
             elif not self._worker.is_cancelled:
                 self._let_run(share, run, attempts)

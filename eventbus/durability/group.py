@@ -233,14 +233,14 @@ class Group:
                 self._cannot(error)
 
     async def _step(self) -> None:
-        shares = [share for share in self.shares.values() if share.takes]
+        shares = {part: share for part, share in self.shares.items() if share.takes}  # the page is for no others
         if not shares:
             self._lifetime.look_idle()
             await self._until(
                 lambda: any(share.takes for share in self.shares.values()) or not self._lifetime.is_running
             )
             return
-        after = min(share.position for share in shares)
+        after = min(share.position for share in shares.values())
         page = await self._source.read(after, _PAGE)
         if not page:
             self._lifetime.look_idle()
@@ -252,7 +252,7 @@ class Group:
             return
         fresh: list[Wanted] = []
         for found in page:
-            share = self.shares.get(self._part_of(found.event, found.event_id))
+            share = shares.get(self._part_of(found.event, found.event_id))
             if share is None or not share.takes or found.offset <= share.position:
                 continue
             event = self._wanted(share, found)
@@ -269,7 +269,7 @@ class Group:
             else:
                 fresh.append((share, found, event))
         await self._beginning.begin(fresh)
-        for share in shares:
+        for share in shares.values():
             share.read_upto(page[-1].offset)
         self._committing.flush()
         await self._until(lambda: self._unfinished <= _AHEAD - _PAGE)

@@ -19,6 +19,7 @@ import pytest
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 120.0  # for what a healthy machine does in a moment
+_RECENT = 2_000
 
 
 class Line(NamedTuple):
@@ -40,6 +41,10 @@ class Fleet:
         self._read = 0
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self.lines: list[Line] = []
+        self._by_kind: dict[tuple[str, int | None], list[tuple[str, ...]]] = {}
+        self._done: set[int] = set()
+        self._seen: set[int] = set()
+        self._firsts: dict[str, list[int]] = {}
 
     def start(self, **config: Any) -> int:
         """One more; gives its pid."""
@@ -89,12 +94,23 @@ class Fleet:
         self._read += len(whole)
         for line in whole.splitlines():
             pid, what, *words = line.split()
-            self.lines.append(Line(int(pid), what, tuple(words)))
+            self._take(Line(int(pid), what, tuple(words)))
         return self.lines
+
+    def _take(self, line: Line) -> None:
+        self.lines.append(line)
+        for whose in (line.pid, None):
+            self._by_kind.setdefault((line.what, whose), []).append(line.words)
+        if line.what == "ended":
+            self._done.add(int(line.words[0]))
+        elif line.what == "began" and int(line.words[0]) not in self._seen:
+            self._seen.add(int(line.words[0]))
+            self._firsts.setdefault(line.words[1], []).append(int(line.words[0]))
 
     def of(self, what: str, pid: int | None = None) -> list[tuple[str, ...]]:
         """The words of all lines of a kind, of one process or of all."""
-        return [line.words for line in self.look() if line.what == what and pid in (None, line.pid)]
+        self.look()
+        return self._by_kind.get((what, pid), [])
 
     async def until(self, is_so: Callable[[], object], *, seconds: float = PATIENCE_S) -> None:
         """Wait for something that processes do."""
@@ -113,19 +129,19 @@ class Fleet:
         """Deliveries that it began and did not end."""
         return len(self.of("began", pid)) - len(self.of("ended", pid))
 
+    def open_steps(self, pid: int) -> set[int]:
+        """Steps that it began, and nobody has ended."""
+        return {int(n) for n, *_ in self.of("began", pid)[-_RECENT:]} - self.handled()
+
     def handled(self) -> set[int]:
         """Steps that ended somewhere."""
-        return {int(words[0]) for words in self.of("ended")}
+        self.look()
+        return self._done
 
     def firsts(self) -> dict[str, list[int]]:
         """By account, the steps in the order in which their first attempts began."""
-        found: dict[str, list[int]] = {}
-        seen = set[int]()
-        for n, account, *_ in self.of("began"):
-            if int(n) not in seen:
-                seen.add(int(n))
-                found.setdefault(account, []).append(int(n))
-        return found
+        self.look()
+        return self._firsts
 
     def must_be_in_order(self) -> None:
         """First attempts of one account began in order of acceptance."""

@@ -30,8 +30,8 @@ async def make(log: SharedMemoryLog) -> AsyncIterator[Make]:
     assert isinstance(loop, VirtualLoop)
     clock: VirtualClock = loop.clock
 
-    def make(name: str | None = None, **settings: Any) -> InMemoryEventBus:
-        journal = SharedMemoryJournal(log, latency=0.001)
+    def make(name: str | None = None, latency: float = 0.001, **settings: Any) -> InMemoryEventBus:
+        journal = SharedMemoryJournal(log, latency=latency)
         bus = InMemoryEventBus(store=Shared(journal, **settings), clock=clock, name=name)
         made.append(bus)
         return bus

@@ -193,6 +193,29 @@ async def test_a_rolling_restart_loses_and_repeats_nothing(make: Make) -> None:
         assert mine == sorted(mine)
 
 
+async def test_a_part_that_is_gained_while_a_page_is_read_begins_where_it_was_left(make: Make) -> None:
+    first, second, publisher = make(lease=3.0, latency=0.05), make(lease=3.0, latency=0.05), make()
+    heard = Recorder()
+
+    async def hang(_event: Event) -> None:
+        await asyncio.Event().wait()
+
+    await first.connect()
+    await first.subscribe("t.*", hang, group="books", key="account", concurrency=4)
+    await publisher.connect()
+    for n in range(20):
+        await publisher.publish("t.x", {"n": n, "account": n})
+    await asyncio.sleep(2)
+    await second.connect()
+    await second.subscribe("t.*", heard, group="books", key="account", concurrency=4)
+    first.journal.cut_off()  # type: ignore[attr-defined]
+    for n in range(20, 400):
+        await publisher.publish("t.x", {"n": n, "account": n})
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(10)
+    assert sorted(heard.values("n")) == [*range(400)]
+
+
 async def test_one_process_removes_what_is_old(make: Make, log: SharedMemoryLog) -> None:
     keep = Retention(max_age=5, every=1)
     buses = [make(retention=keep, lease=3.0) for _ in range(2)]

@@ -1,0 +1,175 @@
+"""Storms: what a group of processes has to survive, as often as it is told: deaths, pauses, a server that is killed, a network that fails.
+
+Each gives what was counted, after it has seen that nothing acknowledged is lost, that each account is handled in order, and that every
+step has one outcome in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from eventbus.config import create_event_bus
+from eventbus.testing.servers import FaultProxy, PostgresServer
+from tests.processes.fleet import Fleet
+
+LEASE_S = 1.0
+PARTS = 16
+REPEATED = 256  # deliveries of one part that a death may repeat
+ACCOUNTS = 31
+_GROUP = {"group": "books", "concurrency": 4, "parts": PARTS}
+_AHEAD = 200  # steps that may wait to be handled
+_CHUNK = 100
+
+
+class Storm:
+    """Workers under load, and what was counted."""
+
+    def __init__(self, fleet: Fleet, workers: int, *, url: str | None = None) -> None:
+        self.fleet = fleet
+        self.config: dict[str, Any] = {"settings": {"lease": LEASE_S, "timeout_s": 3}, "group": _GROUP, "work_s": 0.01}
+        if url is not None:
+            self.config["url"] = url
+        self.workers = [fleet.start(**self.config) for _ in range(workers)]
+        self.publisher = fleet.start(settings={"timeout_s": 3}, **({"url": url} if url else {}))
+        self.sent = 0
+        self.began = time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def load(self) -> AsyncIterator[None]:
+        """Steps come without a pause meanwhile; in the end all of them are handled."""
+        await self.fleet.ready(*self.workers, self.publisher)
+        feeding = asyncio.create_task(self._feed())
+        try:
+            yield
+        finally:
+            feeding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feeding
+        await self.fleet.until(lambda: len(self.fleet.of("kept")) >= self.sent)
+        await self.fleet.until(lambda: len(self.fleet.handled()) >= self.sent)
+
+    async def _feed(self) -> None:
+        while True:
+            if self.sent - len(self.fleet.of("kept")) < _CHUNK and self.sent - len(self.fleet.handled()) < _AHEAD:
+                self.fleet.send(self.publisher, "publish", self.sent, _CHUNK, ACCOUNTS)
+                self.sent += _CHUNK
+            await asyncio.sleep(0.02)
+
+    async def busy(self) -> int:
+        """A worker that has work in flight at this moment."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [pid for pid in self.workers if self.fleet.in_flight(pid) > 0 and self.fleet.open_steps(pid)]
+            return bool(found)
+
+        await self.fleet.until(look)
+        return found[0] if len(found) == 1 else random.choice(found)
+
+    async def counted(self, **counts: Any) -> dict[str, Any]:
+        """What holds after every storm."""
+        fleet = self.fleet
+        assert fleet.handled() == {*range(self.sent)}, "acknowledged and never handled"
+        fleet.must_be_in_order()
+        repeated = len(fleet.of("began")) - self.sent
+        for pid in [*self.workers, self.publisher]:
+            fleet.signal(pid, signal.SIGTERM)
+        for pid in [*self.workers, self.publisher]:
+            fleet.wait(pid)
+        totals: dict[str, int] = {}
+        async with create_event_bus(fleet.url) as bus:
+            assert bus.journal.last == self.sent, "an event was accepted twice"
+            for part in range(PARTS):
+                cursor = await bus.journal.committed(f"books/{part}")
+                assert cursor is not None
+                assert not cursor.attempts, "begun and never settled"
+                for status, count in cursor.totals.items():
+                    totals[status] = totals.get(status, 0) + count
+        assert totals == {"succeeded": self.sent}, "an outcome is missing, or there twice"
+        return {
+            "events": self.sent,
+            "lost": 0,
+            "out_of_order": 0,
+            "repeated_attempts": repeated,
+            "duration_s": round(time.monotonic() - self.began, 1),
+            **counts,
+        }
+
+
+async def kill_workers(fleet: Fleet, kills: int) -> dict[str, Any]:
+    """SIGKILL a worker that has work in flight; another finishes it."""
+    storm, slowest, in_flight = Storm(fleet, 3), 0.0, 0
+    async with storm.load():
+        for _ in range(kills):
+            victim = await storm.busy()
+            fleet.signal(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            storm.workers.remove(victim)
+            orphans = fleet.open_steps(victim)
+            in_flight += bool(orphans)
+            before = len(fleet.of("began"))
+            storm.workers.append(fleet.start(**storm.config))
+            await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
+            slowest = max(slowest, time.monotonic() - killed)
+            assert len(fleet.of("began")) - before < REPEATED * PARTS * 10
+            await fleet.ready(storm.workers[-1])
+    return await storm.counted(kills=kills, with_work_in_flight=in_flight, slowest_takeover_s=round(slowest, 2))
+
+
+async def pause_workers(fleet: Fleet, pauses: int) -> dict[str, Any]:
+    """SIGSTOP a worker for longer than its lease; what it says afterwards of what it lost changes nothing."""
+    storm, taken = Storm(fleet, 2), 0
+    async with storm.load():
+        for _ in range(pauses):
+            victim = await storm.busy()
+            fleet.signal(victim, signal.SIGSTOP)
+            orphans = fleet.open_steps(victim)
+            taken += bool(orphans)
+            await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
+            fleet.signal(victim, signal.SIGCONT)
+            before = len(fleet.of("began", victim))
+            await fleet.until(lambda pid=victim, n=before: len(fleet.of("began", pid)) > n)  # type: ignore[misc]
+    return await storm.counted(pauses=pauses, with_work_taken_over=taken)
+
+
+async def kill_servers(fleet: Fleet, server: PostgresServer, kills: int) -> dict[str, Any]:
+    """SIGKILL the server with its children, under load; everybody goes on when it is back."""
+    storm, slowest = Storm(fleet, 2), 0.0
+    async with storm.load():
+        for _ in range(kills):
+            await storm.busy()
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            back, kept, ended = time.monotonic(), len(fleet.of("kept")), len(fleet.of("ended"))
+            await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc] # as it is now
+            await fleet.until(lambda ended=ended: len(fleet.of("ended")) > ended)  # type: ignore[misc]
+            slowest = max(slowest, time.monotonic() - back)
+    return await storm.counted(server_kills=kills, slowest_back_s=round(slowest, 2))
+
+
+async def fail_network(fleet: Fleet, server: PostgresServer, faults: int, seed: int) -> dict[str, Any]:
+    """Connections are cut, reset, refused, silent, slow, or lose their answers."""
+    chance, kinds = random.Random(seed), dict[str, int]()
+    async with FaultProxy(server.port) as proxy:
+        name = fleet.url.partition("?")[2]
+        storm = Storm(fleet, 2, url=f"{server.url_at(proxy.port)}?{name}")
+        async with storm.load():
+            for _ in range(faults):
+                kind = chance.choice(("cut", "reset", "refuse", "black_hole", "lose_answers", "delay"))
+                kinds[kind] = kinds.get(kind, 0) + 1
+                if kind == "delay":
+                    proxy.delay(0.05)
+                else:
+                    getattr(proxy, kind)()
+                await asyncio.sleep(chance.uniform(0.02, 0.25))
+                proxy.heal()
+                kept = len(fleet.of("kept"))
+                if chance.random() < 0.2:
+                    await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc]
+        return await storm.counted(faults=faults, kinds=kinds)
