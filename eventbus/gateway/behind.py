@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,11 @@ class Owner(Protocol):
     def give(self, item: Item, topics: Sequence[Topic], *, as_value: bool) -> bool: ...
 
     def wanting(self, type_name: str) -> tuple[Topic, ...]: ...
+
+    @property
+    def may_read(self) -> Callable[[str], bool]:
+        """May it see events of this type?"""
+        ...
 
     def settle(self) -> bool:
         """Send what is held back together; False where there is no room."""
@@ -183,7 +188,7 @@ class Behind:
         if epoch != self._feed.ring.epoch:
             return True
         for item in items:
-            topics = self._live_topics_of(item) if replay is None else replay.topics_of(item)
+            topics = self._live_topics_of(item) if replay is None else self._topics_of(replay, item)
             if not topics:
                 continue
             if not self._owner.give(item, topics, as_value=replay is None):
@@ -208,6 +213,9 @@ class Behind:
             return True
         self._lag = self._full_ns = None
         return False
+
+    def _topics_of(self, replay: Replay, item: Item) -> Sequence[Topic]:
+        return replay.topics_of(item) if self._owner.may_read(item.event.type) else ()
 
     def _live_topics_of(self, item: Item) -> Sequence[Topic]:
         return [one for one in self._owner.wanting(item.event.type) if one.since < item.seq]
