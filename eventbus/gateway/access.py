@@ -11,8 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from eventbus.gateway.auth import Principal
 from eventbus.gateway.gateway import Gateway, gateway_of
-from eventbus.gateway.problems import not_allowed
-from eventbus.gateway.settings import is_loopback
+from eventbus.gateway.problems import Problem, not_allowed
 
 _bearer = HTTPBearer(auto_error=False, description="Where tokens are on: `eventbus token create`.")
 
@@ -21,7 +20,8 @@ Shown = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 async def _known(connection: HTTPConnection, gateway: Here, shown: Shown) -> AsyncIterator[Principal]:
-    """Whoever asks, while the request lasts."""
+    """Whoever asks, while the request lasts. What is asked in a way that the route does not know is refused, as a body would be."""
+    _check_query(connection)
     text = None if shown is None else shown.credentials
     who = gateway.auth.identify(text, connection.state.address, connection.headers.get("origin", ""))
     if not gateway.auth.is_on:
@@ -30,6 +30,15 @@ async def _known(connection: HTTPConnection, gateway: Here, shown: Shown) -> Asy
     gateway.requests.take(who.id)
     with gateway.places.of_token(who.id):
         yield who
+
+
+def _check_query(connection: HTTPConnection) -> None:
+    known = {field.alias for field in connection.scope["route"].dependant.query_params}
+    given = [name for name, _ in connection.query_params.multi_items()]
+    if not known.issuperset(given):
+        raise Problem(422, "invalid", f"unknown parameter; there are {', '.join(sorted(known)) or 'none'}")
+    if len(given) > len({*given}):
+        raise Problem(422, "invalid", "a parameter is given twice")
 
 
 Who = Annotated[Principal, Depends(_known)]
@@ -53,7 +62,7 @@ Admin = Annotated[Principal, Depends(_admin)]
 
 async def scraper(connection: HTTPConnection, gateway: Here, shown: Shown) -> None:
     """May whoever asks see the metrics? Where only this machine can ask, everybody may."""
-    if gateway.auth.is_on and not is_loopback(gateway.settings.host):
+    if gateway.asks_for_metrics:
         text = None if shown is None else shown.credentials
         if not gateway.auth.identify(text, connection.state.address).reads:
             raise not_allowed("read:PATTERN")

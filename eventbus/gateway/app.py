@@ -18,12 +18,12 @@ from starlette.exceptions import HTTPException
 
 from eventbus import Clock, EventBus
 from eventbus.gateway import commands, http, reading, socket
-from eventbus.gateway.documents import EVERYWHERE
+from eventbus.gateway.documents import EVERYWHERE, as_it_is
 from eventbus.gateway.extension import Extension
 from eventbus.gateway.follower import Followed
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.guard import Guard
-from eventbus.gateway.problems import Problem, ProblemBody, of_validation
+from eventbus.gateway.problems import Problem, of_validation
 from eventbus.gateway.services import Service
 from eventbus.gateway.settings import GatewaySettings
 
@@ -90,19 +90,16 @@ def create_gateway(
 
 
 class _Application(FastAPI):
-    """Its document names the body of every refusal, and what a client can get wrong before it reaches a route."""
+    """Its document names the body of every refusal, and asks for a token only where the gateway does."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
+            gateway: Gateway = self.state.gateway
             document = get_openapi(
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas[ProblemBody.__name__] = ProblemBody.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            self.openapi_schema = document
+            self.openapi_schema = as_it_is(document, asks=gateway.auth.is_on, metrics_ask=gateway.asks_for_metrics)
         return self.openapi_schema
 
 

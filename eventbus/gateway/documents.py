@@ -61,8 +61,42 @@ def takes(model: type[BaseModel], *, several: int = 0) -> dict[str, Any]:
 def _flat(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     if "payload" in schema["properties"]:
-        schema["properties"]["payload"] |= {"additionalProperties": True}
+        schema["properties"]["payload"] |= {"additionalProperties": {"$ref": "#/components/schemas/JsonValue"}}
     return schema
+
+
+_VALUE = {"$ref": "#/components/schemas/JsonValue"}
+_JSON_VALUE = {
+    "title": "JsonValue",
+    "anyOf": [
+        {"type": ["null", "boolean"]},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        {"type": "number", "minimum": -1e300, "maximum": 1e300},
+        {"type": "string", "maxLength": 16_384},
+        {"type": "array", "items": _VALUE},
+        {"type": "object", "additionalProperties": _VALUE, "maxProperties": 256},
+    ],
+}
+"""What a payload may hold: no integer beyond 64 bits, no text beyond 64 KiB."""
+
+
+def as_it_is(document: dict[str, Any], *, asks: bool, metrics_ask: bool) -> dict[str, Any]:
+    """FastAPI's document, with our problem bodies in place of its own, and no token where none is asked for."""
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas[ProblemBody.__name__] = ProblemBody.model_json_schema()
+    schemas["JsonValue"] = _JSON_VALUE
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if "422" in operation["responses"]:
+                operation["responses"]["422"] = answers(422)[422]
+            if not (metrics_ask if path == "/metrics" else asks):
+                operation.pop("security", None)
+    if not asks:
+        components.pop("securitySchemes", None)
+    return document
 
 
 def tagged(request: Request, document: Any) -> Response:

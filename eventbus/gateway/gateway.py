@@ -24,7 +24,7 @@ from eventbus.gateway.problems import Problem
 from eventbus.gateway.publishing import Publishing
 from eventbus.gateway.ring import Ring
 from eventbus.gateway.services import Service, entered
-from eventbus.gateway.settings import GatewaySettings
+from eventbus.gateway.settings import GatewaySettings, is_loopback
 from eventbus.gateway.sockets import Sockets
 from eventbus.gateway.source import read_event
 from eventbus.observability import MetricsCollector
@@ -137,6 +137,11 @@ class Gateway:
             return None, (await self.bus.explain(event_id)).event
         except LookupError:
             return None, None
+
+    @property
+    def asks_for_metrics(self) -> bool:
+        """Is a token asked for by the metrics? Not where only this machine can ask."""
+        return self.auth.is_on and not is_loopback(self.settings.host)
 
     async def is_ready(self) -> bool:
         """Does the bus take events?"""

@@ -21,6 +21,11 @@ def _text_only(value: Any) -> Any:
     return value if isinstance(value, str | datetime) else None
 
 
+def _whole(value: Any) -> Any:
+    """1.0 is an integer in JSON, as its schemas have it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:\-]{1,128}$", description="Letters, digits and _ . : -")]
 Type = Annotated[str, Field(pattern=TYPE, description="The wire name of an event type.")]
 Line = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="One line of text.")]
@@ -45,7 +50,7 @@ class NewEvent(Given):
     timestamp: Moment | None = None
     source: Line = ""
     correlation_id: Id | None = None
-    version: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    version: Annotated[int, Field(ge=1, le=_MOST), BeforeValidator(_whole)] | None = None
 
 
 class Because(Given):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.protocol import OPEN
 
 EXTENSION = "eventbus.line"
 """Under this name the application finds the line in its scope."""
@@ -73,7 +74,8 @@ class LineProtocol(WebSocketsSansIOProtocol):
 
     @property
     def is_open(self) -> bool:
-        return self.handshake_complete and not (self.close_sent or self.disconnected or self.transport.is_closing())
+        is_over = self.close_sent or self.disconnected or self.transport.is_closing()
+        return self.handshake_complete and not is_over and self.conn.state is OPEN  # it may have heard a close frame
 
     @property
     def is_ready(self) -> bool:
@@ -102,6 +104,17 @@ class LineProtocol(WebSocketsSansIOProtocol):
         if self._heard is not None:
             self._heard()
         super().data_received(data)
+
+    def send_receive_event_to_app(self) -> None:
+        """A message has come, whole. Text that is none ends the line, without a word in the log."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.end(1007, "text is not UTF-8")
+                return
+        super().send_receive_event_to_app()
 
     def handle_pong(self, event: Frame) -> None:
         """That it came is all there is to it."""

@@ -34,6 +34,7 @@ class GuardedProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits = self.gateway.settings.limits
+        self.timeout_keep_alive = self._limits.idle_s  # type: ignore[assignment] # seconds all the same
         self._timer: asyncio.TimerHandle | None = None
         self._is_receiving = False
         self._received = 0  # bytes of the request that comes

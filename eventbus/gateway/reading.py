@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import AwareDatetime
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import from_json, to_json
 
 from eventbus import DeadLetter, Event, Explanation, SubscriptionStats
@@ -46,8 +47,10 @@ After = Annotated[int, Query(ge=0, le=_MOST, description="Those that follow this
 ViewName = Annotated[str, Path(pattern=r"^[a-z_]{1,64}(:[A-Za-z0-9_.\-]{1,64})?$")]
 EventId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:\-]{1,128}$")]
 Pattern = Annotated[str, Query(alias="type", pattern=PATTERN, description="A type or a wildcard.")]
-Since = Annotated[AwareDatetime | None, Query(description="Those of this time or later: ISO 8601 with an offset.")]
-Epoch = Annotated[str | None, Query(max_length=64, description="Which log `after` is a number of.")]
+Since = Annotated[
+    AwareDatetime | SkipJsonSchema[None], Query(description="Those of this time or later: ISO 8601 with an offset.")
+]
+Epoch = Annotated[str | SkipJsonSchema[None], Query(max_length=64, description="Which log `after` is a number of.")]
 
 
 @router.get("/events", tags=["events"], response_model=Page, responses=answers(410, 422))

@@ -42,7 +42,6 @@ async def serve(
             ws_max_size=gateway.settings.limits.message_bytes,
             ws_ping_interval=None,
             http=guarded(gateway),
-            timeout_keep_alive=round(gateway.settings.limits.idle_s),
             h11_max_incomplete_event_size=gateway.settings.limits.head_bytes,
             lifespan="on",
             log_config=None,
