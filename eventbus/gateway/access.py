@@ -15,7 +15,12 @@ from eventbus.gateway.problems import Problem, not_allowed
 
 _bearer = HTTPBearer(auto_error=False, description="Where tokens are on: `eventbus token create`.")
 
-Here = Annotated[Gateway, Depends(gateway_of)]
+
+async def _here(connection: HTTPConnection) -> Gateway:
+    return gateway_of(connection)
+
+
+Here = Annotated[Gateway, Depends(_here)]
 Shown = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
@@ -56,6 +58,7 @@ def create_gateway(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(mimetypes.init)  # the first thread takes its time, and so does the list of file types
         await gateway.start()
         try:
             yield
@@ -125,14 +128,14 @@ class _Pages:
                 await self._files(scope, receive, send)
 
 
-def _invalid(_request: object, error: Exception) -> NoReturn:
+async def _invalid(_request: object, error: Exception) -> NoReturn:
     assert isinstance(error, RequestValidationError)
     raise of_validation(
         [{**one, "loc": one["loc"][1:]} for one in error.errors()], {str(one["loc"][-1]) for one in error.errors()}
     ) from error
 
 
-def _http(_request: object, error: Exception) -> NoReturn:
+async def _http(_request: object, error: Exception) -> NoReturn:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
     raise Problem(error.status_code, code, _SAYS.get(error.status_code, "refused"), headers=error.headers) from error

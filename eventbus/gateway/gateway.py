@@ -27,7 +27,7 @@ from eventbus.gateway.services import Service, entered
 from eventbus.gateway.settings import GatewaySettings, is_loopback
 from eventbus.gateway.sockets import Sockets
 from eventbus.gateway.source import read_event
-from eventbus.observability import MetricsCollector
+from eventbus.observability import LoopWatchdog, MetricsCollector
 
 _ANSWERS = 1_000  # of commands with a key of the client's own
 
@@ -48,7 +48,8 @@ class Gateway:
         self.bus = InMemoryEventBus(name="follower") if isinstance(bus, Followed) else bus  # nobody publishes there
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.sockets = Sockets(bus, clock=self.clock)
+        self.watchdog = LoopWatchdog(self.bus)
+        self.sockets = Sockets(bus, clock=self.clock, blocks=lambda: self.watchdog.count)
         limits = settings.limits
         self.auth = Auth(settings, self._monotonic)
         self.places = Places(limits)
@@ -60,7 +61,7 @@ class Gateway:
         self._more = more
         self._services = services
         self._entered = AsyncExitStack()
-        self._metrics = MetricsCollector(self.bus)
+        self._metrics = MetricsCollector(self.bus, watchdog=self.watchdog)
         self._counts = CollectorRegistry()
         self._counts.register(self.sockets.counts)
         self._answers: OrderedDict[Hashable, asyncio.Task[int]] = OrderedDict()
@@ -76,6 +77,7 @@ class Gateway:
             await entered(service, self.bus, self._entered)
         if self._owns_bus:
             await self.bus.connect()
+            self.watchdog.start()
         await self.sockets.start()
 
     async def stop(self) -> None:
@@ -93,6 +95,7 @@ class Gateway:
         await self._entered.aclose()
         if self._owns_bus:
             await self.bus.shutdown(self.settings.drain_timeout)
+            self.watchdog.stop()
 
     def _monotonic(self) -> float:
         return self.clock.monotonic_ns() / 1e9

@@ -16,7 +16,7 @@ UPGRADE = (
     + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: " + base64.b64encode(b"0123456789abcdef") + b"\r\n\r\n"
 )
-CLOSE = b"\x88\x80\x00\x00\x00\x00"
+PONG = b'"t":"end"'
 EVENT = b'{"type":"desk.seen","payload":{"n":1},"event_id":"e-1"}'
 ROUTES = [
     *(b"/", b"/healthz", b"/readyz", b"/metrics", b"/openapi.json", b"/asyncapi.json", b"/api/v1/status"),
@@ -249,10 +249,15 @@ def quoted(rng: random.Random) -> bytes:
 
 
 def frames(seed: int, count: int) -> Iterator[bytes]:
-    """What follows a good handshake: frames that are none, and messages that mean nothing."""
+    """What follows a good handshake: frames that are none, and messages that mean nothing; at last a ping."""
     rng = random.Random(seed)
     for _ in range(count):
-        yield b"".join(frame(rng) for _ in range(rng.randint(1, 4)))
+        yield b"".join(frame(rng) for _ in range(rng.randint(1, 4))) + text_frame(b'{"type":"ping","t":"end"}')
+
+
+def text_frame(said: bytes) -> bytes:
+    """A good one."""
+    return b"\x81" + bytes([0x80 | len(said)]) + b"\x00\x00\x00\x00" + said
 
 
 def frame(rng: random.Random) -> bytes:
