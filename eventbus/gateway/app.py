@@ -130,9 +130,10 @@ class _Pages:
 
 async def _invalid(_request: object, error: Exception) -> NoReturn:
     assert isinstance(error, RequestValidationError)
-    raise of_validation(
-        [{**one, "loc": one["loc"][1:]} for one in error.errors()], {str(one["loc"][-1]) for one in error.errors()}
-    ) from error
+    found = [
+        {**one, "loc": one["loc"][1:2]} for one in error.errors()
+    ]  # where in the request, and the name that we gave it
+    raise of_validation(found[:1], {str(part) for one in found for part in one["loc"]}) from error
 
 
 async def _http(_request: object, error: Exception) -> NoReturn:

@@ -54,7 +54,7 @@ def test_asyncapi_tells_each_type_by_its_class() -> None:
     assert "receive_trade_made" not in told["operations"]
 
 
-@pytest.mark.slow
+@pytest.mark.timed  # a loop that gets no processor is one that stands still
 @pytest.mark.filterwarnings("default")  # of the client's own libraries
 @pytest.mark.parametrize("has_tokens", [False, True])
 def test_openapi_is_true(tmp_path: Path, has_tokens: bool) -> None:
