@@ -92,7 +92,8 @@ class DurableRun:
                 ids=self._ids,
             )
             self._open.callback(self.system.close)
-            self._open.callback(AnalyticsService(self.bus, self.folder.analytics, self.system.record).close)
+            analytics = AnalyticsService(self.bus, self.folder.analytics, self.system.record, self.system.digest)
+            self._open.callback(analytics.close)
             MetricsLogger(self.bus, self.folder.metrics)
         except BaseException:
             await self.bus.shutdown()
