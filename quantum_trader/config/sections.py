@@ -177,7 +177,7 @@ def _seed(family: str, *params: int) -> SeedConfig:
 class GatesConfig(Section):
     """What a strategy must show to change its stage. `backtest_psr` and `backtest_dsr` hold for all looks of a stay together."""
 
-    gate: Literal["psr", "dsr"] = "dsr"
+    gate: Literal["psr", "dsr"] = "psr"
     review_every: Positive = 21  # sessions
     backtest_looks: Positive = 24  # in one stay, at windows that are full
     backtest_rest: Annotated[int, Field(ge=0)] = 504  # sessions after the last of them
