@@ -1,6 +1,7 @@
 """HTTP: the routes of the gateway itself: is it well, where its log stands, what types there are, what it counted.
 
-Each asks the gateway, and answers with values; whatever is raised becomes a problem body before it leaves.
+Each asks the gateway, and answers with values; whatever is raised becomes a problem body before it leaves. Documents are made in a
+thread: that of all types takes longer than the loop has.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import APIRouter, Depends
+from fastapi.concurrency import run_in_threadpool
 from fastapi.requests import Request
 from fastapi.responses import JSONResponse, Response
 
@@ -62,16 +64,16 @@ async def status(gateway: Here, _who: Reader) -> Status:
 @router.get("/api/v1/types", tags=["documents"], response_model=Types, responses=answers(304))
 async def types(request: Request, gateway: Here, _who: Reader) -> Response:
     """Every registered event type, with the JSON Schema of its payload."""
-    return tagged(request, types_of(gateway.auth.publishable).model_dump())
+    return tagged(request, await run_in_threadpool(lambda: types_of(gateway.auth.publishable).model_dump()))
 
 
 @router.get("/asyncapi.json", tags=["documents"], response_class=JSONResponse, responses=answers(304))
 async def asyncapi_document(request: Request, gateway: Here, _who: Reader) -> Response:
     """The registered types as an AsyncAPI 3 document: what comes over the WebSocket, and what may be published."""
-    return tagged(request, asyncapi(types_of(gateway.auth.publishable)))
+    return tagged(request, await run_in_threadpool(lambda: asyncapi(types_of(gateway.auth.publishable))))
 
 
 @router.get("/openapi.json", tags=["documents"], response_class=JSONResponse, responses=answers(304))
 async def openapi_document(request: Request, _who: Reader) -> Response:
     """These routes as an OpenAPI document."""
-    return tagged(request, request.app.openapi())
+    return tagged(request, await run_in_threadpool(request.app.openapi))

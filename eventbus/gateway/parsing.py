@@ -52,16 +52,20 @@ def _scan(body: bytes, limits: Limits) -> None:
                 values += 1
             case b":":
                 values -= 1  # the text before it was a name
-                if containers and (keys := containers[-1]) is not None:
-                    _add(keys, text, limits)
+                keys = containers[-1] if containers else None
+                if keys is None or not text:
+                    raise bad_json("not JSON: a colon follows no name")
+                _add(keys, text, limits)
+                text = b""
             case b"{" | b"[":
                 containers.append(set() if token == b"{" else None)
                 if len(containers) > limits.json_depth:
                     raise _too_complex(f"nested deeper than {limits.json_depth}")
                 values += 1
             case b"}" | b"]":
-                if containers:
-                    containers.pop()
+                if not containers:
+                    raise bad_json("not JSON: more is closed than opened")
+                containers.pop()
             case b"t" | b"f" | b"n":
                 values += 1
             case _:

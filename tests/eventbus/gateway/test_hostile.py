@@ -13,7 +13,9 @@ import pytest
 from tests.eventbus.gateway import hostile
 from tests.eventbus.gateway.processes import ServingProcess, serving_process
 
-AT_ONCE = 4  # all that is ready is one turn of the loop
+AT_ONCE = 32  # connections
+TURNS = 2  # that send at once: all that is ready is one turn of the loop
+TURN_S = 0.1  # for who sends nothing that is answered
 WAIT_S = 1.0  # for what waits for more
 HEADS, BODIES, ADDRESSES, FRAMES = 800, 800, 400, 400
 pytestmark = pytest.mark.timed  # a loop that gets no processor is one that stands still
@@ -36,38 +38,46 @@ def unharmed(served: ServingProcess) -> Iterator[None]:
     assert 'eventbus_loop_blocks_total{bus="eventbus"} 0.0' in httpx.get(f"{served.url}/metrics").text
 
 
-async def send(served: ServingProcess, data: bytes, greeting: bytes = b"") -> bytes:
-    """Everything that is answered to these bytes, until the gateway ends the line or is waiting for more.
+class Storm:
+    """Many connections, few of which send at any moment."""
 
-    With a greeting, that is answered first.
-    """
-    url = urlsplit(served.url)
-    reader, writer = await asyncio.open_connection(url.hostname, url.port)
-    answer = b""
-    try:
-        async with asyncio.timeout(WAIT_S):
-            if greeting:
-                writer.write(greeting)
-                answer += await reader.readuntil(b"\r\n\r\n")
-            writer.write(data)
-            while hostile.PONG not in answer and (more := await reader.read(65_536)):
-                answer += more
-    except (ConnectionError, TimeoutError):
-        pass
-    finally:
-        writer.close()
-    return answer
+    def __init__(self, served: ServingProcess, greeting: bytes) -> None:
+        self._url = urlsplit(served.url)
+        self._greeting = greeting
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(TURNS)
+
+    async def send(self, data: bytes) -> bytes:
+        """Everything that is answered to these bytes, until the gateway ends the line or is waiting for more."""
+        async with self._room:
+            reader, writer = await asyncio.open_connection(self._url.hostname, self._url.port)
+            answer = bytearray()
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    async with self._turns:
+                        if self._greeting:
+                            writer.write(self._greeting)
+                            answer += await reader.readuntil(b"\r\n\r\n")
+                        writer.write(data)
+                        reading = asyncio.ensure_future(self._read(reader, answer))
+                        await asyncio.wait([reading], timeout=TURN_S)
+                    await reading
+            except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+                pass
+            finally:
+                writer.close()
+            return bytes(answer)
+
+    @staticmethod
+    async def _read(reader: asyncio.StreamReader, answer: bytearray) -> None:
+        while hostile.PONG not in answer and (more := await reader.read(65_536)):
+            answer += more
 
 
 async def storm(served: ServingProcess, inputs: Iterable[bytes], greeting: bytes = b"") -> list[bytes]:
-    """All of them, many at once; gives what was answered."""
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(data: bytes) -> bytes:
-        async with room:
-            return await send(served, data, greeting)
-
-    return await asyncio.gather(*(one(data) for data in inputs))
+    """All of them; gives what was answered. With a greeting, that is answered first."""
+    sending = Storm(served, greeting)
+    return await asyncio.gather(*(sending.send(data) for data in inputs))
 
 
 def statuses(answers: Iterable[bytes]) -> set[int]:
