@@ -21,6 +21,7 @@ from eventbus.config import (
     unregister_backend,
 )
 from eventbus.dead_letter import DeadLetter, DeadLetters
+from eventbus.durability.reading import explanation
 from eventbus.durability.retention import Retention
 from eventbus.errors import (
     BackendDataLoss,
@@ -154,6 +155,7 @@ __all__ = [
     "default_bus",
     "event_class",
     "event_types",
+    "explanation",
     "open_reader",
     "register_backend",
     "unregister_backend",

@@ -28,6 +28,7 @@ class Status(Told):
     seq: Seq = Field(description="The newest number.")
     oldest: Seq
     capabilities: list[str]
+    views: list[str]
     halted: bool
     reason: str | None
     version: str

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eventbus import Event, EventBusError, JournalReader, open_reader
+from eventbus import Event, EventBusError, Explanation, JournalReader, open_reader
 from eventbus.gateway.feed import Feed, History
-from eventbus.gateway.source import SPACE, read_event
+from eventbus.gateway.source import SPACE, explained, read_event
 
 EVERY_S = 0.1
 """How often it looks for what is new."""
@@ -129,6 +129,10 @@ class Follower(History):
         """The event of that id and its number."""
         record = await self._asked(lambda reader: reader.find(event_id))
         return None if record is None else (record.offset, read_event(record.body))
+
+    async def explain(self, event_id: str) -> Explanation:
+        """The causal tree of an event, as the journal has it. Raises `LookupError`."""
+        return await self._asked(lambda reader: explained(reader, event_id))
 
     async def seek(self, time_ns: int) -> int:
         """The number to read after, so that the first event comes of that time or later."""

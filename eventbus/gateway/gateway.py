@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from fastapi.requests import HTTPConnection
 from prometheus_client import CollectorRegistry, generate_latest
 
-from eventbus import Clock, Event, EventBus, EventBusError, InMemoryEventBus, SystemClock
+from eventbus import Clock, Event, EventBus, EventBusError, Explanation, InMemoryEventBus, SystemClock
 from eventbus.gateway.auth import Auth
 from eventbus.gateway.feed import Feed
 from eventbus.gateway.follower import Followed
@@ -106,7 +106,7 @@ class Gateway:
     def capabilities(self) -> list[str]:
         """What can be done here, by name."""
         if self.is_follower:
-            return sorted({"resume", "views", *self._more()})
+            return sorted({"explain", "resume", "views", *self._more()})
         can = {"explain", "purge", "redrive", "resume", "views", *self._more()}
         return sorted(can if self.settings.run_owns_events else can | {"halt", "publish"})
 
@@ -145,6 +145,11 @@ class Gateway:
     def asks_for_metrics(self) -> bool:
         """Is a token asked for by the metrics? Not where only this machine can ask."""
         return self.auth.is_on and not is_loopback(self.settings.host)
+
+    async def explain(self, event_id: str) -> Explanation:
+        """The causal tree of an event. Raises `LookupError`."""
+        follower = self.sockets.follower
+        return await (self.bus if follower is None else follower).explain(event_id)
 
     async def is_ready(self) -> bool:
         """Does the bus take events?"""

@@ -55,6 +55,7 @@ async def status(gateway: Here, _who: Reader) -> Status:
         seq=gateway.ring.head,
         oldest=gateway.feed.oldest,
         capabilities=gateway.capabilities,
+        views=gateway.sockets.views.names,
         halted=gateway.bus.is_halted,
         reason=gateway.bus.halt_reason,
         version=version("quantum-trader"),

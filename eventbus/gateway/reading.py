@@ -131,7 +131,7 @@ async def event(event_id: EventId, gateway: Here, who: Reader) -> Response:
 async def explain(event_id: EventId, gateway: Here, who: Reader) -> Tree:
     """The causal tree of an event: its causes up to the root, then what came of it, and who made what of each."""
     try:
-        explanation = await gateway.bus.explain(event_id)
+        explanation = await gateway.explain(event_id)
     except LookupError as error:
         raise _unknown_event() from error
     if not who.may_read(explanation.event.type):

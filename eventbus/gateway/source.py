@@ -11,11 +11,13 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 
-from eventbus import CodecError, Event, EventBus, OffsetGone, Tap
+from eventbus import CodecError, Event, EventBus, Explanation, JournalReader, OffsetGone, Tap, explanation
 from eventbus.gateway.feed import PAGE, Feed, History
 
 SPACE = "gateway"
 """Where in a journal its epoch is kept."""
+
+_RELATED = 10_000  # events of one affair
 
 
 class Tapped:
@@ -126,3 +128,13 @@ def read_event(body: bytes) -> Event | None:
         return Event.from_json(body)
     except CodecError:
         return None
+
+
+def explained(reader: JournalReader, event_id: str) -> Explanation:
+    """The causal tree of an event of a journal. Raises `LookupError`."""
+    record = reader.find(event_id)
+    if record is None:
+        raise LookupError(event_id)
+    related = reader.related(record.correlation_id or event_id, _RELATED)
+    known = [(each, event) for each in related if (event := read_event(each.body)) is not None]
+    return explanation(event_id, known, reader.outcomes([each.offset for each in related]))

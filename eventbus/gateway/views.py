@@ -49,7 +49,8 @@ class View:
         if now - self._made_ns < EVERY_S * 0.9e9:
             return
         self._made_ns = now
-        data = to_json(await self.made(), bytes_mode="base64")
+        found = self._make()
+        data = to_json(await found if inspect.isawaitable(found) else found, bytes_mode="base64")
         if data == self._data:
             return
         before, self._data = self._parts, data
@@ -61,11 +62,6 @@ class View:
             added = _added(before, self._parts) if before else None
             if added is not None:
                 self._added = framed(append_message(self.name, self.rev, self.rev - 1, self._at, to_json(added)))
-
-    async def made(self) -> Made:
-        """What its maker makes of it now. Raises what that raises."""
-        found = self._make()
-        return await found if inspect.isawaitable(found) else found
 
     def frame(self, known: int) -> bytes:
         """What a client that has revision `known` is sent."""

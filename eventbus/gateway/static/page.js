@@ -1,7 +1,7 @@
 // The page: one socket and one store for all panels, the theme, the tabs of a phone, the keys, and how fresh everything is.
 
 import { ask, tell } from "./dialog.js";
-import { say, tabs } from "./dom.js";
+import { emptiness, say, tabs } from "./dom.js";
 import { seconds } from "./format.js";
 import { Link, call } from "./socket.js";
 import { Store } from "./store.js";
@@ -13,6 +13,7 @@ export class Page {
   #describe;
   #story;
   #kinds = new Map();
+  #wanted = [];
 
   /**
    * `describe(event)` says an event in a few words, or gives undefined where it does not know its type; `story(event)` gives
@@ -37,17 +38,26 @@ export class Page {
   async start(views) {
     this.#phone();
     this.#theme();
+    for (const body of document.querySelectorAll(".card-body.scroll")) {
+      body.tabIndex = 0; // or the keyboard could not scroll it
+      body.setAttribute("role", "group");
+      body.setAttribute("aria-labelledby", body.closest("section").getAttribute("aria-labelledby"));
+    }
     this.#show();
     document.addEventListener("keydown", (event) => this.#pressed(event));
-    this.link.want(...views);
+    this.#wanted = views;
     this.link.open();
-    try {
-      this.status = await this.call("api/v1/status");
-      this.store.touch("status");
-      await Promise.all(views.map((name) => this.#paint(name)));
-    } catch {
-      // The socket says what is wrong, and goes on trying.
-    }
+    await this.#begin().catch(() => {}); // the socket says what is wrong, and goes on trying
+  }
+
+  /** What this server can do and show; then each view that there is, first by HTTP. */
+  async #begin() {
+    this.status = await this.call("api/v1/status");
+    this.store.touch("status");
+    const there = this.#wanted.filter((name) => this.status.views.includes(name));
+    for (const name of this.#wanted) if (!there.includes(name)) this.#lacks(name);
+    this.link.want(...there);
+    await Promise.all(there.map((name) => this.#paint(name)));
   }
 
   call(path, body, method) {
@@ -103,8 +113,9 @@ export class Page {
   #hear(message) {
     switch (message.type) {
       case "welcome":
-        this.status = { ...this.status, capabilities: message.capabilities, epoch: message.epoch, seq: message.seq };
+        this.status = { ...this.status, capabilities: message.capabilities };
         this.store.touch("status");
+        if (!this.status.views) this.#begin().catch(() => {}); // it could not be asked when the page was loaded
         break;
       case "view":
         if ("data" in message) this.store.put(message.view, message.rev, message.data);
@@ -119,6 +130,12 @@ export class Page {
         tell(message.detail ?? message.code, "bad");
         break;
     }
+  }
+
+  /** A view that this server does not make, as it only reads the journal of another process. */
+  #lacks(name) {
+    const body = document.querySelector(`[data-panel="${name}"]`);
+    if (body) emptiness(body, "Only the process that owns the bus knows this; this page follows its journal.");
   }
 
   #show() {
@@ -146,8 +163,7 @@ export class Page {
       action: "Connect",
       act: async ({ token }) => {
         this.link.authenticate(token);
-        this.status = await this.call("api/v1/status");
-        this.store.touch("status");
+        await this.#begin();
       },
     });
   }
@@ -192,7 +208,8 @@ export class Page {
   #pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const at = event.target;
-    if (at.closest("input, select, textarea")) {
+    if (at.type === "range" && event.key.startsWith("Arrow")) return;
+    if (at.closest("input:not([type=range]), select, textarea")) {
       if (event.key === "Escape") at.blur();
       return;
     }

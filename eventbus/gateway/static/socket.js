@@ -4,7 +4,7 @@
 const STALE_MS = 3_000; // without a word from the server
 const GIVEN_UP_MS = 10_000; // a connection that says nothing is no connection
 const HIDDEN_MS = 60_000; // in the background, until the socket is closed
-const BACK = 300; // events asked for again when the page opens
+const BACK = { some: 6_000, all: 300 }; // events looked through for the list when the page opens
 const FINAL = new Set([1002, 1003, 1007, 1008, 1009, 4401, 4403]); // no use in trying again by itself
 
 export class Link extends EventTarget {
@@ -58,7 +58,7 @@ export class Link extends EventTarget {
   want(...names) {
     const fresh = names.filter((name) => !this.#views.has(name));
     for (const name of fresh) this.#views.add(name);
-    if (fresh.length && this.welcome) this.#send({ type: "subscribe", views: fresh });
+    if (this.welcome) this.#look(fresh);
   }
 
   unwant(...names) {
@@ -75,7 +75,12 @@ export class Link extends EventTarget {
   /** The whole of a view again: what was added did not fit. */
   again(name) {
     this.#send({ type: "unsubscribe", views: [name] });
-    this.#send({ type: "subscribe", views: [name] });
+    this.#look([name]);
+  }
+
+  /** Each by itself: one that there is no more of must not keep the others away. */
+  #look(names) {
+    for (const name of names) this.#send({ type: "subscribe", views: [name] });
   }
 
   #listen(from) {
@@ -120,10 +125,10 @@ export class Link extends EventTarget {
     this.welcome = this.last = welcome;
     this.#tries = 0;
     if (isOther) this.dispatchEvent(new Event("other"));
-    if (this.#views.size) this.#send({ type: "subscribe", views: [...this.#views] });
+    this.#look(this.#views);
     let from = this.#position;
     if (this.#skip) from = null;
-    else if (!from) from = { seq: Math.max((welcome.oldest ?? 1) - 1, welcome.seq - BACK), epoch: welcome.epoch };
+    else if (!from) from = { seq: Math.max((welcome.oldest ?? 1) - 1, welcome.seq - (this.#topics.includes("*") ? BACK.all : BACK.some)), epoch: welcome.epoch };
     this.#skip = false;
     this.#position = from ?? { seq: welcome.seq, epoch: welcome.epoch };
     this.#listen(from);

@@ -35,7 +35,7 @@ async def test_what_another_writes_comes_live_and_from_before(serving: Serving, 
         served = await serving(Followed(str(tmp_path / "run.db")))
         async with served.connect() as peer:
             assert (peer.welcome["seq"], peer.welcome["oldest"]) == (300, 1)
-            assert peer.welcome["capabilities"] == ["resume", "views"]
+            assert peer.welcome["capabilities"] == ["explain", "resume", "views"]
             await peer.subscribe("*", after=0)
             await peer.until("caught_up")
             await publish(bus, 1_500)

@@ -22,6 +22,7 @@ export function letters(page, body, total) {
     const button = h("button", {
       class: "button small",
       text: "Redrive",
+      "data-over": "allowed", // the bus goes on after the run
       "aria-label": `Redrive dead letter ${letter.id} of ${letter.subscription}`,
       onclick: () => redrive(letter.id, button),
     });

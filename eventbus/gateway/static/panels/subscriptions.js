@@ -6,7 +6,6 @@ import { count, milliseconds, rate, seconds } from "../format.js";
 const COLUMNS = [
   ["rate", "per s", (row) => rate(row.rate)],
   ["queued", "queued", (row) => count(row.queued)],
-  ["p50", "p50", (row) => milliseconds(row.p50_ms)],
   ["p99", "p99", (row) => milliseconds(row.p99_ms)],
   ["errors", "errors", (row) => count(row.errors)],
   ["age", "oldest", (row) => (row.oldest_age_s ? seconds(row.oldest_age_s) : "–")],

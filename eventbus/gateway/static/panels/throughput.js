@@ -51,8 +51,8 @@ export function throughput(page, body) {
     seen.push(view.per_s ?? 0);
     if (seen.length > KEPT) seen.shift();
     const most = Math.max(1, ...seen);
-    const step = 240 / (KEPT - 1);
-    const from = KEPT - seen.length;
+    const step = 240 / (Math.max(seen.length, 24) - 1);
+    const from = Math.max(0, 24 - seen.length);
     const points = seen.map((value, at) => `${((from + at) * step).toFixed(1)} ${(42 - (value / most) * 38).toFixed(1)}`);
     line.setAttribute("d", `M${points.join("L")}`);
     area.setAttribute("d", `M${(from * step).toFixed(1)} 44L${points.join("L")}L240 44Z`);

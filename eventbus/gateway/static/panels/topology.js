@@ -4,7 +4,7 @@ import { emptiness, h, keyed, say } from "../dom.js";
 import { rate } from "../format.js";
 
 const MOST = 14; // types that are drawn; the others are quiet
-const ROW = 21;
+const ROW = 17.5;
 const TOP = 8;
 
 export function topology(page, body, legend) {

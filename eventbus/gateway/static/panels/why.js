@@ -29,7 +29,8 @@ export function why(page, body, title) {
     const found = await page.call(`api/v1/events/${encodeURIComponent(eventId)}/explain`);
     const chosen = found.nodes.find((step) => step.event.event_id === eventId);
     const path = chosen && page.story(chosen.event);
-    return (path && (await page.call(path).catch(() => null))) || found;
+    const whole = path && (await page.call(path).catch(() => null));
+    return whole?.nodes.length ? whole : found;
   }
 
   function show(found) {
