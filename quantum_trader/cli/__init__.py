@@ -23,6 +23,7 @@ from quantum_trader.cli import (
     operating,
     own,
     runs,
+    serving,
     settings,
     sweeping,
     wiring,
@@ -63,6 +64,7 @@ exporting.register(app)
 history.register(app)
 looking.register(app)
 operating.register(app)
+serving.register(app)
 charting.register(app)
 wiring.register(app)
 

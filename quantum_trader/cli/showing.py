@@ -1,4 +1,4 @@
-"""Showing: the dashboard of a run, beside the run that this process carries out.
+"""Showing: the dashboard of a run, beside the run that this process carries out, or of a folder that another one writes.
 
 What it needs comes with the extra `gateway`, and is imported when a dashboard is opened and not before.
 """
@@ -79,7 +79,8 @@ class Dashboard:
 @asynccontextmanager
 async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
     """The dashboard of a run that has not begun, until the block ends. Raises `GatewayError` where it cannot listen."""
-    from eventbus.gateway import GatewaySettings, serve
+    from eventbus.gateway import GatewaySettings
+    from quantum_trader.web.broadcaster import WebSocketBroadcaster
     from quantum_trader.web.dashboard import create_dashboard
     from quantum_trader.web.desk import Desk
     from quantum_trader.web.panels import Panels
@@ -107,19 +108,36 @@ async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
             report=lambda: make_report(system.record).as_dict(),
         )
 
-    over = asyncio.Event()
     try:
-        serving, url = await _begun(lambda told: serve(application(place.port), started=told, until=over))
+        async with opened(application, place) as (app, url):
+            system.alerts.add_notifier(WebSocketBroadcaster(run.bus, app.state.gateway.sockets.hub))
+            yield Dashboard(url)
+    finally:
+        tap.cancel()
+
+
+@asynccontextmanager
+async def opened(application: Callable[[int], Any], place: Place) -> AsyncIterator[tuple[Any, str]]:
+    """The application that is made for a port, served until the block ends, and where. Another port where nobody named one.
+
+    Raises `GatewayError` where it cannot listen.
+    """
+    from eventbus.gateway import serve
+
+    over = asyncio.Event()
+    app = application(place.port)
+    try:
+        serving, url = await _begun(lambda told: serve(app, started=told, until=over))
     except GatewayError:
         if place.is_asked:
             raise
-        serving, url = await _begun(lambda told: serve(application(0), started=told, until=over))
+        app = application(0)
+        serving, url = await _begun(lambda told: serve(app, started=told, until=over))
     try:
-        yield Dashboard(url)
+        yield app, url
     finally:
         over.set()
         await serving
-        tap.cancel()
 
 
 async def _begun(begin: Callable[[Callable[[str], object]], Any]) -> tuple[asyncio.Task[None], str]:

@@ -114,15 +114,16 @@ def routes(panels: Panels, desk: Desk, story: Story | None, report: Callable[[],
         except LookupError as error:
             raise Problem(404, "unknown_chart", "there is no chart of this id: see the view charts") from error
 
-    @router.get("/orders/{order_id}", responses=answers(404))
+    @router.get("/orders/{order_id}")
     async def order(order_id: Id, _who: Reader) -> Values:
-        """Why an order came about and what became of it: bar, signal, proposal, size, checks, fills."""
+        """Why an order came about and what became of it: bar, signal, proposal, size, checks, fills.
+
+        Without nodes where the journal of the run has no such order, or not yet.
+        """
         try:
-            if story is None:
-                raise LookupError(order_id)
-            nodes = await asyncio.to_thread(story, order_id)
-        except LookupError as error:
-            raise Problem(404, "unknown_order", "the journal of the run has no order of this id (yet)") from error
+            nodes = [] if story is None else await asyncio.to_thread(story, order_id)
+        except LookupError:
+            nodes = []
         return Values.model_validate({"order_id": order_id, "nodes": nodes})
 
     @router.get("/report")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
 
-from eventbus import EventBus
-from eventbus.gateway import Extension, GatewaySettings, create_gateway
+from eventbus import EventBus, SystemClock, event_class
+from eventbus.gateway import Extension, Followed, GatewaySettings, create_gateway
+from eventbus.gateway.bus_views import Rates
 from eventbus.gateway.views import Views
 from quantum_trader.web.commands import Story, routes
 from quantum_trader.web.desk import Desk
@@ -22,7 +23,7 @@ Ends = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 
 def create_dashboard(
-    bus: EventBus,
+    bus: EventBus | Followed,
     panels: Panels,
     desk: Desk,
     *,
@@ -31,18 +32,14 @@ def create_dashboard(
     story: Story | None = None,
     report: Callable[[], dict[str, Any]] = dict,
 ) -> FastAPI:
-    """The application that shows and steers one run over `bus`."""
+    """The application that shows and steers one run over `bus`, or shows the journal of one that is elsewhere or over."""
 
     def add_views(views: Views) -> None:
         for name, make in panels.views().items():
             views.add(name, make, grows=name == "equity")
         views.add_family("chart", lambda key: panels.charts.chart(_number(key)), grows=True)
-        plain = views.find("topology")
-
-        async def topology() -> dict[str, Any]:
-            return _with_stations(await plain.made(), wiring())
-
-        views.add("topology", topology)
+        rates = Rates(SystemClock())
+        views.add("topology", lambda: _topology(wiring(), panels.taken, rates))
 
     return create_gateway(
         bus,
@@ -63,10 +60,29 @@ def _number(key: str) -> int:
     return int(key)
 
 
-def _with_stations(view: Mapping[str, Any], wiring: Ends) -> dict[str, Any]:
-    """Components at both ends of each type instead of single subscriptions."""
-    routes = []
-    for route in view["routes"]:
-        producers, consumers = wiring.get(route["type"], ((), route["consumers"]))
-        routes.append({**route, "producers": list(producers), "consumers": list(consumers)})
-    return {**view, "routes": routes}
+def _topology(wiring: Ends, taken: Mapping[str, int], rates: Rates) -> dict[str, Any]:
+    """Which component publishes what, and which hears it, with what moves between them."""
+    per_s = rates.of(dict(taken))
+    routes = [
+        {
+            "type": name,
+            "kind": _kind(name),
+            "producers": list(producers),
+            "consumers": list(consumers),
+            "total": taken.get(name, 0),
+            "per_s": per_s.get(name, 0.0),
+        }
+        for name, (producers, consumers) in wiring.items()
+    ]
+    return {"stations": sorted({*_names(wiring)}), "routes": routes}
+
+
+def _names(wiring: Ends) -> Iterator[str]:
+    for ends in wiring.values():
+        for side in ends:
+            yield from side
+
+
+def _kind(name: str) -> str:
+    cls = event_class(name)
+    return "event" if cls is None else cls.__event__.kind.value

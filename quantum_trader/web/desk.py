@@ -29,7 +29,8 @@ class SettablePace(Pace, Protocol):
 class Desk:
     """Takes commands for one run. `ask` hands one over, to be published before the next session; None where nobody takes any.
 
-    `pace` gives what sets the speed, None where the run is elsewhere. Whatever cannot be done raises `Problem`.
+    `pace` gives what sets the speed, once the run has begun; there is none where the run is elsewhere. Whatever cannot be
+    done raises `Problem`.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Desk:
         panels: Panels,
         *,
         ask: Callable[[Event], None] | None = None,
-        pace: Callable[[], SettablePace | None] = lambda: None,
+        pace: Callable[[], SettablePace | None] | None = None,
     ) -> None:
         self._panels = panels
         self._ask = ask
@@ -48,7 +49,7 @@ class Desk:
     def capabilities(self) -> frozenset[str]:
         """What can be done here, as the page asks for it."""
         can = set[str]() if self._ask is None else {"killswitch", "acknowledge"}
-        return frozenset(can | ({"pace"} if self._pace() is not None else set()))
+        return frozenset(can if self._pace is None else can | {"pace"})
 
     def kill_switch(self, mode: KillMode, reason: str, actor: str, key: str | None) -> str:
         """Stop trading, or release it: a person's word, which holds until a person says otherwise. Gives the command's id."""
@@ -72,9 +73,11 @@ class Desk:
     def set_pace(self, speed: float | None, is_paused: bool | None) -> dict[str, Any]:
         """Another speed, pause, or both; gives what holds from now on. No decision, and not in the journal."""
         self._must_go_on()
+        if self._pace is None:
+            raise Problem(409, "not_here", "another process runs this run: its speed is set there")
         pace = self._pace()
         if pace is None:
-            raise Problem(409, "not_here", "another process runs this run: its speed is set there")
+            raise Problem(409, "not_begun", "the run has not begun: its speed can be set in a moment")
         if speed is not None:
             pace.set_speed(speed)
         if is_paused is not None:

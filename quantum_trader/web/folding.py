@@ -16,15 +16,15 @@ class Folding:
 
     def __init__(self, hearings: Iterable[Hearing]) -> None:
         self._hears: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
-        self.taken = 0
+        self.taken: dict[str, int] = {}  # by type
         for hearing in hearings:
             for cls, call in hearing.items():
                 self._hears[cls] = (*self._hears.get(cls, ()), call)
 
     def take(self, events: Sequence[Event], _offset: int | None = None) -> None:
         """The next events."""
-        hears = self._hears
+        hears, taken = self._hears, self.taken
         for event in events:
+            taken[event.type] = taken.get(event.type, 0) + 1
             for call in hears.get(type(event), ()):
                 call(event)
-        self.taken += len(events)

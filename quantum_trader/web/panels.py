@@ -37,13 +37,13 @@ class Pace(Protocol):
 
 
 class Panels:
-    """Everything that is shown of a run over `sessions` sessions. `pace` gives None where nobody here sets it."""
+    """Everything that is shown of a run, over `sessions` sessions before it says so. `pace` gives None where nobody here sets it."""
 
     def __init__(
         self,
         points: Sequence[Point],
         *,
-        sessions: int,
+        sessions: int = 0,
         dataset: str = "",
         pace: Callable[[], Pace | None] = lambda: None,
         digest: Callable[[], str] = lambda: "",
@@ -62,7 +62,13 @@ class Panels:
         self.curve, self.book, self.charts = Curve(points), Book(), Charts()
         self._strategies, self._models, self._opportunities = Strategies(), Models(), Opportunities()
         parts = (self.curve, self.book, self.charts, self._strategies, self._models, self._opportunities)
-        self.take = Folding([self._hears(), *(part.hears() for part in parts)]).take
+        self._folding = Folding([self._hears(), *(part.hears() for part in parts)])
+        self.take = self._folding.take
+
+    @property
+    def taken(self) -> Mapping[str, int]:
+        """How many events of each type there were."""
+        return self._folding.taken
 
     @property
     def is_over(self) -> bool:
@@ -94,7 +100,7 @@ class Panels:
             "dataset": self._dataset,
             "date": None if closed is None else closed.timestamp.date().isoformat(),
             "session": 0 if closed is None else closed.session + 1,
-            "of": self._sessions,
+            "of": self._sessions if self._run is None else self._run.sessions,
             "speed": None if pace is None else pace.speed,
             "paused": pace is not None and pace.is_paused and not self.is_over,
             "stage": self._stage(),

@@ -41,7 +41,9 @@ class Given:
     def __init__(self, *, takes: bool = True, pace: Paced | None = None) -> None:
         self.asked: list[Event] = []
         self.panels = Panels([], sessions=1)
-        self.desk = Desk(self.panels, ask=self.asked.append if takes else None, pace=lambda: pace)
+        self.desk = Desk(
+            self.panels, ask=self.asked.append if takes else None, pace=None if pace is None else lambda: pace
+        )
 
 
 def broken(given: Given) -> None:

@@ -10,6 +10,8 @@ export function book(page, find) {
   const orders = lines(page, find("orders"), ["date", "", "quantity", "symbol", "state", "strategy"], [2], "No order works at the venue.");
   const positions = lines(page, find("positions"), ["symbol", "quantity", "average", "last", "value", "unrealised", "strategy"], [1, 2, 3, 4, 5], "Nothing is held: all is cash.");
   page.store.on("orders", (view) => {
+    // A page that was just opened begins with the reason of what was filled last.
+    if (!page.selected && view.fills.length) page.explain(view.fills[0].event_id);
     fills(view.fills, (fill) => [
       fill.date,
       side(fill.side),

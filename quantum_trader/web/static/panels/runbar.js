@@ -45,7 +45,7 @@ export function runBar(page, find) {
   function draw(run) {
     say(date, run.date ?? "Quantum Trader");
     const where = `session ${count(run.session)} of ${count(run.of)}`;
-    say(session, { waiting: "waiting for the run", over: `run over · ${where}` }[run.stage] ?? (run.paused ? `paused · ${where}` : where));
+    say(session, { waiting: "waiting for the run", over: `over · ${where}` }[run.stage] ?? (run.paused ? `paused · ${where}` : where));
     document.documentElement.dataset.run = run.stage === "running" && run.paused ? "paused" : run.stage;
     document.title = `${run.date ?? "Quantum Trader"}${run.stage === "over" ? " · over" : ""}`;
     progress.style.setProperty("--done", `${run.of ? (100 * run.session) / run.of : 0}%`);
