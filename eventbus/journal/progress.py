@@ -8,7 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from eventbus.journal.values import Cursor, Settled, Status
+from eventbus.errors import OffsetGone
+from eventbus.journal.values import Cursor, Settled, Start, Status
 
 
 class OffsetRanges:
@@ -43,6 +44,24 @@ class OffsetRanges:
             del self._firsts[0]
             floor = max(floor, self._lasts.pop(0))
         return floor
+
+
+def floor_of(start: Start, first: int, last: int) -> int:
+    """The floor of a new cursor on a log that begins at `first` and ends at `last`.
+
+    Raises `ValueError` for a start that is none, `OffsetGone` for one before what is kept.
+    """
+    if start == "beginning":
+        return first - 1
+    if start == "end":
+        return last
+    if not isinstance(start, int):
+        raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
+    if not 0 <= start <= last:
+        raise ValueError(f"offsets {start} to {start} are not in this journal, which ends at {last}")
+    if start < first - 1:
+        raise OffsetGone(start + 1, first)
+    return start
 
 
 class GroupProgress:

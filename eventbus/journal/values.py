@@ -165,6 +165,10 @@ class NewDeadLetter(NamedTuple):
     last_failed_ns: int
     body: bytes
 
+    def capped(self) -> NewDeadLetter:
+        """As much of it as is kept."""
+        return self._replace(reason=capped(self.reason), error=capped(self.error))
+
 
 class DeadLetterRecord(NamedTuple):
     """A dead letter as it is kept. `redriven` says that it was published again."""
@@ -190,6 +194,10 @@ class NewQuarantined(NamedTuple):
     reason: str
     time_ns: int
     raw: bytes
+
+    def capped(self) -> NewQuarantined:
+        """As much of it as is kept."""
+        return self._replace(reason=capped(self.reason))
 
 
 class Quarantined(NamedTuple):

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from eventbus.errors import JournalDamaged, OffsetGone
+from eventbus.errors import OffsetGone
 from eventbus.journal.postgres.rows import (
     CURSOR,
     LETTER,
     OUTCOME,
     RECORD,
     as_record,
-    as_regex,
     given,
-    is_pattern,
     kept,
     names,
 )
 from eventbus.journal.remote.cursors import Row
+from eventbus.journal.remote.integrity import checksum, damaged
 from eventbus.journal.remote.link import Connection, Linked, Server, question
+from eventbus.journal.remote.wildcards import as_regex, is_pattern
 from eventbus.journal.values import DeadLetterRecord, Quarantined, Record, SettledDelivery
 
 _NEVER = 2**63 - 1
@@ -144,15 +144,10 @@ class Reads(Linked):
 
     async def _sound(self, db: Connection, rows: Sequence[Any]) -> list[Record]:
         """The records of rows, each as it was appended."""
-        checked = [*map(as_record, rows)]
-        for record, is_sound in checked:
-            if not is_sound:
-                _, _, last, _ = await self._stand(db)
-                good = record.offset - 1
-                raise JournalDamaged(
-                    self.server.place, first_bad=good + 1, last_good=good, expected=last, reason="a record is altered"
-                )
-        return [record for record, _ in checked]
+        records = [*map(as_record, rows)]
+        if altered := [record.offset for record, row in zip(records, rows, strict=True) if checksum(record) != row[-1]]:
+            raise damaged(self.server.place, altered[0], (await self._stand(db))[2], "a record is altered")
+        return records
 
     async def _refuse_gone(self, db: Connection, rows: Sequence[Any], after: int, until: int | None) -> None:
         if rows and rows[0][0] == after + 1:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from eventbus.journal.remote.integrity import checksum
-from eventbus.journal.values import Append, NewDeadLetter, NewQuarantined, Record, capped
+from eventbus.journal.values import Append, Record
 
 Columns = dict[str, str]
 """Names of columns, with their types."""
@@ -72,36 +72,6 @@ def as_rows(batch: Sequence[Append]) -> list[tuple[Any, ...]]:
     return [(*item[:9], checksum(item)) for item in batch]
 
 
-def as_record(row: Any) -> tuple[Record, bool]:
-    """The record of a row of `RECORD`, and whether it is what was appended."""
-    *fields, crc = row
-    record = Record._make(map(given, fields))
-    return record, checksum(record) == crc
-
-
-def as_letter(letter: NewDeadLetter) -> tuple[Any, ...]:
-    """A row of `LETTER`."""
-    return letter._replace(reason=capped(letter.reason), error=capped(letter.error))
-
-
-def as_item(item: NewQuarantined) -> tuple[Any, ...]:
-    """A row of `ITEM`."""
-    return item._replace(reason=capped(item.reason))
-
-
-def is_pattern(name: str) -> bool:
-    """Is it a wildcard?"""
-    return any(mark in name for mark in "*?[")
-
-
-def as_regex(pattern: str) -> str:
-    """A wildcard, as `fnmatch` reads it, in the words of PostgreSQL."""
-    parts = re.findall(r"\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)
-    return f"^(?:{''.join(map(_word, parts))})$"
-
-
-def _word(part: str) -> str:
-    if len(part) > 1:
-        inside = part[1:-1].replace("\\", "\\\\")
-        return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
-    return {"*": ".*", "?": "."}.get(part) or re.escape(part)
+def as_record(row: Any) -> Record:
+    """The record of a row of `RECORD`."""
+    return Record._make(map(given, row[:-1]))

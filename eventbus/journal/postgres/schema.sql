@@ -96,6 +96,62 @@ CREATE UNLOGGED TABLE {schema}.told (
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Who does what, by the clock of this server. Rows are locked in the order of their names.
+CREATE FUNCTION {schema}.joined(who text, lasts float8) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM {schema}.members  -- who fell silent long ago
+    WHERE process <> who AND clock_timestamp() - seen > greatest(10 * ttl, 60) * interval '1 second';
+    INSERT INTO {schema}.members VALUES (who, clock_timestamp(), clock_timestamp(), lasts)
+    ON CONFLICT (process) DO UPDATE SET seen = clock_timestamp(), ttl = lasts;
+$$;
+
+CREATE FUNCTION {schema}.departed(who text) RETURNS void LANGUAGE sql AS $$
+    UPDATE {schema}.leases SET owner = NULL WHERE owner = who;
+    DELETE FROM {schema}.members WHERE process = who;
+$$;
+
+CREATE FUNCTION {schema}.acquired(wanted text[], who text, lasts float8) RETURNS TABLE (name text, token bigint)
+LANGUAGE sql AS $$
+    INSERT INTO {schema}.leases AS l
+    SELECT w, 1, who, clock_timestamp() + lasts * interval '1 second' FROM unnest(wanted) AS w ORDER BY w
+    ON CONFLICT ON CONSTRAINT leases_pkey DO UPDATE SET owner = excluded.owner, expires = excluded.expires,
+        token = l.token + (l.owner IS DISTINCT FROM excluded.owner)::int
+    WHERE l.owner IS NULL OR l.owner = excluded.owner OR l.expires <= clock_timestamp()
+    RETURNING l.name, l.token;
+$$;
+
+CREATE FUNCTION {schema}.renewed(names text[], tokens bigint[], who text, lasts float8)
+RETURNS TABLE (name text, token bigint) LANGUAGE sql AS $$
+    UPDATE {schema}.members SET seen = clock_timestamp() WHERE process = who;
+    WITH mine AS (
+        SELECT l.name FROM {schema}.leases l JOIN unnest(names, tokens) AS w(name, token) USING (name, token)
+        WHERE l.owner = who ORDER BY l.name FOR UPDATE OF l
+    ) UPDATE {schema}.leases l SET expires = clock_timestamp() + lasts * interval '1 second'
+    FROM mine WHERE l.name = mine.name RETURNING l.name, l.token;
+$$;
+
+CREATE FUNCTION {schema}.released(names text[], tokens bigint[], who text) RETURNS void LANGUAGE sql AS $$
+    UPDATE {schema}.leases l SET owner = NULL FROM unnest(names, tokens) AS w(name, token)
+    WHERE l.name = w.name AND l.token = w.token AND l.owner = who;
+$$;
+
+-- Put a value in place of the one with this version; or say what is there.
+CREATE FUNCTION {schema}.put_if(in_space text, by_name text, new bytea, known bigint)
+RETURNS TABLE (is_put boolean, version bigint, value bytea) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    IF known = 0 THEN
+        RETURN QUERY INSERT INTO {schema}.small_values AS v VALUES (in_space, by_name, new, 1)
+            ON CONFLICT DO NOTHING RETURNING true, v.version, v.value;
+    ELSE
+        RETURN QUERY UPDATE {schema}.small_values v SET value = new, version = v.version + 1
+            WHERE v.space = in_space AND v.name = by_name AND v.version = known RETURNING true, v.version, v.value;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT false, coalesce(max(v.version), 0), (array_agg(v.value))[1] FROM {schema}.small_values v
+            WHERE v.space = in_space AND v.name = by_name;
+    END IF;
+END $$;
+
 -- For operators.
 CREATE VIEW {schema}.eventbus_groups AS
 SELECT

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import asyncpg
 
-from eventbus.errors import BackendUnsafe, JournalError, JournalUnavailable
+from eventbus.errors import BackendUnsafe, JournalUnavailable
 from eventbus.journal.postgres.rows import given, kept
 from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.writes import Writes
@@ -50,18 +50,6 @@ class PostgresStorage(Writes):
         self._channels = f"eventbus_{schema}", f"eventbus_{schema}_told"
 
     @property
-    def place(self) -> str:
-        return self.server.place
-
-    @property
-    def timeout_s(self) -> float:
-        return self.server.timeout_s
-
-    @property
-    def failure(self) -> str | None:
-        return self.server.failure
-
-    @property
     def capabilities(self) -> frozenset[str]:
         return CAPABILITIES
 
@@ -78,7 +66,7 @@ class PostgresStorage(Writes):
     async def open(self, arrivals: Arrivals) -> None:
         """Raises `BackendUnsafe` for a server that would break a promise, `JournalUnavailable` for one that cannot be used."""
         self._arrivals = arrivals
-        limit_s = min(self.timeout_s, _OPEN_S)
+        limit_s = min(self.server.timeout_s, _OPEN_S)
         self._server.greet_with(self._check)
         try:
             await self.links["asking"].run(self._look, timeout_s=limit_s)
@@ -118,9 +106,9 @@ class PostgresStorage(Writes):
         if await db.fetchval(others, self._schema):
             raise BackendUnsafe("postgres", f"schema {self._schema} holds other tables", "choose another name=")
         if not self._creates:
-            raise JournalUnavailable(self.place, f"there is no bus {self._schema}: check name= in the URL")
+            raise JournalUnavailable(self.server.place, f"there is no bus {self._schema}: check name= in the URL")
         if await db.fetchval("SELECT pg_is_in_recovery()"):
-            raise JournalUnavailable(self.place, "it is a standby, which cannot be written: use the primary")
+            raise JournalUnavailable(self.server.place, "it is a standby, which cannot be written: use the primary")
         sql = files("eventbus.journal.postgres").joinpath("schema.sql").read_text()
         await db.execute(sql.format(schema=self._schema, format=FORMAT, epoch=secrets.token_hex(8)))
 
@@ -138,20 +126,7 @@ class PostgresStorage(Writes):
     # --- hints -----------------------------------------------------------------------------------------------------
 
     async def watch(self, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
-        """A connection of its own, made anew whenever it was lost."""
-        now = asyncio.get_running_loop().time
-        while True:
-            db = None
-            with suppress(
-                JournalError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
-            ):
-                try:
-                    db = await self.server.connect(now() + self.timeout_s)
-                    await self._listen(db, channels, told)
-                finally:
-                    if db is not None:
-                        db.terminate()
-            await asyncio.sleep(_BLIND_POLL_S)
+        await self._server.always(lambda db: self._listen(db, channels, told))
 
     async def _listen(self, db: Connection, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
         self._hears.clear()
@@ -180,7 +155,7 @@ class PostgresStorage(Writes):
                 await self._hears.wait()
         except TimeoutError:
             if self._is_hinted:
-                log.warning("no notifications from PostgreSQL: the log is polled", extra={"server": self.place})
+                log.warning("no notifications from PostgreSQL: the log is polled", extra={"server": self.server.place})
             self._is_hinted = False
             self._server.behind_a_pooler()
         else:

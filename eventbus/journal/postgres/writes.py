@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from eventbus.errors import IdConflict, LeaseLost, OffsetGone, ValueChanged
+from eventbus.errors import LeaseLost, ValueChanged
 from eventbus.journal.postgres.reads import Reads
 from eventbus.journal.postgres.rows import (
     CURSOR,
@@ -19,8 +19,6 @@ from eventbus.journal.postgres.rows import (
     RECORD,
     RETAINED,
     Columns,
-    as_item,
-    as_letter,
     as_rows,
     given,
     kept,
@@ -28,6 +26,8 @@ from eventbus.journal.postgres.rows import (
     table_of,
     turned,
 )
+from eventbus.journal.progress import floor_of
+from eventbus.journal.remote.appends import told_apart
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.link import Connection, Server, change
 from eventbus.journal.shared import Lease, split_part
@@ -63,16 +63,7 @@ class Writes(Reads):
             sql = f'SELECT event_id, "offset", type, body FROM {self._schema}.events WHERE event_id = ANY($1)'
             rows = await db.fetch(sql, [kept(item.event_id) for item in batch])
             known = {given(id_): (offset, given(type_), body) for id_, offset, type_, body in rows}
-            fresh: list[Append] = []
-            answers: list[Appended] = []
-            for item in batch:
-                offset, type_, body = known.get(item.event_id, (0, "", b""))
-                if offset and (type_, body) != (item.type, item.body):
-                    raise IdConflict(item.event_id)
-                if not offset:
-                    fresh.append(item)
-                    known[item.event_id] = last + len(fresh), item.type, item.body
-                answers.append(Appended(offset or last + len(fresh), duplicate=bool(offset)))
+            answers, fresh = told_apart(batch, known, last)
             if fresh:
                 await self._append(db, fresh)
         return answers
@@ -123,57 +114,29 @@ class Writes(Reads):
 
     @change("tending")
     async def join(self, db: Connection, process: str, ttl: float) -> None:
-        """Those that fell silent long ago are forgotten."""
-        await self._durably(
-            db,
-            f"""WITH gone AS (
-                DELETE FROM {self._schema}.members
-                WHERE process <> $1 AND clock_timestamp() - seen > greatest(10 * ttl, 60) * interval '1 second'
-            ) INSERT INTO {self._schema}.members VALUES ($1, clock_timestamp(), clock_timestamp(), $2)
-            ON CONFLICT (process) DO UPDATE SET seen = clock_timestamp(), ttl = $2""",
-            *(process, ttl),
-        )
+        await self._durably(db, f"SELECT {self._schema}.joined($1, $2)", process, ttl)
 
     @change("tending")
     async def leave(self, db: Connection, process: str) -> None:
-        await db.execute(f"UPDATE {self._schema}.leases SET owner = NULL WHERE owner = $1", process)
-        await db.execute(f"DELETE FROM {self._schema}.members WHERE process = $1", process)
+        await self._durably(db, f"SELECT {self._schema}.departed($1)", process)
 
     @change("tending")
     async def acquire(self, db: Connection, names_: Sequence[str], process: str, ttl: float) -> Mapping[str, Lease]:
-        rows = await self._durably(
-            db,
-            f"""INSERT INTO {self._schema}.leases AS l
-            SELECT name, 1, $2, clock_timestamp() + $3 * interval '1 second' FROM unnest($1::text[]) AS name ORDER BY name
-            ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires,
-                token = l.token + (l.owner IS DISTINCT FROM excluded.owner)::int
-            WHERE l.owner IS NULL OR l.owner = excluded.owner OR l.expires <= clock_timestamp()
-            RETURNING name, token""",
-            *([*map(kept, {*names_})], process, ttl),
-        )
+        sql = f"SELECT name, token FROM {self._schema}.acquired($1, $2, $3)"
+        rows = await self._durably(db, sql, [*map(kept, {*names_})], process, ttl)
         return {given(name): Lease(given(name), token, ttl) for name, token in rows}
 
     @change("tending")
     async def renew(self, db: Connection, leases: Sequence[Lease], process: str, ttl: float) -> list[Lease]:
         """One that ran out and that nobody took is kept."""
-        rows = await self._durably(
-            db,
-            f"""WITH seen AS (
-                UPDATE {self._schema}.members SET seen = clock_timestamp() WHERE process = $3
-            ), mine AS (
-                SELECT l.name FROM {self._schema}.leases l JOIN {table_of(LEASE, 1, "w")} USING (name, token)
-                WHERE l.owner = $3 ORDER BY l.name FOR UPDATE OF l
-            ) UPDATE {self._schema}.leases l SET expires = clock_timestamp() + $4 * interval '1 second'
-            FROM mine WHERE l.name = mine.name RETURNING l.name, l.token""",
-            *(*turned([lease[:2] for lease in leases], LEASE), process, ttl),
-        )
+        sql = f"SELECT name, token FROM {self._schema}.renewed($1, $2, $3, $4)"
+        rows = await self._durably(db, sql, *turned([lease[:2] for lease in leases], LEASE), process, ttl)
         held = {(given(name), token) for name, token in rows}
         return [lease._replace(ttl=ttl) for lease in leases if lease[:2] in held]
 
     @change("tending")
     async def release(self, db: Connection, leases: Sequence[Lease], process: str) -> None:
-        sql = f"""UPDATE {self._schema}.leases l SET owner = NULL FROM {table_of(LEASE, 1, "w")}
-            WHERE l.name = w.name AND l.token = w.token AND l.owner = $3"""
+        sql = f"SELECT {self._schema}.released($1, $2, $3)"
         await self._durably(db, sql, *turned([lease[:2] for lease in leases], LEASE), process)
 
     # --- cursors ---------------------------------------------------------------------------------------------------
@@ -190,15 +153,8 @@ class Writes(Reads):
             if not (rows := await self._rows(db, [name])):
                 first = await db.fetchval(f"SELECT first FROM {self._schema}.base FOR SHARE")
                 last = await db.fetchval(f"SELECT last FROM {self._schema}.head")
-                floor = first - 1 if start == "beginning" else last if start == "end" else start
-                if not isinstance(floor, int):
-                    raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
-                if not 0 <= floor <= last:
-                    raise ValueError(f"offsets {floor} to {floor} are not in this journal, which ends at {last}")
-                if floor < first - 1:
-                    raise OffsetGone(floor + 1, first)
                 sql = f"INSERT INTO {self._schema}.cursors VALUES ($1, 1, $2, '', '', '') ON CONFLICT DO NOTHING"
-                await db.execute(sql, kept(name), floor)
+                await db.execute(sql, kept(name), floor_of(start, first, last))
                 rows = await self._rows(db, [name])
         return rows[0]
 
@@ -246,8 +202,8 @@ class Writes(Reads):
             FROM new LEFT JOIN held USING (name) LEFT JOIN written USING (name)""",
             *turned([(*write.row, write.token) for write in writes], new),
             *turned(outcomes, of_cursor | OUTCOME),
-            *turned([(w.row.name, *as_letter(each)) for w in writes for each in w.dead], of_cursor | LETTER),
-            *turned([(w.row.name, *as_item(each)) for w in writes for each in w.quarantined], of_cursor | ITEM),
+            *turned([(w.row.name, *each) for w in writes for each in w.dead], of_cursor | LETTER),
+            *turned([(w.row.name, *each) for w in writes for each in w.quarantined], of_cursor | ITEM),
         )
         found = {given(name): (is_held, is_written) for name, is_held, is_written in rows}
         return [_VERDICTS[found[write.row.name]] for write in writes]
@@ -256,11 +212,11 @@ class Writes(Reads):
 
     @change("tending")
     async def add_dead_letters(self, db: Connection, letters: Sequence[NewDeadLetter]) -> list[int]:
-        return await self._add(db, "dead_letters", LETTER, [*map(as_letter, letters)])
+        return await self._add(db, "dead_letters", LETTER, letters)
 
     @change("tending")
     async def add_quarantined(self, db: Connection, items: Sequence[NewQuarantined]) -> list[int]:
-        return await self._add(db, "quarantine", ITEM, [*map(as_item, items)])
+        return await self._add(db, "quarantine", ITEM, items)
 
     @change("tending")
     async def mark_redriven(self, db: Connection, ids: Sequence[int]) -> int:
@@ -280,16 +236,11 @@ class Writes(Reads):
 
     @change("tending")
     async def put_if(self, db: Connection, space: str, name: str, value: bytes | None, version: int) -> int:
-        table, key = f"{self._schema}.small_values", (kept(space), kept(name))
-        if version == 0:
-            sql = f"INSERT INTO {table} VALUES ($1, $2, $3, $4 + 1) ON CONFLICT DO NOTHING RETURNING version"
-        else:
-            sql = f"""UPDATE {table} SET value = $3, version = version + 1
-                WHERE space = $1 AND name = $2 AND version = $4 RETURNING version"""
-        if version >= 0 and (changed := await self._durably(db, sql, *key, value, version)):
-            return int(changed[0][0])
-        there = await db.fetchrow(f"SELECT version, value FROM {table} WHERE space = $1 AND name = $2", *key)
-        raise ValueChanged(space, name, version, *(there or (0, None)))
+        sql = f"SELECT is_put, version, value FROM {self._schema}.put_if($1, $2, $3, $4)"
+        ((is_put, found, there),) = await self._durably(db, sql, kept(space), kept(name), value, version)
+        if not is_put:
+            raise ValueChanged(space, name, version, found, there)
+        return int(found)
 
     # --- within a call -----------------------------------------------------------------------------------------------
 

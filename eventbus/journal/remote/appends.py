@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
-from eventbus.errors import JournalError, OutcomeUnknown, PublishTimeout
+from eventbus.errors import IdConflict, JournalError, OutcomeUnknown, PublishTimeout
 from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.gathering import Gathering
 from eventbus.journal.remote.storage import NotConnected, Storage
@@ -68,7 +68,7 @@ class Appends:
 
     def _meaning(self, batch: Sequence[Append], error: JournalError) -> Exception:
         if isinstance(error, NotConnected):
-            return PublishTimeout(self._storage.timeout_s, error.reason)
+            return PublishTimeout(self._storage.server.timeout_s, error.reason)
         if isinstance(error, OutcomeUnknown) and batch:
             return OutcomeUnknown(batch[0].event_id, error.reason)
         return error
@@ -92,6 +92,25 @@ class Appends:
             pass  # the others look themselves, if later
         finally:
             self._hinting = None
+
+
+def told_apart(
+    batch: Sequence[Append], known: Mapping[str, tuple[int, str, bytes]], last: int
+) -> tuple[list[Appended], list[Append]]:
+    """What to answer to an append, and the records in it that are new: they come after `last`.
+
+    `known` has offset, type and body of the ids that are there. Raises `IdConflict`.
+    """
+    seen, fresh, answers = dict(known), list[Append](), list[Appended]()
+    for item in batch:
+        offset, type_, body = seen.get(item.event_id, (0, "", b""))
+        if offset and (type_, body) != (item.type, item.body):
+            raise IdConflict(item.event_id)
+        if not offset:
+            fresh.append(item)
+            seen[item.event_id] = last + len(fresh), item.type, item.body
+        answers.append(Appended(offset or last + len(fresh), duplicate=bool(offset)))
+    return answers, fresh
 
 
 def _weight(batch: Sequence[Append]) -> int:

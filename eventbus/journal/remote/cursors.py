@@ -240,8 +240,8 @@ class _Held:
         self._outcomes += fresh
         if job.dead or job.quarantined:
             settled_now = {None, *(delivery.offset for delivery in fresh)}
-            self._dead += [letter for letter in job.dead if letter.offset in settled_now]
-            self._quarantined += [item for item in job.quarantined if item.offset in settled_now]
+            self._dead += [letter.capped() for letter in job.dead if letter.offset in settled_now]
+            self._quarantined += [item.capped() for item in job.quarantined if item.offset in settled_now]
         return self._progress.floor
 
     def as_write(self) -> Write:

@@ -31,6 +31,10 @@ async def verified(storage: Storage, first: int, last: int) -> Verified:
             digest.update(b"%d %d\n" % (record.offset, checksum(record)))
             at += 1
         if not page or page[-1].offset != at:
-            reason = "a record is missing"
-            raise JournalDamaged(storage.place, first_bad=at + 1, last_good=at, expected=last, reason=reason)
+            raise damaged(storage.server.place, at + 1, last, "a record is missing")
     return Verified(first, at, at - first + 1, digest.hexdigest())
+
+
+def damaged(place: str, first_bad: int, expected: int, reason: str) -> JournalDamaged:
+    """The error that names a record."""
+    return JournalDamaged(place, first_bad=first_bad, last_good=first_bad - 1, expected=expected, reason=reason)

@@ -111,7 +111,7 @@ class RemoteJournal:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        if self._member is not None and self._storage.failure is None:
+        if self._member is not None and self._storage.server.failure is None:
             try:
                 await self._storage.leave(self._member[0])
             except JournalError:
@@ -251,13 +251,13 @@ class RemoteJournal:
 
     def _as_member(self) -> tuple[str, float]:
         if self._member is None:
-            raise JournalUnavailable(self._storage.place, "join() comes before leases")
+            raise JournalUnavailable(self._storage.server.place, "join() comes before leases")
         return self._member
 
     # --- what is kept beside the records ----------------------------------------------------------------------------
 
     async def add_dead_letters(self, letters: Sequence[NewDeadLetter]) -> list[int]:
-        return await self._ask("add_dead_letters()").add_dead_letters(letters)
+        return await self._ask("add_dead_letters()").add_dead_letters([letter.capped() for letter in letters])
 
     async def dead_letters(
         self, after: int = 0, limit: int = 100, *, subscription: str | None = None, redriven: bool = False
@@ -274,7 +274,7 @@ class RemoteJournal:
         return await self._ask("purge_dead_letters()").purge_dead_letters(ids)
 
     async def add_quarantined(self, items: Sequence[NewQuarantined]) -> list[int]:
-        return await self._ask("add_quarantined()").add_quarantined(items)
+        return await self._ask("add_quarantined()").add_quarantined([item.capped() for item in items])
 
     async def quarantined(self, after: int = 0, limit: int = 100) -> list[Quarantined]:
         return await self._ask("quarantined()").quarantined(after, limit)
@@ -347,7 +347,7 @@ class RemoteJournal:
 
     def stats(self) -> JournalStats:
         if self._loop is None:
-            raise JournalUnavailable(self._storage.place, "it is not open")
+            raise JournalUnavailable(self._storage.server.place, "it is not open")
         return JournalStats(
             first=self.first,
             last=self.last,
@@ -360,7 +360,7 @@ class RemoteJournal:
             stale_acks=self._cursors.stale,
             file_bytes=self._arrivals.bytes,
             log_bytes=0,
-            failure=self._storage.failure,
+            failure=self._storage.server.failure,
         )
 
     # --- helpers ----------------------------------------------------------------------------------------------------
@@ -381,6 +381,6 @@ class RemoteJournal:
         if os.getpid() != self._pid:
             raise WrongProcess(call, self._pid, "journal")
         if self._loop is None:
-            raise JournalUnavailable(self._storage.place, "it is not open")
+            raise JournalUnavailable(self._storage.server.place, "it is not open")
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop(call)

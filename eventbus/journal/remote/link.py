@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from eventbus.errors import JournalUnavailable, OutcomeUnknown
+from eventbus.errors import JournalError, JournalUnavailable, OutcomeUnknown
 from eventbus.journal.remote.storage import NotConnected
 
 _T = TypeVar("_T")
@@ -21,6 +21,7 @@ Connection = Any
 """A connection of the driver."""
 
 _CONNECT_S = 2.5  # for one try
+_BETWEEN_S = 0.25  # between two connections that did not last
 _SHORTEST_S, _LONGEST_S = 0.05, 2.0  # between tries, at random below a bound that doubles
 
 
@@ -79,6 +80,22 @@ class Server(ABC):
             else:
                 self.failure = None
                 return connection
+
+    async def always(self, work: Callable[[Connection], Awaitable[None]]) -> None:
+        """Until cancelled: do work on a connection of its own, and begin anew on another whenever that ends."""
+        now = asyncio.get_running_loop().time
+        while True:
+            connection = None
+            try:
+                connection = await self.connect(now() + self.timeout_s)
+                await work(connection)
+            except Exception as error:
+                if not isinstance(error, (JournalError, *self.broken)) and self.refusal(error) is None:
+                    raise
+            finally:
+                if connection is not None:
+                    self.abort(connection)
+            await asyncio.sleep(_BETWEEN_S)
 
 
 class Link:

@@ -32,17 +32,20 @@ class NotConnected(JournalUnavailable):
     """No connection was had in time: nothing was sent."""
 
 
+class Reach(Protocol):
+    """A server, from here."""
+
+    place: str  # for people, without any secret
+    timeout_s: float  # the deadline of a call
+    failure: str | None  # why it cannot be reached; None while it can, as far as is known
+
+
 class Storage(Protocol):
     """One log on one server. What is not explained is as the method of `Journal` or `Sharing` of that name."""
 
     @property
-    def place(self) -> str:
-        """Where it is, for people, without any secret."""
-        ...
-
-    @property
-    def timeout_s(self) -> float:
-        """The deadline of a call."""
+    def server(self) -> Reach:
+        """Where it is."""
         ...
 
     @property
@@ -50,11 +53,6 @@ class Storage(Protocol):
 
     @property
     def durability(self) -> Durability: ...
-
-    @property
-    def failure(self) -> str | None:
-        """Why the server cannot be reached; None while it can, as far as is known."""
-        ...
 
     async def open(self, arrivals: Arrivals) -> None:
         """Connect, make what is not there, and say by `arrivals.stands` how the log stands: now, and on each new connection."""

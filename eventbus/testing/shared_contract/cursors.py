@@ -21,6 +21,7 @@ class CursorContract(Shared):
         lease = await opened(two[0], 9)
         assert await two[0].record_part_attempts(lease, [1, 2, 3, 4]) == {1: 1, 2: 1, 3: 1, 4: 1}
         assert await two[0].commit_parts([Part(lease, [Settled(1), Settled(4)], skip=[(6, 9)])]) == [1]
+        await two[0].release([lease])
         theirs = await taken_over(two[1], "ledger/0")
         cursor = await two[1].open_part(theirs, "end")
         assert (cursor.floor, cursor.settled, cursor.attempts) == (1, ((4, 4), (6, 9)), {2: 1, 3: 1})

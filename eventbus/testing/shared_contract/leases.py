@@ -11,7 +11,7 @@ from eventbus.errors import LeaseLost
 from eventbus.journal.shared import Lease, Part, SharedJournal
 from eventbus.journal.values import Settled
 from eventbus.testing.journal_contract.items import items, letter
-from eventbus.testing.shared_contract.opened import TTL, MakeShared, Shared, Two, joined, until
+from eventbus.testing.shared_contract.opened import BRIEF, LONG, MakeShared, Shared, Two, joined, until
 
 
 class LeaseContract(Shared):
@@ -28,25 +28,25 @@ class LeaseContract(Shared):
         first = await two[0].acquire(["trim", "ledger/0"])
         assert await two[0].acquire(["ledger/0", "trim"]) == first
         assert await two[1].acquire(["trim"]) == {}
-        assert {lease.ttl for lease in first.values()} == {TTL}
+        assert {lease.ttl for lease in first.values()} == {LONG}
 
-    async def test_a_lease_that_is_renewed_stays(self, two: Two) -> None:
-        lease = (await two[0].acquire(["ledger/0"]))["ledger/0"]
-        end = time.monotonic() + 3 * TTL
+    async def test_a_lease_that_is_renewed_stays(self, brief: Two) -> None:
+        lease = (await brief[0].acquire(["ledger/0"]))["ledger/0"]
+        end = time.monotonic() + 2 * BRIEF
         while time.monotonic() < end:
-            assert await two[0].renew([lease]) == [lease]
-            assert await two[1].acquire(["ledger/0"]) == {}
-            await asyncio.sleep(TTL / 6)
+            assert await brief[0].renew([lease]) == [lease]
+            assert await brief[1].acquire(["ledger/0"]) == {}
+            await asyncio.sleep(BRIEF / 6)
 
-    async def test_a_lease_that_ran_out_is_had_by_others_under_a_greater_token(self, two: Two) -> None:
-        mine = (await two[0].acquire(["ledger/0"]))["ledger/0"]
-        theirs = await taken_over(two[1], "ledger/0")
+    async def test_a_lease_that_ran_out_is_had_by_others_under_a_greater_token(self, brief: Two) -> None:
+        mine = (await brief[0].acquire(["ledger/0"]))["ledger/0"]
+        theirs = await taken_over(brief[1], "ledger/0")
         assert theirs.token > mine.token
-        assert await two[0].renew([mine]) == []
-        assert await two[0].acquire(["ledger/0"]) == {}
-        await two[0].release([mine])
-        assert await two[0].acquire(["ledger/0"]) == {}
-        assert await two[1].renew([theirs]) == [theirs]
+        assert await brief[0].renew([mine]) == []
+        assert await brief[0].acquire(["ledger/0"]) == {}
+        await brief[0].release([mine])
+        assert await brief[0].acquire(["ledger/0"]) == {}
+        assert await brief[1].renew([theirs]) == [theirs]
 
     async def test_a_released_lease_is_free_at_once(self, two: Two) -> None:
         mine = (await two[0].acquire(["ledger/0", "ledger/1"]))["ledger/0"]
@@ -57,19 +57,19 @@ class LeaseContract(Shared):
         assert list(await two[1].acquire(["ledger/1"])) == []
 
     async def test_who_leaves_in_order_leaves_no_lease(self, two: Two, make: MakeShared) -> None:
-        async with joined(make, ttl=600) as third:
+        async with joined(make) as third:
             assert await third.acquire(["ledger/0"])
         assert await two[0].acquire(["ledger/0"])
 
     async def test_members_are_known_by_their_heartbeat(self, two: Two, make: MakeShared) -> None:
-        async with joined(make, ttl=600):
+        async with joined(make):
             silent = await two[0].members()
             assert len(silent) == 3
 
             async def has_beaten() -> bool:
                 await two[0].renew([])
                 ages = sorted((await two[1].members()).values())
-                return ages[0] < TTL / 2 and ages[-1] > TTL
+                return ages[0] < 0.5 < ages[-1]
 
             await until(has_beaten)
         assert len(await two[0].members()) == 2
@@ -83,34 +83,34 @@ class LeaseContract(Shared):
 
     # --- the fence ---------------------------------------------------------------------------------------------------
 
-    async def test_a_former_owner_changes_nothing(self, two: Two) -> None:
-        lease = await opened(two[0], 5)
-        await two[0].commit_parts([Part(lease, [Settled(1)])])
-        theirs = await taken_over(two[1], "ledger/0")
-        cursor = await two[1].open_part(theirs, "end")
+    async def test_a_former_owner_changes_nothing(self, brief: Two) -> None:
+        lease = await opened(brief[0], 5)
+        await brief[0].commit_parts([Part(lease, [Settled(1)])])
+        theirs = await taken_over(brief[1], "ledger/0")
+        cursor = await brief[1].open_part(theirs, "end")
         assert cursor.floor == 1
-        stale = two[0].stats().stale_acks
-        (answer,) = await two[0].commit_parts([Part(lease, [Settled(2), Settled(3)], dead=[letter(3)])])
+        stale = brief[0].stats().stale_acks
+        (answer,) = await brief[0].commit_parts([Part(lease, [Settled(2), Settled(3)], dead=[letter(3)])])
         assert isinstance(answer, LeaseLost)
         assert (answer.name, answer.token) == ("ledger/0", lease.token)
         with pytest.raises(LeaseLost):
-            await two[0].record_part_attempts(lease, [2])
+            await brief[0].record_part_attempts(lease, [2])
         with pytest.raises(LeaseLost):
-            await two[0].open_part(lease, "end")
-        assert await two[1].committed("ledger/0") == cursor
-        assert await two[1].count_dead_letters() == 0
-        assert two[0].stats().stale_acks == stale + 1
+            await brief[0].open_part(lease, "end")
+        assert await brief[1].committed("ledger/0") == cursor
+        assert await brief[1].count_dead_letters() == 0
+        assert brief[0].stats().stale_acks == stale + 1
 
-    async def test_a_token_is_refused_after_it_ran_out_though_nobody_has_it(self, two: Two) -> None:
-        lease = await opened(two[0], 2)
+    async def test_a_token_is_refused_after_it_ran_out_though_nobody_has_it(self, brief: Two) -> None:
+        lease = await opened(brief[0], 2)
 
         async def is_refused() -> bool:
-            (answer,) = await two[0].commit_parts([Part(lease, [Settled(1)])])
+            (answer,) = await brief[0].commit_parts([Part(lease, [Settled(1)])])
             return isinstance(answer, LeaseLost)
 
         await until(is_refused)
         with pytest.raises(LeaseLost):
-            await two[0].record_part_attempts(lease, [2])
+            await brief[0].record_part_attempts(lease, [2])
 
     async def test_a_released_lease_commits_nothing(self, two: Two) -> None:
         lease = await opened(two[0], 2)
@@ -118,17 +118,17 @@ class LeaseContract(Shared):
         (answer,) = await two[0].commit_parts([Part(lease, [Settled(1)])])
         assert isinstance(answer, LeaseLost)
 
-    async def test_nothing_changes_once_the_next_owner_has_looked(self, two: Two) -> None:
+    async def test_nothing_changes_once_the_next_owner_has_looked(self, brief: Two) -> None:
         """The lease is held until the commit is made: looking first and writing then is not enough."""
-        await two[0].append(items(1, 1_000))
+        await brief[0].append(items(1, 1_000))
         for turn in range(3):
-            mine = (await two[0].acquire([f"ledger/{turn}"]))[f"ledger/{turn}"]
-            await two[0].open_part(mine, "beginning")
-            committing = asyncio.ensure_future(_commit_until_refused(two[0], mine))
-            theirs = await taken_over(two[1], mine.name)
-            seen = await two[1].open_part(theirs, "end")
+            mine = (await brief[0].acquire([f"ledger/{turn}"]))[f"ledger/{turn}"]
+            await brief[0].open_part(mine, "beginning")
+            committing = asyncio.ensure_future(_commit_until_refused(brief[0], mine))
+            theirs = await taken_over(brief[1], mine.name)
+            seen = await brief[1].open_part(theirs, "end")
             told = await committing
-            assert await two[1].committed(mine.name) == seen
+            assert await brief[1].committed(mine.name) == seen
             assert told == seen.floor  # what was told to be committed is, and nothing else
 
     async def test_other_parts_of_a_call_stand(self, two: Two) -> None:

@@ -15,8 +15,9 @@ MakeShared = Callable[[], SharedJournal]
 MakeAt = Callable[[int], SharedJournal]
 Two = tuple[SharedJournal, SharedJournal]
 
-TTL = 0.6
-"""Seconds that a lease lasts here."""
+BRIEF = 1.5
+LONG = 600.0
+"""Seconds that a lease lasts: where it is to run out, and where it is not, however busy the machine."""
 
 _PATIENCE_S = 30.0
 _LOOK_S = 0.02
@@ -42,9 +43,15 @@ class Shared:
         async with joined(make) as one, joined(make) as other:
             yield one, other
 
+    @pytest.fixture
+    async def brief(self, make: MakeShared) -> AsyncIterator[Two]:
+        """The same, with leases that run out soon."""
+        async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:
+            yield one, other
+
 
 @asynccontextmanager
-async def joined(make: MakeShared, ttl: float = TTL) -> AsyncIterator[SharedJournal]:
+async def joined(make: MakeShared, ttl: float = LONG) -> AsyncIterator[SharedJournal]:
     """A journal that is open and joined under a name of its own."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(make())

@@ -13,7 +13,7 @@ from eventbus.journal.backends import journal_at
 from eventbus.journal.postgres import PostgresJournal
 from eventbus.journal.shared import Lease, Part
 from eventbus.testing.shared_contract import SharedJournalContract
-from eventbus.testing.shared_contract.opened import Two, joined
+from eventbus.testing.shared_contract.opened import BRIEF, Two, joined
 
 pytestmark = pytest.mark.server
 
@@ -89,7 +89,7 @@ async def two(postgres_url: str, request: pytest.FixtureRequest) -> AsyncIterato
         broken: PostgresJournal = request.param(cast(PostgresJournal, journal_at(postgres_url)))
         return broken
 
-    async with joined(make) as one, joined(make) as other:
+    async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:
         yield one, other
 
 
