@@ -169,9 +169,9 @@ class LogState:
         progress.skip(skip)
         done = {each.offset for each in fresh}
         for each in fresh:
-            self._outcomes[each.offset, group] = SettledDelivery(group, *each)
+            self._outcomes[each.offset, group] = SettledDelivery((split_part(group) or (group,))[0], *each)
         self.add_dead_letters([letter for letter in dead if letter.offset is None or letter.offset in done])
-        self.add_quarantined(quarantined)
+        self.add_quarantined([item for item in quarantined if item.offset is None or item.offset in done])
         return progress.floor, len(fresh)
 
     def outcomes_of(self, offsets: Sequence[int]) -> list[SettledDelivery]:
@@ -326,6 +326,13 @@ class SharedMemoryLog(LogState):
         """For another while."""
         owner, token, _until = self.leases[lease.name]
         self.leases[lease.name] = owner, token, self.now + lease.ttl
+
+    def leave(self, process: str) -> None:
+        """It ends in order: nothing of it is left."""
+        self.heartbeats.pop(process, None)
+        for name, (owner, token, _until) in [*self.leases.items()]:
+            if owner == process:
+                self.leases[name] = "", token, -math.inf
 
     def free(self, lease: Lease) -> None:
         """Nobody has it."""

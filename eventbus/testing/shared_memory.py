@@ -46,7 +46,7 @@ class SharedMemoryJournal:
     `cut_off()` lets nothing through until `mend()`: its calls wait for that, as those of a process that is stopped, or fail in the end.
     """
 
-    capabilities = frozenset({"shared", "groups", "types"})
+    capabilities = frozenset({"shared", "groups", "types", "durable", "replay"})
     durability = Durability.MEMORY
 
     def __init__(
@@ -138,7 +138,7 @@ class SharedMemoryJournal:
             return
         self._is_open = False
         if self._mended is None:
-            self.log.heartbeats.pop(self._process, None)
+            self.log.leave(self._process)
         for channel, hearing in self._hearings:
             hearing.end()
             self.log.hearings[channel].remove(hearing)
