@@ -49,7 +49,7 @@ DURABILITY = (
         "durability.writing",
     },
     {"durability.source", "durability.beginning", "durability.leases"},
-    {"durability.group", "durability.latching", "durability.letters", "durability.tail_source"},
+    {"durability.group", "durability.latching", "durability.quotes", "durability.letters", "durability.tail_source"},
     {"durability.groups", "durability.groups_in_memory"},
     {"durability.store"},
     {"durability.journaled"},

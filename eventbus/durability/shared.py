@@ -18,6 +18,7 @@ from eventbus.durability.journaled import Course, Journaled
 from eventbus.durability.latching import Latching
 from eventbus.durability.leases import CONTROL, Leases, parts_for
 from eventbus.durability.letters import SharedLetters
+from eventbus.durability.quotes import Quotes
 from eventbus.durability.tail import Foreign, Tail
 from eventbus.durability.tail_source import TailSource
 from eventbus.durability.writing import WriteAhead
@@ -96,6 +97,9 @@ class Shared(Journaled):
             on_loss=self._lost,
         )
         self._tail_source = source
+        self._quotes = Quotes(
+            self._journal, lambda: self._leases.process, stations.door, stations.retained, self._trouble, self._start
+        )
         self._asking = Asking(self._journal, lifetime.clock, self._trouble, self._start)
         self._latching = Latching(
             self._journal, stations.latch, self._leases, self._trouble, lifetime.clock, self._lease
@@ -108,6 +112,7 @@ class Shared(Journaled):
             source.entered,
             source.moved,
             self._made,
+            self._quotes.spread,
             poll=self._poll,
         )
         source.follows(self._tail)
@@ -133,6 +138,8 @@ class Shared(Journaled):
         self._start(self._asking.hear())
         if self._behind is None:  # who writes behind is the only one who writes, and knows what it dispatched
             self._start(self._tail.run())
+            if isinstance(self._station, WriteAhead) and not self._with_quotes:
+                self._start(self._quotes.hear(self._station.brought))
 
     def _start(self, work: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(work)

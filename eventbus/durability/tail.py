@@ -54,7 +54,11 @@ class Sending(Protocol):
 
 
 class Tail:
-    """Of one process. `entered` is called with each burst that goes on, `moved` when there is more, `made` makes one of others."""
+    """Of one process.
+
+    `entered` is called with each burst that goes on, `moved` when there is more, `made` makes one of others,
+    `spread` tells others of one that is not for the log.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Tail:
         entered: Callable[[Burst], None],
         moved: Callable[[], None],
         made: Callable[[Event], Burst],
+        spread: Callable[[Burst], None],
         *,
         poll: float,
     ) -> None:
@@ -75,6 +80,7 @@ class Tail:
         self._entered = entered
         self._moved = moved
         self._made = made
+        self._spread = spread
         self.poll = poll
         self._sending: Sending
         self._own: dict[int, Burst] = {}  # by place: written, and waiting for what comes before
@@ -107,6 +113,7 @@ class Tail:
         """It is durable, and goes on in its turn; at once if it is not for the log."""
         if burst.offset is None:
             self._retained.keep(burst.events[0])
+            self._spread(burst)
             self._door.lane.put(burst)
             return
         self._own[burst.offset] = burst
