@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from quantum_trader.control.risk_state import PolicyView, RiskState
+from quantum_trader.control.risk_state import CALM, PolicyView, RiskState
 from quantum_trader.model import HealthStatus, KillMode, Order, OrderKind, Side
 
 __all__ = [
@@ -141,6 +141,9 @@ def _symbol_not_allowed(order: Order, state: RiskState) -> Denial | None:
         since = state.session - facts.jump_session
         if since < state.limits.jump_quarantine:
             return Denial("SYMBOL_NOT_ALLOWED", f"{state.limits.jump_quarantine} sessions after a jump", since)
+    paused = state.paused.get(order.symbol)
+    if paused is not None and state.session - paused < CALM:
+        return Denial("SYMBOL_NOT_ALLOWED", f"{CALM} sessions of a feed in order", state.session - paused)
     return None
 
 

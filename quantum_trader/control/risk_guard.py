@@ -44,6 +44,7 @@ from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "risk_guard"
 MSC = "MSC_AI"
+_PAUSING = frozenset({"GARBAGE", "SILENT"})  # of a live feed: what it says next is not believed at once
 
 
 class RiskGuard:
@@ -119,6 +120,8 @@ class RiskGuard:
     async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
         if event.kind == "JUMP":
             self._state.note_jump(event.symbol, event.session)
+        elif event.kind in _PAUSING and event.symbol:
+            self._state.note_pause(event.symbol, event.session)
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._state.open_session(event.session)
