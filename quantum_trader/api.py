@@ -6,6 +6,7 @@ Besides these names a user needs nothing but `eventbus`. They are promised, and 
 from __future__ import annotations
 
 from quantum_trader.events import Decision
+from quantum_trader.feeds.values import Bar, Feed, LiveFeed
 from quantum_trader.model import Order
 from quantum_trader.own.bars import Bars
 from quantum_trader.own.checks import Check, Denial, RiskView
@@ -28,6 +29,10 @@ __all__ = [
     # a component
     "Component",
     "Decision",
+    # a feed
+    "Feed",
+    "LiveFeed",
+    "Bar",
     # what a run came to
     "load_run",
 ]

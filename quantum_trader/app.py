@@ -37,6 +37,7 @@ from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.feeds.paper import PaperFeed, PaperReplayer
 from quantum_trader.identity import RunIds
 from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
@@ -165,7 +166,7 @@ class TradingSystem:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
         clock = self.clock = SessionClock(
             self.bus,
-            MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids),
+            self._replayer(first),
             speed=speed,
             keep_going=keep_going,
             on_barrier=self._barrier,
@@ -176,6 +177,11 @@ class TradingSystem:
             ids=self.ids,
         )
         return first + await clock.run()
+
+    def _replayer(self, first: int) -> MarketReplayer:
+        if isinstance(self.feed, PaperFeed):
+            return PaperReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids)
+        return MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids)
 
     async def finish(self, sessions: int) -> RunCompletedEvent:
         """Tell that the run is over."""
@@ -211,7 +217,11 @@ class TradingSystem:
 
     def started(self) -> RunStartedEvent:
         """The event that begins the run: what it is made of."""
-        first = next(iter(self.feed), None)
+        if isinstance(self.feed, PaperFeed):  # how much it will have come to nobody knows when it starts
+            sessions, ts = 0, self.feed.started
+        else:
+            first = next(iter(self.feed), None)
+            sessions, ts = len(self.feed), datetime.fromtimestamp(0, UTC) if first is None else first.ts
         return RunStartedEvent(
             run_id=self.run_id,
             seed=self.config.app.seed,
@@ -219,8 +229,8 @@ class TradingSystem:
             code_version=code_version(),
             universe=self.feed.symbols,
             data_sha256=self.data_sha256,
-            sessions=len(self.feed),
-            timestamp=datetime.fromtimestamp(0, UTC) if first is None else first.ts,
+            sessions=sessions,
+            timestamp=ts,
             source=CLOCK,
             event_id=self.ids.root(RunStartedEvent.type, -1),
         )
@@ -228,7 +238,7 @@ class TradingSystem:
 
 def rhythm_of(feed: Feed, config: Config) -> Rhythm:
     """How often the feed has a session, from its first ones; the configuration may say how many a year has."""
-    found = rhythm([group.ts for group in islice(feed, LOOKED_AT)])
+    found = feed.rhythm if isinstance(feed, PaperFeed) else rhythm([group.ts for group in islice(feed, LOOKED_AT)])
     said = config.app.periods_per_year
     return found if said is None else replace(found, periods_per_year=said)
 
@@ -352,7 +362,7 @@ def build(
         generator=generator,
         parts=parts,
         ids=ids or RunIds(run_id_of(config)),
-        data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
+        data_sha256=feed.digests() if isinstance(feed, Dataset | PaperFeed) else {},
         run_id=run_id_of(config),
         closers=closers,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from quantum_trader.config import Config, OwnConfig
 from quantum_trader.control import checks as shipped
 from quantum_trader.control.risk_state import RiskState
 from quantum_trader.events import Alive
+from quantum_trader.feeds.paper import PaperFeed
+from quantum_trader.feeds.shipped import Chosen, feed_of
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.validate import FeedCheck
 from quantum_trader.model import Bar, Order
@@ -88,6 +91,15 @@ def delivered(feed: Feed, session: int) -> Iterator[Bar]:
         if group.session > session:
             return
         yield from (bar for bar in group.bars if check.bar(bar).deliver)
+
+
+def paper_feed(config: Config) -> PaperFeed:
+    """The live feed of a paper run. Raises `OwnCodeError`."""
+    own = config.own
+    live = feed_of(own.feed, config.universe.symbols, own.interval_s or None)
+    if chosen := config.universe.symbols:
+        live = Chosen(live, chosen)
+    return PaperFeed(live, own.feed, started=datetime.fromisoformat(own.started), grace=own.grace)
 
 
 def own_checks(config: Config) -> tuple[shipped.Check, ...]:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from eventbus import Event, EventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
-from quantum_trader.market.replayer import MarketReplayer, ReplaySession
+from quantum_trader.market.replayer import ReplaySession
 
 SOURCE = "session_clock"
+
+
+@runtime_checkable
+class LiveSessions(Protocol):
+    """Sessions that close as time goes by."""
+
+    def __aiter__(self) -> AsyncGenerator[ReplaySession, None]: ...
 
 
 class SessionClock:
@@ -36,7 +44,7 @@ class SessionClock:
     def __init__(
         self,
         bus: EventBus,
-        replayer: MarketReplayer,
+        replayer: Iterable[ReplaySession] | LiveSessions,
         *,
         speed: float = 0.0,
         keep_going: Callable[[], bool] | None = None,
@@ -67,17 +75,28 @@ class SessionClock:
     async def run(self) -> int:
         """Replay to the end; returns the number of sessions completed. The bus must be running."""
         begun = -math.inf
-        for group in self._replayer:
-            await self._wait(begun)
-            begun = asyncio.get_running_loop().time()
-            if self._keep_going is not None and not self._keep_going():
-                break
-            await self._play(group)
-            self.sessions += 1
-            self.bars += len(group.bars)
-            if self._on_session is not None:
-                await self._on_session(group.session)
+        async with aclosing(self._sessions()) as sessions:
+            async for group in sessions:
+                await self._wait(begun)
+                begun = asyncio.get_running_loop().time()
+                if self._keep_going is not None and not self._keep_going():
+                    break
+                await self._play(group)
+                self.sessions += 1
+                self.bars += len(group.bars)
+                if self._on_session is not None:
+                    await self._on_session(group.session)
         return self.sessions
+
+    async def _sessions(self) -> AsyncGenerator[ReplaySession, None]:
+        """One after the other: of what is replayed at once, of what is live as they close."""
+        if isinstance(self._replayer, LiveSessions):
+            async with aclosing(aiter(self._replayer)) as coming:
+                async for group in coming:
+                    yield group
+        else:
+            for group in self._replayer:
+                yield group
 
     def pause(self) -> None:
         """Begin no further session until `resume`."""

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1] / "quantum_trader"
 # Modules whose output no decision event contains, and why they may look at the machine.
 ONLOOKERS: Mapping[str, str] = {
     "cli.*": "commands, for people",
+    "feeds.*": "brings bars from outside, which are journalled before anything is decided on them",
     "config.reading": "reads files and the environment before there is a run",
     "learning.task_queue": "tells how long tasks waited and ran, in events that stay out of the digest",
     "market.csv_import": "imports files before there is a run",

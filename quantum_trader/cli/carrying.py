@@ -22,6 +22,7 @@ from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.showing import Place, dashboard
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
+from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode, Side
@@ -47,7 +48,7 @@ class Manner:
     place: Place | None = None  # of a dashboard beside it
 
 
-def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
+def carry_out(folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner) -> None:
     """Do what is left of the run in `folder`, then report. Raises `Failed` for one that was interrupted or ended halted."""
     console = Screen(stderr=manner.as_json)
     run, completed = run_loop(_run(folder, config, feed, manner, console))
@@ -76,7 +77,7 @@ def _report(run: DurableRun, completed: RunCompletedEvent, manner: Manner, conso
 
 
 async def _run(
-    folder: RunFolder, config: Config, feed: Dataset, manner: Manner, console: Console
+    folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner, console: Console
 ) -> tuple[DurableRun, RunCompletedEvent | None]:
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(DurableRun(folder, config, feed))

@@ -9,6 +9,7 @@ from eventbus import CodecError, IdConflict, JournalDamaged, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.control.policy_store import PolicyStoreError
+from quantum_trader.feeds.paper import FeedBroken
 from quantum_trader.learning.registry_reads import UnreadableRegistry
 from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.analytics import NoRun
@@ -37,6 +38,7 @@ EXPECTED: Final = (
     Failed,
     ConfigError,
     OwnCodeError,
+    FeedBroken,
     NotPlain,
     DataError,
     NoRun,

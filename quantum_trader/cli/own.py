@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,7 @@ import typer
 
 from quantum_trader.alpha.families import SHIPPED
 from quantum_trader.app import check, load_feed
-from quantum_trader.brought import own_strategy
+from quantum_trader.brought import own_strategy, paper_feed
 from quantum_trader.cli.carrying import Manner, carry_out, unwritable
 from quantum_trader.cli.runs import (
     AlignOption,
@@ -153,6 +154,7 @@ def with_room(config: Config, symbols: tuple[str, ...]) -> Config:
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to `qt`."""
     app.command()(run)
+    app.command()(paper)
 
 
 def run(
@@ -193,6 +195,55 @@ def run(
     if not as_json:
         say(_told(effective))
     carry_out(folder, effective, feed, Manner(speed, metrics_port, notify, as_json, until_session, strict))
+
+
+def paper(
+    file: File,
+    feed: Annotated[str, typer.Option(help="file:PATH[@SPEED], tail:PATH, ws://HOST/PATH, or module:callable.")],
+    symbols: Symbols = None,
+    interval: Annotated[int, typer.Option(help="Seconds between two bars; 0 is what the feed says.", min=0)] = 0,
+    grace: Annotated[float, typer.Option(help="Seconds that a session waits for other symbols.", min=0.001)] = 5.0,
+    set_: Set = None,
+    limits: Limits = None,
+    ranker: Ranker = False,
+    policy: PolicyChoice = "open",
+    checks: Check = None,
+    components: With = None,
+    seed: Seed = None,
+    metrics_port: MetricsPort = None,
+    profile: Profile = None,
+    config: ConfigDirectory = None,
+    output: Output = None,
+    notify: Notify = False,
+    as_json: AsJson = False,
+) -> None:
+    """Paper-trade a strategy of your own on a live feed, until Ctrl-C; journalled, and resumable if it dies."""
+    brought = Brought(file, pairs(set_), False, limits, ranker, policy, tuple(checks or ()), tuple(components or ()))
+    effective = brought.load(Choices(profile, config, None, symbols, None, None, seed))
+    live = {
+        "feed": settled(feed) if feed_kind(feed) is None else feed_kind(feed),
+        "grace": grace,
+        "interval_s": interval,
+        "started": datetime.now(UTC).isoformat(),
+    }
+    effective = effective.model_copy(update={"own": effective.own.model_copy(update=live)})
+    own_strategy(effective.own)
+    check(effective)
+    source = paper_feed(effective)
+    if limits is None:
+        effective = with_room(effective, source.symbols)
+    folder = begun(effective, output)
+    if not as_json:
+        say(f"{_told(effective)}, on {feed} until Ctrl-C")
+    carry_out(folder, effective, source, Manner(0.0, metrics_port, notify, as_json))
+
+
+def feed_kind(reference: str) -> str | None:
+    """A feed of a shipped kind with the whole path of its file; None for one of a user's own."""
+    kind, _, rest = reference.partition(":")
+    if kind in {"ws", "wss"}:
+        return reference
+    return f"{kind}:{Path(rest).resolve()}" if kind in {"file", "tail"} else None
 
 
 def begun(config: Config, output: Path | None) -> RunFolder:

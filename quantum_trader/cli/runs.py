@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from quantum_trader.app import check, load_feed
+from quantum_trader.brought import paper_feed
 from quantum_trader.cli.carrying import Manner, carry_out, figures, run_loop, unwritable, write
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
@@ -172,7 +173,10 @@ def resume(
         return
     effective = folder.config()
     carry_out(
-        folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session, strict)
+        folder,
+        effective,
+        paper_feed(effective) if effective.own.feed else load_feed(effective),
+        Manner(speed, metrics_port, notify, as_json, until_session, strict),
     )
 
 

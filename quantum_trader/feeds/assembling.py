@@ -38,18 +38,23 @@ class _Open:
 
 
 class Assembler:
-    """Give it everything that comes, with the seconds of a clock that only goes forward; ask it what is `due`."""
+    """Give it everything that comes, with the seconds of a clock that only goes forward; ask it what is `due`.
 
-    def __init__(self, symbols: Iterable[str], interval_s: int, *, grace: float = 5.0, now: float = 0.0) -> None:
+    What comes `in_order` of time has no more of a time once it has a later one.
+    """
+
+    def __init__(self, symbols: Iterable[str], interval_s: int, *, grace: float = 5.0, in_order: bool = False) -> None:
         self._symbols = tuple(sorted(set(symbols)))
         self._interval_s = interval_s
         self._grace = grace
+        self._in_order = in_order
         self._check = FeedCheck()
         self._open: dict[datetime, _Open] = {}
         self._doubts: list[tuple[str, AnomalyKind, str]] = []
         self._listed: dict[str, None] = {}
         self._last: datetime | None = None
-        self._heard = now
+        self._known: datetime | None = None  # the last time that an earlier process had
+        self._heard = 0.0
         self._is_silent = False
         self.session = 0  # the number of the next one
 
@@ -64,7 +69,11 @@ class Assembler:
             self._check.bar(bar)
             self._listed[bar.symbol] = None
         self._check.end_session(session)
-        self._last, self.session = ts, session + 1
+        self._last, self._known, self.session = ts, ts, session + 1
+
+    def listen(self, now: float) -> None:
+        """The watch begins: silence counts from here."""
+        self._heard = now
 
     def take(self, item: object, now: float) -> None:
         """One thing that came."""
@@ -74,6 +83,8 @@ class Assembler:
             self._doubt(bar.symbol if bar.symbol in self._symbols else "", AnomalyKind.GARBAGE, bar.detail)
         elif bar.symbol not in self._symbols:
             self._doubt("", AnomalyKind.GARBAGE, f"a bar of {bar.symbol}, which was not asked for")
+        elif self._known is not None and bar.ts <= self._known:
+            return  # a feed that begins again tells what was told already
         elif self._last is not None and bar.ts <= self._last:
             self._doubt(
                 bar.symbol, AnomalyKind.OUT_OF_ORDER, f"bar of {bar.ts.isoformat()} after {self._last.isoformat()}"
@@ -88,9 +99,11 @@ class Assembler:
     def due(self, now: float, *, is_over: bool = False) -> list[Assembled]:
         """The sessions that are closed by now, oldest first; all that is left when the feed `is_over`."""
         closed = []
-        for ts in sorted(self._open):
+        times = sorted(self._open)
+        for ts in times:
             slot = self._open[ts]
-            if len(slot.bars) < len(self._symbols) and now < slot.since + self._grace and not is_over:
+            is_passed = is_over or (self._in_order and ts < times[-1])
+            if len(slot.bars) < len(self._symbols) and now < slot.since + self._grace and not is_passed:
                 break
             del self._open[ts]
             closed.append(self._close(ts, slot.bars))

@@ -9,6 +9,7 @@ import asyncio
 import csv
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 class FileFeed:
     """The bars of a file, `speed` times a second one time of them; 0 is as fast as they are taken."""
 
+    is_replay = True
+
     def __init__(self, path: Path, speed: float = 0.0) -> None:
         self._speed = speed
         self._items = list(_lines(path))
@@ -34,7 +37,7 @@ class FileFeed:
             raise OwnCodeError(str(path), "has no bar", remedy="give a bar a line, with symbol, ts, open, ..., volume")
         self.symbols: Sequence[str] = tuple(sorted({bar.symbol for bar in bars}))
         times = sorted({bar.ts for bar in bars})
-        steps = sorted((b - a).total_seconds() for a, b in zip(times, times[1:], strict=False))
+        steps = sorted((b - a).total_seconds() for a, b in pairwise(times))
         self.interval_s = max(1, round(steps[len(steps) // 2])) if steps else 86_400
 
     async def __aiter__(self) -> AsyncIterator[Bar]:
@@ -100,6 +103,8 @@ class WebSocketFeed:
 class IteratedFeed:
     """A finite `Feed` of a user's own, as one that is live: as fast as its bars are taken."""
 
+    is_replay = True
+
     def __init__(self, feed: Any) -> None:
         self._feed = feed
         self.symbols: Sequence[str] = tuple(feed.symbols)
@@ -108,6 +113,22 @@ class IteratedFeed:
     async def __aiter__(self) -> AsyncIterator[Bar]:
         for bar in self._feed:
             yield bar
+
+
+class Chosen:
+    """Some symbols of a feed; what it brings of others is left out, and what is no bar is let through to be told."""
+
+    def __init__(self, live: Any, symbols: Sequence[str]) -> None:
+        self._live = live
+        self.symbols = tuple(symbols)
+        self.interval_s = int(live.interval_s)
+        self.is_replay = bool(getattr(live, "is_replay", False))
+
+    async def __aiter__(self) -> AsyncIterator[Bar]:
+        others = {*self._live.symbols} - {*self.symbols}
+        async for item in self._live:
+            if getattr(item, "symbol", None) not in others:
+                yield item
 
 
 def feed_of(reference: str, symbols: Sequence[str], interval_s: int | None) -> Any:

@@ -79,14 +79,14 @@ def read_fields(fields: Mapping[str, Any]) -> Bar | Garbage:
     if not isinstance(symbol, str) or not 0 < len(symbol) <= _LONGEST_NAME or not symbol.isprintable():
         return Garbage("", f"no symbol: {_short(symbol)}")
     try:
-        numbers = [_number(fields[name]) for name in _PRICES]
+        numbers = {name: _number(fields[name]) for name in _PRICES}
         ts = _instant(fields["ts"])
     except KeyError as missing:
         return Garbage(symbol, f"no {missing.args[0]}")
     except (ValueError, TypeError, OverflowError, OSError) as error:
         return Garbage(symbol, _short(error))
     final = fields.get("final", True)
-    return Bar(symbol, ts, *numbers, final=final not in (False, "false", "False", "0", 0))
+    return Bar(symbol, ts, final=final not in (False, "false", "False", "0", 0), **numbers)
 
 
 def checked(item: object) -> Bar | Garbage:
@@ -98,7 +98,7 @@ def checked(item: object) -> Bar | Garbage:
     if not isinstance(item, Bar):
         return Garbage(name, f"no Bar but {type(item).__name__}")
     fields = {field: getattr(item, field) for field in ("symbol", "ts", *_PRICES, "final")}
-    if isinstance(item.ts, datetime) and item.ts.tzinfo is None:
+    if getattr(item.ts, "tzinfo", True) is None:
         return Garbage(name, f"a time without a zone: {item.ts}")
     return read_fields(fields)
 

@@ -6,6 +6,7 @@ it has the same ids, and the journal keeps it once. A step that comes out differ
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from quantum_trader.events import (
     SessionDecideEvent,
     is_decision,
 )
+from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.identity import RunIds
 from quantum_trader.learning.registry import RegistryBehind
 from quantum_trader.market.dataset import Dataset
@@ -58,7 +60,7 @@ class DurableRun:
 
     system: TradingSystem
 
-    def __init__(self, folder: RunFolder, config: Config, feed: Dataset) -> None:
+    def __init__(self, folder: RunFolder, config: Config, feed: Dataset | PaperFeed) -> None:
         self._config = config
         self._feed = feed
         self._ids = RunIds(run_id_of(config))
@@ -114,6 +116,8 @@ class DurableRun:
     def stop(self) -> None:
         """Stop after the session in hand; the run can be continued."""
         self.is_stopped = True
+        if isinstance(self._feed, PaperFeed):
+            self._feed.stop()
         if (clock := self.system.clock) is not None:
             clock.resume()  # what is paused hears it at once
 
@@ -124,7 +128,8 @@ class DurableRun:
         """
         first = self.sessions = await self._recover()
         self.bars_before = self.system.record.bars
-        last = len(self.system.feed) - 1 if until_session is None else until_session
+        is_paper = isinstance(self._feed, PaperFeed)
+        last = (math.inf if is_paper else len(self.system.feed) - 1) if until_session is None else until_session
         sessions = await self.system.play(
             first,
             speed=speed,
@@ -132,7 +137,8 @@ class DurableRun:
             on_session=self._after,
             commands=self._commands_before,
         )
-        if sessions < len(self.system.feed):
+        # A paper run has no end of its own: who stops it has seen enough.
+        if sessions < len(self.system.feed) and not (is_paper and self.is_stopped):
             if sessions > first:
                 await self._checkpoint(sessions - 1)
             return None
@@ -176,6 +182,8 @@ class DurableRun:
     async def _recover(self) -> int:
         """Become what the newest checkpoint says, or begin; returns the session to go on with."""
         await self._check_origin()
+        if isinstance(self._feed, PaperFeed):
+            self._feed.recall([event async for event in self.bus.replay() if event.type in PaperFeed.RECALLED])
         self._held = self._switch_file.load()
         checkpoint = self._newest()
         if checkpoint is None:

@@ -12,6 +12,7 @@ PROMISED = {
     *("Strategy", "Target", "Bars", "Context"),
     *("Check", "Denial", "Order", "RiskView"),
     *("Component", "Decision"),
+    *("Feed", "LiveFeed", "Bar"),
     "load_run",
 }
 
