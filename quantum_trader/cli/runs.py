@@ -23,9 +23,9 @@ from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, place_f
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.monitoring.analytics import load_record
-from quantum_trader.monitoring.report import as_html, as_lines, make_report
-from quantum_trader.runs.ending import plot
+from quantum_trader.monitoring.report import as_lines, make_report
 from quantum_trader.runs.folder import RunFolder, free_folder, newest
+from quantum_trader.runs.page.page import page
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
 
@@ -191,7 +191,7 @@ def report(
     record, completed = load_record(folder)
     found = make_report(record)
     if html is not None:
-        write(html, as_html(found, plot(record, found)), "--html")
+        write(html, page(folder), "--html")
         say(str(html))
     elif as_json:
         emit(found.as_dict() | {"run": str(folder), "digest": completed.digest})

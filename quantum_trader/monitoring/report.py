@@ -1,4 +1,4 @@
-"""Report: a finished run in figures, as text or JSON, and its equity as an SVG picture.
+"""Report: a finished run in figures, as text or JSON.
 
 Pure functions of a run record. Drawdowns are positive fractions; nothing here is a promise of profit.
 """
@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,21 +19,6 @@ from quantum_trader.monitoring.record import FailureLine, RunRecord, StopLine, c
 
 DEMO: Final = "demo"  # the data set that is shipped
 SURVIVORS: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-th {{ text-align: left; padding-right: 2rem; font-weight: 600; vertical-align: top }}
-</style></head><body>
-<h1>{title}</h1>
-{plot}
-<table>
-{rows}
-</table>
-<p>{caution}</p>
-</body></html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +208,3 @@ def _deepest(equity: Sequence[float]) -> float:
         peak = max(peak, value)
         deepest = max(deepest, 1.0 - value / peak)
     return deepest
-
-
-def as_html(report: Report, plot: str) -> str:
-    """One self-contained page: the figures and the picture `plot`, an SVG text."""
-    rows = "\n".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in as_lines(report))
-    caution = f"This is a paper-trading laboratory. {report.caution}".strip()
-    return _PAGE.format(
-        caution=escape(caution), title=escape(f"Run {report.first} .. {report.last}"), rows=rows, plot=plot
-    )

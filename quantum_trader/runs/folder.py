@@ -24,6 +24,7 @@ _OURS: Final = (
     "registry.sqlite*",
     "metrics.jsonl*",
     "report.json",
+    "report.html",
     "equity.svg",
     "policy.json",
     "killswitch.json",
@@ -82,6 +83,10 @@ class RunFolder:
     @property
     def plot(self) -> Path:
         return self.path / "equity.svg"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
 
     @property
     def is_complete(self) -> bool:
