@@ -25,6 +25,7 @@ ONLY_WITH = {
     "quantum_trader.web": "gateway",
     "eventbus.observability.tracing": "otel",
     "quantum_trader.runs.loaded": "notebook",
+    "quantum_trader.feeds.shipped": "gateway",
     "eventbus.testing.plugin": "test",
     "eventbus.testing.gateway": "gateway",
     "eventbus.testing.crash_disk": "dev",
