@@ -81,12 +81,12 @@ def serve(
         docs=docs,
         drain_timeout=drain_timeout,
     )
-    configure_logging("json")
     chosen = [service_named(name) for name in services or ()]
     if follow is not None:
         open_reader(follow).close()  # what cannot be read is told before anything is served
     over = create_event_bus(bus) if bus is not None else Followed(follow or "")
     application = create_gateway(over, settings, services=chosen)
+    configure_logging("json")
     asyncio.run(serving(application, started=lambda url: render.say(f"serving on {url}")))
 
 

@@ -66,12 +66,15 @@ class Gateway:
         self._counts.register(self.sockets.counts)
         self._answers: OrderedDict[Hashable, asyncio.Task[int]] = OrderedDict()
         self._stopping: asyncio.Task[None] | None = None
-        self._owns_bus = False
+        self._owns_bus = self._has_started = False
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen to the bus, build the services on it, and run it unless it runs."""
+        """Listen to the bus, build the services on it, and run it unless it runs. May be called twice."""
+        if self._has_started:
+            return
+        self._has_started = True
         self._owns_bus = not self.bus.is_running
         for service in self._services:
             await entered(service, self.bus, self._entered)
@@ -89,7 +92,7 @@ class Gateway:
 
     async def _stop(self) -> None:
         await self.letters.end()
-        if self._owns_bus:
+        if self._owns_bus and self.bus.is_running:
             await self.bus.drain(self.settings.drain_timeout)
         await self.sockets.stop()
         await self._entered.aclose()

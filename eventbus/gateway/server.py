@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -36,30 +37,44 @@ async def serve(
     with _bound(gateway.settings) as listening:
         host, port = listening.getsockname()[:2]
         url = f"{gateway.settings.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        config = uvicorn.Config(
-            app,
-            ws=LineProtocol,
-            ws_max_size=gateway.settings.limits.message_bytes,
-            ws_ping_interval=None,
-            http=guarded(gateway),
-            h11_max_incomplete_event_size=gateway.settings.limits.head_bytes,
-            lifespan="on",
-            log_config=None,
-            log_level="warning",  # what it says of sockets besides holds whole addresses
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=_CLOSING_S,
-            ssl_certfile=gateway.settings.tls_cert,
-            ssl_keyfile=gateway.settings.tls_key,
-        )
-        server = _Server(config, gateway, lambda: started and started(url))
-        async with asyncio.TaskGroup() as tasks:
-            asked = None if until is None else tasks.create_task(server.end_with(until))
+        server = _Server(_config(app, gateway), gateway, lambda: started and started(url))
+        asked = None if until is None else asyncio.ensure_future(server.end_with(until))
+        try:
+            await gateway.start()
             await server.serve([listening])
+        finally:
             if asked is not None:
                 asked.cancel()
+            await gateway.stop()
+
+
+def _config(app: FastAPI, gateway: Gateway) -> uvicorn.Config:
+    settings = gateway.settings
+    config = uvicorn.Config(
+        app,
+        ws=LineProtocol,
+        ws_max_size=settings.limits.message_bytes,
+        ws_ping_interval=None,
+        http=guarded(gateway),
+        h11_max_incomplete_event_size=settings.limits.head_bytes,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",  # what it says of sockets besides holds whole addresses
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_CLOSING_S,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # of SSL, too
+        raise GatewayError(
+            f"--tls-cert {settings.tls_cert}, --tls-key: {_reason(error)}; give two PEM files"
+        ) from error
+    return config
 
 
 class _Server(uvicorn.Server):
@@ -111,7 +126,13 @@ def _bound(settings: GatewaySettings) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise GatewayError(
-            f"cannot listen on {settings.host} port {settings.port}: {reason}; choose another --port, 0 for any free one"
+            f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}; "
+            "choose another --port, 0 for any free one"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno is None or isinstance(error, ssl.SSLError | socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    return os.strerror(error.errno).lower()

@@ -6,12 +6,17 @@ Stated once, checked where they are made: what would be unsafe is refused before
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventbus import GatewayError
+from eventbus.gateway.patterns import is_pattern
 
 PORT = 8765
+
+_LONGEST_DRAIN_S = 86_400.0
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,16 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        for pattern in self.publishable:
+            if not is_pattern(pattern):
+                raise GatewayError("--publishable takes a type or a wildcard, such as desk.*")
+        for origin in self.allow_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise GatewayError("--allow-origin takes an origin, such as https://charts.example:8443")
+        if not 0 <= self.drain_timeout <= _LONGEST_DRAIN_S:
+            raise GatewayError(f"--drain-timeout takes 0 to {_LONGEST_DRAIN_S:.0f} seconds")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise GatewayError("--tls-cert and --tls-key go together: give both")
         if is_loopback(self.host):
             return
         if self.tokens is None:

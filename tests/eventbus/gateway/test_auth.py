@@ -289,7 +289,12 @@ def test_what_would_be_open_to_the_network_is_not_built(tmp_path: Path, host: st
     with pytest.raises(GatewayError, match="--behind-proxy"):
         GatewaySettings(host=host, tokens=tmp_path / "t.json")
     assert GatewaySettings(host=host, tokens=tmp_path / "t.json", behind_proxy=True).host == host
-    assert GatewaySettings(host=host, tokens=tmp_path / "t.json", tls_cert=tmp_path / "c.pem").scheme == "https"
+    assert (
+        GatewaySettings(
+            host=host, tokens=tmp_path / "t.json", tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem"
+        ).scheme
+        == "https"
+    )
 
 
 async def test_metrics_are_open_to_this_machine_only(doors: Doors) -> None:
