@@ -29,6 +29,8 @@ PAD = "x" * 400
 TOPIC = "load.tick"
 Say = Callable[[str], None]
 Publish = Callable[[str, int], Awaitable[object]]
+There = Callable[[], int]
+"""How many clients there are."""
 
 
 class Watched(Event, type=TOPIC):
@@ -49,24 +51,25 @@ class Plain(Event, type="load.plain"):
 
 
 @asynccontextmanager
-async def gateway(bus: InMemoryEventBus) -> AsyncIterator[tuple[int, str, bytes, Publish]]:
+async def gateway(bus: InMemoryEventBus) -> AsyncIterator[tuple[int, str, bytes, Publish, There]]:
     app = create_gateway(bus, GatewaySettings(port=0))
     listening, until = asyncio.get_running_loop().create_future(), asyncio.Event()
     task = asyncio.create_task(serve(app, started=listening.set_result, until=until))
+    hub = app.state.gateway.sockets.hub
     port = int((await listening).rpartition(":")[2])
 
     async def publish(_text: str, n: int) -> None:
         await bus.publish(Watched(t=time.monotonic_ns(), n=n))
 
     try:
-        yield port, "/api/v1/ws", json.dumps({"type": "subscribe", "topics": [TOPIC]}).encode(), publish
+        yield port, "/api/v1/ws", json.dumps({"type": "subscribe", "topics": [TOPIC]}).encode(), publish, hub.__len__
     finally:
         until.set()
         await task
 
 
 @asynccontextmanager
-async def bare() -> AsyncIterator[tuple[int, str, bytes, Publish]]:
+async def bare() -> AsyncIterator[tuple[int, str, bytes, Publish, There]]:
     app, sockets = FastAPI(), list[WebSocket]()
 
     @app.websocket("/ws")
@@ -97,7 +100,7 @@ async def bare() -> AsyncIterator[tuple[int, str, bytes, Publish]]:
     while not server.started:  # noqa: ASYNC110 - the server tells nobody
         await asyncio.sleep(0.01)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1], "/ws", b"", publish
+        yield server.servers[0].sockets[0].getsockname()[1], "/ws", b"", publish, sockets.__len__
     finally:
         server.should_exit = server.force_exit = True
         await task
@@ -153,14 +156,14 @@ def memory() -> float:
     return pages * 4096 / 2**20
 
 
-async def load(say: Say, living: int, dead: int, count: int) -> None:
-    """Both servers with the same clients, twice in turns; the figures of each and the ratio."""
+async def load(say: Say, living: int, dead: int, count: int, rounds: int) -> None:
+    """Both servers with the same clients, in turns; the figures of each and the ratio."""
     rates: dict[str, list[float]] = {"gateway": [], "bare loop": []}
     delays: dict[str, list[float]] = {"gateway": [], "bare loop": []}
-    for _ in range(3):
+    for _ in range(rounds):
         for name, found in rates.items():
             server = gateway(InMemoryEventBus()) if name == "gateway" else bare()
-            async with server as (port, path, subscribe, publish):
+            async with server as (port, path, subscribe, publish, there):
                 with audience(port, path, living, dead, subscribe) as pipe:
                     await told(pipe)
                     before, started = memory(), time.monotonic()
@@ -169,12 +172,10 @@ async def load(say: Say, living: int, dead: int, count: int) -> None:
                     extra = memory() - before
                     gone = ""
                     if dead and name == "gateway":
-                        cut: Received = received
-                        while len(cut.lost_s) < dead and time.monotonic() < started + 15:
-                            cut, _rate = await run(pipe, publish, 0, 0.1)
-                            await asyncio.sleep(0.1)
-                        last = max(cut.lost_s, default=started) - started
-                        gone = f", {len(cut.lost_s)} of {dead} that never read gone, the last after {last:.1f} s"
+                        while there() > living and time.monotonic() < started + 30:  # the load goes on
+                            await run(pipe, publish, 20, 5.0)
+                        after = time.monotonic() - started
+                        gone = f", {living + dead - there()} of {dead} that never read gone after {after:.1f} s"
                     if not dead:
                         paced, _rate = await run(pipe, publish, 100, 20.0, 0.02)
                         delays[name].append(paced.p99_ms)
@@ -246,7 +247,7 @@ async def watching(say: Say, count: int) -> None:
         for living, found in rates.items():
             async with InMemoryEventBus() as bus:
                 bus.subscribe(Plain, handle)
-                async with gateway(bus) as (port, path, _subscribe, _publish):
+                async with gateway(bus) as (port, path, _subscribe, _publish, _there):
                     with audience(port, path, living, 0, ask) as pipe:
                         await told(pipe)
                         found.append(await steady(bus, per_s, 3.0))
@@ -261,6 +262,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--messages", type=int, default=400)
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
     def say(line: str) -> None:
@@ -270,8 +272,8 @@ def main() -> None:
     say(f"{about()}.")
     asyncio.run(watching(say, options.events))
     dead = options.clients // 10
-    asyncio.run(load(say, options.clients, 0, options.messages))
-    asyncio.run(load(say, options.clients - dead, dead, 3 * options.messages))
+    asyncio.run(load(say, options.clients, 0, options.messages, options.rounds))
+    asyncio.run(load(say, options.clients - dead, dead, 3 * options.messages, options.rounds))
 
 
 if __name__ == "__main__":

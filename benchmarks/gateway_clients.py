@@ -12,7 +12,7 @@ import re
 import socket
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -31,14 +31,10 @@ class _Client(asyncio.Protocol):
         self.delays: list[int] = []
         self.views = 0
         self.is_ready = False
-        self.lost_s: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         transport.write(self._first)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self.lost_s = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
@@ -97,7 +93,6 @@ class Received:
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     views: int = 0
-    lost_s: list[float] = field(default_factory=list)  # when those that never read were cut off
 
 
 def clients(port: int, path: str, living: int, dead: int, subscribe: bytes, pipe: Connection) -> None:
@@ -131,7 +126,6 @@ async def _run(port: int, path: str, living: int, dead: int, subscribe: bytes, p
                 p50_ms=cuts[49] / 1e6,
                 p99_ms=cuts[98] / 1e6,
                 views=sum(one.views for one in readers),
-                lost_s=[one.lost_s for one in silent if one.lost_s is not None],
             )
         )
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
-from eventbus import Clock, Event, Kind
+from eventbus import Clock, Kind
 from eventbus.gateway.behind import Behind, Replay
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, Item
 from eventbus.gateway.line import Line
-from eventbus.gateway.listening import Chart, Topic, ids_of
+from eventbus.gateway.listening import Chart, Topic, ids_of, key_of
 from eventbus.gateway.outbox import Outbox
 from eventbus.gateway.pace import Batch, Pace
 from eventbus.gateway.wire import framed, message
 
+_TYPES = 1_024  # they may come from outside by the thousand
 _AT_ONCE = 64 * 1024  # bytes written before the line is asked again whether it is ready
 
 
@@ -42,6 +43,7 @@ class Client:
         self.charts: dict[tuple[str | None, int], Chart] = {}
         self.may_read = may_read
         self.is_known = is_known
+        self._wanting: dict[str, tuple[Topic, ...]] = {}  # what is known of its topics by type
         self._counts = counts
         self._clock = clock
         self._touched = touched
@@ -60,9 +62,17 @@ class Client:
 
     def wanting(self, type_name: str) -> tuple[Topic, ...]:
         """Its topics that events of this type go to."""
-        if not self.may_read(type_name):
-            return ()
-        return tuple(one for one in self.topics.values() if one.fits(type_name))
+        found = self._wanting.get(type_name)
+        if found is None:
+            if len(self._wanting) >= _TYPES:
+                self._wanting.clear()
+            fitting = (one for one in self.topics.values() if one.fits(type_name))
+            found = self._wanting[type_name] = tuple(fitting) if self.may_read(type_name) else ()
+        return found
+
+    def changed(self) -> None:
+        """It listens to other topics now."""
+        self._wanting.clear()
 
     def offer(self, item: Item, topics: Sequence[Topic]) -> None:
         """A live event that goes to these topics of it, their filters aside."""
@@ -102,8 +112,7 @@ class Client:
     def _put(
         self, kind: str, frame: bytes, seq: int = 0, key: Hashable = None, listening: Sequence[Topic | Chart] = ()
     ) -> bool:
-        if not self._is_direct and not self.is_behind:
-            self._is_direct = True
+        self._is_direct = self._is_direct or not self.is_behind
         if self._is_direct:
             if not self._burst:
                 self._touched(self)
@@ -238,9 +247,3 @@ class Client:
         self._pace.end()
         self._batch.end()
         self._counts.spared(self._outbox.conflated)
-
-
-def key_of(event: Event) -> Hashable:
-    """What a newer value replaces an older one by."""
-    spec = event.__event__
-    return event.type, None if spec.key is None else event.get(spec.key)

@@ -14,6 +14,9 @@ from eventbus.gateway.wire import body_of, event_message, framed, item_of
 
 PAGE = 256
 
+_ITEMS = 4_096
+_ITEM_BYTES = 16 * 1024 * 1024
+
 
 class Gone(Exception):
     """What was asked for is kept nowhere any more."""
@@ -33,14 +36,15 @@ class History(Protocol):
 
 
 class Item:
-    """One event on its way to clients: written once, whoever gets it."""
+    """One event on its way to clients: written once, whoever gets it. `wrote` is told, with how many bytes that took."""
 
-    __slots__ = ("_body", "_frame", "_ring", "event", "seq")
+    __slots__ = ("_body", "_frame", "_wrote", "event", "seq", "size")
 
-    def __init__(self, seq: int, event: Event, ring: Ring | None) -> None:
+    def __init__(self, seq: int, event: Event, wrote: Callable[[Item, int], object]) -> None:
         self.seq = seq
         self.event = event
-        self._ring = ring
+        self.size = 0
+        self._wrote = wrote
         self._body: bytes | None = None
         self._frame: bytes | None = None
 
@@ -50,6 +54,7 @@ class Item:
         found = self._frame
         if found is None:
             found = self._frame = framed(event_message(self.seq, (), self._written()))
+            self._count(len(found))
         return found
 
     def frame_for(self, ids: Sequence[str]) -> bytes:
@@ -61,9 +66,15 @@ class Item:
         return item_of(self.seq, ids, self._written())
 
     def _written(self) -> bytes:
-        if self._body is None:
-            self._body = body_of(self.event) if self._ring is None else self._ring.body(self.seq, self.event)
-        return self._body
+        found = self._body
+        if found is None:
+            found = self._body = body_of(self.event)
+            self._count(len(found))
+        return found
+
+    def _count(self, size: int) -> None:
+        self.size += size
+        self._wrote(self, size)
 
 
 class Feed:
@@ -73,6 +84,8 @@ class Feed:
         self.ring = ring
         self.dealt = 0
         self._history = history
+        self._items: dict[int, Item] = {}  # written lately, oldest first, for those who come a little later
+        self._item_bytes = 0
 
     @property
     def oldest(self) -> int:
@@ -84,13 +97,34 @@ class Feed:
         """Live clients have been given everything up to this number."""
         self.dealt = number
 
+    def item(self, seq: int, event: Event) -> Item:
+        """The event of that number on its way: the same for everybody who is given it at about the same time."""
+        found = self._items.get(seq)
+        if found is not None and found.event is event:
+            return found
+        self._forget(seq)
+        found = self._items[seq] = Item(seq, event, self._wrote)
+        if len(self._items) > _ITEMS:
+            self._forget(next(iter(self._items)))
+        return found
+
+    def _wrote(self, item: Item, size: int) -> None:
+        if self._items.get(item.seq) is item:
+            self._item_bytes += size
+        while self._item_bytes > _ITEM_BYTES and len(self._items) > 1:
+            self._forget(next(iter(self._items)))
+
+    def _forget(self, seq: int) -> None:
+        item = self._items.pop(seq, None)
+        self._item_bytes -= 0 if item is None else item.size
+
     async def read(self, after: int, until: int) -> tuple[list[Item], int]:
         """Events after one number up to another, at most a page; and how far they go. Raises `Gone`."""
         ring = self.ring
         if after + 1 >= ring.oldest:
             limit = min(until - after, PAGE)
             numbered = zip(range(after + 1, after + 1 + limit), ring.after(after, limit), strict=True)
-            return [Item(seq, event, ring) for seq, event in numbered if event is not None], after + limit
+            return [self.item(seq, event) for seq, event in numbered if event is not None], after + limit
         history = self._history()
         if history is None:
             raise Gone
@@ -100,4 +134,4 @@ class Feed:
             raise Gone from error
         if not page:
             raise Gone
-        return [Item(seq, event, ring) for seq, event in page if event is not None], page[-1][0]
+        return [self.item(seq, event) for seq, event in page if event is not None], page[-1][0]

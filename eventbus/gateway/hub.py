@@ -78,6 +78,7 @@ class Hub:
             self._listening += (topic.id, topic.topic) not in client.topics
             client.topics[topic.id, topic.topic] = topic
             self._routes.clear()
+            client.changed()
         for key, chart in charts:
             client.charts[key] = chart
             self._index(client, key[1])
@@ -91,6 +92,7 @@ class Hub:
             self._listening -= 1
             del client.topics[topic.id, topic.topic]
             self._routes.clear()
+            client.changed()
         for key, _ in charts:
             del client.charts[key]
             self._index(client, key[1])
@@ -130,7 +132,7 @@ class Hub:
                 if route is None:
                     route = self._find(event.type)
                 if route:
-                    item = Item(seq, event, ring)
+                    item = feed.item(seq, event)
                     for client, topics in route:
                         client.offer(item, topics)
             feed.catch_up(head)
@@ -141,7 +143,7 @@ class Hub:
         """Values that no journal keeps, and that have no number of their own: for those who follow, as they come."""
         self.deal()
         for event in events:
-            item = Item(self.feed.dealt, event, None)
+            item = Item(self.feed.dealt, event, _unbounded)
             for client, topics in self._routes.get(event.type) or self._find(event.type):
                 client.offer(item, topics)
         self._flush()
@@ -229,3 +231,7 @@ class Hub:
     def _levels(self) -> tuple[int, int, int]:
         clients = self._clients
         return len(clients), sum(one.waiting_bytes for one in clients), sum(one.conflated for one in clients)
+
+
+def _unbounded(_item: Item, _size: int) -> None:
+    """What is sent at once is kept nowhere."""

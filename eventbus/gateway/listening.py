@@ -5,7 +5,7 @@ Values: they tell whether an event is wanted, and know neither the client nor ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -107,6 +107,12 @@ def charts_of(asked: Subscribe) -> dict[int, Chart]:
 def ids_of(topics: Iterable[Topic]) -> list[str]:
     """The ids that these were given, each once."""
     return [*dict.fromkeys(one.id for one in topics if one.id is not None)]
+
+
+def key_of(event: Event) -> Hashable:
+    """What a newer value replaces an older one by."""
+    spec = event.__event__
+    return event.type, None if spec.key is None else event.get(spec.key)
 
 
 def allowed(where: Mapping[str, Scalar | list[Scalar]]) -> Allowed:

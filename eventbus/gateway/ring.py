@@ -31,16 +31,13 @@ class Ring:
         self._weights: deque[tuple[int, int]] = deque()  # up to which number, and how many bytes
         self._bytes = 0
         self._weighed = 0  # up to which number
-        self._bodies: dict[int, bytes] = {}  # what was written once, oldest first
-        self._body_bytes = 0
 
     def begin(self, epoch: str, head: int) -> None:
         """Count a log of this epoch from `head` on; what another left is forgotten."""
         self.epoch, self.head, self.oldest = epoch, head, head + 1
         self._slots = [None] * self.size
         self._weights.clear()
-        self._bodies.clear()
-        self._bytes = self._body_bytes = 0
+        self._bytes = 0
         self._weighed = head
 
     def put(self, events: Sequence[Event | None]) -> None:
@@ -67,16 +64,6 @@ class Ring:
         at = (number + 1) % self.size
         found = self._slots[at : at + count]
         return found if len(found) == count else found + self._slots[: count - len(found)]
-
-    def body(self, number: int, event: Event) -> bytes:
-        """The event as JSON, written once whoever asks for it."""
-        found = self._bodies.get(number)
-        if found is None:
-            found = self._bodies[number] = body_of(event)
-            self._body_bytes += len(found)
-            while self._body_bytes > self._max_bytes or len(self._bodies) > self.size:
-                self._body_bytes -= len(self._bodies.pop(next(iter(self._bodies))))
-        return found
 
     @property
     def bytes_kept(self) -> int:
