@@ -25,7 +25,7 @@ from benchmarks.machine import about
 from eventbus import Event, InMemoryEventBus
 from eventbus.gateway import GatewaySettings, create_gateway, serve
 
-PAD = "x" * 400
+PAD = "x" * 800
 TOPIC = "load.tick"
 Say = Callable[[str], None]
 Publish = Callable[[str, int], Awaitable[object]]
@@ -150,6 +150,13 @@ async def run(
     return received, received.messages / (received.last_s - started)
 
 
+async def cut_off(there: There, living: int) -> float:
+    """When only those that read were left."""
+    while there() > living:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.05)
+    return time.monotonic()
+
+
 def memory() -> float:
     """MiB that this process holds."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -167,15 +174,17 @@ async def load(say: Say, living: int, dead: int, count: int, rounds: int) -> Non
                 with audience(port, path, living, dead, subscribe) as pipe:
                     await told(pipe)
                     before, started = memory(), time.monotonic()
+                    left = asyncio.create_task(cut_off(there, living))
                     received, rate = await run(pipe, publish, count, 20.0)
                     found.append(rate)
                     extra = memory() - before
                     gone = ""
                     if dead and name == "gateway":
-                        while there() > living and time.monotonic() < started + 30:  # the load goes on
+                        while not left.done() and time.monotonic() < started + 30:  # the load goes on
                             await run(pipe, publish, 20, 5.0)
-                        after = time.monotonic() - started
+                        after = left.result() - started if left.done() else 30.0
                         gone = f", {living + dead - there()} of {dead} that never read gone after {after:.1f} s"
+                    left.cancel()
                     if not dead:
                         paced, _rate = await run(pipe, publish, 100, 20.0, 0.02)
                         delays[name].append(paced.p99_ms)

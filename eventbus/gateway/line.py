@@ -7,6 +7,8 @@ once for everybody, a look at how much waits, pings by our clock, a close frame 
 from __future__ import annotations
 
 import asyncio
+import socket
+from asyncio.transports import BaseTransport
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +18,9 @@ from websockets.protocol import OPEN
 
 EXTENSION = "eventbus.line"
 """Under this name the application finds the line in its scope."""
+
+SYSTEM_BYTES = 128 * 1024
+"""What the system may hold for a client that does not read, which it doubles: left to itself it takes megabytes of old news."""
 
 LAST_WORD_S = 5.0
 """How long a client has to read its close frame."""
@@ -66,6 +71,12 @@ class LineProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._heard: Callable[[], None] | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SYSTEM_BYTES)
 
     async def run_asgi(self) -> None:
         extensions: dict[str, object] = {**self.scope["extensions"], EXTENSION: self}
