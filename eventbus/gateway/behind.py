@@ -80,8 +80,7 @@ class Behind:
         self._lag: int | None = None  # while it reads by itself: up to where it has everything
         self._replays: deque[Replay] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._full_ns: int | None = None  # since when it cannot be given what is live
-        self._moved_ns = 0  # when anything last left the outbox
+        self._full_ns: int | None = None  # since when it cannot be given what is next
         self.sent = 0  # the highest number that left it
 
     @property
@@ -121,7 +120,6 @@ class Behind:
         if self._lag is None:
             self._lag = self._feed.dealt
         self._replays.append(replay)
-        self._moved_ns = self._clock.monotonic_ns()
         self.work()
 
     def forget(self, gone: Collection[object]) -> None:
@@ -137,10 +135,7 @@ class Behind:
 
     def is_slow(self, now_ns: int) -> bool:
         """Was its outbox full for too long?"""
-        since = self._full_ns
-        if since is None and self._replays and self._outbox.is_full:
-            since = self._moved_ns
-        return since is not None and now_ns - since >= SLOW_S * 1e9
+        return self._full_ns is not None and now_ns - self._full_ns >= SLOW_S * 1e9
 
     def work(self) -> None:
         """Something waits."""
@@ -174,8 +169,10 @@ class Behind:
             frames, seq = self._outbox.take(_AT_ONCE)
             self._line.write(frames)
             self.sent = max(self.sent, seq)
-            self._moved_ns = self._clock.monotonic_ns()
-        return not len(self._outbox) and self._line.is_ready
+        if len(self._outbox) or not self._line.is_ready:
+            return False
+        self._full_ns = None  # it takes all that it is given: if it is late, that is not its fault
+        return True
 
     async def _read_on(self) -> bool:
         """The next page; False when it is with the others again."""
@@ -193,6 +190,7 @@ class Behind:
                 continue
             if not self._owner.give(item, topics, as_value=replay is None):
                 reached = item.seq - 1
+                self.full()
                 break
             self._counts.replayed(1)
         if replay is None:
@@ -211,7 +209,7 @@ class Behind:
             return True
         if len(self._outbox):
             return True
-        self._lag = self._full_ns = None
+        self._lag = None
         return False
 
     def _topics_of(self, replay: Replay, item: Item) -> Sequence[Topic]:
