@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 from eventbus import Event, Kind, upcast
 from eventbus.testing.gateway import Served
+
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients that need no certificates: to read those of the world takes longer than most tests."""
 
 Serving = Callable[..., Awaitable[Served]]
 

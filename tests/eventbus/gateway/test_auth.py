@@ -17,7 +17,7 @@ from eventbus.gateway import GatewaySettings, Limits
 from eventbus.gateway.patterns import matches
 from eventbus.gateway.tokens import TokenFile, create_token, read_tokens, revoke_token
 from eventbus.testing.gateway import Served
-from tests.eventbus.gateway.facts import Serving
+from tests.eventbus.gateway.facts import PLAIN, Serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ WRONG = "wrong-token-wrong-token-wrong-token-wrong"
 
 async def ask(served: Served, method: str, path: str, token: str | None, **options: Any) -> httpx.Response:
     headers = options.pop("headers", {}) | ({} if token is None else {"Authorization": f"Bearer {token}"})
-    async with httpx.AsyncClient(base_url=served.url, headers=headers) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers) as http:
         return await http.request(method, path, **options)
 
 

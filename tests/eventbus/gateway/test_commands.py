@@ -8,11 +8,11 @@ import httpx
 
 from eventbus import Event, InMemoryEventBus
 from eventbus.testing.gateway import Served
-from tests.eventbus.gateway.facts import Serving
+from tests.eventbus.gateway.facts import PLAIN, Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=served.url)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url)
 
 
 async def test_a_bus_is_halted_and_re_armed_by_the_token_of_its_halt(serving: Serving) -> None:

@@ -12,6 +12,7 @@ import pytest
 import websockets
 
 from eventbus import open_reader
+from tests.eventbus.gateway.facts import PLAIN
 from tests.eventbus.gateway.processes import ServingProcess, serving_process
 
 SLOW = """
@@ -44,7 +45,7 @@ async def load(served: ServingProcess) -> list[str]:
                 return
             accepted.extend(receipt["event_id"] for receipt in answer.json()["receipts"])
 
-    async with httpx.AsyncClient(base_url=served.url, timeout=60) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=60) as http:
         await asyncio.gather(*(one(http) for _ in range(4)))
     return accepted
 
@@ -86,7 +87,7 @@ async def test_a_signal_under_load_drains_and_clients_hear_the_last_event(tmp_pa
 @pytest.mark.slow
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "600")) as served:
-        async with httpx.AsyncClient(base_url=served.url) as http:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
             assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
             served.process.send_signal(signal.SIGTERM)
             while (await http.get("/readyz")).status_code != 503:
@@ -99,7 +100,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_what_hangs_is_left_after_the_drain_timeout(tmp_path: Path) -> None:
     with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "0.2")) as served:
-        async with httpx.AsyncClient(base_url=served.url) as http:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
             assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
         served.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(served.wait) == 0

@@ -12,11 +12,11 @@ import pytest
 
 from eventbus import Event, InMemoryEventBus, create_event_bus
 from eventbus.testing.gateway import Served
-from tests.eventbus.gateway.facts import DeskOpened, Serving
+from tests.eventbus.gateway.facts import PLAIN, DeskOpened, Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=served.url)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url)
 
 
 async def get(served: Served, path: str, **query: Any) -> Any:

@@ -12,14 +12,14 @@ import pytest
 from eventbus import EventBus, InMemoryEventBus, create_event_bus
 from eventbus.gateway import GatewaySettings, Limits
 from eventbus.testing.gateway import Served
-from tests.eventbus.gateway.facts import Serving
+from tests.eventbus.gateway.facts import PLAIN, Serving
 
 OPENED = {"type": "desk.opened", "payload": {"desk": 3}}
 TRADE = {"type": "trade.made", "payload": {"size": 1}}
 
 
 def client(served: Served, **headers: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=served.url, headers=headers)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers)
 
 
 async def publish(served: Served, body: Any, **headers: str) -> httpx.Response:
