@@ -108,13 +108,8 @@ def _unknown(_index: int) -> None:
     """What became of an event that nobody follows."""
 
 
-class _Remembered(NamedTuple):
-    """Events of one burst, in order; `first` is the place of the first of them there."""
-
-    events: Sequence[Event]
-    hops: int
-    outcomes: OutcomesOf
-    first: int = 0
+_Remembered = tuple[Sequence[Event], int, OutcomesOf, int]
+"""Events of one burst, in order; the causes between them and the root; what became of each; the place of the first of them there."""
 
 
 class History:
@@ -133,15 +128,15 @@ class History:
         """
         size, count = self._size, len(events)
         if count <= size:
-            self._bursts.append(_Remembered(events, hops, outcomes))
+            self._bursts.append((events, hops, outcomes, 0))
         elif size:
-            self._bursts.append(_Remembered(events[count - size :], hops, outcomes, count - size))
+            self._bursts.append((events[count - size :], hops, outcomes, count - size))
             count = size
         else:
             return
         self._counted += count
-        while self._counted - len(self._bursts[0].events) >= size:
-            self._counted -= len(self._bursts.popleft().events)
+        while self._counted - len(self._bursts[0][0]) >= size:
+            self._counted -= len(self._bursts.popleft()[0])
 
     def note_hops(self, event: Event, hops: int) -> None:
         """So many causes lie between the root and this event: its own cause was named."""
@@ -155,10 +150,10 @@ class History:
         if known is not None:
             return known
         newest_first = reversed(self._bursts)
-        return next((burst.hops for burst in newest_first if any(one is event for one in burst.events)), 0)
+        return next((hops for events, hops, *_ in newest_first if any(one is event for one in events)), 0)
 
     def __iter__(self) -> Iterator[Event]:
-        bursts = [burst.events for burst in self._bursts]
+        bursts = [events for events, *_ in self._bursts]
         known = sum(map(len, bursts))
         return islice(chain.from_iterable(bursts), max(0, known - self._size), None)
 
@@ -170,9 +165,9 @@ class History:
     def handled(self, events: Iterable[Event]) -> dict[str, tuple[Handled, ...]]:
         """By event id, what was made of those of these events that are remembered, and settled."""
         wanted, found = {event.event_id for event in events}, dict[str, tuple[Handled, ...]]()
-        for burst in self._bursts:
-            for index, event in enumerate(burst.events, burst.first):
-                if event.event_id in wanted and (made := burst.outcomes(index)):
+        for remembered, _hops, outcomes, first in self._bursts:
+            for index, event in enumerate(remembered, first):
+                if event.event_id in wanted and (made := outcomes(index)):
                     found[event.event_id] = tuple(map(_handled, made))
         return found
 

@@ -211,10 +211,10 @@ class RouteTable(Generic[S]):
         """Only members whose selector begins as the type does are asked."""
         cls, type_name = type(event), event.type
         key = type_name if cls is AdHocEvent else cls
-        beginnings = _beginnings(cls, type_name)
+        beginnings = _beginnings(key)
         found = [
             member
-            for beginning in beginnings
+            for beginning in {**beginnings, type_name: None}
             for member in self._by_beginning.get(beginning, ())
             if member.selector.matches(cls, type_name)
         ]
@@ -229,19 +229,25 @@ class RouteTable(Generic[S]):
 
     def _forget_routes(self, member: S) -> None:
         """Those that it may come into or go out of."""
-        for key in [*self._known.get(member.selector.begins, ())]:
+        begins = member.selector.begins
+        changed = [*self._known.get(begins, ())]
+        if isinstance(begins, str):
+            changed += [begins] if begins in self._routes and begins not in changed else []
+        for key in changed:
             del self._routes[key]
-            of_key = _beginnings(AdHocEvent, key) if isinstance(key, str) else _beginnings(key, key.__event__.type)
-            for beginning in of_key:
+            for beginning in _beginnings(key):
                 known = self._known[beginning]
                 known.discard(key)
                 if not known:
                     del self._known[beginning]
 
 
-def _beginnings(cls: type[Event], type_name: str) -> dict[type | str, None]:
-    """How selectors begin that may select events of this class and wire name."""
-    return dict.fromkeys(("", type_name, _first_word(type_name), *cls.__mro__))
+def _beginnings(key: type[Event] | str) -> dict[type | str, None]:
+    """How selectors begin that may select events of a class, or ad-hoc ones of a wire name but for that name itself."""
+    if isinstance(key, str):
+        return dict.fromkeys(("", _first_word(key), *AdHocEvent.__mro__))
+    name = key.__event__.type
+    return dict.fromkeys(("", name, _first_word(name), *key.__mro__))
 
 
 def _by_number(member: Selecting) -> int:

@@ -73,13 +73,14 @@ def _upper_edge_ns(bucket: int) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """The running counts of one subscription. Terminal outcomes add up: what is accepted and not among them is pending.
+    """The running counts of one subscription. What is accepted is pending until it has a terminal outcome.
 
     Each count goes into `total` as well, where there is one: the counts of the whole bus, whatever becomes of the subscription.
     """
 
     total: Tally | None = None
     accepted: int = 0
+    pending: int = 0
     succeeded: int = 0
     dead_lettered: int = 0
     dropped: int = 0
@@ -97,22 +98,28 @@ class Tally:
     def accept(self, deliveries: int = 1) -> None:
         """So many more are to be handled."""
         self.accepted += deliveries
-        if self.total is not None:
-            self.total.accepted += deliveries
+        self.pending += deliveries
+        total = self.total
+        if total is not None:
+            total.accepted += deliveries
+            total.pending += deliveries
 
     def went_through(self, succeeded: int, ran_ns: int, attempts: int) -> None:
         """So many attempts in a row ended that took `ran_ns` each, and so many of them succeeded at once."""
         self.ran.add(ran_ns, attempts)
         self.succeeded += succeeded
+        self.pending -= succeeded
         total = self.total
         if total is not None:
             total.succeeded += succeeded
+            total.pending -= succeeded
             total.attempts += attempts
             total.ran_ns += ran_ns * attempts
 
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""
         self.count(status, deliveries)
+        self.count("pending", -deliveries)
 
     def attempted(self, ran_ns: int, attempts: int = 1) -> None:
         """So many attempts ended that took `ran_ns` each."""
@@ -141,10 +148,6 @@ class Tally:
         if self.total is not None:
             self.total.count(name, deliveries)
 
-    @property
-    def pending(self) -> int:
-        return self.accepted - (self.succeeded + self.dead_lettered + self.dropped + self.expired + self.cancelled)
-
     def snapshot(
         self, name: str, selector: str, *, in_flight: int, retry_wait: int, oldest_age_s: float
     ) -> SubscriptionStats:
@@ -170,9 +173,6 @@ class Tally:
             oldest_age_s=oldest_age_s,
             ran=self.ran.copy(),
         )
-
-
-_COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name not in ("ran", "total"))
 
 
 @dataclass(frozen=True, slots=True)

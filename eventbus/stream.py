@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from eventbus.event import Event
-from eventbus.outcome import Status
 from eventbus.road.context import Cell
 
 if TYPE_CHECKING:
@@ -120,8 +119,7 @@ class Taking:
         worker, now_ns = self.subscription.worker, self.subscription.worker.lifetime.clock.monotonic_ns()
         cell.close()
         worker.running.drops(cell)
-        worker.tally.attempted(now_ns - cell.started_ns)
-        worker.endings.finish(worker, delivery, Status.SUCCEEDED, ran_ns=now_ns - cell.started_ns)
+        worker.endings.succeed(worker, delivery, None, now_ns - cell.started_ns)
         worker.leave()
 
 

@@ -256,8 +256,7 @@ class Burst:
         if not self.is_routed:
             return None
         if len(self.parts) == 1:
-            outcome = self.parts[0].outcome(index)
-            return None if outcome is OPEN else () if outcome is ABSENT else (outcome,)
+            return self.parts[0].outcomes(index)
         found = []
         for part in self.parts:
             outcome = part.outcome(index)

@@ -154,10 +154,12 @@ class Door:
             if classes != {burst.cls}:
                 burst.mix()
             burst.events.extend(run)
-            made = [receipt_for(burst, first + index, event) for index, event in enumerate(run)]
-            receipts += made
+            for index, event in enumerate(run, first):
+                receipt = Receipt()
+                receipt.burst, receipt.index, receipt.event = burst, index, event
+                receipts.append(receipt)
             if burst.receipts is not None:
-                burst.receipts.extend(made)
+                burst.receipts.extend(receipts[-len(run) :])
         finally:
             self._is_entered = False
         return len(run)

@@ -40,7 +40,7 @@ class Endings:
 
     def succeed(self, worker: Worker, delivery: Delivery, result: Any, ran_ns: int) -> None:
         """An attempt of a delivery that is followed by itself returned."""
-        worker.tally.attempted(ran_ns, 1)
+        worker.tally.went_through(1, ran_ns, 1)
         answer = delivery.answer if result is None else result
         self.finish(worker, delivery, Status.SUCCEEDED, answer, ran_ns=ran_ns)
 
@@ -126,9 +126,9 @@ class Endings:
         part = delivery.part
         outcome = Outcome(worker.name, status, result, error, delivery.attempt, delivery.queued_ns / 1e9, ran_ns / 1e9)
         part.concluded(delivery.place, outcome)
-        worker.tally.ended(status, 1)
-        burst = part.burst
-        self.settle(burst.finished(delivery, outcome, letter))
+        if status is not Status.SUCCEEDED:  # that was counted with its attempt
+            worker.tally.ended(status, 1)
+        self.settle(part.burst.finished(delivery, outcome, letter))
         if part.is_done and not part.open:
             part.end()
         worker.release(delivery)
@@ -139,7 +139,7 @@ class Endings:
         """Deliveries have their outcome, and are counted; so many events need their places no more."""
         if places:
             self._places.settle(places)
-        if self._lifetime.idle and not self._lifetime.pending:
+        if self._lifetime.idle and not self._lifetime.totals.pending:
             self._lifetime.look_idle()
 
     def cancel_rest(self, worker: Worker, part: Part) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from eventbus.event import Event
-from eventbus.outcome import ABSENT, OPEN, Outcome, Status
+from eventbus.outcome import ABSENT, OPEN, Outcome, Outcomes, Status
 from eventbus.road.context import OUTSIDE, Cell
 
 if TYPE_CHECKING:
@@ -136,6 +136,14 @@ class Part:
         waiting = range(self.done, len(self.events))
         return [place for place, outcome in self.odd.items() if outcome is OPEN and place < self.done] + [*waiting]
 
+    def outcomes(self, index: int) -> Outcomes | None:
+        """The same where nobody else gets events of the burst."""
+        first, upto, latest = self.latest
+        if first <= index < upto and index not in self.odd and self.indices is None:
+            return latest
+        outcome = self.outcome(index)
+        return None if outcome is OPEN else () if outcome is ABSENT else (outcome,)
+
     def outcome(self, index: int) -> Any:
         """The outcome of that event of the burst; OPEN, or ABSENT: the event does not come here."""
         place = index
@@ -147,7 +155,7 @@ class Part:
             return self.odd[place]
         first, upto, latest = self.latest
         if first <= place < upto:
-            return latest
+            return latest[0]
         if place >= self.cut:
             return self.rest
         if place >= self.done and place >= self.cell.at:
@@ -156,12 +164,12 @@ class Part:
         if stretch == len(self.stretches):  # of the one in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
         upto, queued_ns, ran_ns = self.stretches[stretch]
-        latest = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        self.latest = self.stretches[stretch - 1][0] if stretch else 0, upto, latest
-        return latest
+        told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
+        self.latest = self.stretches[stretch - 1][0] if stretch else 0, upto, (told,)
+        return told
 
 
-_NONE_TOLD: tuple[int, int, Any] = (0, 0, OPEN)
+_NONE_TOLD: tuple[int, int, Outcomes] = (0, 0, ())
 
 
 def _upto(stretch: tuple[int, int, int]) -> int:

@@ -154,16 +154,21 @@ class Stepper:
 
     # --- many events -----------------------------------------------------------------------------------------------
 
-    async def _run(self, part: Part) -> None:
-        """Run a part in a copy of its publisher's context, and what may follow it there."""
+    async def _run(self, part: Part | None) -> None:
+        """Run a part in a copy of its publisher's context, and what follows of the same publisher."""
+        assert part is not None
         self._hold(part)
-        context = part.burst.base.copy()
-        coroutine = self._step(part, context)
+        base = part.burst.base
         try:
-            waiting = context.run(coroutine.send, None)
-            await _driven(coroutine, context, self._waits, waiting)
-        except StopIteration:
-            pass  # no handler had to wait
+            while part is not None:
+                context = base.copy()
+                coroutine = self._step(part, context)
+                try:
+                    waiting = context.run(coroutine.send, None)
+                    await _driven(coroutine, context, self._waits, waiting)
+                except StopIteration:
+                    pass  # no handler had to wait
+                part = self._following(base) if self._part is not None else None
         finally:
             if self._part is not None:
                 self._let_go()
@@ -181,10 +186,10 @@ class Stepper:
         self._worker.running.pop(cell, None)
 
     def _following(self, base: Context) -> Part | None:
-        """What goes on in the same context, left as it was: a part of the same publisher, here or with who is served next."""
+        """What comes next without a look at anything else: of the same publisher, here or with who is served next."""
         self._let_go()
         worker, listed = self._worker, self._dispatcher.listed
-        if self.is_due or self.is_spent or self._door.urgent or worker.uses_decimal:
+        if self.is_due or self.is_spent or self._door.urgent:
             return None
         part = worker.next_in(base)
         if part is not None:
@@ -255,9 +260,9 @@ class Stepper:
                     if self.is_due:
                         return
                     continue
-                self._look_at(part, cell, index, result, caught, start)
+                self._look_at(part, context, index, result, caught, start)
                 return
-            part = self._following(base)
+            part = None if worker.uses_decimal else self._following(base)
 
     def _went_on(self, part: Part, upto: int) -> int:
         """So far nothing was out of the ordinary."""
@@ -273,10 +278,11 @@ class Stepper:
         return upto
 
     def _look_at(
-        self, part: Part, cell: Cell, index: int, result: Any, caught: BaseException | None, start: int
+        self, part: Part, context: Context, index: int, result: Any, caught: BaseException | None, start: int
     ) -> None:
         """The attempt that ended last failed, or left something behind, or others went on with its part meanwhile."""
-        worker = self._worker
+        worker, cell = self._worker, self.cell
+        assert cell is not None
         what = worker.running.get(cell)
         if self._is_abandoned:
             return
@@ -292,7 +298,7 @@ class Stepper:
             worker.endings.fail_in_part(worker, delivery, caught, ran_ns)
         self._went_on(part, index + 1)
         worker.pace.was_broken(index + 1 - start)
-        if not worker.uses_decimal and DECIMAL in copy_context():
+        if not worker.uses_decimal and DECIMAL in context:
             worker.uses_decimals()
 
     def flush(self) -> None:
