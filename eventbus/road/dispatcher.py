@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -172,10 +172,14 @@ class Dispatcher:
         if burst.is_mixed and count > 1:
             most = self._deal_out(burst, parts)
         else:
-            takers = self._routes.takers(events[0], burst.number)
+            number = burst.number
+            takers = self._routes.takers(events[0], number)
             most = len(takers)
             for worker in takers:
-                offer(worker, burst, events, None, parts)
+                if number in (worker.since, worker.until):  # it came or went while that was filled
+                    self._offer(worker, burst, worker.share(number, range(count)), parts)
+                else:
+                    offer(worker, burst, events, None, parts)
             self._count(events[0].type, count)
         free = burst.routed(parts, most)
         if most > 1 and burst.is_spread:
@@ -200,20 +204,25 @@ class Dispatcher:
             cls = type(event)
             by_key[event.type if cls is AdHocEvent else cls].append(index)
         places: dict[Worker, list[list[int]]] = {}
-        for indices in by_key.values():
-            event = events[indices[0]]
+        for run in by_key.values():
+            event = events[run[0]]
             takers = self._routes.takers(event, number)
             most = max(most, len(takers))
-            self._count(event.type, len(indices))
+            self._count(event.type, len(run))
             for worker in takers:
-                places.setdefault(worker, []).append(indices)
+                places.setdefault(worker, []).append(run)
         for worker, runs in places.items():
-            indices = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
-            if len(indices) == len(events):
-                offer(worker, burst, events, None, parts)
-            else:
-                offer(worker, burst, [events[index] for index in indices], indices, parts)
+            indices: Sequence[int] = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
+            if number in (worker.since, worker.until):  # it came or went while that was filled
+                indices = worker.share(number, indices)
+            self._offer(worker, burst, indices, parts)
         return most
+
+    def _offer(self, worker: Worker, burst: Burst, indices: Sequence[int], parts: list[Part]) -> None:
+        if len(indices) == len(burst.events):
+            offer(worker, burst, burst.events, None, parts)
+        elif indices:
+            offer(worker, burst, [burst.events[index] for index in indices], indices, parts)
 
     def _count(self, event_type: str, events: int) -> None:
         """Types may come from outside by the thousand: beyond a number they are counted together."""

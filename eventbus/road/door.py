@@ -318,11 +318,12 @@ class Door:
             gate.expect(events)
         self._is_entered = was_entered
 
-    def routes_changed(self, *, is_gate: bool) -> None:
-        """Somebody came or went: what is accepted from now on follows other routes, and finds another queue full."""
-        self.seal()
-        if is_gate:
+    def routes_changed(self, *, is_simple: bool) -> tuple[int, int]:
+        """Somebody comes or goes, which for who is neither durable nor a gate counts from here on; gives the burst and the place."""
+        if not is_simple or self._station is not None:
+            self.seal()
             self._ordinary = set()
+        return (self._number + 1, 0) if self.open is SEALED else (self._number, len(self.open.events))
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""

@@ -96,8 +96,10 @@ class Registry:
         subscription = Subscription(worker, self.remove)
         self._by_name[worker.name] = subscription
         self._counted += 1
-        self._door.routes_changed(is_gate=worker.is_gate)
-        worker.enlist(self._counted, self._door.number + 1)
+        worker.enlist(
+            self._counted,
+            *self._door.routes_changed(is_simple=reads_for is None and not (worker.is_gate or replay_last)),
+        )
         self._routes.add(worker)
         if reads_for is not None:
             self._store.joined(reads_for or worker.name, subscription, start, parts)
@@ -128,10 +130,10 @@ class Registry:
         worker = subscription.worker
         if self._by_name.pop(worker.name, None) is None:
             return
-        self._door.routes_changed(is_gate=worker.is_gate)
+        goes = self._door.routes_changed(is_simple=worker.feed is None and not worker.is_gate)
         if not self._by_name:
             self._numbers.clear()
-        worker.cancel(self._door.number)
+        worker.cancel(*goes)
         self._routes.leave(worker)
         if not self._door.queued:
             self._routes.nothing_waits()

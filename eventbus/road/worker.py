@@ -7,8 +7,9 @@ no other subscription.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
+from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import BusStopped
@@ -41,6 +42,8 @@ class Worker:
     """The movement of one subscription. `Subscription` is the handle on it."""
 
     __slots__ = (
+        "_since_at",
+        "_until_at",
         "busy",
         "deadlines",
         "endings",
@@ -86,6 +89,7 @@ class Worker:
         self.lifetime, self.endings = lifetime, endings
         self.number = 0  # in order of subscription
         self.since, self.until = 0, -1  # the bursts it gets: from one number on, and once it is cancelled up to one
+        self._since_at, self._until_at = 0, maxsize  # of the first of them from that place on, of the last up to there
         self.tally = Tally(lifetime.totals)
         self.gate = Gate(name, policy, self.tally) if policy.is_gate else None
         self.feed: Feed | None = None
@@ -114,12 +118,17 @@ class Worker:
     # --- arrival ---------------------------------------------------------------------------------------------------
 
     def gets(self, number: int) -> bool:
-        """Was it subscribed when the burst of that number was accepted?"""
+        """Was it subscribed when the burst of that number was accepted, or a part of it?"""
         return self.since <= number and (number <= self.until or self.until < 0)
 
-    def enlist(self, number: int, since: int) -> None:
-        """It has its place among the subscriptions, and gets what is accepted from now on."""
-        self.number, self.since = number, since
+    def share(self, number: int, places: Sequence[int]) -> Sequence[int]:
+        """Those of these places in the burst that were taken while it was subscribed."""
+        first, upto = self._since_at if number == self.since else 0, self._until_at if number == self.until else maxsize
+        return [place for place in places if first <= place < upto]
+
+    def enlist(self, number: int, since: int, place: int) -> None:
+        """It has its place among the subscriptions, and gets what is accepted from that place in that burst on."""
+        self.number, self.since, self._since_at = number, since, place
 
     def fed_by(self, feed: Feed) -> None:
         """From the beginning on: its deliveries come from there, not from the dispatcher."""
@@ -181,10 +190,9 @@ class Worker:
     def next_in(self, base: Context) -> Part | None:
         """The part whose turn it is, if its publisher had that context, and nothing has to be looked at before."""
         mailbox = self.mailbox
-        parts = mailbox.parts
-        if not parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_held:
+        if not mailbox.parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_held:
             return None
-        part = parts[0]
+        part = mailbox.parts[0]
         return part if part.burst.base is base and part.done < len(part.events) else None
 
     def detach(self, part: Part) -> Delivery:
@@ -335,11 +343,12 @@ class Worker:
         self.is_paused = False
         self.wake()
 
-    def cancel(self, until: int) -> None:
-        """No attempt starts any more; what waits is settled as cancelled. Bursts up to that number still come here."""
+    def cancel(self, number: int, place: int) -> None:
+        """No attempt starts any more; what waits is settled as cancelled. What came before that place in that burst still comes here."""
         if self.is_cancelled:
             return
-        self.is_cancelled, self.until = True, until
+        self.is_cancelled = True
+        self.until, self._until_at = (number, place) if place else (number - 1, maxsize)
         self.interrupt()
         singles, parts = self.mailbox.empty()
         waiting = [*self.retries.take_all(), *singles, *self.keys.take_all()]
