@@ -256,7 +256,10 @@ class Burst:
         if not self.is_routed:
             return None
         if len(self.parts) == 1:
-            return self.parts[0].outcomes(index)
+            part = self.parts[0]
+            first, upto, latest = part.latest
+            if first <= index < upto and index not in part.odd and part.indices is None:
+                return latest
         found = []
         for part in self.parts:
             outcome = part.outcome(index)

@@ -136,14 +136,6 @@ class Part:
         waiting = range(self.done, len(self.events))
         return [place for place, outcome in self.odd.items() if outcome is OPEN and place < self.done] + [*waiting]
 
-    def outcomes(self, index: int) -> Outcomes | None:
-        """The same where nobody else gets events of the burst."""
-        first, upto, latest = self.latest
-        if first <= index < upto and index not in self.odd and self.indices is None:
-            return latest
-        outcome = self.outcome(index)
-        return None if outcome is OPEN else () if outcome is ABSENT else (outcome,)
-
     def outcome(self, index: int) -> Any:
         """The outcome of that event of the burst; OPEN, or ABSENT: the event does not come here."""
         place = index

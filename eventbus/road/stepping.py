@@ -15,6 +15,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import HandlerTimeout
+from eventbus.failure import without_our_frame
 from eventbus.outcome import Status
 from eventbus.road.behind import waits_for_key
 from eventbus.road.context import CURRENT, DECIMAL, Cell
@@ -154,11 +155,10 @@ class Stepper:
 
     # --- many events -----------------------------------------------------------------------------------------------
 
-    async def _run(self, part: Part | None) -> None:
+    async def _run(self, first: Part) -> None:
         """Run a part in a copy of its publisher's context, and what follows of the same publisher."""
-        assert part is not None
-        self._hold(part)
-        base = part.burst.base
+        base = first.burst.base
+        part: Part | None = self._hold(first)
         try:
             while part is not None:
                 context = base.copy()
@@ -248,8 +248,7 @@ class Stepper:
                     except BaseException as error:
                         if is_closing(error):
                             raise
-                        caught = error
-                        cell.look = True
+                        caught, cell.look = without_our_frame(error), True
                     try:
                         if cell.look or context != clean:
                             break
