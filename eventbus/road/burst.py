@@ -294,6 +294,8 @@ class Burst:
 
     def fail(self, error: BaseException) -> None:
         """It is never settled here: whoever waits is told why, and whoever asks later."""
+        if self is SEALED:  # it was
+            return
         self.failure = error
         waiters, self.waiters = self.waiters or {}, None
         for future in (future for waiting in waiters.values() for future in waiting):
@@ -313,5 +315,6 @@ class Burst:
 
 
 _NOWHERE = Context()
-SEALED: Final = Burst.__new__(Burst)  # stands where no burst is open: it admits nothing and holds nothing
-SEALED.events, SEALED.is_urgent, SEALED.number, SEALED.room, SEALED.base = [], False, -1, 0, Context()
+# Stands where no burst is open, and where one was that has ended: it admits nothing, and nobody waits for it.
+SEALED: Final = Burst(None, _NOWHERE, 0, -1, 0)  # type: ignore[arg-type] # there is no event
+SEALED.events.clear()
