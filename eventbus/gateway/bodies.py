@@ -96,7 +96,7 @@ class Node(Told):
 
 
 class Tree(Told):
-    """Causes before effects. `hidden` counts events that the token may not read."""
+    """Causes before effects. `hidden` counts events that the token may not read, and those for which there was no room."""
 
     event_id: str
     nodes: list[Node]

@@ -64,6 +64,9 @@ class Places:
         self._addresses: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        return self._addresses.total()
+
     def enter(self, address: str) -> bool:
         """A connection came; False when there is no place for it. One from this machine counts in all only."""
         is_strange = not is_loopback(address)

@@ -39,6 +39,7 @@ class GuardedProtocol(H11Protocol):
         self._is_receiving = False
         self._received = 0  # bytes of the request that comes
         self._place: str | None = None  # taken by this address
+        self._unread: int | None = None  # bytes of an answer that were not read when it was last looked
 
     # --- a place -----------------------------------------------------------------------------------------------------
 
@@ -91,6 +92,19 @@ class GuardedProtocol(H11Protocol):
         if not self._is_receiving and self.conn.trailing_data[0]:
             self._is_receiving, self._received = True, len(self.conn.trailing_data[0])
             self._wait(self._limits.receive_s, self._end_slow)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing more was asked. Who has not read the answer, and reads no more of it, is cut."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            super().timeout_keep_alive_handler()
+        elif self._unread is None or unread < self._unread:
+            self._unread = unread
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            self.transport.abort()
 
     def _wait(self, seconds: float, then: Any) -> None:
         self._stop_waiting()

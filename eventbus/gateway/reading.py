@@ -6,6 +6,7 @@ A token sees what its scopes cover; everything else is left out, not refused, so
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import accumulate
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -14,7 +15,7 @@ from pydantic import AwareDatetime
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import from_json, to_json
 
-from eventbus import DeadLetter, Event, Explanation, SubscriptionStats
+from eventbus import DeadLetter, Explanation, SubscriptionStats
 from eventbus.gateway.access import Here, Reader
 from eventbus.gateway.auth import Principal
 from eventbus.gateway.bodies import (
@@ -41,6 +42,8 @@ router = APIRouter(prefix="/api/v1")
 
 _MOST = 2**63 - 1
 _LOOKED_AT = 10_000  # events that one request looks at
+_PAGE_BYTES = 4 * 1024 * 1024  # of events in one answer; the first is in it whatever its size
+_NODES = 1_000
 
 Limit = Annotated[int, Query(ge=1, le=1_000, description="At most so many.")]
 After = Annotated[int, Query(ge=0, le=_MOST, description="Those that follow this number; 0: from the oldest kept.")]
@@ -68,19 +71,21 @@ async def events(
         raise Problem(410, "gone", "this is another log than the one that was counted", oldest=gateway.feed.oldest)
     at = await _start(gateway, after, since)
     found: list[bytes] = []
+    size = 0
     until = min(gateway.ring.head, at + _LOOKED_AT)
-    while at < until and len(found) < limit:
+    while at < until and len(found) < limit and size < _PAGE_BYTES:
         try:
             items, reached = await gateway.feed.read(at, until)
         except Gone as error:
             raise _gone(gateway) from error
         for item in items:
-            if len(found) == limit:
+            if len(found) == limit or size >= _PAGE_BYTES:
                 reached = item.seq - 1
                 break
             is_late = since is None or item.event.timestamp >= since
             if is_late and matches(pattern, item.event.type) and who.may_read(item.event.type):
                 found.append(item.piece(()))
+                size += len(found[-1])
         at = reached
     following = at if at < gateway.ring.head else None
     return _raw(
@@ -145,15 +150,16 @@ def _unknown_event() -> Problem:
 
 def _tree(explanation: Explanation, who: Principal) -> Tree:
     walked = explanation.walk()
+    readable = [(depth, event) for depth, event in walked if who.may_read(event.type)]
+    shown = _fitting([body_of(event) for _, event in readable[:_NODES]])
     nodes = [
         Node(
             depth=depth,
-            event=_shown(event),
+            event=_shown(body),
             after_cause_s=explanation.after_cause_s(event),
             handled=[HandledBody(**made._asdict()) for made in explanation.handled.get(event.event_id, ())],
         )
-        for depth, event in walked
-        if who.may_read(event.type)
+        for (depth, event), body in zip(readable, shown, strict=False)
     ]
     return Tree(event_id=explanation.event.event_id, nodes=nodes, hidden=len(walked) - len(nodes))
 
@@ -179,12 +185,13 @@ async def dead_letters(gateway: Here, who: Reader, after: After = 0, limit: Limi
     """What nobody could handle, oldest first."""
     letters = [letter for letter in await gateway.bus.dead_letters.list() if who.may_read(letter.event.type)]
     later = [letter for letter in letters if letter.id > after]
-    page = later[:limit]
-    following = page[-1].id if len(later) > limit else None
-    return Letters(letters=[_letter(letter) for letter in page], total=len(letters), next=following)
+    bodies = _fitting([body_of(letter.event) for letter in later[:limit]])
+    page = [_letter(letter, body) for letter, body in zip(later, bodies, strict=False)]
+    following = page[-1].id if len(later) > len(page) else None
+    return Letters(letters=page, total=len(letters), next=following)
 
 
-def _letter(letter: DeadLetter) -> LetterBody:
+def _letter(letter: DeadLetter, body: bytes) -> LetterBody:
     return LetterBody(
         id=letter.id,
         subscription=letter.subscription,
@@ -193,13 +200,19 @@ def _letter(letter: DeadLetter) -> LetterBody:
         attempts=letter.attempts,
         first_failed=letter.first_failed.isoformat(),
         last_failed=letter.last_failed.isoformat(),
-        event=_shown(letter.event),
+        event=_shown(body),
     )
 
 
-def _shown(event: Event) -> EventBody:
-    body: dict[str, Any] = from_json(body_of(event))
-    return EventBody.model_construct(None, **body)
+def _fitting(bodies: list[bytes]) -> list[bytes]:
+    """Those that one answer has room for: the first, and what fits behind it."""
+    sizes = accumulate(map(len, bodies), initial=0)
+    return [body for body, before in zip(bodies, sizes, strict=False) if before < _PAGE_BYTES]
+
+
+def _shown(body: bytes) -> EventBody:
+    fields: dict[str, Any] = from_json(body)
+    return EventBody.model_construct(None, **fields)
 
 
 def _raw(body: bytes) -> Response:

@@ -20,7 +20,7 @@ from tests.eventbus.gateway.test_auth import NOW
 from tests.eventbus.gateway.threaded import Watched, gateway_in_a_thread
 
 SCHEMA = Path(__file__).parents[2] / "data" / "asyncapi" / "3.0.0.json"
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 def document() -> dict[str, Any]:

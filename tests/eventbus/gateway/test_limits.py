@@ -169,6 +169,40 @@ async def test_requests_in_a_row_are_all_answered(serving: Serving) -> None:
         assert [(await answer_of(reader))[0] for _ in range(5)] == [200] * 5
 
 
+async def test_who_does_not_read_an_answer_is_cut(serving: Serving) -> None:
+    served = await serving(settings=small(idle_s=0.05))
+    for _ in range(30):
+        await served.bus.publish("desk.seen", {"text": "x" * 200_000})
+    await served.bus.drain(10)
+    async with socket_to(served) as (reader, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # of the transport, which can
+        writer.write(b"GET /api/v1/events?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            while not len(served.gateway.places):  # noqa: ASYNC110 - nothing tells when it has come
+                await asyncio.sleep(0)
+            while len(served.gateway.places):  # noqa: ASYNC110 - nor when it is gone
+                await asyncio.sleep(0)
+        assert not reader.at_eof()
+
+
+async def test_an_answer_has_a_size_and_the_next_goes_on(serving: Serving) -> None:
+    served = await serving()
+    for number in range(30):
+        await served.bus.publish("desk.seen", {"n": number, "text": "x" * 200_000})
+    await served.bus.drain(10)
+    seen: list[int] = []
+    after: int | None = 0
+    pages = 0
+    while after is not None:
+        answer = await ask(served, "GET", f"/api/v1/events?limit=1000&after={after}", None)
+        assert len(answer.content) < 5_000_000
+        page = answer.json()
+        seen += [item["payload"]["payload"]["n"] for item in page["events"]]
+        after, pages = page["next"], pages + 1
+    assert seen == [*range(30)]
+    assert pages == 2
+
+
 # --- bodies ----------------------------------------------------------------------------------------------------------
 
 
@@ -403,6 +437,15 @@ def test_an_address_has_so_many_places_and_this_machine_any() -> None:
     places.leave("1.1.1.1")
     assert places.enter("1.1.1.1")
     assert [places.enter("127.0.0.1") for _ in range(9)] == [True] * 8 + [False]
+
+
+async def test_a_token_has_so_many_connections_at_once(serving: Serving, tmp_path: Path) -> None:
+    settings, token = with_token(tmp_path, "read:*", connections_per_token=1)
+    served = await serving(settings=settings)
+    async with served.connect(additional_headers={"Authorization": f"Bearer {token}"}):
+        answer = await ask(served, "GET", "/api/v1/status", token)
+        assert (answer.status_code, answer.json()["type"]) == (503, "too_many_connections")
+        assert "retry-after" in answer.headers
 
 
 def test_a_token_has_so_many_places() -> None:
