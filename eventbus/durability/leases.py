@@ -74,6 +74,7 @@ class Leases:
         self._held: dict[str, tuple[Group, Share]] = {}
         self._errands: dict[str, Lease | None] = {}  # leases by name that are no part of a group: `trim`
         self._errands_until_ns: dict[str, float] = {}
+        self._errands_lost: dict[str, Callable[[], object]] = {}
         self._wanting: dict[str, int] = {}  # live processes that read for a group
         self._alarm: asyncio.TimerHandle | None = None
         self._beaten_ns = -math.inf
@@ -153,9 +154,18 @@ class Leases:
 
     # --- work of one at a time -------------------------------------------------------------------------------------
 
-    def wants(self, name: str) -> None:
-        """This process would do it, too."""
+    def wants(self, name: str, lost: Callable[[], object] = lambda: None) -> None:
+        """This process would do it, too; `lost` is called when it was its own and is no longer."""
         self._errands.setdefault(name, None)
+        self._errands_lost[name] = lost
+
+    async def try_for(self, name: str) -> bool:
+        """Take it now, if nobody has it."""
+        asked_ns = self._now_ns()
+        for lease in (await self._journal.acquire([name])).values():
+            self._errands[name] = lease
+            self._errands_until_ns[name] = asked_ns + lease.local_ttl * 1e9
+        return self.has(name)
 
     def has(self, name: str) -> bool:
         """Is it this process's to do now?"""
@@ -206,12 +216,8 @@ class Leases:
             await self._announce(group)
             await self._take_more(group)
         await self._give_back()
-        free = [name for name, lease in self._errands.items() if lease is None]
-        asked_ns = self._now_ns()
-        if free:
-            for name, lease in (await self._journal.acquire(free)).items():
-                self._errands[name] = lease
-                self._errands_until_ns[name] = asked_ns + lease.local_ttl * 1e9
+        for name in [name for name, lease in self._errands.items() if lease is None]:
+            await self.try_for(name)
 
     def drop_all(self) -> None:
         """Whatever is held is worth nothing: the log is another."""
@@ -267,6 +273,8 @@ class Leases:
             is_kept = (lease.name, lease.token) in kept
             self._errands[lease.name] = lease if is_kept else None
             self._errands_until_ns[lease.name] = asked_ns + lease.local_ttl * 1e9
+            if not is_kept:
+                self._errands_lost[lease.name]()
         self._set_alarm()
 
     async def _see_members(self) -> None:

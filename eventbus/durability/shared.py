@@ -22,7 +22,7 @@ from eventbus.durability.quotes import Quotes
 from eventbus.durability.tail import Foreign, Tail
 from eventbus.durability.tail_source import TailSource
 from eventbus.durability.writing import WriteAhead
-from eventbus.errors import BackendDataLoss, BusStopped, JournalError, OutcomeUnknown, PolicyConflict
+from eventbus.errors import BackendDataLoss, BusStopped, JournalError, JournalInUse, OutcomeUnknown, PolicyConflict
 from eventbus.log import log
 from eventbus.wording import shown
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from eventbus.journal.shared import SharedJournal
     from eventbus.road.burst import Burst
     from eventbus.road.receipt import Receipt
+
+RUN = "run"
+"""The lease of the one process that writes behind: it does again what a dead one had not written, so there is no other meanwhile."""
 
 TRIM = "trim"
 """The lease of the one process that removes what is old."""
@@ -128,8 +131,23 @@ class Shared(Journaled):
 
     async def _take_control(self) -> None:
         await self._leases.open()
+        if self._behind is not None:
+            await self._be_the_only_one()
         await self._latching.look()
         self._tail.begin(self._journal.last)
+
+    async def _be_the_only_one(self) -> None:
+        """Wait for the lease of whoever wrote before to run out. Raises `JournalInUse` where he lives."""
+        self._leases.wants(RUN, self._is_not_the_only_one)
+        until = asyncio.get_running_loop().time() + 1.5 * self._lease
+        while not await self._leases.try_for(RUN):
+            if asyncio.get_running_loop().time() > until:
+                raise JournalInUse("on the server", f"another of {len(await self._journal.members())} processes")
+            await asyncio.sleep(min(1.0, self._lease / 4))
+
+    def _is_not_the_only_one(self) -> None:
+        log.critical("the lease of this run was lost: it stops, for another process may write by now")
+        self._stations.lifetime.stop()
 
     async def _take_over(self) -> None:
         await super()._take_over()

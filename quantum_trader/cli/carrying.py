@@ -46,6 +46,7 @@ class Manner:
     until_session: int | None = None
     strict: bool = False
     place: Place | None = None  # of a dashboard beside it
+    bus: str | None = None  # the server that keeps its journal, where that is not in its folder
 
 
 def carry_out(folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner) -> None:
@@ -80,7 +81,7 @@ async def _run(
     folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner, console: Console
 ) -> tuple[DurableRun, RunCompletedEvent | None]:
     async with AsyncExitStack() as stack:
-        run = await stack.enter_async_context(DurableRun(folder, config, feed))
+        run = await stack.enter_async_context(DurableRun(folder, config, feed, bus_url=manner.bus))
         bus, system = run.bus, run.system
         if manner.metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))

@@ -22,6 +22,7 @@ from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, place_for
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
+from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_lines, make_report
 from quantum_trader.runs.folder import RunFolder, free_folder, newest
@@ -42,6 +43,14 @@ Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webh
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
 Until = Annotated[int | None, typer.Option(help="Last session to do now; the rest waits for qt resume.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 when trading ended stopped, not only halted.")]
+Bus = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        help="Keep the journal on a server, postgresql://..., where other processes hear the run.",
+        metavar="URL",
+    ),
+]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run: journal, report, plot.")]
 
 
@@ -120,6 +129,7 @@ def demo(
     web: Web = None,
     host: Host = LOOPBACK,
     port: Port = None,
+    bus: Bus = None,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
@@ -128,7 +138,7 @@ def demo(
     if isinstance(found, str):
         say(f"no dashboard: {found}")
     pace = speed if speed is not None else SPEED if place is not None else 0.0
-    _start(choices, Manner(pace, metrics_port, notify, strict=strict, place=place), output)
+    _start(choices, Manner(pace, metrics_port, notify, strict=strict, place=place, bus=bus), output)
 
 
 def replay(
@@ -147,10 +157,11 @@ def replay(
     as_json: AsJson = False,
     until_session: Until = None,
     strict: Strict = False,
+    bus: Bus = None,
 ) -> None:
     """Replay a data set with a profile of your choice."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict), output)
+    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus), output)
 
 
 def resume(
@@ -162,6 +173,7 @@ def resume(
     until_session: Until = None,
     strict: Strict = False,
     config: ConfigDirectory = None,
+    bus: Bus = None,
 ) -> None:
     """Continue a run whose process ended; it ends as if nothing had happened."""
     folder = chosen(run, config)
@@ -172,12 +184,10 @@ def resume(
             say(f"{folder.path}: complete; see qt report {folder.path}")
         return
     effective = folder.config()
-    carry_out(
-        folder,
-        effective,
-        paper_feed(effective) if effective.own.feed else load_feed(effective),
-        Manner(speed, metrics_port, notify, as_json, until_session, strict),
-    )
+    if folder.elsewhere.is_file() and bus is None:
+        raise Failed(f"{folder.path}: its journal is on a server: say --bus URL, as when it was started")
+    manner = Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus)
+    carry_out(folder, effective, paper_feed(effective) if effective.own.feed else load_feed(effective), manner)
 
 
 def report(
@@ -245,6 +255,8 @@ def _start(choices: Choices, manner: Manner, output: Path | None) -> None:
     folder = RunFolder(output) if output is not None else free_folder(runs, f"run-{config.sha256()[:12]}")
     try:
         folder.begin(config)
+        if manner.bus is not None:
+            write_whole(folder.elsewhere, b'{"journal": "on a server: qt resume needs --bus"}\n')
     except OSError as cause:
         raise unwritable(folder.path, cause, "--output") from cause
     carry_out(folder, config, feed, manner)

@@ -52,7 +52,9 @@ class RunDiffers(Exception):
 
 
 class DurableRun:
-    """A trading system on a journal in `folder`. An async context manager around the life of its bus.
+    """A trading system on a journal in `folder`, or on the server that `bus_url` names, where other processes hear it.
+
+    An async context manager around the life of its bus.
 
     There is a `system` once it is entered: only who holds the journal may touch the other files of the folder. Entering
     raises `JournalInUse`, `JournalDamaged`, `JournalUnavailable`.
@@ -60,13 +62,16 @@ class DurableRun:
 
     system: TradingSystem
 
-    def __init__(self, folder: RunFolder, config: Config, feed: Dataset | PaperFeed) -> None:
+    def __init__(
+        self, folder: RunFolder, config: Config, feed: Dataset | PaperFeed, *, bus_url: str | None = None
+    ) -> None:
         self._config = config
         self._feed = feed
         self._ids = RunIds(run_id_of(config))
         self.folder = folder
+        # A file as it is: in a URL, some names are written otherwise.
         self.bus: EventBus = create_event_bus(
-            {"backend": "sqlite", "path": str(folder.journal)},  # as it is: in a URL, some names are written otherwise
+            {"backend": "sqlite", "path": str(folder.journal)} if bus_url is None else bus_url,
             write_behind=True,
             max_queue_size=QUEUE_SIZE,
             identify=self._ids,
@@ -157,7 +162,7 @@ class DurableRun:
     async def _checkpoint(self, session: int) -> None:
         await self.bus.flush()
         system = self.system
-        offset, letters = self.bus.journal.last, len(self.bus.dead_letters)
+        offset, letters = self.bus.journal.last, len(await self.bus.dead_letters.list())
         save(self.folder, Checkpoint(system.run_id, session, offset, letters, system.state()))
 
     def _commands_before(self, session: int) -> list[Event]:
@@ -231,7 +236,7 @@ class DurableRun:
 
     async def _forget_letters(self, kept: int) -> None:
         """Dead letters of what is done again will be made again."""
-        newer = {letter.id for letter in list(self.bus.dead_letters)[kept:]}
+        newer = {letter.id for letter in (await self.bus.dead_letters.list())[kept:]}
         await self.bus.dead_letters.purge(lambda letter: letter.id in newer)
 
     async def _tell_onlookers(self, offset: int) -> None:

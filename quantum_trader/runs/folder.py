@@ -28,6 +28,7 @@ _OURS: Final = (
     "equity.svg",
     "policy.json",
     "killswitch.json",
+    "bus.json",
 )
 
 
@@ -50,6 +51,11 @@ class RunFolder:
     @property
     def journal(self) -> Path:
         return self.path / "run.db"
+
+    @property
+    def elsewhere(self) -> Path:
+        """Where the journal is, of a run whose journal is on a server; without the password."""
+        return self.path / "bus.json"
 
     @property
     def registry(self) -> Path:
@@ -94,7 +100,7 @@ class RunFolder:
 
     @property
     def is_unfinished(self) -> bool:
-        return self.journal.is_file() and not self.is_complete
+        return (self.journal.is_file() or self.elsewhere.is_file()) and not self.is_complete
 
     def config(self) -> Config:
         """The configuration that the run was started with. Raises `NoRun`."""

@@ -1,7 +1,7 @@
 """One process of several over one server: it handles, hears, publishes and halts as it is told, and writes down what it did.
 
 Its argument is JSON: `url` and `settings` of the bus, `log` (a file that all append to), `group` with the policy of its handler or
-none, `plain` to hear everything, `work_s` that a handler takes. Commands come as lines of words.
+none, `plain` to hear everything of a `selector`, `work_s` that a handler takes. Commands come as lines of words.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Worker:
         if "group" in self._config:
             await bus.subscribe(Step, self.handle, **self._config["group"])
         if self._config.get("plain"):
-            bus.subscribe("work.*", lambda event: self.tell("heard", event.type, event.get("n")))
+            selector = self._config.get("selector", "work.*")
+            bus.subscribe(selector, lambda event: self.tell("heard", event.type, event.get("n")))
         if self._config.get("answers"):
             bus.subscribe(Ask, self._answer)
         self.tell("ready")
