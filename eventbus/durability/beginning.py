@@ -75,11 +75,16 @@ class Beginning:
             return
         by_share: dict[Share, list[tuple[Found, Event]]] = {}
         for share, found, event in wanted:
-            by_share.setdefault(share, []).append((found, event))
+            if not share.is_lost:
+                by_share.setdefault(share, []).append((found, event))
+        for share, run in by_share.items():
+            share.begins(len(run))  # from here on it is not given to another process
         counting = [self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()]
         counted = await asyncio.gather(*counting, return_exceptions=True)
         failure: BaseException | None = None
         for (share, run), attempts in zip(by_share.items(), counted, strict=True):
+            if isinstance(attempts, BaseException) or self._worker.is_cancelled:
+                share.ended(len(run))
             if isinstance(attempts, LeaseLost):
                 self._lost(share)
             elif isinstance(attempts, BaseException):
@@ -91,9 +96,9 @@ class Beginning:
 
     def _let_run(self, share: Share, wanted: Sequence[tuple[Found, Event]], attempts: Mapping[int, int]) -> None:
         if not share.may_start(self._lifetime.clock.monotonic_ns()):
+            share.ended(len(wanted))
             self._lost(share)
             return
-        share.begins(len(wanted))
         for (is_first, *_), run in groupby(wanted, lambda each: (attempts[each[0].offset] == 1, *run_of(each))):
             if is_first:
                 deliver(self._worker, self._part(share, [*run]))

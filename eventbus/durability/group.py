@@ -193,7 +193,8 @@ class Group:
         self._holding.lost(share.lease)
 
     def gave_up(self, share: Share) -> None:
-        """All that began of it is committed: it may be given to another process."""
+        """All that began of it is committed: it is given to another process."""
+        share.lose()
         self._out_of_hand(share)
 
     def handles(self, event: Event) -> bool:
@@ -236,9 +237,7 @@ class Group:
         shares = {part: share for part, share in self.shares.items() if share.takes}  # the page is for no others
         if not shares:
             self._lifetime.look_idle()
-            await self._until(
-                lambda: any(share.takes for share in self.shares.values()) or not self._lifetime.is_running
-            )
+            await self._until(lambda: not self._lifetime.is_running or any(one.takes for one in self.shares.values()))
             return
         after = min(share.position for share in shares.values())
         page = await self._source.read(after, _PAGE)
@@ -261,7 +260,7 @@ class Group:
             if found.offset in share.cursor.attempts:
                 # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
                 await self._beginning.begin([(share, found, event)])
-                await self._until(lambda here=share: not here.unfinished)  # type: ignore[misc] # as it is now
+                await self._until(lambda here=share: here.is_lost or not here.unfinished)  # type: ignore[misc] # as it is now
             elif self._beginning.is_only_attempt:
                 # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
                 await self._until(lambda: self._unfinished < self.subscription.policy.concurrency)
@@ -269,7 +268,7 @@ class Group:
             else:
                 fresh.append((share, found, event))
         await self._beginning.begin(fresh)
-        for share in shares.values():
+        for share in [one for one in shares.values() if one.takes]:  # of others the next process reads on
             share.read_upto(page[-1].offset)
         self._committing.flush()
         await self._until(lambda: self._unfinished <= _AHEAD - _PAGE)

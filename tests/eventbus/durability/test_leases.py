@@ -165,8 +165,9 @@ async def test_a_paused_process_that_comes_back_commits_nothing_of_what_it_lost(
     assert (tokens[0] or 0) < (tokens[1] or 0)
 
 
-async def test_a_rolling_restart_loses_and_repeats_nothing(make: Make) -> None:
-    heard, buses = Recorder(), [make(lease=3.0) for _ in range(3)]
+@pytest.mark.parametrize("latency", [0.001, 0.04])
+async def test_a_rolling_restart_loses_and_repeats_nothing(make: Make, latency: float) -> None:
+    heard, buses = Recorder(), [make(lease=3.0, latency=latency) for _ in range(3)]
     publisher = make()
     await publisher.connect()
     for bus in buses:
@@ -176,13 +177,13 @@ async def test_a_rolling_restart_loses_and_repeats_nothing(make: Make) -> None:
     async def publish() -> None:
         for n in range(400):
             await publisher.publish("t.x", {"n": n, "account": n % 13})
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)
 
     publishing = asyncio.create_task(publish())
     for place in range(3):
         await asyncio.sleep(4)
         await buses[place].shutdown()
-        buses[place] = make(lease=3.0)
+        buses[place] = make(lease=3.0, latency=latency)
         await buses[place].connect()
         await buses[place].subscribe("t.*", heard, group="books", key="account", concurrency=4)
     await publishing
