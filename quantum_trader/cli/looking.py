@@ -14,7 +14,9 @@ from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
+from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.monitoring.archive import Archive, ChartPoint, ChartSummary, FoundViolation
+from quantum_trader.runs.folder import RunFolder
 
 _SHOWN_POINTS: Final = 25
 
@@ -124,6 +126,7 @@ def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: boo
 
 def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, config: Path | None) -> None:
     folder = chosen(run, config)
+    dates = dates_of(folder)
     with registry_view(folder.registry) as registry:
         known = registry.ids(kind)
         if id_ is not None and id_ not in known:
@@ -137,9 +140,11 @@ def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, c
         elif id_ is None:
             for one in known:
                 entry = _current(registry, kind, one)
-                say(f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}  {_words(entry.payload)}")
+                since = dates.get(registry.stages(kind, one)[-1][-1], "")
+                head = f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}"
+                say(f"{head}  {_words(entry.payload)}{since and f'  since {since}'}")
         else:
-            _tell_history(registry, kind, id_)
+            _tell_history(registry, kind, id_, dates)
 
 
 def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
@@ -148,12 +153,26 @@ def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
     return next((entry for entry in reversed(versions) if entry.stage == "LIVE"), versions[-1])
 
 
-def _tell_history(registry: RegistryReads, kind: str, id_: str) -> None:
+def _tell_history(registry: RegistryReads, kind: str, id_: str, dates: Mapping[int, str]) -> None:
     for entry in registry.history(kind, id_):
-        say(f"version {entry.version}  session {entry.created_session}  sha256 {entry.sha256[:16]}  {entry.stage}")
+        when = told_when(entry.created_session, dates)
+        say(f"version {entry.version}  {when}  sha256 {entry.sha256[:16]}  {entry.stage}")
         say(f"  {_words(entry.payload)}")
     for version, stage, session in registry.stages(kind, id_):
-        say(f"session {session:>5}  version {version}  {stage}")
+        say(f"{told_when(session, dates)}  version {version}  {stage}")
+
+
+def dates_of(folder: RunFolder) -> Mapping[int, str]:
+    """The dates of a run's sessions; none where its record cannot be read, for then the sessions have to do."""
+    try:
+        return Archive(folder.path).dates()
+    except NoRun:
+        return {}
+
+
+def told_when(session: int, dates: Mapping[int, str]) -> str:
+    """A session as people are told of it: its date, if it is over, and its number."""
+    return f"{dates.get(session, ''):<10}  session {session:>5}"
 
 
 def _plain(registry: RegistryReads, kind: str, id_: str) -> dict[str, Any]:
