@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,7 +26,7 @@ from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.guard import Guard
 from eventbus.gateway.problems import Problem, of_validation
 from eventbus.gateway.services import Service
-from eventbus.gateway.settings import GatewaySettings
+from eventbus.gateway.settings import VERSION, GatewaySettings
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -68,7 +67,7 @@ def create_gateway(
     app = _Application(
         title="eventbus gateway",
         description="Publish, read and steer an event bus over HTTP; live events come over the WebSocket `/api/v1/ws`.",
-        version=version("quantum-trader"),
+        version=VERSION,
         lifespan=lifespan,
         openapi_url="/openapi.json" if gateway.settings.docs else None,
         docs_url="/docs",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 from fastapi.requests import Request
@@ -17,6 +16,7 @@ from pydantic_core import to_json
 from eventbus import Event, event_types
 from eventbus.gateway.bodies import TypeBody, Types
 from eventbus.gateway.problems import MEDIA_TYPE, ProblemBody
+from eventbus.gateway.settings import VERSION
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SAYS = {
@@ -179,7 +179,7 @@ def asyncapi(types: Types) -> dict[str, Any]:
         "asyncapi": "3.0.0",
         "info": {
             "title": "eventbus gateway",
-            "version": version("quantum-trader"),
+            "version": VERSION,
             "description": "Events as they come over the WebSocket, and as POST /api/v1/events takes them.",
         },
         "defaultContentType": "application/json",

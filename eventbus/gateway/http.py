@@ -6,8 +6,6 @@ thread: that of all types takes longer than the loop has.
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from fastapi import APIRouter, Depends
 from fastapi.concurrency import run_in_threadpool
 from fastapi.requests import Request
@@ -16,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from eventbus.gateway.access import Here, Reader, scraper
 from eventbus.gateway.bodies import Health, Status, Types
 from eventbus.gateway.documents import Answers, answers, asyncapi, tagged, types_of
+from eventbus.gateway.settings import VERSION
 
 health = APIRouter(tags=["health"])
 router = APIRouter()
@@ -58,7 +57,7 @@ async def status(gateway: Here, _who: Reader) -> Status:
         views=gateway.sockets.views.names,
         halted=gateway.bus.is_halted,
         reason=gateway.bus.halt_reason,
-        version=version("quantum-trader"),
+        version=VERSION,
     )
 
 

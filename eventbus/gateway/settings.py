@@ -8,12 +8,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from eventbus import GatewayError
 from eventbus.gateway.patterns import is_pattern
 
 PORT = 8765
+VERSION = version("quantum-trader")
 
 _LONGEST_DRAIN_S = 86_400.0
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")

@@ -6,7 +6,6 @@ What is sent besides answers is the hub's business.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -18,6 +17,7 @@ from eventbus.gateway.gateway import Gateway, gateway_of
 from eventbus.gateway.hub import PING_S
 from eventbus.gateway.line import Line
 from eventbus.gateway.listening import CHART_TYPE, Chart, Topic, charts_of, topics_of
+from eventbus.gateway.settings import VERSION
 from eventbus.gateway.wire import (
     PROTOCOL,
     Auth,
@@ -86,7 +86,7 @@ class Connection:
         self._client.say(
             "welcome",
             protocol=PROTOCOL,
-            server=version("quantum-trader"),
+            server=VERSION,
             epoch=ring.epoch,
             seq=ring.head,
             oldest=self._feed.oldest,
