@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -69,8 +70,7 @@ def create_gateway(
         description="Publish, read and steer an event bus over HTTP; live events come over the WebSocket `/api/v1/ws`.",
         version=VERSION,
         lifespan=lifespan,
-        openapi_url="/openapi.json" if gateway.settings.docs else None,
-        docs_url="/docs",
+        openapi_url=None,  # it is a route of ours, which may ask for a token
         redoc_url=None,
         redirect_slashes=False,
         responses=EVERYWHERE,
@@ -79,6 +79,8 @@ def create_gateway(
     app.state.gateway = gateway
     for part in (http.health, http.router, reading.router, commands.router, socket.router, *added.routers):
         app.include_router(part)
+    if gateway.settings.docs:
+        app.add_api_route("/docs", _docs, include_in_schema=False)
     app.router.default = _Pages(app.router.not_found, added)
     if gateway.settings.allow_origins:
         app.add_middleware(
@@ -125,6 +127,10 @@ class _Pages:
                 await self._added[first]({**scope, "path": f"/{rest}", "raw_path": None}, receive, send)
             else:
                 await self._files(scope, receive, send)
+
+
+async def _docs() -> HTMLResponse:
+    return get_swagger_ui_html(openapi_url="/openapi.json", title="eventbus gateway")
 
 
 async def _invalid(_request: object, error: Exception) -> NoReturn:

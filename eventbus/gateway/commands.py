@@ -5,6 +5,7 @@ Each may be sent again: with an `event_id` or an `Idempotency-Key` it counts onc
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Path
@@ -21,6 +22,8 @@ from eventbus.gateway.given import Because, Given, NewEvent, Rearm
 from eventbus.gateway.limits import read_body
 from eventbus.gateway.parsing import parse_json
 from eventbus.gateway.problems import Problem, of_validation
+
+log = logging.getLogger("eventbus.gateway")
 
 router = APIRouter(prefix="/api/v1")
 
@@ -54,43 +57,51 @@ async def publish(request: Request, gateway: Here, who: Who, key: Key = None) ->
     status_code=202,
     responses=answers(404, 409),
 )
-async def redrive(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = None) -> Redriven:
+async def redrive(letter_id: LetterId, gateway: Here, who: Admin, key: Key = None) -> Redriven:
     """Deliver a dead letter again to the subscription that failed."""
     gateway.must_own_bus()
     return Redriven(
-        redriven=await gateway.once(key, ("redrive", letter_id), lambda: gateway.letters.redrive(letter_id))
+        redriven=await gateway.once(key, ("redrive", who.id, letter_id), lambda: gateway.letters.redrive(letter_id))
     )
 
 
 @router.delete("/dead-letters/{letter_id}", tags=["dead letters"], responses=answers(404, 409))
-async def purge(letter_id: LetterId, gateway: Here, _who: Admin, key: Key = None) -> Purged:
+async def purge(letter_id: LetterId, gateway: Here, who: Admin, key: Key = None) -> Purged:
     """Remove a dead letter for good."""
     gateway.must_own_bus()
-    return Purged(purged=await gateway.once(key, ("purge", letter_id), lambda: gateway.letters.purge(letter_id)))
+    return Purged(
+        purged=await gateway.once(key, ("purge", who.id, letter_id), lambda: gateway.letters.purge(letter_id))
+    )
 
 
 @router.post("/halt", tags=["kill switch"], openapi_extra=takes(Because), responses=answers(400, 409, 413, 415, 422))
-async def halt(request: Request, gateway: Here, _who: Admin) -> Halt:
+async def halt(request: Request, gateway: Here, who: Admin) -> Halt:
     """Refuse events of kind EXECUTION until `rearm`. Halting again keeps the first reason, and gives the same token."""
     asked = await given(Because, request, gateway)
     gateway.must_take_events()
     token = gateway.halt(asked.reason)
+    log.warning("bus halted", extra={"by": who.id, "reason": asked.reason})
     return Halt(token=token, reason=gateway.bus.halt_reason or asked.reason, since=gateway.halted_since)
 
 
 @router.post("/rearm", tags=["kill switch"], openapi_extra=takes(Rearm), responses=answers(400, 409, 413, 415, 422))
-async def rearm(request: Request, gateway: Here, _who: Admin) -> Rearmed:
+async def rearm(request: Request, gateway: Here, who: Admin, key: Key = None) -> Rearmed:
     """Clear the halt."""
     asked = await given(Rearm, request, gateway)
     gateway.must_take_events()
-    if not gateway.bus.is_halted:
-        raise Problem(409, "not_halted", "the bus is not halted: there is nothing to re-arm")
-    try:
-        await gateway.bus.rearm(asked.token)
-    except PolicyConflict as error:
-        raise Problem(
-            409, "wrong_rearm_token", "this is not the token that the halt gave: halting again gives it"
-        ) from error
+
+    async def clear() -> int:
+        if not gateway.bus.is_halted:
+            raise Problem(409, "not_halted", "the bus is not halted: there is nothing to re-arm")
+        try:
+            await gateway.bus.rearm(asked.token)
+        except PolicyConflict as error:
+            detail = "this is not the token that the halt gave: halting again gives it"
+            raise Problem(409, "wrong_rearm_token", detail) from error
+        log.warning("bus re-armed", extra={"by": who.id, "reason": asked.reason})
+        return 1
+
+    await gateway.once(key, ("rearm", who.id, asked.token), clear)
     return Rearmed(halted=gateway.bus.is_halted)
 
 

@@ -110,6 +110,14 @@ async def test_every_route_asks_for_a_token(doors: Doors, method: str, path: str
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
+async def test_interactive_pages_are_there_when_asked_for_and_open_no_document(doors: Doors) -> None:
+    served = await doors.open()
+    assert (await ask(served, "GET", "/docs", None)).status_code == 404
+    served = await doors.open(docs=True)
+    assert "/openapi.json" in (await ask(served, "GET", "/docs", None)).text
+    assert (await ask(served, "GET", "/openapi.json", None)).status_code == 401
+
+
 async def test_health_and_the_page_need_none_and_reveal_nothing(doors: Doors) -> None:
     served = await doors.open()
     assert (await ask(served, "GET", "/healthz", None)).json() == {"status": "ok"}

@@ -33,6 +33,15 @@ async def test_a_bus_is_halted_and_re_armed_by_the_token_of_its_halt(serving: Se
     assert not served.bus.is_halted
 
 
+async def test_who_is_not_sure_that_it_re_armed_asks_again_under_its_key(serving: Serving) -> None:
+    served = await serving()
+    async with client(served) as http:
+        token = (await http.post("/api/v1/halt", json={"reason": "drill"})).json()["token"]
+        body, key = {"token": token, "reason": "over"}, {"Idempotency-Key": "k"}
+        first, again = [await http.post("/api/v1/rearm", json=body, headers=key) for _ in range(2)]
+    assert (first.status_code, first.json()) == (again.status_code, again.json()) == (200, {"halted": False})
+
+
 async def test_a_halt_needs_a_reason(serving: Serving) -> None:
     served = await serving()
     async with client(served) as http:
