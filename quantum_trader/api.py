@@ -14,6 +14,8 @@ from quantum_trader.own.component import Component
 from quantum_trader.own.context import Context
 from quantum_trader.own.strategy import Strategy, Target
 from quantum_trader.runs.loaded import load_run
+from quantum_trader.venues.contract import VenueContract
+from quantum_trader.venues.values import Report, Venue
 
 __all__ = [
     # a strategy
@@ -33,6 +35,10 @@ __all__ = [
     "Feed",
     "LiveFeed",
     "Bar",
+    # a venue
+    "Venue",
+    "Report",
+    "VenueContract",
     # what a run came to
     "load_run",
 ]

@@ -38,6 +38,7 @@ ONLOOKERS: Mapping[str, str] = {
     "runs.sweep": "leads processes that each do a run of their own",
     "runs.durable": "puts commands into a run, which get the time of the session that takes them",
     "web.*": "shows people what happens",
+    "venues.*": "talks to brokers, and no run decides on it",
     "wiring": "tells people who hears what",
 }
 

@@ -13,6 +13,7 @@ PROMISED = {
     *("Check", "Denial", "Order", "RiskView"),
     *("Component", "Decision"),
     *("Feed", "LiveFeed", "Bar"),
+    *("Venue", "Report", "VenueContract"),
     "load_run",
 }
 
