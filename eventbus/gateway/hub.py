@@ -23,6 +23,7 @@ STALE_S = 90.0
 LAST_WORDS_S = 0.5
 """How long the end waits for clients that have fallen behind."""
 
+_A_TURN = 2_000  # messages in one turn of the loop
 _ROUTES = 4_096  # types may come from outside by the thousand
 _Route = tuple[tuple[Client, tuple[Topic, ...]], ...]
 
@@ -116,28 +117,37 @@ class Hub:
             self.feed.catch_up(ring.head)
         elif not self._is_due:
             self._is_due, self._arrived_s = True, time.monotonic()
-            asyncio.get_running_loop().call_soon(self.deal)
+            asyncio.get_running_loop().call_soon(self._deal_some)
         elif ring.head - self.feed.dealt >= ring.size // 2:  # before they leave the ring again
             self.deal()
 
-    def deal(self) -> None:
-        """Give everything that arrived to those who listen."""
+    def deal(self, most: int | None = None) -> None:
+        """Give everything that arrived to those who listen; with `most`, about so many messages of it."""
         feed, ring, routes = self.feed, self.feed.ring, self._routes
-        after, head = feed.dealt, ring.head
-        if after < head:
-            for seq, event in enumerate(ring.after(after, head - after), after + 1):
-                if event is None:
-                    continue
-                route = routes.get(event.type)
-                if route is None:
-                    route = self._find(event.type)
-                if route:
-                    item = feed.item(seq, event)
-                    for client, topics in route:
-                        client.offer(item, topics)
-            feed.catch_up(head)
+        after, head, offered = feed.dealt, ring.head, 0
+        for seq, event in enumerate(ring.after(after, head - after), after + 1):
+            if event is None:
+                continue
+            route = routes.get(event.type)
+            if route is None:
+                route = self._find(event.type)
+            if route:
+                item = feed.item(seq, event)
+                for client, topics in route:
+                    client.offer(item, topics)
+                offered += len(route)
+                if most is not None and offered >= most:
+                    head = seq
+                    break
+        feed.catch_up(head)
         self._flush()
-        self._is_due = False
+
+    def _deal_some(self) -> None:
+        """In a turn of the loop that others want a part of, too."""
+        self.deal(_A_TURN)
+        self._is_due = self.feed.dealt < self.feed.ring.head
+        if self._is_due:
+            asyncio.get_running_loop().call_soon(self._deal_some)
 
     def pass_by(self, events: Iterable[Event]) -> None:
         """Values that no journal keeps, and that have no number of their own: for those who follow, as they come."""
@@ -159,7 +169,7 @@ class Hub:
         self._touched.append(client)
         if not self._is_due:
             self._is_due, self._arrived_s = True, time.monotonic()
-            asyncio.get_running_loop().call_soon(self.deal)
+            asyncio.get_running_loop().call_soon(self._deal_some)
 
     def _flush(self) -> None:
         touched, self._touched = self._touched, []
