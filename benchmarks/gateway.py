@@ -28,7 +28,7 @@ from eventbus.gateway import GatewaySettings, create_gateway, serve
 PAD = "x" * 800
 TOPIC = "load.tick"
 Say = Callable[[str], None]
-Publish = Callable[[str, int], Awaitable[object]]
+Publish = Callable[[str, int, int], Awaitable[object]]
 There = Callable[[], int]
 """How many clients there are."""
 
@@ -58,8 +58,8 @@ async def gateway(bus: InMemoryEventBus) -> AsyncIterator[tuple[int, str, bytes,
     hub = app.state.gateway.sockets.hub
     port = int((await listening).rpartition(":")[2])
 
-    async def publish(_text: str, n: int) -> None:
-        await bus.publish(Watched(t=time.monotonic_ns(), n=n))
+    async def publish(_text: str, n: int, due_ns: int) -> None:
+        await bus.publish(Watched(t=due_ns, n=n))
 
     try:
         yield port, "/api/v1/ws", json.dumps({"type": "subscribe", "topics": [TOPIC]}).encode(), publish, hub.__len__
@@ -82,7 +82,7 @@ async def bare() -> AsyncIterator[tuple[int, str, bytes, Publish, There]]:
         except WebSocketDisconnect:
             pass
 
-    async def publish(text: str, _n: int) -> None:
+    async def publish(text: str, _n: int, _due_ns: int) -> None:
         for websocket in sockets:
             await websocket.send_text(text)
 
@@ -137,11 +137,15 @@ async def run(
     started = time.monotonic()
 
     async def publish_all() -> None:
+        """Who is late is late by all of it: the moment that counts is the one at which it was due."""
+        begun = time.monotonic()
         for n in range(count):
-            text = json.dumps({"type": "event", "seq": n, "payload": {"t": 0, "n": n, "pad": PAD}})
-            await publish(text.replace('"t": 0, "n"', f'"t":{time.monotonic_ns()},"n"').replace('"n": ', '"n":'), n)
+            due = begun + n * pause_s
             if pause_s:
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due_ns = int((due if pause_s else time.monotonic()) * 1e9)
+            text = json.dumps({"type": "event", "seq": n, "payload": {"t": due_ns, "n": n, "pad": PAD}})
+            await publish(text.replace('"t": ', '"t":').replace(', "n": ', ',"n":'), n, due_ns)
 
     publishing = asyncio.create_task(publish_all())
     received: Received = await told(pipe)
