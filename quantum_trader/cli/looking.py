@@ -9,16 +9,19 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from quantum_trader.cli.carrying import write
 from quantum_trader.cli.choosing import AsJson, Run, chosen
 from quantum_trader.cli.faults import Failed
-from quantum_trader.cli.saying import emit, say
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
 from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.monitoring.archive import Archive, ChartPoint, ChartSummary, FoundViolation
+from quantum_trader.monitoring.chart_lines import chart_lines, chart_svg
 from quantum_trader.runs.folder import RunFolder
 
 _SHOWN_POINTS: Final = 25
+_DRAWN_POINTS: Final = 2_000
 
 strategies_app = typer.Typer(help="The strategies of a run: family, parameters, parents, stage.")
 models_app = typer.Typer(help="The models of a run: versions, stages, digests of what was fitted.")
@@ -88,10 +91,21 @@ def show_chart(
     run: Run = None,
     as_json: AsJson = False,
     open_only: OpenOnly = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it there too, every point of it.")] = None,
     config: ConfigDirectory = None,
 ) -> None:
-    """One chart: its newest points and its violations."""
+    """One chart, drawn with its limits and dates: its newest points and its violations."""
     _charts(chart, run, as_json=as_json, open_only=open_only, config=config)
+    archive = Archive(chosen(run, config).path)
+    summary = next(one for one in archive.charts() if one.chart == chart)
+    points = archive.points(chart, newest=_DRAWN_POINTS)
+    if not as_json:
+        for line in chart_lines(points, summary.centre, summary.sigma, _width()):
+            say(line)
+    if svg is not None:
+        write(svg, chart_svg(chart, points, summary.centre, summary.sigma), "--svg")
+        if not as_json:
+            say(str(svg))
 
 
 def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: bool, config: Path | None) -> None:
@@ -213,3 +227,9 @@ def _value(value: Any) -> str:
             return "/".join(map(str, value)) or "-"
         case _:
             return str(value)
+
+
+def _width() -> int:
+    """Columns of a terminal; of what is piped as many as fit a page."""
+    screen = Screen()
+    return screen.width if screen.is_terminal else 120

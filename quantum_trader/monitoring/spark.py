@@ -12,6 +12,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     """At most `width` characters; of more values each character shows the last of its share. "" of none."""
     if not values:
         return ""
+    values = list(values)
     count = min(width, len(values))
     shown = [values[(index + 1) * len(values) // count - 1] for index in range(count)]
     low, high = min(shown), max(shown)
