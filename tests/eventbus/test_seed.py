@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,11 +11,7 @@ import pytest
 from eventbus import Event, EventBus, JournalUnavailable, PolicyConflict, create_event_bus
 from eventbus.testing.servers import PostgresServer
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -23,7 +19,7 @@ async def settings(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, An
     if request.param == "memory":
         yield {"backend": "memory"}
     else:
-        server: PostgresServer = request.getfixturevalue("server")
+        server: PostgresServer = request.getfixturevalue("postgres_server")
         yield {"backend": "postgres", "connection_string": server.url, "channel_prefix": "events"}
 
 
@@ -70,8 +66,8 @@ async def test_topics_with_colons_are_subscribed_to_by_wildcards(settings: dict[
     await bus.close()
 
 
-async def test_a_cache_is_invalidated_by_an_event_of_another_bus(server: PostgresServer) -> None:
-    settings = {"backend": "postgres", "connection_string": server.url, "channel_prefix": "registry"}
+async def test_a_cache_is_invalidated_by_an_event_of_another_bus(postgres_server: PostgresServer) -> None:
+    settings = {"backend": "postgres", "connection_string": postgres_server.url, "channel_prefix": "registry"}
     here, there, stored = create_event_bus(settings), create_event_bus(settings), {"bot": "old"}
     await here.connect()
     await there.connect()
@@ -113,19 +109,25 @@ def test_what_only_shared_buses_have_is_refused_elsewhere() -> None:
     assert refused.value.argument == "lease"
 
 
-async def test_a_server_that_is_not_there_is_told_in_time(server: PostgresServer) -> None:
+async def test_a_server_that_is_not_there_is_told_in_time(postgres_server: PostgresServer) -> None:
     bus = create_event_bus("postgresql://desk:wrong@127.0.0.1:9/postgres?timeout_s=1")
     with pytest.raises(JournalUnavailable, match="check host and port"):
         await bus.connect()
-    wrong = create_event_bus(server.url.replace("p%40ss", "q%40ss"))
+    wrong = create_event_bus(postgres_server.url.replace("p%40ss", "q%40ss"))
     with pytest.raises(JournalUnavailable, match="user and password"):
         await wrong.connect()
 
 
-async def test_a_dict_of_parts_and_a_url_with_settings_say_the_same(server: PostgresServer) -> None:
-    parts = {"host": "127.0.0.1", "port": server.port, "user": "desk", "password": "p@ss:w/rd", "db": "postgres"}
+async def test_a_dict_of_parts_and_a_url_with_settings_say_the_same(postgres_server: PostgresServer) -> None:
+    parts = {
+        "host": "127.0.0.1",
+        "port": postgres_server.port,
+        "user": "desk",
+        "password": "p@ss:w/rd",
+        "db": "postgres",
+    }
     one = create_event_bus({"backend": "postgres", "name": "same", **parts})
-    other = create_event_bus(f"{server.url}?name=same&lease=5&parts=4")
+    other = create_event_bus(f"{postgres_server.url}?name=same&lease=5&parts=4")
     await one.connect()
     await other.connect()
     receipt = await one.publish("t.x", {"n": 1})

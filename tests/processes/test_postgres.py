@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 import time
 
+import pytest
+
 from tests.processes.fleet import Fleet
+
+pytestmark = pytest.mark.server
 
 LEASE_S = 1.5
 BOOKS = {"group": "books"}

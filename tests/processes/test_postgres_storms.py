@@ -22,6 +22,8 @@ from tests.processes.storms import LEASE_S, PARTS, fail_network, kill_servers, k
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "torture-postgres.json"
 SEED = 7
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def own_server() -> Iterator[PostgresServer]:
@@ -61,8 +63,8 @@ async def test_the_server_is_killed_with_its_children(own_server: PostgresServer
     assert counts["server_kills"] == 1
 
 
-async def test_the_network_fails(fleet: Fleet, server: PostgresServer) -> None:
-    counts = await fail_network(fleet, server, 10, SEED)
+async def test_the_network_fails(fleet: Fleet, postgres_server: PostgresServer) -> None:
+    counts = await fail_network(fleet, postgres_server, 10, SEED)
     assert sum(counts["kinds"].values()) == 10
 
 
@@ -88,5 +90,5 @@ async def test_200_server_deaths(own_server: PostgresServer, tmp_path: Path) -> 
 
 
 @pytest.mark.torture
-async def test_1000_faults_of_the_network(fleet: Fleet, server: PostgresServer) -> None:
-    write_down("network_faults", await fail_network(fleet, server, 1_000, SEED))
+async def test_1000_faults_of_the_network(fleet: Fleet, postgres_server: PostgresServer) -> None:
+    write_down("network_faults", await fail_network(fleet, postgres_server, 1_000, SEED))

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from eventbus import Event, create_event_bus
 from tests.processes.fleet import Fleet
+
+pytestmark = pytest.mark.server
 
 TRADER = Path(__file__).with_name("trader.py")
 
