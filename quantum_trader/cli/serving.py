@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,10 @@ from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.report import make_report
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.inbox import Inbox
+
+if TYPE_CHECKING:
+    from quantum_trader.web.desk import Desk
+    from quantum_trader.web.panels import Panels
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +52,11 @@ def serve(
 async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
     from eventbus.gateway import Followed, GatewaySettings
     from quantum_trader.web.dashboard import create_dashboard
-    from quantum_trader.web.desk import Desk
     from quantum_trader.web.panels import Panels
 
     told = Told(RunRecord(cash=config.app.cash, universe_size=0))
     panels = Panels(told.record.points, dataset=config.universe.dataset)
-    desk = Desk(panels, ask=None if folder.is_complete else Inbox(folder.commands).put)
+    desk = desk_over(folder, panels)
     wired = _wired(config)
 
     def hear(events: Sequence[Event], first: int | None) -> None:
@@ -74,6 +77,13 @@ async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
     async with opened(application, place) as (_app, url):
         say(f"serving on {url}")
         await Dashboard(url).stay()
+
+
+def desk_over(folder: RunFolder, panels: Panels) -> Desk:
+    """What may be commanded from here: nothing where the run is over, else what its inbox takes."""
+    from quantum_trader.web.desk import Desk
+
+    return Desk(panels, ask=None if folder.is_complete else Inbox(folder.commands).put)
 
 
 class Told:
