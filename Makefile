@@ -11,10 +11,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check check-all eager format bench null torture soak clean
+.PHONY: help demo test quick check check-all eager format bench null torture soak screenshots clean
 
 help:
-	@echo "make demo | test | quick | check | check-all | format | bench | null | torture | soak | clean"
+	@echo "make demo | test | quick | check | check-all | format | bench | null | torture | soak | screenshots | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
@@ -72,6 +72,10 @@ torture: $(VENV)/.dev
 soak: $(VENV)/.dev
 	@mkdir -p runs
 	$(BIN)/python tests/torture/soak.py --out runs/soak.csv $(ARGS)
+
+# Of the dashboard beside a demo, in a browser of the system; the one in the README is dashboard-dark.png.
+screenshots: $(VENV)/.dev
+	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,10 +59,15 @@ class Shown:
                 self.process.stdout.close()
 
 
+def chromium() -> str | None:
+    """The browser of the system."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium of the system, headless. Closed after each module: its loop is in the way of every async test."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    program = chromium()
     if program is None and not os.environ.get("CI"):
         pytest.skip("no chromium here: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -89,6 +94,3 @@ def opened(browser: Browser, url: str, *, size: dict[str, int] | None = None, th
         assert strangers == []
     finally:
         context.close()
-
-
-Open = Callable[..., object]

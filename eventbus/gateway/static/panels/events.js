@@ -1,6 +1,6 @@
 // Events as they come, newest first. Stands still under the pointer, and while the reader is down the list.
 
-import { emptiness, h, keyed, say } from "../dom.js";
+import { emptiness, h, keyed, reveal, say } from "../dom.js";
 import { gist, moment } from "../format.js";
 
 const KEPT = 500; // in the document
@@ -53,7 +53,7 @@ export function events(page, { body, filter, waiting, scopes }) {
     const next = rows[Math.min(rows.length - 1, Math.max(0, at + step))];
     if (next) {
       choose(next);
-      next.scrollIntoView({ block: "nearest" });
+      reveal(body, next);
     }
     event.preventDefault();
   });

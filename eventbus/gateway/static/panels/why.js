@@ -1,6 +1,6 @@
 // Why: the causal tree of the event that was chosen, from its first cause to its last effect.
 
-import { emptiness, h } from "../dom.js";
+import { emptiness, h, reveal } from "../dom.js";
 import { gist, moment, seconds } from "../format.js";
 
 export function why(page, body, title) {
@@ -40,7 +40,7 @@ export function why(page, body, title) {
     title.textContent = chosen < 0 ? "" : `${chosen} before, ${steps.length - 1 - chosen} after`;
     const most = Math.max(...steps.map((step) => step.depth), 1);
     tree.replaceChildren(...steps.slice(0, 200).map((step) => row(step, most)));
-    tree.querySelector(".is-chosen")?.scrollIntoView({ block: "nearest" });
+    reveal(body, tree.querySelector(".is-chosen"));
     body.dispatchEvent(new CustomEvent("explained", { bubbles: true, detail: { eventId: page.selected } }));
   }
 

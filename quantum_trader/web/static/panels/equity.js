@@ -119,7 +119,7 @@ export function equity(page, body, figures) {
         y: { range: (_, least) => [Math.min(-0.02, least * 1.15, ...ladder(least)), 0] },
       },
       axes: [
-        axis({ size: 24, grid: { show: false }, values: dates }),
+        axis({ size: 24, space: 74, grid: { show: false }, values: dates }),
         axis({ side: 1, size: 58, space: 26, values: (_, ticks) => ticks.map((tick) => percent(tick, 0)) }),
       ],
       series: [{}, { label: "Drawdown", stroke: bad, width: 1.4, fill: alpha(bad, 0.16), points: { show: false } }],
@@ -150,7 +150,7 @@ export function equity(page, body, figures) {
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      ctx.fillText(["half of what is allowed", "four fifths", "all: sell only"][at] ?? "", bbox.left + 6 * devicePixelRatio, y - 1);
+      if (bbox.width > 400 * devicePixelRatio) ctx.fillText(["half of what is allowed", "four fifths", "all: sell only"][at] ?? "", bbox.left + 6 * devicePixelRatio, y - 1);
     });
     ctx.restore();
   }
