@@ -21,12 +21,12 @@ CHART = "pred.log_range"
 
 
 def short() -> Config:
-    """Fourteen months, in which strategies trade, orders are denied and a chart alarms."""
+    """A year, in which strategies trade, orders are denied and a chart alarms."""
     chart = {"type": "imr", "baseline": 50, "rebase": 250, "rules": [1, 2, 5, 6], "subgroup": 1}
     return load_config(
         None,
         "fast",
-        overrides={"universe": {"start": "2007-01-03", "end": "2008-02-29"}, "spc": {"charts": {CHART: chart}}},
+        overrides={"universe": {"start": "2007-01-03", "end": "2007-12-31"}, "spc": {"charts": {CHART: chart}}},
     )
 
 
