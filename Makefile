@@ -29,13 +29,13 @@ test: $(VENV)/.dev
 
 # The bus alone, without what takes long: also on an interpreter that has only what the bus needs.
 quick: $(VENV)/.check
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile quick -m "$(UNTIMED) and not slow" $(QUICK) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" $(QUICK) $(ARGS)
 
 QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
 
 # With tasks that take their first step where they are made: Python 3.12 and newer.
 eager: $(VENV)/.check
-	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow" \
+	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
 		tests/eventbus $(ARGS)
 
 # Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -38,9 +37,11 @@ class Servant:
     """The user that a server runs as, with a folder of its own: nobody, where we are root and the server would refuse that."""
 
     def __init__(self) -> None:
-        self._is_root = os.geteuid() == 0
+        self._is_root = hasattr(os, "geteuid") and os.geteuid() == 0
         self.home = Path(tempfile.mkdtemp(prefix="eventbus-server-"))
         if self._is_root:
+            import pwd  # not on every system
+
             self._nobody = pwd.getpwnam("nobody")
             os.chown(self.home, self._nobody.pw_uid, self._nobody.pw_gid)
 
