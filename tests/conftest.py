@@ -77,8 +77,10 @@ def eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], asy
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
+    """A private server for the whole run, of version `EVENTBUS_POSTGRES` if that is set. CI has one, whatever else it skips."""
     try:
-        server = PostgresServer()
+        version = os.environ.get("EVENTBUS_POSTGRES")
+        server = PostgresServer(version=None if version is None else int(version))
     except NoServer as reason:
         if os.environ.get("CI") == "true":
             raise
@@ -89,4 +91,5 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> str:
+    """A bus of its own there."""
     return f"{postgres_server.url}?name=bus_{secrets.token_hex(6)}"

@@ -14,7 +14,9 @@ from eventbus.testing.shared_contract import MakeAt, MakeShared, SharedJournalCo
 pytestmark = pytest.mark.server
 
 
-class TestPostgresJournal(SharedJournalContract):
+class OnPostgres(SharedJournalContract):
+    """The contract over a bus of its own for each test."""
+
     @pytest.fixture
     def make(self, postgres_url: str) -> MakeShared:
         return lambda: cast(SharedJournal, journal_at(postgres_url))
@@ -27,3 +29,15 @@ class TestPostgresJournal(SharedJournalContract):
     def make_at(self, postgres_server: PostgresServer, postgres_url: str) -> MakeAt:
         query = postgres_url.partition("?")[2]
         return lambda port: cast(SharedJournal, journal_at(f"{postgres_server.url_at(port)}?{query}&timeout_s=1"))
+
+
+class TestPostgresJournal(OnPostgres):
+    """As often as a suite has time for."""
+
+
+@pytest.mark.torture
+class TestPostgresJournalForLong(OnPostgres):
+    """10,000 appends with every 7th retried, 200 connections killed under a commit."""
+
+    appends = 10_000
+    faults = 200
