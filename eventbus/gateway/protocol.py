@@ -132,6 +132,11 @@ class GuardedProtocol(H11Protocol):
             return
         self.ws_protocol_class = partial(PlacedLine, self._leave)  # type: ignore[assignment] # called with what is left of it
         super().handle_websocket_upgrade(event)
+        early, _ = self.conn.trailing_data
+        if early:  # who did not wait for the answer to its handshake
+            line = self.transport.get_protocol()
+            assert isinstance(line, PlacedLine)
+            line.data_received(early)
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP, or its head is too large."""

@@ -18,6 +18,7 @@ from eventbus.gateway.parsing import parse_json
 from eventbus.gateway.problems import Problem
 from eventbus.gateway.tokens import create_token
 from eventbus.testing.gateway import PATIENCE_S, Served
+from tests.eventbus.gateway import hostile
 from tests.eventbus.gateway.facts import Serving
 from tests.eventbus.gateway.test_auth import NOW, MovedClock, ask
 
@@ -201,6 +202,14 @@ async def test_an_answer_has_a_size_and_the_next_goes_on(serving: Serving) -> No
         after, pages = page["next"], pages + 1
     assert seen == [*range(30)]
     assert pages == 2
+
+
+async def test_frames_that_come_with_the_handshake_are_heard(serving: Serving) -> None:
+    served = await serving()
+    async with socket_to(served) as (reader, writer):
+        writer.write(hostile.UPGRADE + hostile.text_frame(b'{"type":"ping","t":"end"}'))
+        async with asyncio.timeout(PATIENCE_S):
+            assert hostile.PONG in await reader.readuntil(hostile.PONG)
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
