@@ -112,7 +112,12 @@ def ids_of(topics: Iterable[Topic]) -> list[str]:
 def key_of(event: Event) -> Hashable:
     """What a newer value replaces an older one by."""
     spec = event.__event__
-    return event.type, None if spec.key is None else event.get(spec.key)
+    key = event.type, None if spec.key is None else event.get(spec.key)
+    try:
+        hash(key)
+    except Exception:  # noqa: BLE001 - as above: then it replaces nothing
+        return event.type, event.event_id
+    return key
 
 
 def allowed(where: Mapping[str, Scalar | list[Scalar]]) -> Allowed:
@@ -127,7 +132,7 @@ def is_one_of(value: Any, values: frozenset[tuple[type, Any]]) -> bool:
     """Is it one of them, as JSON sees it? True is no 1 there, and 1 is 1.0."""
     try:
         return _kept(value) in values
-    except TypeError:  # a list or an object is none of them
+    except Exception:  # noqa: BLE001 - a list is none of them, nor is an object, whatever it does when it is asked
         return False
 
 

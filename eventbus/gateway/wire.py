@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from eventbus import Event
 
@@ -149,7 +149,7 @@ def body_of(event: Event) -> bytes:
         header["metadata"] = dict(event.metadata)
     try:
         return to_json(header | {"payload": event.payload}, bytes_mode="base64", serialize_unknown=True)
-    except (PydanticSerializationError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - what a payload does when it is read is its own, and nobody else's event suffers
         return to_json(header | {"metadata": {}, "payload": None, "unreadable": True}, serialize_unknown=True)
 
 

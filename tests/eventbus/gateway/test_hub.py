@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from pydantic_core import from_json
 
-from eventbus import Event
+from eventbus import Event, Kind
 from eventbus.gateway.client import Client
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed
@@ -119,6 +121,60 @@ async def test_who_is_gone_is_in_no_index() -> None:
     hub.leave(other)
     arrive(hub, 1)
     assert hub.feed.dealt == 4
+
+
+class Hostile:
+    """An object that fails whatever is done with it."""
+
+    def __str__(self) -> str:
+        raise KeyError("no")
+
+    __repr__ = __str__
+
+    def __hash__(self) -> int:
+        raise KeyError("no")
+
+    def __eq__(self, other: object) -> bool:
+        raise KeyError("no")
+
+
+class Odd(Event, type="hub.odd", kind=Kind.QUOTE, key="what"):
+    """Its key may be anything."""
+
+    what: Any
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Hostile(),
+        {"deep": [Hostile()]},
+        [1, 2],
+        {1: 2},
+        float,
+        "\ud800",
+        b"\xff",
+        {1, 2},
+        10**400,
+        object(),
+        Decimal("1E+9"),
+    ],
+    ids=lambda odd: type(odd).__name__,
+)
+async def test_whatever_an_event_holds_the_next_one_goes_on(odd: object) -> None:
+    hub = hub_of()
+    sinks = [
+        join(hub, "hub.*")[1],
+        join(hub, "hub.*", where={"what": 1})[1],
+        join(hub, "hub.*", id="q", max_rate=1000)[1],
+    ]
+    hub.feed.ring.put([Odd.model_construct(what=odd, event_id="odd"), *(Event("hub.e", payload={"what": 1}),)])
+    hub.arrived()
+    hub.deal()
+    hub.deal()
+    assert sinks[0].seqs == [1, 2]
+    assert sinks[1].seqs == [2]
+    assert sorted(sinks[2].seqs) == [1, 2]
 
 
 @pytest.mark.parametrize("kinds", [10_000])
