@@ -29,11 +29,11 @@ def offer(
     if policy.where is not None:
         wanted = [place for place, event in enumerate(events) if _wants(worker, event, place, burst, indices, parts)]
         if len(wanted) < len(events):
+            if worker.gate is not None:
+                worker.gate.let_in()  # those that are not wanted need no place here
             indices = wanted if indices is None else [indices[place] for place in wanted]
             events = [events[place] for place in wanted]
         if not events:
-            if worker.gate is not None:
-                worker.gate.let_in()  # they need no place here
             return
     alike: Iterable[tuple[Sequence[Event], Sequence[int] | None]] = ((events, indices),)
     if burst.is_mixed and (policy.overflow is not None or policy.max_age is not None):
