@@ -80,11 +80,16 @@ class Beginning:
         for share, run in by_share.items():
             share.begins(len(run))  # from here on it is not given to another process
         counting = [self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()]
-        counted = await asyncio.gather(*counting, return_exceptions=True)
+        try:
+            counted = await asyncio.gather(*counting, return_exceptions=True)
+        except asyncio.CancelledError:
+            for share, run in by_share.items():
+                self._let_go(share, run)
+            raise
         failure: BaseException | None = None
         for (share, run), attempts in zip(by_share.items(), counted, strict=True):
             if isinstance(attempts, BaseException) or self._worker.is_cancelled:
-                share.ended(len(run))
+                self._let_go(share, run)
             if isinstance(attempts, LeaseLost):
                 self._lost(share)
             elif isinstance(attempts, BaseException):
@@ -94,9 +99,14 @@ class Beginning:
         if failure is not None:
             raise failure
 
+    def _let_go(self, share: Share, wanted: Sequence[tuple[Found, Event]]) -> None:
+        """What was to run does not: whoever waits for its end waits no longer."""
+        share.ended(len(wanted))
+        self._told.look_up()
+
     def _let_run(self, share: Share, wanted: Sequence[tuple[Found, Event]], attempts: Mapping[int, int]) -> None:
         if not share.may_start(self._lifetime.clock.monotonic_ns()):
-            share.ended(len(wanted))
+            self._let_go(share, wanted)
             self._lost(share)
             return
         for (is_first, *_), run in groupby(wanted, lambda each: (attempts[each[0].offset] == 1, *run_of(each))):

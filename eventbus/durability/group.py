@@ -162,7 +162,7 @@ class Group:
     async def finished(self) -> None:
         """Wait until all that had begun has an outcome, and every outcome is committed."""
         while not self.is_finished:
-            if self._committing.is_running or self._worker.tally.pending:
+            if self._committing.is_running or not any(share.has_news for share in self.shares.values()):
                 await self._committing.change()
             else:
                 await self._committing.run()

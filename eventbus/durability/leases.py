@@ -7,13 +7,14 @@ answers; then it is dropped here, and another process takes it when it runs out 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import socket
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from pydantic_core import from_json, to_json
 
 from eventbus.errors import BackendDataLoss, JournalError, LeaseLost, PolicyConflict, ValueChanged
 from eventbus.journal.shared import part_name, split_part
@@ -109,7 +110,7 @@ class Leases:
                 await self._journal.put_if(GROUPS, group.name, None, -1)
             except ValueChanged as there:
                 if there.value is not None:
-                    made = json.loads(there.value)
+                    made = from_json(there.value)
                     break
                 version = there.version
             else:
@@ -121,7 +122,7 @@ class Leases:
             cursor = await self._journal.open_part(lease, group.start_at)  # the server says where it starts
             made = {"parts": parts, "start": cursor.floor}
             try:
-                await self._journal.put_if(GROUPS, group.name, json.dumps(made).encode(), version)
+                await self._journal.put_if(GROUPS, group.name, to_json(made), version)
             except ValueChanged:
                 continue
             break

@@ -29,6 +29,10 @@ class Told(Protocol):
         """One that was followed by itself has its outcome."""
         ...
 
+    def look_up(self) -> None:
+        """Something that it does not ask about changed."""
+        ...
+
     async def count_again(self, share: Share, offset: int) -> None:
         """Another attempt begins."""
         ...
