@@ -6,8 +6,6 @@ C: decide; what is decided now meets the bars of the next session at the earlies
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -16,6 +14,7 @@ from eventbus import Event, EventBus
 from quantum_trader.events import SessionClosedEvent, SessionDecideEvent
 from quantum_trader.identity import RunIds
 from quantum_trader.market.replayer import ReplaySession
+from quantum_trader.pace import Pace
 
 SOURCE = "session_clock"
 
@@ -28,8 +27,7 @@ class LiveSessions(Protocol):
 
 
 class SessionClock:
-    """Replays `replayer` on `bus`, at most `speed` sessions per second; 0 is as fast as the handlers are. It can be paused
-    and given another speed while it runs; that changes nothing that is decided.
+    """Replays `replayer` on `bus`, at most `speed` sessions per second; `pace` pauses it and changes that while it runs.
 
     `keep_going` is asked before each session; when it says no, the run ends there. `on_barrier` is called at every barrier,
     when nothing is pending, `on_session` with each session after its last one. `roll_call` is awaited with each closed session
@@ -55,8 +53,6 @@ class SessionClock:
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
         ids: RunIds | None = None,
     ) -> None:
-        if not 0 <= speed < math.inf:
-            raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
         self._bus = bus
         self._replayer = replayer
         self._keep_going = keep_going
@@ -66,19 +62,15 @@ class SessionClock:
         self._roll_call = roll_call
         self._judge = judge
         self._ids = ids
-        self._changed = asyncio.Event()  # the pace
-        self.speed = speed
-        self.is_paused = False
+        self.pace = Pace(speed)
         self.sessions = 0  # completed
         self.bars = 0  # delivered
 
     async def run(self) -> int:
         """Replay to the end; returns the number of sessions completed. The bus must be running."""
-        begun = -math.inf
         async with aclosing(self._sessions()) as sessions:
             async for group in sessions:
-                await self._wait(begun)
-                begun = asyncio.get_running_loop().time()
+                await self.pace.next()
                 if self._keep_going is not None and not self._keep_going():
                     break
                 await self._play(group)
@@ -97,34 +89,6 @@ class SessionClock:
         else:
             for group in self._replayer:
                 yield group
-
-    def pause(self) -> None:
-        """Begin no further session until `resume`."""
-        self.is_paused = True
-        self._changed.set()
-
-    def resume(self) -> None:
-        """Go on, at once."""
-        self.is_paused = False
-        self._changed.set()
-
-    def set_speed(self, speed: float) -> None:
-        """At most so many sessions per second from now on, 0 for no limit. Raises `ValueError` for less."""
-        if not 0 <= speed < math.inf:
-            raise ValueError(f"speed: {speed} sessions per second; give 0 (no limit) or more")
-        self.speed = speed
-        self._changed.set()
-
-    async def _wait(self, begun: float) -> None:
-        """Until the session after the one that begun then is due. A change of pace is heard at once."""
-        loop = asyncio.get_running_loop()
-        while self.is_paused or (self.speed and loop.time() < begun + 1.0 / self.speed):
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(None if self.is_paused else begun + 1.0 / self.speed):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
 
     async def _play(self, group: ReplaySession) -> None:
         bus = self._bus

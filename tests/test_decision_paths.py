@@ -34,6 +34,7 @@ ONLOOKERS: Mapping[str, str] = {
     "monitoring.plot": "draws what happened",
     "monitoring.report": "sums up what happened",
     "monitoring.runtime": "times handlers and the loop, in metrics that stay out of the digest",
+    "pace": "how fast sessions are played, not what is decided in them",
     "runs.page.*": "shows what happened",
     "runs.sweep": "leads processes that each do a run of their own",
     "runs.durable": "puts commands into a run, which get the time of the session that takes them",

@@ -19,6 +19,7 @@ import typer
 
 from eventbus import GatewayError
 from quantum_trader.monitoring.report import make_report
+from quantum_trader.pace import Pace
 from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.story import Step, tell, walk
@@ -86,15 +87,19 @@ async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
     from quantum_trader.web.panels import Panels
 
     system = run.system
+
+    def pace() -> Pace | None:
+        return None if system.clock is None else system.clock.pace
+
     panels = Panels(
         system.record.points,
         sessions=len(system.feed),
         dataset=system.record.dataset,
-        pace=lambda: system.clock,
+        pace=pace,
         digest=system.digest.hexdigest,
     )
     tap = run.bus.tap(panels.take)
-    desk = Desk(panels, ask=run.command, pace=lambda: system.clock)
+    desk = Desk(panels, ask=run.command, pace=pace)
     wired = ends(system.wiring())
 
     def application(port: int) -> Any:

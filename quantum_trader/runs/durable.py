@@ -124,7 +124,7 @@ class DurableRun:
         if isinstance(self._feed, PaperFeed):
             self._feed.stop()
         if (clock := self.system.clock) is not None:
-            clock.resume()  # what is paused hears it at once
+            clock.pace.resume()  # what is paused hears it at once
 
     async def run(self, *, speed: float = 0.0, until_session: int | None = None) -> RunCompletedEvent | None:
         """Do what is left of the run, at most until `until_session` is done; None when it was stopped before its end.

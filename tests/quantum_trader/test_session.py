@@ -118,10 +118,10 @@ async def test_speed_is_sessions_a_second() -> None:
 async def test_pause_holds_until_resumed() -> None:
     async def steer(clock: SessionClock) -> None:
         await asyncio.sleep(0.75)
-        clock.pause()
+        clock.pace.pause()
         await asyncio.sleep(100)
-        assert (clock.is_paused, clock.sessions) == (True, 2)
-        clock.resume()
+        assert (clock.pace.is_paused, clock.sessions) == (True, 2)
+        clock.pace.resume()
 
     assert await paced(2.0, steer) == pytest.approx(101.25)
 
@@ -130,7 +130,7 @@ async def test_pause_holds_until_resumed() -> None:
 async def test_another_speed_is_heard_in_the_middle_of_a_wait() -> None:
     async def steer(clock: SessionClock) -> None:
         await asyncio.sleep(1)
-        clock.set_speed(10.0)
+        clock.pace.set_speed(10.0)
 
     assert await paced(0.01, steer) == pytest.approx(1.2)
 
@@ -139,8 +139,8 @@ async def test_speed_that_is_none_is_refused_while_it_runs() -> None:
     clock = SessionClock(InMemoryEventBus(), MarketReplayer(Given()))
     for speed in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="give 0"):
-            clock.set_speed(speed)
-    assert clock.speed == 0.0
+            clock.pace.set_speed(speed)
+    assert clock.pace.speed == 0.0
 
 
 def test_speed_below_zero_is_refused() -> None:
