@@ -100,7 +100,9 @@ def test_it_speaks_tls(tmp_path: Path) -> None:
     ]
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*made, *subject], cwd=tmp_path, capture_output=True, check=True)
-    code, line = complaint(tmp_path, "serve", "--bus", "memory://", "--tls-cert", "k.pem", "--tls-key", "none.pem")
+    code, line = complaint(
+        tmp_path, "serve", "--bus", "memory://", "--port", "0", "--tls-cert", "k.pem", "--tls-key", "none.pem"
+    )
     assert (code, "PEM" in line) == (3, True)
     with serving_process(tmp_path, "--bus", "memory://", "--tls-cert", "c.pem", "--tls-key", "k.pem") as served:
         assert served.url.startswith("https://")
