@@ -11,17 +11,17 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check check-all eager format bench null torture soak clean
+.PHONY: help demo test quick check check-all eager format bench null torture soak screenshots clean
 
 help:
-	@echo "make demo | test | quick | check | check-all | format | bench | null | torture | soak | clean"
+	@echo "make demo | test | quick | check | check-all | format | bench | null | torture | soak | screenshots | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
 
 # Beside each other what may be, then alone what depends on real time.
 PARALLEL := -n 2 --dist worksteal
-UNTIMED := not timed and not torture and not bench
+UNTIMED := not timed and not torture and not bench and not long
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile suite -m "$(UNTIMED)" $(ARGS)
@@ -29,17 +29,18 @@ test: $(VENV)/.dev
 
 # The bus alone, without what takes long: also on an interpreter that has only what the bus needs.
 quick: $(VENV)/.check
-	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile quick -m "$(UNTIMED) and not slow" $(QUICK) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" $(QUICK) $(ARGS)
 
 QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
 
 # With tasks that take their first step where they are made: Python 3.12 and newer.
 eager: $(VENV)/.check
-	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow" \
+	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
 		tests/eventbus $(ARGS)
 
-# The long random walks, and once more on the other loop the part whose behaviour could depend on it.
+# Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it.
 check-all: check
+	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop -m long $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED)" \
 		tests/eventbus tests/found tests/scenarios $(ARGS)
@@ -71,6 +72,10 @@ torture: $(VENV)/.dev
 soak: $(VENV)/.dev
 	@mkdir -p runs
 	$(BIN)/python tests/torture/soak.py --out runs/soak.csv $(ARGS)
+
+# Of the dashboard beside a demo, in a browser of the system; the one in the README is dashboard-dark.png.
+screenshots: $(VENV)/.dev
+	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

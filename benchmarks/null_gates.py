@@ -21,7 +21,7 @@ NOMINAL: Final = 0.05
 EVERY: Final = 21  # sessions between two looks
 LOOKS: Final = {"PSR": 24, "DM": 7}
 
-STRATEGY: Final = GatesConfig(gate="psr")
+STRATEGY: Final = GatesConfig()
 MODEL: Final = ModelGateConfig(mse_ratio=1.0)
 
 

@@ -21,9 +21,12 @@ from eventbus.config import (
     unregister_backend,
 )
 from eventbus.dead_letter import DeadLetter, DeadLetters
+from eventbus.durability.reading import explanation
 from eventbus.durability.retention import Retention
 from eventbus.errors import (
+    BackendDataLoss,
     BackendTaken,
+    BackendUnsafe,
     BusNotRunning,
     BusStopped,
     CodecError,
@@ -42,6 +45,7 @@ from eventbus.errors import (
     JournalError,
     JournalInUse,
     JournalUnavailable,
+    LeaseLost,
     MetricsPortUnavailable,
     MissingDriver,
     NoReply,
@@ -56,6 +60,7 @@ from eventbus.errors import (
     RetryLater,
     UnknownBackend,
     UsageError,
+    ValueChanged,
     WouldDeadlock,
     WrongLoop,
     WrongProcess,
@@ -67,13 +72,16 @@ from eventbus.outcome import Outcome, ShutdownReport, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
 from eventbus.road.part import Delivery
 from eventbus.road.receipt import Receipt
+from eventbus.selector import Selector
 from eventbus.stats import BusStats, SubscriptionStats
 from eventbus.stream import Stream
 from eventbus.subscription import Subscription
 from eventbus.tap import Tap
 
 __all__ = [
+    "BackendDataLoss",
     "BackendTaken",
+    "BackendUnsafe",
     "BusNotRunning",
     "BusStats",
     "BusStopped",
@@ -105,6 +113,7 @@ __all__ = [
     "JournalReader",
     "JournalUnavailable",
     "Kind",
+    "LeaseLost",
     "MetricsPortUnavailable",
     "MissingDriver",
     "NoReply",
@@ -126,6 +135,7 @@ __all__ = [
     "Retention",
     "Retry",
     "RetryLater",
+    "Selector",
     "ShutdownReport",
     "Status",
     "Stats",
@@ -136,6 +146,7 @@ __all__ = [
     "Tap",
     "UnknownBackend",
     "UsageError",
+    "ValueChanged",
     "WouldDeadlock",
     "WrongLoop",
     "WrongProcess",
@@ -144,6 +155,7 @@ __all__ = [
     "default_bus",
     "event_class",
     "event_types",
+    "explanation",
     "open_reader",
     "register_backend",
     "unregister_backend",

@@ -18,12 +18,11 @@ from eventbus.clock import Clock
 from eventbus.dead_letter import DeadLetters
 from eventbus.durability.reading import play
 from eventbus.durability.store import Place, Store
-from eventbus.errors import NoReply
 from eventbus.event import Event, Request, event_of
 from eventbus.interface import EventBus, Handler, Listening, PolicyOptions, Selects, Stats
 from eventbus.journal.protocol import Journal
 from eventbus.journal.values import Trimmed
-from eventbus.outcome import ShutdownReport, Status
+from eventbus.outcome import ShutdownReport
 from eventbus.road.house import House
 from eventbus.road.pool import ThreadPool
 from eventbus.road.receipt import Receipt
@@ -105,12 +104,13 @@ class InMemoryEventBus(EventBus):
         receipt = self._door.join(event) if payload is None and cause is None else None  # type: ignore[arg-type] # a str joins nothing
         if receipt is None:
             receipt = await self._door.admit(self._ready(event, payload), cause, timeout)
-        return receipt if receipt.burst.commit is None else await receipt.written()
+        return receipt if receipt.burst.commit is None else await self._store.written(receipt, timeout)
 
     def publish_nowait(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
     ) -> Receipt:
-        return self._door.enter_now(self._ready(event, payload), cause)
+        receipt = self._door.join(event) if payload is None and cause is None else None  # type: ignore[arg-type] # the same
+        return receipt or self._door.enter_now(self._ready(event, payload), cause)
 
     def publish_threadsafe(
         self, event: Event | str, payload: Mapping[str, Any] | None = None, *, cause: Event | None = None
@@ -173,14 +173,7 @@ class InMemoryEventBus(EventBus):
         fact = self._ready(event, payload)
         self._lifetime.must_run("request()")
         async with asyncio.timeout(timeout):
-            outcomes = await (await self.publish(fact, cause=cause))
-        for outcome in outcomes:
-            if outcome.status is Status.SUCCEEDED and outcome.result is not None:
-                return outcome.result
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-        raise NoReply(fact.type, len(outcomes))
+            return await self._store.ask(fact, lambda asked: self.publish(asked, cause=cause), timeout)
 
     def _ready(self, event: Event | str, payload: Mapping[str, Any] | None) -> Event:
         """An event, on a bus that runs if it starts by itself."""
@@ -284,8 +277,8 @@ class InMemoryEventBus(EventBus):
     def stop(self) -> None:
         self._lifetime.stop()
 
-    async def connect(self) -> Self:
-        await self._lifetime.connect(self.run_forever)
+    async def connect(self, wait: float = 0.0) -> Self:
+        await self._lifetime.connect(self.run_forever, wait)
         return self
 
     async def drain(self, timeout: float | None = None) -> bool:
@@ -316,6 +309,9 @@ class InMemoryEventBus(EventBus):
 
     async def rearm(self, token: str) -> None:
         await self._latch.clear(token)
+
+    async def halted_everywhere(self, timeout: float = 5.0) -> dict[str, bool | None]:
+        return await self._store.halted_everywhere(timeout)
 
     @property
     def is_halted(self) -> bool:
@@ -358,7 +354,11 @@ class InMemoryEventBus(EventBus):
         """Attempts that ended so far, and the nanoseconds they ran. For who looks often: a hundredth of what `stats()` costs."""
         return self._counts.run_time()
 
+    async def accept_data_loss(self) -> None:
+        await self._store.accept_data_loss()
+
     async def explain(self, event_id: str) -> Explanation:
+        self._door.seal()  # what is still being filled is remembered, too
         return await self._store.explain(event_id, self._history)
 
     # --- journal: without one these raise `PolicyConflict` -----------------------------------------------------------

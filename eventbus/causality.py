@@ -104,49 +104,39 @@ class Explanation:
         return "\n".join(lines)
 
 
-class _Remembered(NamedTuple):
-    """Events of one burst, in order; `first` is the place of the first of them there."""
+def _unknown(_index: int) -> None:
+    """What became of an event that nobody follows."""
 
-    events: Sequence[Event]
-    hops: int
-    outcomes: OutcomesOf
-    first: int = 0
+
+_Remembered = tuple[Sequence[Event], int, OutcomesOf, int]
+"""Events of one burst, in order; the causes between them and the root; what became of each; the place of the first of them there."""
 
 
 class History:
-    """The last `size` events, as they were accepted: bursts of them are held as they are, what is asked is worked out when asked.
-
-    A burst may still grow when it is remembered, until it is closed.
-    """
+    """The last `size` events, as they were accepted: bursts of them are held as they are, what is asked is worked out when asked."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._bursts: deque[_Remembered] = deque()  # closed ones
+        self._bursts: deque[_Remembered] = deque()
         self._counted = 0  # events in these
-        self._open: _Remembered | None = None  # the last one
         self._hops: OrderedDict[str, int] = OrderedDict()  # of events whose cause was named
 
-    def remember(self, events: Sequence[Event], hops: int = 0, outcomes: OutcomesOf | None = None) -> None:
+    def remember(self, events: Sequence[Event], hops: int = 0, outcomes: OutcomesOf = _unknown) -> None:
         """These were accepted after all that is remembered, so many causes from the root. Costs the same however many they are.
 
-        `outcomes` tells by index what became of each.
+        `outcomes` tells by index what became of each. What lies beyond the size is let go.
         """
-        self.close()
-        if self._size:
-            self._open = _Remembered(events, hops, outcomes or _unknown)
-
-    def close(self) -> None:
-        """What was remembered last grows no longer. What lies beyond the size is let go."""
-        if self._open is None:
+        size, count = self._size, len(events)
+        if count <= size:
+            self._bursts.append((events, hops, outcomes, 0))
+        elif size:
+            self._bursts.append((events[count - size :], hops, outcomes, count - size))
+            count = size
+        else:
             return
-        burst, self._open = self._open, None
-        beyond = len(burst.events) - self._size
-        if beyond > 0:
-            burst = _Remembered(burst.events[beyond:], burst.hops, burst.outcomes, beyond)
-        self._bursts.append(burst)
-        self._counted += len(burst.events)
-        while self._counted - len(self._bursts[0].events) >= self._size:
-            self._counted -= len(self._bursts.popleft().events)
+        self._counted += count
+        while self._counted - len(self._bursts[0][0]) >= size:
+            self._counted -= len(self._bursts.popleft()[0])
 
     def note_hops(self, event: Event, hops: int) -> None:
         """So many causes lie between the root and this event: its own cause was named."""
@@ -159,14 +149,11 @@ class History:
         known = self._hops.get(event.event_id)
         if known is not None:
             return known
-        newest_first = reversed(self._known())
-        return next((burst.hops for burst in newest_first if any(one is event for one in burst.events)), 0)
-
-    def _known(self) -> list[_Remembered]:
-        return [*self._bursts, *(() if self._open is None else (self._open,))]
+        newest_first = reversed(self._bursts)
+        return next((hops for events, hops, *_ in newest_first if any(one is event for one in events)), 0)
 
     def __iter__(self) -> Iterator[Event]:
-        bursts = [burst.events for burst in self._known()]
+        bursts = [events for events, *_ in self._bursts]
         known = sum(map(len, bursts))
         return islice(chain.from_iterable(bursts), max(0, known - self._size), None)
 
@@ -178,19 +165,15 @@ class History:
     def handled(self, events: Iterable[Event]) -> dict[str, tuple[Handled, ...]]:
         """By event id, what was made of those of these events that are remembered, and settled."""
         wanted, found = {event.event_id for event in events}, dict[str, tuple[Handled, ...]]()
-        for burst in self._known():
-            for index, event in enumerate(burst.events, burst.first):
-                if event.event_id in wanted and (made := burst.outcomes(index)):
+        for remembered, _hops, outcomes, first in self._bursts:
+            for index, event in enumerate(remembered, first):
+                if event.event_id in wanted and (made := outcomes(index)):
                     found[event.event_id] = tuple(map(_handled, made))
         return found
 
 
 def _handled(outcome: Outcome) -> Handled:
     return Handled(outcome.subscription, outcome.status.value, outcome.attempts, outcome.queued_s, outcome.ran_s)
-
-
-def _unknown(_index: int) -> None:
-    """What became of an event that nobody follows."""
 
 
 def explain(

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from types import UnionType
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, cast, overload
 
 from eventbus.bus import InMemoryEventBus
 from eventbus.durability.journaled import Behind, Journaled
 from eventbus.durability.retention import Retention
+from eventbus.durability.shared import Shared
 from eventbus.errors import BackendTaken, PolicyConflict, UnknownBackend
 from eventbus.interface import EventBus
-from eventbus.journal.backends import journal_at
+from eventbus.journal.backends import journal_of
 from eventbus.journal.protocol import Journal
+from eventbus.journal.shared import SharedJournal
+from eventbus.settings import Text, refuse_unknown, typed, types_of
 from eventbus.url import Url, parse_url
-from eventbus.wording import shown
 
 _ENTRY_POINTS = "eventbus.backends"
 _PARTS = ("host", "port", "user", "password", "path")
-_WHOLE = re.compile(r"([+-]?[0-9]{1,100})(?:[eE]([0-9]{1,2}))?")  # 5e9 is one too
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 Settings = Mapping[str, Any]
-
-
-class _Text(str):
-    """A value in a URL: what it means depends on the setting."""
-
-    __slots__ = ()
 
 
 # --- the face ------------------------------------------------------------------------------------------------------
@@ -56,6 +47,8 @@ def create_event_bus(source: str | Settings | None = None, **settings: Any) -> E
     """
     chosen = _from_url(source) if isinstance(source, str) else dict(source or {})
     chosen.update(settings)
+    if "connection_string" in chosen:
+        chosen = _with_connection(chosen)
     name = str(chosen.pop("backend", "memory"))
     make = _known().get(name)
     if make is None:
@@ -140,7 +133,7 @@ _registered: dict[str, Callable[[Settings], EventBus]] = {}
 
 def _known() -> dict[str, Callable[[Settings], EventBus]]:
     plugins = {point.name: _loading(point) for point in entry_points(group=_ENTRY_POINTS)}
-    return {"memory": _memory, "sqlite": _sqlite} | plugins | _registered
+    return {"memory": _memory, **_JOURNALS} | plugins | _registered
 
 
 def _loading(point: Any) -> Callable[[Settings], EventBus]:
@@ -155,41 +148,57 @@ def _memory(settings: Settings) -> InMemoryEventBus:
     wanted = {key: value for key, value in settings.items() if key != "url"}
     if place := [str(wanted[key]) for key in _PARTS if key in wanted]:
         raise PolicyConflict("memory backend", f"it is nowhere, and not at {place[0]!r}: write memory://")
-    known = _types_of(InMemoryEventBus, without=("store",))
-    _refuse_unknown("memory", wanted, known)
-    return InMemoryEventBus(**_typed(wanted, known))
+    known = types_of(InMemoryEventBus, without=("store",))
+    refuse_unknown("memory", wanted, known)
+    return InMemoryEventBus(**typed(wanted, known))
 
 
-def _sqlite(settings: Settings) -> InMemoryEventBus:
-    """`sqlite:///run.db`: a path relative to the working directory; `sqlite:////var/run.db`: an absolute one."""
+def _kept(
+    scheme: str, *, also: Mapping[str, str], shares: tuple[str, ...] = ()
+) -> Callable[[Settings], InMemoryEventBus]:
+    """Over a journal that is built in. `also` names settings as they are called elsewhere, `shares` those of bus and journal both."""
 
-    def journal(mine: Settings) -> Journal:
-        from eventbus.journal.sqlite import SqliteJournal  # only who uses it pays for it
+    def make(settings: Settings) -> InMemoryEventBus:
+        settings = {also.get(key, key): value for key, value in settings.items()}
+        place = Url(scheme, **{key: settings[key] for key in _PARTS if key in settings})
+        of_bus = {*types_of(InMemoryEventBus, without=("store",)), *_STORE}
 
-        place = Url("sqlite", **{key: mine[key] for key in _PARTS if key in mine})
-        wanted = {key: value for key, value in mine.items() if key not in (*_PARTS, "url")}
-        known = _types_of(SqliteJournal, without=("path",))
-        _refuse_unknown("sqlite", wanted, [*known, *_types_of(InMemoryEventBus, without=("store",)), *_STORE])
-        return journal_at(place, **_typed(wanted, known))
+        def journal(mine: Settings) -> Journal:
+            wanted = {key: value for key, value in mine.items() if key not in (*_PARTS, "url")}
+            wanted.update({key: settings[key] for key in shares if key in settings})
+            return journal_of(place, wanted, besides=of_bus)
 
-    return _over(journal, settings)
+        return _over(journal, settings)
+
+    return make
 
 
 def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemoryEventBus:
     """A bus over the journal that is made of what is not meant for the bus."""
-    for_bus = _types_of(InMemoryEventBus, without=("store",))
+    for_bus = types_of(InMemoryEventBus, without=("store",))
     rest = {key: value for key, value in settings.items() if key not in for_bus and key not in _STORE}
-    bus = _typed({key: value for key, value in settings.items() if key in for_bus}, for_bus)
-    mine = _typed({key: value for key, value in settings.items() if key in _STORE}, _STORE)
-    store = Journaled(
-        journal(rest),
-        journal_quotes=mine.get("journal_quotes", True),
-        retention=_retention(mine),
-        behind=_behind(mine),
-    )
-    return InMemoryEventBus(store=store, **bus)
+    bus = typed({key: value for key, value in settings.items() if key in for_bus}, for_bus)
+    mine = typed({key: value for key, value in settings.items() if key in _STORE}, _STORE)
+    common = {
+        "journal_quotes": mine.get("journal_quotes", True),
+        "retention": _retention(mine),
+        "behind": _behind(mine),
+    }
+    kept = journal({key: value for key, value in rest.items() if key not in _SHARED})
+    if "shared" in kept.capabilities:
+        both = typed({key: settings[key] for key in _SHARED if key in settings}, _SHARED)
+        return InMemoryEventBus(store=Shared(cast(SharedJournal, kept), **common, **both), **bus)
+    if sharing := [key for key in _SHARED if key in rest]:
+        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql://")
+    return InMemoryEventBus(store=Journaled(kept, **common), **bus)
 
 
+_POSTGRES = _kept("postgres", also={"db": "path", "channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
+_JOURNALS = {
+    "sqlite": _kept("sqlite", also={}),
+    "postgres": _POSTGRES,
+    "postgresql": _POSTGRES,
+}
 _STORE: Mapping[str, Any] = {
     "journal_quotes": bool,
     "write_behind": bool,
@@ -198,6 +207,15 @@ _STORE: Mapping[str, Any] = {
     "retention": Retention,
     "retention_s": float,
     "retention_bytes": int,
+}
+
+
+_SHARED: Mapping[str, Any] = {
+    "lease": float,
+    "parts": int,
+    "poll": float,
+    "timeout_s": float,
+    "on_data_loss": str,
 }
 
 
@@ -225,6 +243,17 @@ def _behind(settings: Settings) -> Behind | None:
 # --- what is given -------------------------------------------------------------------------------------------------
 
 
+def _with_connection(settings: Settings) -> dict[str, Any]:
+    """Beside a dict of settings the place may be one text, as drivers have it. What is given besides wins."""
+    text = settings["connection_string"]
+    if not isinstance(text, str) or "://" not in text:
+        raise PolicyConflict("connection_string", "is no URL such as postgresql://user:password@host:5432/database")
+    named, place = str(settings.get("backend", "")), _from_url(text)
+    if named and _known().get(named) is not _known().get(place["backend"]):
+        raise PolicyConflict("connection_string", f"is of {place['backend']}, and backend says {named}")
+    return place | {key: value for key, value in settings.items() if key != "connection_string"}
+
+
 def _from_url(text: str) -> dict[str, Any]:
     if ":" not in text:
         return {"backend": text}
@@ -233,47 +262,7 @@ def _from_url(text: str) -> dict[str, Any]:
         raise PolicyConflict("url", f"{min(taken)} is a part of the URL itself and no setting after '?'")
     parts = {"host": url.host, "port": url.port, "user": url.user, "password": url.password, "path": url.path}
     settings: dict[str, Any] = {key: value for key, value in parts.items() if value is not None}
-    settings.update({key: _Text(value) for key, value in url.query.items()})
+    settings.update({key: Text(value) for key, value in url.query.items()})
     if settings:
         settings["url"] = text
     return {"backend": url.scheme, **settings}
-
-
-def _types_of(cls: type[Any], *, without: Iterable[str]) -> dict[str, Any]:
-    """The settings that a class is made with, and their types."""
-    parameters = inspect.signature(cls, eval_str=True).parameters
-    return {name: parameter.annotation for name, parameter in parameters.items() if name not in without}
-
-
-def _refuse_unknown(backend: str, settings: Settings, known: Iterable[str]) -> None:
-    for name in settings:
-        if name not in known:
-            raise PolicyConflict(name, f"is no setting of {backend}; there are {', '.join(sorted(known))}")
-
-
-def _typed(settings: Settings, types: Mapping[str, Any]) -> dict[str, Any]:
-    """What stood in a URL becomes what its setting takes; everything else is as it was given."""
-    return {
-        name: _read(name, value, types[name]) if isinstance(value, _Text) else value for name, value in settings.items()
-    }
-
-
-def _read(name: str, text: str, annotation: Any) -> Any:
-    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    if bool in kinds and text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    if int in kinds and (whole := _WHOLE.fullmatch(text)):
-        return int(whole[1]) * 10 ** int(whole[2] or 0)
-    if float in kinds:
-        try:
-            return float(text)
-        except ValueError:
-            pass
-    if str in kinds:
-        return str(text)
-    wanted = [word for kind, word in _WORDS_FOR.items() if kind in kinds]
-    meant = " or ".join(wanted) if wanted else "something that no URL can hold: give it as a keyword"
-    raise PolicyConflict(name, f"{shown(str(text))} is not {meant}")
-
-
-_WORDS_FOR = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from eventbus.bounds import seconds, whole
 from eventbus.errors import CodecError, DuplicateEventType, InvalidEventType
 from eventbus.fields import OrDefault, hold_frozen
-from eventbus.frozen import EMPTY, FixOffset, plain
+from eventbus.frozen import EMPTY, FixOffset, freeze, plain
 from eventbus.tagged import Untyped
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -269,6 +269,14 @@ def stamp(event: Event, *, cause: Event, event_id: str | None = None) -> None:
         if not has_correlation:
             header["correlation_id"] = cause.correlation_id
         given |= {"causation_id", "correlation_id"}
+
+
+def ask_back(event: Event, **where: str) -> None:
+    """Say in its metadata who waits for an answer, before it is published; what it says already stands."""
+    given = event.__dict__["metadata"]
+    if where.keys() - given.keys():
+        event.__dict__["metadata"] = freeze({**where, **given})
+        event.model_fields_set.add("metadata")
 
 
 def event_key(event: Event, name: str | None) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,6 +62,10 @@ class Failure:
         try:
             for link in _chain(error):
                 links.append(link)  # noqa: PERF402 - what was told before something went wrong stays
+            if not isinstance(error, BaseExceptionGroup):
+                place = _own(links[0].frames)
+                text = capped(links[0].text + (f" (in {place})" if place else ""))
+                return cls(type(error).__qualname__, text, tuple(links))
         except BaseException:  # noqa: BLE001 - an exception may have odd attributes; its delivery must end all the same
             pass
         return cls(kind_of(error), describe(error), tuple(links))
@@ -79,7 +83,7 @@ class Failure:
         for link in reversed(self._links):
             if link.frames:
                 lines.append(TRACEBACK)
-            for frame in link.frames:
+            for frame in link.frames[-_FRAMES:]:
                 lines.append(f'  File "{frame.file}", line {frame.line}, in {frame.function}')
                 if source := linecache.getline(frame.file, frame.line).strip():
                     lines.append(f"    {source}")
@@ -135,23 +139,35 @@ def _one(error: BaseException) -> str:
 
 def place_of(error: BaseException) -> Frame | None:
     """The innermost line of the user's own code: not ours, not a library's. None for an exception that was never raised."""
-    frames = _frames(error.__traceback__)
-    if not frames:
+    return _own(_shown(error.__traceback__))
+
+
+def _own(his: Sequence[Frame]) -> Frame | None:
+    if not his:
         return None
-    his = [frame for frame in frames if not _is_ours(frame.file)] or frames
     home = his[0].module.partition(".")[0]  # an application may be installed beside its libraries
-    own = [frame for frame in his if frame.module.partition(".")[0] == home or not _is_installed(frame.file)]
-    return own[-1]
+    return next(
+        frame for frame in reversed(his) if frame.module.partition(".")[0] == home or not _is_installed(frame.file)
+    )
 
 
-def _frames(trace: TracebackType | None) -> list[Frame]:
+def without_our_frame(error: BaseException) -> BaseException:
+    """The error without the frame that caught it, and all that is in there: who keeps it keeps the user's frames only."""
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is not None:
+        BaseException.with_traceback(error, trace.tb_next)
+    return error
+
+
+def _shown(trace: TracebackType | None) -> list[Frame]:
+    """The frames that are not ours; all, where there is no other."""
     frames = []
     while trace is not None:
         code = trace.tb_frame.f_code
         module = trace.tb_frame.f_globals.get("__name__", "")
         frames.append(Frame(code.co_filename, trace.tb_lineno or 0, code.co_qualname, f"{module}"))
         trace = trace.tb_next
-    return frames
+    return [frame for frame in frames if not _is_ours(frame.file)] or frames
 
 
 def _chain(error: BaseException) -> Iterator[_Link]:
@@ -163,9 +179,10 @@ def _chain(error: BaseException) -> Iterator[_Link]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        frames = _frames(one.__traceback__)
-        shown = [frame for frame in frames if not _is_ours(frame.file)] or frames
-        yield _Link(said, f"{type(one).__qualname__}: {text_of(one)}", tuple(shown[-_FRAMES:]))
+        frames = _shown(one.__traceback__)
+        if len(frames) > _FRAMES:  # the first of them tells what the user's own code is
+            frames[1:-_FRAMES] = []
+        yield _Link(said, f"{type(one).__qualname__}: {text_of(one)}", tuple(frames))
         if one.__cause__ is not None:
             waiting.append(("The above exception was the direct cause of the following exception:", one.__cause__))
         elif one.__context__ is not None and not one.__suppress_context__:

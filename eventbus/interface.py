@@ -59,6 +59,7 @@ class PolicyOptions(TypedDict, total=False):
     durable: bool
     group: str | None
     start: Start
+    parts: int | None
 
 
 class Stats(TypedDict):
@@ -169,7 +170,8 @@ class EventBus(Protocol):
     ) -> object:
         """Publish and return what the first subscription in order answered: its handler's return value, or its `reply`.
 
-        Raises what the handler raised, `NoReply` when nobody answered, `TimeoutError` after `timeout` seconds.
+        Raises what the handler raised, `NoReply` when nobody answered, `TimeoutError` after `timeout` seconds; where other processes
+        may answer, a time-out is required, and nobody's answer is its end.
         """
         ...
 
@@ -258,8 +260,8 @@ class EventBus(Protocol):
         """Ask the dispatcher to end after the batch in hand. From anywhere: a handler, another thread, a signal handler."""
         ...
 
-    async def connect(self) -> Self:
-        """Start the dispatcher as a task of the bus, unless it runs already."""
+    async def connect(self, wait: float = 0.0) -> Self:
+        """Start the dispatcher as a task of the bus, unless it runs already. A server that is down is tried for `wait` seconds more."""
         ...
 
     async def drain(self, timeout: float | None = None) -> bool:
@@ -293,6 +295,10 @@ class EventBus(Protocol):
 
     async def rearm(self, token: str) -> None:
         """Clear the halt. Raises `PolicyConflict` for a token that `halt` did not give."""
+        ...
+
+    async def halted_everywhere(self, timeout: float = 5.0) -> dict[str, bool | None]:
+        """Which live processes have seen the halt, or its end: True, or None for those that have not within so many seconds."""
         ...
 
     @property
@@ -335,6 +341,10 @@ class EventBus(Protocol):
 
     def run_time(self) -> tuple[int, int]:
         """Attempts that ended so far, and the nanoseconds they ran: for who looks often, and needs no snapshot."""
+        ...
+
+    async def accept_data_loss(self) -> None:
+        """Go on with what a server has that lost some of it. Raises `PolicyConflict` on a bus without one."""
         ...
 
     async def explain(self, event_id: str) -> Explanation:

@@ -9,6 +9,7 @@ import fnmatch
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
+from sys import maxsize
 from typing import Any, Generic, Protocol, TypeVar
 
 from eventbus.errors import InvalidSelector
@@ -137,21 +138,31 @@ class RouteTable(Generic[S]):
         self.members: dict[S, None] = {}  # oldest first
         self._by_beginning: defaultdict[type | str, dict[S, None]] = defaultdict(dict)
         self._routes: dict[type[Event] | str, tuple[tuple[S, ...], int]] = {}  # and from which burst on
+        self._known: defaultdict[type | str, set[type[Event] | str]] = defaultdict(
+            set
+        )  # of these, by the same beginnings
         self._gates = 0
+        self.has_gates = False  # has any member a queue of its own?
         self._leaving: list[S] = []  # cancelled, while bursts that go to them wait in the lane
+        self.has_leaving = False
 
     def add(self, member: S) -> None:
         """It listens."""
         self.members[member] = None
         self._by_beginning[member.selector.begins][member] = None
-        self._gates += member.is_gate
+        self._count_gates(member.is_gate)
         self._forget_routes(member)
 
     def leave(self, member: S) -> None:
         """It listens no more, once the bursts that were accepted before are dispatched."""
         if self.members.pop(member, self) is None:
-            self._gates -= member.is_gate
+            self._count_gates(-member.is_gate)
             self._leaving.append(member)
+            self.has_leaving = True
+
+    def _count_gates(self, more: int) -> None:
+        self._gates += more
+        self.has_gates = self._gates > 0
 
     def dispatched(self, number: int, *, is_urgent: bool) -> None:
         """The burst of that number was dispatched. An urgent one overtook others."""
@@ -159,12 +170,13 @@ class RouteTable(Generic[S]):
             return
         gone = [member for member in self._leaving if member.until <= number]
         self._leaving = [member for member in self._leaving if member.until > number]
+        self.has_leaving = bool(self._leaving)
         for member in gone:
             self._remove(member)
 
     def nothing_waits(self) -> None:
         """The lane is empty: who left is gone."""
-        leaving, self._leaving = self._leaving, []
+        leaving, self._leaving, self.has_leaving = self._leaving, [], False
         for member in leaving:
             self._remove(member)
 
@@ -176,65 +188,66 @@ class RouteTable(Generic[S]):
         self._forget_routes(member)
 
     @property
-    def has_leaving(self) -> bool:
-        """Is any member on its way out?"""
-        return bool(self._leaving)
-
-    @property
     def leaving(self) -> tuple[S, ...]:
         """Cancelled ones that bursts in the lane still go to."""
         return tuple(self._leaving)
 
     def takers(self, event: Event, number: int) -> tuple[S, ...]:
         """Who gets an event that was accepted in the burst of that number, in order of subscription."""
-        members, since = self._route(event)
+        cls = type(event)
+        route = self._routes.get(event.type if cls is AdHocEvent else cls)
+        members, since = self._find(event) if route is None else route
         if since <= number and not self._leaving:
             return members
         return tuple([member for member in members if member.gets(number)])
-
-    @property
-    def has_gates(self) -> bool:
-        """Has any member a queue of its own?"""
-        return self._gates > 0
 
     def gates(self, event: Event) -> tuple[S, ...]:
         """Those with a queue of their own that an event published now would go to."""
         if not self._gates:
             return ()
-        return tuple([member for member in self._route(event)[0] if member.is_gate and member.until < 0])
+        return tuple([member for member in self.takers(event, maxsize) if member.is_gate])
 
-    def _route(self, event: Event) -> tuple[tuple[S, ...], int]:
-        cls = type(event)
-        key: type[Event] | str = event.type if cls is AdHocEvent else cls
-        known = self._routes.get(key)
-        return self._find(key, cls, event.type) if known is None else known
-
-    def _find(self, key: type[Event] | str, cls: type[Event], type_name: str) -> tuple[tuple[S, ...], int]:
+    def _find(self, event: Event) -> tuple[tuple[S, ...], int]:
         """Only members whose selector begins as the type does are asked."""
-        beginnings: dict[type | str, None] = dict.fromkeys(("", type_name, _first_word(type_name), *cls.__mro__))
-        by_beginning = self._by_beginning
+        cls, type_name = type(event), event.type
+        key = type_name if cls is AdHocEvent else cls
+        beginnings = _beginnings(key)
         found = [
             member
-            for beginning in beginnings
-            for member in by_beginning.get(beginning, ())
+            for beginning in {**beginnings, type_name: None}
+            for member in self._by_beginning.get(beginning, ())
             if member.selector.matches(cls, type_name)
         ]
         found.sort(key=_by_number)
         if len(self._routes) >= _ROUTES_KEPT:
             self._routes.clear()
+            self._known.clear()
+        for beginning in beginnings:
+            self._known[beginning].add(key)
         route = self._routes[key] = tuple(found), max((member.since for member in found), default=0)
         return route
 
     def _forget_routes(self, member: S) -> None:
-        """Those that it comes into or goes out of."""
-        matches = member.selector.matches
-        changed = [
-            key
-            for key in self._routes
-            if (matches(AdHocEvent, key) if isinstance(key, str) else matches(key, key.__event__.type))
-        ]
+        """Those that it may come into or go out of."""
+        begins = member.selector.begins
+        changed = [*self._known.get(begins, ())]
+        if isinstance(begins, str):
+            changed += [begins] if begins in self._routes and begins not in changed else []
         for key in changed:
             del self._routes[key]
+            for beginning in _beginnings(key):
+                known = self._known[beginning]
+                known.discard(key)
+                if not known:
+                    del self._known[beginning]
+
+
+def _beginnings(key: type[Event] | str) -> dict[type | str, None]:
+    """How selectors begin that may select events of a class, or ad-hoc ones of a wire name but for that name itself."""
+    if isinstance(key, str):
+        return dict.fromkeys(("", _first_word(key), *AdHocEvent.__mro__))
+    name = key.__event__.type
+    return dict.fromkeys(("", name, _first_word(name), *key.__mro__))
 
 
 def _by_number(member: Selecting) -> int:

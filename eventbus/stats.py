@@ -6,6 +6,7 @@ reading them costs the same however many subscriptions there are. Nothing is pus
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,24 +19,26 @@ class Histogram:
     Any thread may read.
     """
 
-    __slots__ = ("_counts", "count", "total_ns")
+    __slots__ = ("_counts", "total_ns")
 
-    def __init__(self, counts: dict[int, int] | None = None, count: int = 0, total_ns: int = 0) -> None:
-        self._counts = {} if counts is None else counts
-        self.count = count  # durations entered
-        self.total_ns = total_ns  # their sum
+    def __init__(self, counts: Mapping[int, int] | None = None, total_ns: int = 0) -> None:
+        self._counts: defaultdict[int, int] = defaultdict(int, counts or {})
+        self.total_ns = total_ns  # the sum of all durations
 
     def add(self, duration_ns: int, times: int = 1) -> None:
         """Enter `times` durations of `duration_ns` each."""
-        octave, counts = duration_ns.bit_length(), self._counts
-        bucket = octave * _STEPS + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns
-        counts[bucket] = counts.get(bucket, 0) + times
+        octave = duration_ns.bit_length()
+        self._counts[octave * 4 + (duration_ns >> octave - 3 & 3) if octave >= 3 else duration_ns] += times
         self.total_ns += duration_ns * times
-        self.count += times
 
     def copy(self) -> Histogram:
         """What was entered so far; what is entered later is not in it."""
-        return Histogram(self._counts.copy(), self.count, self.total_ns)
+        return Histogram(self._counts, self.total_ns)
+
+    @property
+    def count(self) -> int:
+        """Durations entered."""
+        return sum(self._counts.copy().values())
 
     @property
     def mean_ns(self) -> float:
@@ -70,13 +73,14 @@ def _upper_edge_ns(bucket: int) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """The running counts of one subscription. Terminal outcomes add up: what is accepted and not among them is pending.
+    """The running counts of one subscription. What is accepted is pending until it has a terminal outcome.
 
     Each count goes into `total` as well, where there is one: the counts of the whole bus, whatever becomes of the subscription.
     """
 
     total: Tally | None = None
     accepted: int = 0
+    pending: int = 0
     succeeded: int = 0
     dead_lettered: int = 0
     dropped: int = 0
@@ -87,35 +91,35 @@ class Tally:
     retried: int = 0
     errors: int = 0
     abandoned: int = 0
-    attempts: int = 0  # that ended
+    attempts: int = 0  # that ended, in a total
     ran_ns: int = 0  # what they took together
-    ran: Histogram = field(default_factory=Histogram)  # and one by one; a total has none
+    ran: Histogram = field(default_factory=Histogram)  # the same where it is no total
 
     def accept(self, deliveries: int = 1) -> None:
         """So many more are to be handled."""
         self.accepted += deliveries
-        if self.total is not None:
-            self.total.accept(deliveries)
+        self.pending += deliveries
+        total = self.total
+        if total is not None:
+            total.accepted += deliveries
+            total.pending += deliveries
 
     def went_through(self, succeeded: int, ran_ns: int, attempts: int) -> None:
         """So many attempts in a row ended that took `ran_ns` each, and so many of them succeeded at once."""
         self.ran.add(ran_ns, attempts)
-        ran_ns *= attempts
         self.succeeded += succeeded
-        self.attempts += attempts
-        self.ran_ns += ran_ns
-        if self.total is not None:
-            self.total.take_over(succeeded, ran_ns, attempts)
-
-    def take_over(self, succeeded: int, ran_ns: int, attempts: int) -> None:
-        """What `went_through` counted elsewhere belongs here too."""
-        self.succeeded += succeeded
-        self.attempts += attempts
-        self.ran_ns += ran_ns
+        self.pending -= succeeded
+        total = self.total
+        if total is not None:
+            total.succeeded += succeeded
+            total.pending -= succeeded
+            total.attempts += attempts
+            total.ran_ns += ran_ns * attempts
 
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""
         self.count(status, deliveries)
+        self.count("pending", -deliveries)
 
     def attempted(self, ran_ns: int, attempts: int = 1) -> None:
         """So many attempts ended that took `ran_ns` each."""
@@ -144,10 +148,6 @@ class Tally:
         if self.total is not None:
             self.total.count(name, deliveries)
 
-    @property
-    def pending(self) -> int:
-        return self.accepted - (self.succeeded + self.dead_lettered + self.dropped + self.expired + self.cancelled)
-
     def snapshot(
         self, name: str, selector: str, *, in_flight: int, retry_wait: int, oldest_age_s: float
     ) -> SubscriptionStats:
@@ -173,9 +173,6 @@ class Tally:
             oldest_age_s=oldest_age_s,
             ran=self.ran.copy(),
         )
-
-
-_COUNTS = tuple(name for name in Tally.__dataclass_fields__ if name not in ("ran", "total"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +234,11 @@ class BusStats:
     expired: int
     cancelled: int
     succeeded: int
+    conflated: int
+    gaps: int
+    abandoned: int
+    attempts: int
+    ran_s: float  # what they took together
     reserve_used: int  # events that handlers published although the door was full
     replaced_threads: int
     uptime_s: float

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from eventbus.event import Event
-from eventbus.outcome import Status
 from eventbus.road.context import Cell
 
 if TYPE_CHECKING:
@@ -74,6 +73,9 @@ class Taking:
     def part_with(self, worker: Worker, part: Part) -> None:
         """Each delivery is followed by itself from the start."""
 
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """Whoever took it has it: no attempt runs here."""
+
     # --- the consumer ------------------------------------------------------------------------------------------------
 
     async def next(self) -> Event:
@@ -117,8 +119,7 @@ class Taking:
         worker, now_ns = self.subscription.worker, self.subscription.worker.lifetime.clock.monotonic_ns()
         cell.close()
         worker.running.drops(cell)
-        worker.tally.attempted(now_ns - cell.started_ns)
-        worker.endings.finish(worker, delivery, Status.SUCCEEDED, ran_ns=now_ns - cell.started_ns)
+        worker.endings.succeed(worker, delivery, None, now_ns - cell.started_ns)
         worker.leave()
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 class Subscription:
     """A standing request for events. Made by `bus.subscribe`."""
 
-    __slots__ = ("_remove", "worker")
+    __slots__ = ("_remove", "error", "worker")
 
     def __init__(self, worker: Worker, remove: Callable[[Subscription], None]) -> None:
         self.worker = worker
+        self.error: BaseException | None = None  # why it ended by itself
         self._remove = remove
 
     @property
@@ -64,6 +65,12 @@ class Subscription:
         self._remove(self)
         return Cancellation(self.worker, self.worker.lifetime.grace if grace is None else grace)
 
+    def fail(self, error: BaseException) -> None:
+        """It cannot go on: it ends, and `error` says why."""
+        if self.error is None:
+            self.error = error
+        self._remove(self)
+
     def pause(self) -> None:
         """Start no attempt until `resume()`; events keep arriving and wait."""
         self.worker.pause()
@@ -77,7 +84,11 @@ class Subscription:
         return self.worker.stats()
 
     def __await__(self) -> Generator[Any, None, Subscription]:
-        yield from ()  # ready at once
+        """Ready at once, but for a group that other processes share: then it is there when this returns. Raises why it cannot be."""
+        if self.worker.feed is not None:
+            yield from self.worker.feed.ready().__await__()
+        if self.error is not None:
+            raise self.error
         return self
 
     def __repr__(self) -> str:

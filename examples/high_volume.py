@@ -13,6 +13,7 @@ from eventbus import InMemoryEventBus, SystemClock
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.app import QUEUE_SIZE
 from quantum_trader.cli.carrying import run_loop
 from quantum_trader.config import Costs, StrategiesConfig
@@ -60,7 +61,9 @@ class Witness:
 async def main(bars: int) -> None:
     feed = SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1)
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
+    StrategyRuntimeEngine(
+        bus, StrategiesConfig(), Trials(Costs(), StrategiesConfig(), cooldown=5), warrant=lambda _: True
+    )
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     witness = Witness(bus, len(feed))
     async with bus:

@@ -10,6 +10,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from eventbus import Event, InMemoryEventBus
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.config import Costs, ModelGateConfig, ModelsConfig, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
@@ -37,8 +38,8 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 
 def platform(bus: InMemoryEventBus, registry: Registry) -> ContinuousLearningManager:
     """Learning and evaluation, without anybody who trades."""
-    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()))
+    subjects = StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
+    EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
     return ContinuousLearningManager(bus, registry, ModelsConfig())
 
 

@@ -21,6 +21,8 @@ from quantum_trader.alpha.ranker import OpenRanker, OpportunityRanker
 from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.alpha.trials import Trials
+from quantum_trader.brought import own_checks, own_components, own_runtime, own_strategy
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import MetaStrategyController
@@ -35,6 +37,7 @@ from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.ledger import PortfolioLedger
 from quantum_trader.execution.venue import PaperVenue
+from quantum_trader.feeds.paper import PaperFeed, PaperReplayer
 from quantum_trader.identity import RunIds
 from quantum_trader.instruments import Instruments
 from quantum_trader.learning.ensemble import EnsembleManager
@@ -58,9 +61,12 @@ from quantum_trader.monitoring.health import SystemHealthMonitor
 from quantum_trader.monitoring.record import RunRecord
 from quantum_trader.monitoring.runtime import RuntimeMonitor
 from quantum_trader.monitoring.spc_engine import SpcEngine
+from quantum_trader.own.runtime import OwnRuntime
+from quantum_trader.roll import RollCall
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
 from quantum_trader.snapshot import Stateful
+from quantum_trader.web.broadcaster import Audience, WebSocketBroadcaster
 from quantum_trader.wiring import Wiring, survey
 
 QUEUE_SIZE = 100_000
@@ -115,10 +121,11 @@ class TradingSystem:
     orchestrator: Orchestrator
     balancer: PortfolioBalancer
     guard: RiskGuard
-    runtime: StrategyRuntimeEngine
+    runtime: StrategyRuntimeEngine | OwnRuntime
     kill_switch: KillSwitch
     spc: SpcEngine
     health: SystemHealthMonitor
+    roll: RollCall
     alerts: AlertManager
     registry: Registry
     generator: StrategyGenerator | None  # None when the roster is fixed
@@ -126,6 +133,8 @@ class TradingSystem:
     ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+    clock: SessionClock | None = None  # of `play`, while there is one
+    closers: Sequence[Callable[[], None]] = ()  # of what users brought
     publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
 
     def wiring(self) -> Wiring:
@@ -155,18 +164,24 @@ class TradingSystem:
         commands: Callable[[int], Sequence[Event]] = lambda _session: (),
     ) -> int:
         """Replay from session `first` on; returns how many sessions the run has behind it then."""
-        clock = SessionClock(
+        clock = self.clock = SessionClock(
             self.bus,
-            MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids),
+            self._replayer(first),
             speed=speed,
             keep_going=keep_going,
             on_barrier=self._barrier,
             on_session=on_session,
+            roll_call=self.roll.tell,
             judge=self.health.judge,
             commands=commands,
             ids=self.ids,
         )
         return first + await clock.run()
+
+    def _replayer(self, first: int) -> MarketReplayer:
+        if isinstance(self.feed, PaperFeed):
+            return PaperReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids)
+        return MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids)
 
     async def finish(self, sessions: int) -> RunCompletedEvent:
         """Tell that the run is over."""
@@ -192,6 +207,8 @@ class TradingSystem:
 
     def close(self) -> None:
         """Close what the components hold open."""
+        for close in self.closers:
+            close()
         self.registry.close()
 
     def _barrier(self) -> None:
@@ -200,7 +217,11 @@ class TradingSystem:
 
     def started(self) -> RunStartedEvent:
         """The event that begins the run: what it is made of."""
-        first = next(iter(self.feed), None)
+        if isinstance(self.feed, PaperFeed):  # how much it will have come to nobody knows when it starts
+            sessions, ts = 0, self.feed.started
+        else:
+            first = next(iter(self.feed), None)
+            sessions, ts = len(self.feed), datetime.fromtimestamp(0, UTC) if first is None else first.ts
         return RunStartedEvent(
             run_id=self.run_id,
             seed=self.config.app.seed,
@@ -208,8 +229,8 @@ class TradingSystem:
             code_version=code_version(),
             universe=self.feed.symbols,
             data_sha256=self.data_sha256,
-            sessions=len(self.feed),
-            timestamp=datetime.fromtimestamp(0, UTC) if first is None else first.ts,
+            sessions=sessions,
+            timestamp=ts,
             source=CLOCK,
             event_id=self.ids.root(RunStartedEvent.type, -1),
         )
@@ -217,7 +238,7 @@ class TradingSystem:
 
 def rhythm_of(feed: Feed, config: Config) -> Rhythm:
     """How often the feed has a session, from its first ones; the configuration may say how many a year has."""
-    found = rhythm([group.ts for group in islice(feed, LOOKED_AT)])
+    found = feed.rhythm if isinstance(feed, PaperFeed) else rhythm([group.ts for group in islice(feed, LOOKED_AT)])
     said = config.app.periods_per_year
     return found if said is None else replace(found, periods_per_year=said)
 
@@ -236,42 +257,50 @@ def build(
     switch_file: SwitchFile | None = None,
     registry_file: Path | None = None,
     ids: RunIds | None = None,
+    audience: Audience | None = None,
 ) -> TradingSystem:
     """The whole trading system on `bus`. Subscribes everything; nothing runs before `TradingSystem.run`.
 
     `policy_store` and `switch_file` keep what a restart goes on with, `registry_file` strategies, models and policies; what
-    is left out is kept in memory. `ids` are those that the bus identifies events by, if it does.
+    is left out is kept in memory. `ids` are those that the bus identifies events by, if it does. `audience` hears of control charts.
     """
     pace = rhythm_of(feed, config)
     costs, instruments = config.execution, Instruments(config.instruments)
     limits = config.risk
     cash = config.app.cash
+    roll = RollCall(bus, ids=ids)
     kill_switch = KillSwitch(bus, file=switch_file)
     registry = Registry(bus, registry_file or ":memory:")
     warrant = registry.backs
-    runtime = StrategyRuntimeEngine(
+    trials = Trials(costs, config.strategies, cooldown=config.risk.cooldown, instruments=instruments)
+    brought = own_runtime(bus, config, feed, roll.answer)
+    runtime = brought or StrategyRuntimeEngine(
         bus,
         config.strategies,
-        costs,
-        cooldown=config.risk.cooldown,
-        instruments=instruments,
+        trials,
         warrant=warrant,
         ranked=config.ranker.enabled,
+        alive=roll.answer,
     )
-    parts: dict[str, Stateful] = {"kill_switch": kill_switch, "registry": registry, "runtime": runtime}
-    _build_ranker(bus, config, pace, parts)
+    parts: dict[str, Stateful] = {
+        "kill_switch": kill_switch,
+        "registry": registry,
+        "trials": trials,
+        "runtime": runtime,
+    }
+    _build_ranker(bus, config, pace, parts, roll)
     parts["ensemble"] = EnsembleManager(
         bus,
         CachingRegistry(bus, registry),
         half_life=config.models.half_life,
         rollback_sessions=config.models.gate.rollback_sessions,
     )
-    parts["learning"] = ContinuousLearningManager(bus, registry, config.models)
-    generator = _build_evaluation(bus, config, registry, instruments, pace, parts)
+    parts["learning"] = ContinuousLearningManager(bus, registry, config.models, alive=roll.answer)
+    generator = _build_evaluation(bus, config, registry, trials, pace, parts, roll)
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
-    orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age)
+    orchestrator = Orchestrator(bus, policy_max_age=limits.policy_max_age, when_degraded=1 if brought is None else None)
     balancer = PortfolioBalancer(bus, sizing_rules(config, pace), instruments)
     guard = RiskGuard(
         bus,
@@ -286,6 +315,8 @@ def build(
             instruments=instruments,
         ),
         warrant=warrant,
+        checks=own_checks(config),
+        alive=roll.answer,
     )
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
     parts["executor"] = Executor(
@@ -295,8 +326,9 @@ def build(
             cash=cash,
             instruments=instruments,
         ),
+        alive=roll.answer,
     )
-    parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window))
+    parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window), alive=roll.answer)
     spc = _build_charts(bus, config, parts)
     health = parts["health"] = SystemHealthMonitor(
         bus, config.health, max_drawdown=limits.max_drawdown, watched=watched_by(config), ids=ids
@@ -304,7 +336,10 @@ def build(
     record = RunRecord(cash=cash, universe_size=len(feed.symbols), periods_per_year=pace.periods_per_year)
     record.dataset = feed.name if isinstance(feed, Dataset) else ""
     record.attach(bus)
-    alerts = parts["alerts"] = AlertManager(bus)
+    if brought is not None:
+        record.attach_own(bus)
+    alerts = parts["alerts"] = AlertManager(bus, () if audience is None else (WebSocketBroadcaster(bus, audience),))
+    closers = own_components(bus, config, parts)
     digest = parts["digest"] = ReplayDigest(bus)
     return TradingSystem(
         bus=bus,
@@ -321,17 +356,19 @@ def build(
         kill_switch=kill_switch,
         spc=spc,
         health=health,
+        roll=roll,
         alerts=alerts,
         registry=registry,
         generator=generator,
         parts=parts,
         ids=ids or RunIds(run_id_of(config)),
-        data_sha256=feed.digests() if isinstance(feed, Dataset) else {},
+        data_sha256=feed.digests() if isinstance(feed, Dataset | PaperFeed) else {},
         run_id=run_id_of(config),
+        closers=closers,
     )
 
 
-def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful]) -> None:
+def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful], roll: RollCall) -> None:
     ranker = config.ranker
     if not ranker.enabled:
         OpenRanker(bus)
@@ -342,6 +379,7 @@ def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, 
         weights=Components(ranker.trend, ranker.momentum, ranker.liquidity, ranker.quality, ranker.cost),
         lead=ranker.lead,
         min_dollar_volume=ranker.min_dollar_volume / pace.sessions_a_day,
+        alive=roll.answer,
     )
 
 
@@ -349,20 +387,20 @@ def _build_evaluation(
     bus: EventBus,
     config: Config,
     registry: Registry,
-    instruments: Instruments,
+    trials: Trials,
     pace: Rhythm,
     parts: dict[str, Stateful],
+    roll: RollCall,
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    subjects = StrategySubjects(
-        config.execution,
-        config.strategies,
-        cooldown=config.risk.cooldown,
-        instruments=instruments,
-        periods_per_year=pace.periods_per_year,
-    )
+    subjects = StrategySubjects(trials, config.strategies, periods_per_year=pace.periods_per_year)
     parts["evaluation"] = EvaluationHandler(
-        bus, QueueHandler(bus), subjects, ModelSubjects(config.models.gate), warrant=registry.backs
+        bus,
+        QueueHandler(),
+        subjects,
+        ModelSubjects(config.models.gate),
+        warrant=registry.backs,
+        alive=roll.answer,
     )
     MonitoringHandler(bus)
     specs = seeds(config)
@@ -376,6 +414,8 @@ def _build_evaluation(
 
 def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
+    own_strategy(config.own)
+    own_checks(config)
     seeds(config)
     watched(config)
 

@@ -149,3 +149,8 @@ class Order:
     stop: float | None = None
     confidence: float = 0.0
     session: int = 0  # the session it was decided in
+
+    @property
+    def client_id(self) -> str:
+        """What a venue knows it by: sent twice under it, it is one order."""
+        return self.order_id

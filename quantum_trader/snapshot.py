@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from eventbus import Event, event_class
 from quantum_trader.model import Bar
@@ -62,12 +62,18 @@ def bar_of(values: Iterable[Any]) -> Bar:
 
 
 def snapshot(machine: object) -> dict[str, Any]:
-    """Everything `machine` remembers."""
+    """Everything `machine` remembers; one that knows how tells it itself."""
+    if hasattr(machine, "restore"):
+        told: dict[str, Any] = cast(Stateful, machine).state()
+        return told
     return {name: _plain(getattr(machine, name)) for name in _names(machine)}
 
 
 def reinstate(machine: object, state: Mapping[str, Any]) -> None:
     """Make `machine`, built with the same parameters, become the one that `state` was taken of."""
+    if hasattr(machine, "restore"):
+        cast(Stateful, machine).restore(state)
+        return
     for name in _names(machine):
         setattr(machine, name, _like(getattr(machine, name), state[name]))
 

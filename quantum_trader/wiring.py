@@ -21,6 +21,7 @@ from quantum_trader.events import (
 
 EVERYTHING: Final = "*"
 HOME: Final = __name__.partition(".")[0]
+BROUGHT: Final = f"{HOME}.events.own"  # where types stand that are told only where a user brought something
 
 
 class Operator:
@@ -100,7 +101,12 @@ def survey(bus: EventBus, unsubscribed: Iterable[type] = ()) -> Wiring:
     consumers: dict[str, set[str]] = {}
     onlookers: set[str] = set()
     said: dict[str, type] = {made.__name__: made for made in (Operator, *unsubscribed)}
-    known = [cls for cls in event_types() if cls.__module__.partition(".")[0] == HOME]
+    # Types of ours, and those of a user's own that somebody on this bus names.
+    named = {cls for made in unsubscribed for cls in getattr(made, "publishes", ())}
+    for subscription in bus.subscriptions:
+        named |= {*getattr(_station(subscription)[1], "publishes", ())}
+    heard = {subscription.selector.what for subscription in bus.subscriptions}
+    known = [cls for cls in event_types() if _is_catalogued(cls) or cls in named or cls in heard or cls.type in heard]
     for subscription in bus.subscriptions:
         name, owner = _station(subscription)
         said.setdefault(name, owner)
@@ -119,6 +125,11 @@ def survey(bus: EventBus, unsubscribed: Iterable[type] = ()) -> Wiring:
         for cls in known
     ]
     return Wiring(tuple(routes), looking)
+
+
+def _is_catalogued(cls: type[Event]) -> bool:
+    """Whether a type is of every system: ours, and not one that is told only where a user brought something."""
+    return cls.__module__.partition(".")[0] == HOME and cls.__module__ != BROUGHT
 
 
 def _station(subscription: Subscription) -> tuple[str, type]:

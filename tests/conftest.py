@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from eventbus.testing.servers import NoServer, PostgresServer
 
 try:
     import uvloop
@@ -70,3 +73,23 @@ def eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], asy
         return loop
 
     return new_eager_loop
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A private server for the whole run, of version `EVENTBUS_POSTGRES` if that is set. CI has one, whatever else it skips."""
+    try:
+        version = os.environ.get("EVENTBUS_POSTGRES")
+        server = PostgresServer(version=None if version is None else int(version))
+    except NoServer as reason:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(reason))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A bus of its own there."""
+    return f"{postgres_server.url}?name=bus_{secrets.token_hex(6)}"

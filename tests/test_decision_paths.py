@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1] / "quantum_trader"
 # Modules whose output no decision event contains, and why they may look at the machine.
 ONLOOKERS: Mapping[str, str] = {
     "cli.*": "commands, for people",
+    "feeds.*": "brings bars from outside, which are journalled before anything is decided on them",
     "config.reading": "reads files and the environment before there is a run",
     "learning.task_queue": "tells how long tasks waited and ran, in events that stay out of the digest",
     "market.csv_import": "imports files before there is a run",
@@ -33,8 +34,12 @@ ONLOOKERS: Mapping[str, str] = {
     "monitoring.plot": "draws what happened",
     "monitoring.report": "sums up what happened",
     "monitoring.runtime": "times handlers and the loop, in metrics that stay out of the digest",
+    "pace": "how fast sessions are played, not what is decided in them",
+    "runs.page.*": "shows what happened",
+    "runs.sweep": "leads processes that each do a run of their own",
     "runs.durable": "puts commands into a run, which get the time of the session that takes them",
     "web.*": "shows people what happens",
+    "venues.*": "talks to brokers, and no run decides on it",
     "wiring": "tells people who hears what",
 }
 

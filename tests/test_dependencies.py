@@ -20,14 +20,26 @@ OURS = {"eventbus", "quantum_trader"}
 
 # Which extra brings what only some modules need. Everything else that is imported comes with the program.
 ONLY_WITH = {
+    "eventbus.gateway": "gateway",
+    "eventbus.cli.serving": "gateway",
+    "quantum_trader.web": "gateway",
     "eventbus.observability.tracing": "otel",
+    "quantum_trader.runs.loaded": "notebook",
+    "quantum_trader.feeds.shipped": "gateway",
     "eventbus.testing.plugin": "test",
+    "eventbus.testing.gateway": "gateway",
     "eventbus.testing.crash_disk": "dev",
     "eventbus.testing.journal_contract": "dev",
+    "eventbus.testing.shared_contract": "dev",
+    "eventbus.journal.postgres": "postgres",
 }
-# Extras of backends and of the network door, which are not written yet: whoever writes one takes its name out.
-AWAITED = {"gateway", "redis", "postgres", "nats"}
-BY_NAME = {"bokeh_sampledata": "quantum_trader/market/rebuild.py"}  # loaded by its name, when a command needs it
+# Extras of backends, which are not written yet: whoever writes one takes its name out.
+AWAITED = {"redis", "nats"}
+# Loaded by their names, when a command needs them.
+BY_NAME = {
+    "bokeh_sampledata": "quantum_trader/market/rebuild.py",
+    "websockets": "eventbus/gateway/server.py",
+}
 
 
 def distribution(requirement: str) -> str:

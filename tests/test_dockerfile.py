@@ -5,6 +5,7 @@ hadolint knows more rules and is no package that Python needs; it found nothing 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,39 @@ def test_everything_that_the_wheel_is_made_of_is_copied() -> None:
     copied = {source for name, rest in instructions(TEXT) if name == "COPY" for source in rest.split()[:-1]}
     assert {"pyproject.toml", "README.md", "LICENSE", "config", "eventbus", "quantum_trader"} <= copied
     assert 'config = "quantum_trader/config/shipped"' in packed
+
+
+def service() -> dict[str, str]:
+    """The stage of a standalone bus, each instruction with its arguments."""
+    found = instructions(TEXT)
+    begins = next(at for at, (name, rest) in enumerate(found) if name == "FROM" and rest.endswith(" AS service"))
+    stage = found[begins + 1 :]
+    ends = next(at for at, (name, _) in enumerate(stage) if name == "FROM")
+    return dict(stage[:ends])
+
+
+def test_the_service_is_nobody_special_and_tells_its_health_where_it_listens() -> None:
+    stage = service()
+    assert stage["USER"] not in {"", "root", "0"}
+    assert f"http://127.0.0.1:{stage['EXPOSE']}/healthz" in stage["HEALTHCHECK"]
+    assert stage["EXPOSE"] == "8765"
+    assert "[gateway]" in stage["RUN"]
+    assert stage["WORKDIR"] in stage["VOLUME"]
+
+
+def test_signals_reach_the_service() -> None:
+    stage = service()
+    assert stage["ENTRYPOINT"].startswith('["eventbus", "serve"')
+    assert stage["CMD"].startswith("[")
+
+
+def test_the_service_may_be_served_as_it_is_started(tmp_path: Path) -> None:
+    from eventbus.gateway import GatewaySettings
+
+    arguments = json.loads(service()["ENTRYPOINT"])
+    settings = GatewaySettings(
+        host=arguments[arguments.index("--host") + 1],
+        tokens=tmp_path / arguments[arguments.index("--tokens") + 1],
+        behind_proxy="--behind-proxy" in arguments,
+    )
+    assert settings.host == "0.0.0.0"

@@ -66,7 +66,7 @@ class Rule(NamedTuple):
     where: str  # folders or files
     found: Callable[[ast.AST], bool]
     example: str
-    but: str = ""  # how the names of excepted files begin
+    but: tuple[str, ...] = ()  # how the names of excepted files begin
 
 
 RULES = [
@@ -74,19 +74,26 @@ RULES = [
         "wait_for swallows a cancel", CODE + " tests", named(r"asyncio\.(tasks\.)?wait_for"), "asyncio.wait_for(x, 1)"
     ),
     Rule("every task has a parent", CODE + " tests", dropped_task, "asyncio.create_task(x())"),
-    Rule("the clock tells the time", CODE, named(r"time\.time(_ns)?"), "time.time()", but="eventbus/clock.py"),
+    Rule(
+        "the clock tells the time",
+        CODE,
+        named(r"time\.time(_ns)?"),
+        "time.time()",
+        but=("eventbus/clock.py", "eventbus/testing/"),
+    ),
     Rule("pydantic_core reads JSON", "eventbus", named(r"json\.loads?"), "from json import loads"),
     Rule("nothing is unpickled", CODE, named(r"(pickle|marshal|shelve|yaml)(\..*)?"), "import pickle"),
     Rule("nothing is evaluated", CODE, named(r"eval|exec"), "eval('1')"),
     Rule("money is no float", "quantum_trader/execution/ledger.py", named("float"), "float(x)"),
     Rule("trimming by length loses events", "eventbus", trims_by_length, "redis.xadd(s, f, maxlen=9)"),
-    # A sequence hands ids out before the commit that makes them visible; SQLite, with its one writer, does not.
+    # A sequence hands ids out before the commit that makes them visible; SQLite, with its one writer, does not. Over PostgreSQL
+    # what is told gets its id under a lock, and lists of dead letters are read from their start each time they are asked for.
     Rule(
         "ids are not in commit order",
         "eventbus",
         text(r"(?i)\bid\s*>\s*(\$|:|%|\?|last)"),
         "'where id > $1'",
-        but="eventbus/journal/sqlite",
+        but=("eventbus/journal/sqlite", "eventbus/journal/postgres/storage.py", "eventbus/journal/postgres/reads.py"),
     ),
 ]
 
@@ -94,7 +101,7 @@ RULES = [
 def covered(rule: Rule) -> Iterator[Path]:
     for file in FILES:
         name = file.relative_to(ROOT).as_posix()
-        excepted = rule.but and name.startswith(rule.but)
+        excepted = name.startswith(rule.but)
         if not excepted and any(name == place or name.startswith(f"{place}/") for place in rule.where.split()):
             yield file
 

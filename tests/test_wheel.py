@@ -13,8 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_works_from_an_empty_folder() -> None:
-    """The script is the one that CI calls; here the demo is a short one."""
+    """As whoever finds it on an index would use it; the demo is a short one."""
     done = subprocess.run(
         [ROOT / ".ci" / "wheel", "--to", "2000-06-30"],
         env=os.environ | {"PYTHON": sys.executable},

@@ -1,4 +1,4 @@
-"""Command line: look into a journal file, live or closed, and tend it. Readers never get in the way of its writer.
+"""Command line: look into a journal, live or closed, tend and steer it, serve a bus. Readers never get in the way of a writer.
 
 Exit codes: 0 it is so; 1 it is not (damaged, different, not found); 2 the command was wrong; 3 the journal cannot be used now.
 """
@@ -18,13 +18,16 @@ import typer
 from eventbus.cli import render
 from eventbus.cli.looking import app as looking
 from eventbus.cli.render import complain
+from eventbus.cli.serving import app as serving
+from eventbus.cli.serving import tokens
+from eventbus.cli.steering import app as steering
 from eventbus.cli.tending import app as tending
 from eventbus.cli.tending import letters
 from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
 from eventbus.errors import UsageError as UsageFault
 
 app = typer.Typer(
-    help="Look into the journal of an event bus, live or closed.",
+    help="Look into the journal of an event bus, live or closed, steer it, and serve a bus.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,9 +49,10 @@ def _before(
     pass
 
 
-for part in (looking, tending):
+for part in (looking, tending, steering, serving):
     app.registered_commands += part.registered_commands
 app.add_typer(letters, name="dead-letters")
+app.add_typer(tokens, name="token")
 
 _command = cache(partial(typer.main.get_command, app))  # it takes longer to make than to run
 

@@ -29,7 +29,10 @@ _LONGEST_S = 86_400.0  # that a replay waits between two events
 _LOOK_S = 0.1  # how often `tail --follow` looks for more
 
 Journal = Annotated[
-    str, typer.Argument(help="A journal file such as run.db, or its URL: sqlite:///run.db", show_default=False)
+    str,
+    typer.Argument(
+        help="A journal file such as run.db, or a URL: sqlite:///run.db, postgresql://...", show_default=False
+    ),
 ]
 EventId = Annotated[
     str, typer.Argument(help="The id of an event, the beginning of one, or an offset.", callback=render.text_only)

@@ -1,4 +1,4 @@
-"""Tending: the commands that change a journal file: dead letters, retention, repair. They need it for themselves, as any writer does.
+"""Tending: the commands that change a journal: dead letters, retention, repair. A file they need for themselves, as any writer does.
 
 Each looks first, and opens the journal only when there is something to change.
 """
@@ -17,10 +17,12 @@ from eventbus.cli.looking import Journal, Json
 from eventbus.clock import SystemClock
 from eventbus.codec import decode
 from eventbus.durability.aside import REDRIVE
+from eventbus.durability.leases import CONTROL
 from eventbus.errors import CodecError, JournalDamaged
 from eventbus.journal.backends import journal_at
 from eventbus.journal.protocol import Journal as WritableJournal
 from eventbus.journal.reader import JournalReader, open_reader
+from eventbus.journal.sole import sharing_of
 from eventbus.journal.values import DeadLetterRecord
 
 app = typer.Typer()
@@ -110,9 +112,10 @@ def redrive(
 
     async def ask(open_journal: WritableJournal) -> None:
         await open_journal.set_values(REDRIVE, dict(new))
+        await sharing_of(open_journal).tell(CONTROL, b"redrive")
 
     if new:
-        _tended(journal, ask)
+        tended(journal, ask)
     count = len(chosen)
     _report(json, {"asked": count}, f"{count} will be delivered again when a bus with their subscription runs")
 
@@ -133,7 +136,7 @@ def purge(
         await open_journal.set_values(REDRIVE, {str(id_): None for id_ in gone})
         return await open_journal.purge_dead_letters(gone)
 
-    count = _tended(journal, remove) if gone else 0
+    count = tended(journal, remove) if gone else 0
     _report(json, {"purged": count}, f"{count} removed")
 
 
@@ -154,7 +157,7 @@ def repair(
     except JournalDamaged as damage:
         if not damage.is_end:
             raise
-        sound = _tended(journal, lambda opened: opened.verify(), accept_end=True)
+        sound = tended(journal, lambda opened: opened.verify(), accept_end=True)
         lost = damage.expected - sound.last
         text = f"accepted: {sound.records} records, offsets {sound.first} to {sound.last}, {lost} known to be lost"
         _report(json, {"accepted": True, "lost": lost, **sound._asdict()}, text)
@@ -193,15 +196,15 @@ def compact(
         size = await open_journal.compact()
         return {"removed": removed, "first": open_journal.first, "file_bytes": size, "overtaken": list(overtaken)}
 
-    done = _tended(journal, trim)
+    done = tended(journal, trim)
     text = f"{done['removed']} removed, the oldest is {done['first']}, the file has {render.size(done['file_bytes'])}"
     if done["overtaken"]:
         text += f"; not read by then: {', '.join(done['overtaken'])}"
     _report(json, done, text)
 
 
-def _tended(journal: str, change: Callable[[WritableJournal], Awaitable[T]], **settings: bool) -> T:
-    """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has it."""
+def tended(journal: str, change: Callable[[WritableJournal], Awaitable[T]], **settings: bool) -> T:
+    """Open a journal that is there, change it, close it. Raises `JournalInUse` while a bus has a file."""
     open_reader(journal).close()  # says so if there is none
 
     async def tend() -> T:

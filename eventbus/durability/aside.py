@@ -156,8 +156,8 @@ class Aside:
                     reason=kept.reason,
                     error=kept.error,
                     attempts=kept.attempts,
-                    first_failed=_moment(kept.first_failed_ns),
-                    last_failed=_moment(kept.last_failed_ns),
+                    first_failed=moment(kept.first_failed_ns),
+                    last_failed=moment(kept.last_failed_ns),
                     is_shelved=True,
                 )
                 self._letter_ids[letter.id] = kept.id
@@ -178,6 +178,10 @@ class Aside:
             (self._letter_ids[letter.id],) = await self._journal.add_dead_letters([as_kept(letter, None)])
 
         self.write(write, "dead letter not kept in the journal")
+
+    def knows(self, letter: DeadLetter) -> None:
+        """Its id is that of the journal."""
+        self._letter_ids[letter.id] = letter.id
 
     def again(self, letter: DeadLetter, burst: Burst) -> Again:
         """The burst in which a letter is delivered again."""
@@ -239,7 +243,8 @@ def _times(letter: DeadLetter) -> tuple[int, int]:
     return int(letter.first_failed.timestamp() * 1e9), int(letter.last_failed.timestamp() * 1e9)
 
 
-def _moment(time_ns: int) -> datetime:
+def moment(time_ns: int) -> datetime:
+    """As a journal keeps it, in UTC."""
     return datetime.fromtimestamp(time_ns / 1e9, UTC)
 
 

@@ -9,6 +9,7 @@ from eventbus.durability.group import Group
 from eventbus.errors import PolicyConflict
 
 if TYPE_CHECKING:
+    from eventbus.durability.holding import Holding
     from eventbus.durability.source import Source
     from eventbus.durability.trouble import Trouble
     from eventbus.journal.values import Start
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 class Groups:
     """Over one source."""
 
-    def __init__(self, source: Source, lifetime: Lifetime, trouble: Trouble) -> None:
+    def __init__(self, source: Source, holding: Holding, lifetime: Lifetime, trouble: Trouble) -> None:
         self._source = source
+        self._holding = holding
         self._lifetime = lifetime
         self._trouble = trouble
         self._live: dict[str, Group] = {}
@@ -44,7 +46,9 @@ class Groups:
         self._must_be_free(chosen)
         return chosen
 
-    def join(self, name: str, subscription: Subscription, start: Start, since: int = 0) -> Group:
+    def join(
+        self, name: str, subscription: Subscription, start: Start, since: int = 0, parts: int | None = None
+    ) -> Group:
         """A subscription reads for that group from now on: what was accepted from the burst of number `since` on.
 
         Raises `PolicyConflict` where another one does.
@@ -56,7 +60,17 @@ class Groups:
             raise
         previous = self._left.pop(name, None)
         group = Group(
-            name, subscription, self._source, self._lifetime, self._trouble, start, since, previous, self._has_left
+            name,
+            subscription,
+            self._source,
+            self._holding,
+            self._lifetime,
+            self._trouble,
+            start,
+            since,
+            previous,
+            self._has_left,
+            parts,
         )
         subscription.worker.fed_by(group)
         self._live[name] = group
@@ -95,5 +109,4 @@ class Groups:
     async def close(self) -> None:
         """The bus has ended: nobody waits any more, and what is known is committed."""
         for group in (*self._left.values(), *self._live.values()):
-            group.end()
-            await group.commit()
+            await group.close()

@@ -7,18 +7,22 @@ further behind loses the oldest: it counts and logs them when it comes to them. 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus.durability.recent import Recent
 from eventbus.errors import OffsetGone
 from eventbus.journal.progress import GroupProgress
+from eventbus.journal.shared import Lease, part_name
 from eventbus.road.burst import SEALED
 
 if TYPE_CHECKING:
-    from eventbus.dead_letter import DeadLetter
+    from eventbus.durability.group import Group
     from eventbus.durability.recent import Found
-    from eventbus.journal.values import Cursor, NewQuarantined, Settled, Start
+    from eventbus.durability.share import News
+    from eventbus.errors import LeaseLost
+    from eventbus.journal.values import Cursor, Start
     from eventbus.road.burst import Burst
 
 KEPT = 100_000
@@ -58,8 +62,8 @@ class MemorySource:
         self._progress.setdefault(group, GroupProgress(group, self._last))
         return self._since.setdefault(group, number)
 
-    async def open_group(self, group: str, start: Start) -> Cursor:
-        return self._progress[group].cursor()
+    async def open_part(self, lease: Lease, start: Start) -> Cursor:
+        return self._of(lease).cursor()
 
     async def read(self, after: int, limit: int) -> list[Found]:
         oldest = self._recent.oldest
@@ -74,18 +78,33 @@ class MemorySource:
         self._waiting.append(waiter)
         await waiter
 
-    async def record_attempts(self, group: str, offsets: Sequence[int]) -> Mapping[int, int]:
-        return self._progress[group].begin(offsets)
+    async def record_attempts(self, lease: Lease, offsets: Sequence[int]) -> Mapping[int, int]:
+        return self._of(lease).begin(offsets)
 
-    async def commit(
-        self,
-        group: str,
-        settled: Sequence[Settled],
-        skipped: Sequence[tuple[int, int]],
-        dead: Sequence[tuple[DeadLetter, int]],
-        quarantined: Sequence[NewQuarantined],
-    ) -> None:
-        progress = self._progress[group]
-        progress.settle(settled)
-        progress.skip(skipped)
+    async def commit(self, news: Sequence[News]) -> Sequence[int | LeaseLost]:
+        for lease, settled, skipped, _dead, _quarantined in news:
+            progress = self._of(lease)
+            progress.settle(settled)
+            progress.skip(skipped)
         self._recent.forget(min(each.floor for each in self._progress.values()))
+        return [self._of(lease).floor for lease, *_ in news]
+
+    def _of(self, lease: Lease) -> GroupProgress:
+        return self._progress[lease.name.rpartition("/")[0]]
+
+
+class MemoryHolding:
+    """Every group has one part, and gets it at once."""
+
+    async def begin(self, group: Group) -> None:
+        if not group.shares:
+            await group.gained(Lease(part_name(group.name, 0), 1, math.inf), math.inf)
+
+    async def ready(self, group: Group) -> None:
+        """It is the only process: nobody else has to know."""
+
+    async def let_go(self, group: Group) -> None:
+        """Nobody else waits for it."""
+
+    def lost(self, lease: Lease) -> None:
+        """It never is."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.durability.aside import Aside
 from eventbus.durability.groups import Groups
+from eventbus.durability.holding import SoleHolding
 from eventbus.durability.opening import Opening
 from eventbus.durability.quarantine import Quarantine
 from eventbus.durability.reading import Reading
@@ -23,13 +24,16 @@ from eventbus.durability.trouble import Trouble
 from eventbus.durability.writing import WriteAhead, WriteBehind
 from eventbus.errors import BusStopped, EventBusError, PolicyConflict
 from eventbus.event import Kind
+from eventbus.journal.sole import sharing_of
 from eventbus.log import log
 from eventbus.road.lifetime import must_be_outside
 
 if TYPE_CHECKING:
     from eventbus.causality import Explanation, History
     from eventbus.dead_letter import DeadLetter
+    from eventbus.durability.holding import Holding
     from eventbus.durability.retention import Retention
+    from eventbus.durability.source import Source
     from eventbus.durability.store import Place, Stations
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
@@ -57,6 +61,19 @@ class Behind:
                 raise PolicyConflict(name, f"{value!r} is not a positive number")
         if not isinstance(self.batch, int):
             raise PolicyConflict("batch", f"{self.batch!r} is not a whole number")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How events go on from a journal: to groups, who have their parts from `holding`, and to the dispatcher.
+
+    `has_passed` says of a place whether it was dispatched here; None: whatever was there before was.
+    """
+
+    source: Source
+    holding: Holding
+    go_on: Callable[[Burst], None]
+    has_passed: Callable[[int], bool] | None = None
 
 
 class Journaled(Store):
@@ -91,8 +108,9 @@ class Journaled(Store):
         self._trouble = Trouble(lifetime)
         self._quarantine = Quarantine(journal)
         self._aside = Aside(journal)
-        source = JournalSource(journal, self._quarantine, lifetime.clock)
-        self._journal_groups = self._groups = Groups(source, lifetime, self._trouble)
+        self._sharing = sharing_of(journal)
+        course = self._course(stations)
+        self._journal_groups = self._groups = Groups(course.source, course.holding, lifetime, self._trouble)
         self._station: WriteAhead | WriteBehind
         if self._behind is None:
             self._station = WriteAhead(
@@ -101,8 +119,9 @@ class Journaled(Store):
                 door,
                 lifetime,
                 stations.retained,
-                source.entered,
+                course.go_on,
                 with_quotes=self._with_quotes,
+                has_passed=course.has_passed,
             )
         else:
             self._station = WriteBehind(
@@ -117,6 +136,18 @@ class Journaled(Store):
             stations.dispatcher.watched_by(self._station.take)
         door.write_to(self._station)
         self._reading = Reading(journal, self._quarantine, self._readable)
+
+    def _course(self, stations: Stations) -> Course:
+        """Nobody else appends: what is durable is dispatched at once, and every group is this process's."""
+        source = JournalSource(self._journal, self._sharing, self._quarantine, stations.lifetime.clock)
+        keep, entered, put = stations.retained.keep, source.entered, stations.door.lane.put
+
+        def go_on(burst: Burst) -> None:
+            keep(burst.events[0])  # what is retained shares no burst
+            entered(burst)
+            put(burst)
+
+        return Course(source, SoleHolding(self._sharing), go_on)
 
     @property
     def journal(self) -> Journal:
@@ -140,12 +171,9 @@ class Journaled(Store):
         await self._journal.open()
         try:
             await self._quarantine.load()
-            latch = await self._aside.latch()
-            if latch is not None:
-                self._stations.latch.restore(*latch)
+            await self._take_control()
             for event in await self._aside.retained():
                 self._stations.retained.keep(event)
-            await self._aside.load(self._stations.letters)
             await self._journal_groups.open()
         except BaseException:
             await self._journal.close()
@@ -156,15 +184,36 @@ class Journaled(Store):
                 super().replays_retained(subscription)
         self._waiting.clear()
 
+    async def _take_control(self) -> None:
+        """Of what only this process has: the halt and the dead letters that an earlier one left."""
+        await self._sharing.acquire(())  # its token is there before the first group asks for it
+        latch = await self._aside.latch()
+        if latch is not None:
+            self._stations.latch.restore(*latch)
+        await self._aside.load(self._stations.letters)
+
     def started(self) -> None:
         super().started()
-        self._aside.redrive(self._stations.letters)
+        self._redrive()
         lifetime = self._stations.lifetime
         if self._retention is not None and (self._retaining is None or self._retaining.done()):
-            seeing_to_it = retain(
-                self._journal, self._retention, lifetime.clock, self._trouble, lambda: lifetime.is_running
+            retaining = retain(
+                self._journal,
+                self._retention,
+                lifetime.clock,
+                self._trouble,
+                lambda: lifetime.is_running,
+                self._is_trimmer,
             )
-            self._retaining = lifetime.crew.start(seeing_to_it)
+            self._retaining = lifetime.crew.start(retaining)
+
+    def _is_trimmer(self) -> bool:
+        """Is it this process that removes what is old?"""
+        return True
+
+    def _redrive(self) -> None:
+        """Deliver again what was asked for, as far as its subscription is there."""
+        self._aside.redrive(self._stations.letters)
 
     async def close(self) -> None:
         if not self._opening.is_open:
@@ -177,9 +226,13 @@ class Journaled(Store):
             burst.fail(BusStopped("await receipt"))
         await super().close()
         await self._aside.flush()
+        await self._let_go()
         self._trouble.end_minute()
         self._opening.closed()
         await self._journal.close()
+
+    async def _let_go(self) -> None:
+        """Everything is written: the journal is closed next."""
 
     @property
     def is_taken(self) -> bool:
@@ -201,7 +254,9 @@ class Journaled(Store):
         selector: Selector,
         *,
         replay_last: bool,
+        parts: int | None,
     ) -> str:
+        self._may_have(parts, options)
         if self._behind is not None:
             raise PolicyConflict("durable", "needs events that are durable before they are dispatched: no write_behind")
         chosen = self._journal_groups.name_of(name, group, start, options, replay_last=replay_last)
@@ -209,14 +264,14 @@ class Journaled(Store):
             raise PolicyConflict("durable", "quotes are not in this journal: set journal_quotes=True")
         return chosen
 
-    def joined(self, group: str, subscription: Subscription, start: Start) -> None:
-        joined = self._journal_groups.join(group, subscription, start)
+    def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
+        joined = self._journal_groups.join(group, subscription, start, parts=parts)
         if self._opening.is_open:  # what is accepted from now on is for it
             self._aside.write(joined.open, "durable subscription not opened")
 
     def subscribed(self, subscription: Subscription) -> None:
         if self._stations.lifetime.is_running:
-            self._aside.redrive(self._stations.letters)
+            self._redrive()
 
     def replays_retained(self, subscription: Subscription) -> None:
         if self._opening.is_open:

@@ -28,6 +28,7 @@ class Found(NamedTuple):
     accepted_ns: int
     burst: int
     unreadable: NewQuarantined | None = None  # what is to be kept of it, where nobody has done that yet
+    event_id: str = ""  # of what is there, where there is no event
 
 
 class Recent:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from eventbus.journal.protocol import Journal
 
 
+_LOOK_S = 1.0  # how often a process that is not the one looks whether it has become so
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """Remove the events that are older than `max_age` seconds, and the oldest while the file holds more than `max_bytes`.
@@ -38,10 +41,21 @@ class Retention:
 
 
 async def retain(
-    journal: Journal, retention: Retention, clock: Clock, trouble: Trouble, is_wanted: Callable[[], bool]
+    journal: Journal,
+    retention: Retention,
+    clock: Clock,
+    trouble: Trouble,
+    is_wanted: Callable[[], bool],
+    is_mine: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Keep a journal within its bounds for as long as that is wanted. What cannot be removed now is tried again later."""
+    """Keep a journal within its bounds for as long as that is wanted. What cannot be removed now is tried again later.
+
+    Where processes share it, one of them does it: the one for whom `is_mine` says so.
+    """
     while is_wanted():
+        if not is_mine():
+            await asyncio.sleep(min(_LOOK_S, retention.every))
+            continue
         oldest_ns = None
         if retention.max_age is not None:
             oldest_ns = int((clock.now().timestamp() - retention.max_age) * 1e9)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from eventbus.durability.aside import as_kept
 from eventbus.durability.recent import Found, Recent
+from eventbus.journal.shared import Part
 
 if TYPE_CHECKING:
     from eventbus.clock import Clock
-    from eventbus.dead_letter import DeadLetter
     from eventbus.durability.quarantine import Quarantine
+    from eventbus.durability.share import News
+    from eventbus.errors import LeaseLost
     from eventbus.journal.protocol import Journal
-    from eventbus.journal.values import Cursor, NewQuarantined, Settled, Start
+    from eventbus.journal.shared import Lease, Sharing
+    from eventbus.journal.values import Cursor, Start
     from eventbus.road.burst import Burst
 
 _NO_CONTEXT = Context()
@@ -32,8 +35,8 @@ class Source(Protocol):
         """Where the first event is of a burst that is dispatched now; None: it is not there."""
         ...
 
-    async def open_group(self, group: str, start: Start) -> Cursor:
-        """The cursor of a group, made at `start` if it is new. Raises `ValueError` for a start that is none."""
+    async def open_part(self, lease: Lease, start: Start) -> Cursor:
+        """The cursor of a part, made at `start` if it is new. Raises `ValueError` for a start that is none, and `LeaseLost`."""
         ...
 
     async def read(self, after: int, limit: int) -> list[Found]:
@@ -41,30 +44,24 @@ class Source(Protocol):
         ...
 
     async def wait(self, after: int) -> None:
-        """Wait until something follows."""
+        """Wait until something follows, or whoever waits is to look up."""
         ...
 
-    async def record_attempts(self, group: str, offsets: Sequence[int]) -> Mapping[int, int]:
-        """Count one attempt for each, and give the counts."""
+    async def record_attempts(self, lease: Lease, offsets: Sequence[int]) -> Mapping[int, int]:
+        """Count one attempt for each, and give the counts. Raises `LeaseLost`."""
         ...
 
-    async def commit(
-        self,
-        group: str,
-        settled: Sequence[Settled],
-        skipped: Sequence[tuple[int, int]],
-        dead: Sequence[tuple[DeadLetter, int]],
-        quarantined: Sequence[NewQuarantined],
-    ) -> None:
-        """Keep what became of deliveries, all at once."""
+    async def commit(self, news: Sequence[News]) -> Sequence[int | LeaseLost]:
+        """Keep what became of deliveries, of each part all at once; gives its floor, or that it is another's by now."""
         ...
 
 
 class JournalSource:
     """Of a journal, and of what passed lately on its way there."""
 
-    def __init__(self, journal: Journal, quarantine: Quarantine, clock: Clock) -> None:
+    def __init__(self, journal: Journal, sharing: Sharing, quarantine: Quarantine, clock: Clock) -> None:
         self._journal = journal
+        self._sharing = sharing
         self._quarantine = quarantine
         self._clock = clock
         self._recent = Recent()
@@ -74,6 +71,10 @@ class JournalSource:
         if burst.offset is not None:
             self._recent.remember(burst.offset, burst)
 
+    def forget(self) -> None:
+        """Places are others from now on."""
+        self._recent = Recent()
+
     @property
     def last(self) -> int:
         return self._journal.last
@@ -81,13 +82,13 @@ class JournalSource:
     def place_of(self, burst: Burst) -> int | None:
         return burst.offset
 
-    async def open_group(self, group: str, start: Start) -> Cursor:
-        return await self._journal.open_group(group, start)
+    async def open_part(self, lease: Lease, start: Start) -> Cursor:
+        return await self._sharing.open_part(lease, start)
 
     async def read(self, after: int, limit: int) -> list[Found]:
         """How long ago an old event was accepted, on the clock that measures, its label tells."""
         lately = self._recent.following(after, limit)
-        if lately or after >= self._journal.last:
+        if lately or after >= self.last:
             return lately
         records = await self._journal.read(after, limit)
         now_ns, label_ns = self._clock.monotonic_ns(), int(self._clock.now().timestamp() * 1e9)
@@ -99,22 +100,21 @@ class JournalSource:
                 continue
             event, unreadable = self._quarantine.try_to_read(record)
             accepted_ns = now_ns - max(0, label_ns - record.time_ns)
-            found.append(Found(record.offset, event, _NO_CONTEXT, 0, accepted_ns, -record.offset, unreadable))
+            found.append(
+                Found(record.offset, event, _NO_CONTEXT, 0, accepted_ns, -record.offset, unreadable, record.event_id)
+            )
         return found
 
     async def wait(self, after: int) -> None:
         await self._journal.wait(after)
 
-    async def record_attempts(self, group: str, offsets: Sequence[int]) -> Mapping[int, int]:
-        return await self._journal.record_attempts(group, offsets)
+    async def record_attempts(self, lease: Lease, offsets: Sequence[int]) -> Mapping[int, int]:
+        return await self._sharing.record_part_attempts(lease, offsets)
 
-    async def commit(
-        self,
-        group: str,
-        settled: Sequence[Settled],
-        skipped: Sequence[tuple[int, int]],
-        dead: Sequence[tuple[DeadLetter, int]],
-        quarantined: Sequence[NewQuarantined],
-    ) -> None:
-        letters = [as_kept(letter, offset) for letter, offset in dead]
-        await self._journal.commit(group, settled, skip=skipped, dead=letters, quarantined=quarantined)
+    async def commit(self, news: Sequence[News]) -> Sequence[int | LeaseLost]:
+        return await self._sharing.commit_parts([_as_part(each) for each in news])
+
+
+def _as_part(news: News) -> Part:
+    letters = [as_kept(letter, offset) for letter, offset in news.dead]
+    return Part(news.lease, news.settled, news.skipped, letters, news.quarantined)

@@ -5,19 +5,22 @@ The bus asks it at the few points where surviving matters, and is the same bus o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from eventbus.dead_letter import DeadLetters
 from eventbus.durability.groups import Groups
-from eventbus.durability.groups_in_memory import MemorySource
+from eventbus.durability.groups_in_memory import MemoryHolding, MemorySource
 from eventbus.durability.trouble import Trouble
 from eventbus.errors import PolicyConflict
+from eventbus.road.receipt import answer_of
 
 if TYPE_CHECKING:
     from eventbus.causality import Explanation, History
-    from eventbus.dead_letter import DeadLetter, DeadLetters
+    from eventbus.dead_letter import DeadLetter
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
     from eventbus.journal.values import Start, Trimmed
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from eventbus.road.door import Door
     from eventbus.road.latch import Latch
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.receipt import Receipt
     from eventbus.road.registry import Registry
     from eventbus.selector import Selector
     from eventbus.subscription import Subscription
@@ -75,6 +79,9 @@ class Store:
     async def opened(self) -> None:
         """Wait until an opening that was begun has ended, one way or the other."""
 
+    def ending(self) -> None:
+        """Nobody outside publishes any more: what began is to be finished."""
+
     def started(self) -> None:
         """The bus runs from now on."""
         if self._groups is not None:
@@ -106,8 +113,10 @@ class Store:
         selector: Selector,
         *,
         replay_last: bool,
+        parts: int | None,
     ) -> str:
         """The group of a new subscription; empty: its name will be. Raises `PolicyConflict` for what cannot be."""
+        self._may_have(parts, options)
         if start != "end":
             raise PolicyConflict(
                 "start",
@@ -115,18 +124,25 @@ class Store:
             )
         return self._groups_of_memory().name_of(name, group, start, options, replay_last=replay_last)
 
+    def _may_have(self, parts: int | None, options: Mapping[str, Any]) -> None:
+        """Raise `PolicyConflict` where a group cannot have so many parts."""
+        if parts not in (None, 1):
+            raise PolicyConflict(
+                "parts", f"{parts!r} is for processes that share a group: one process has one part; use postgresql://"
+            )
+
     def _groups_of_memory(self) -> Groups:
         """Made when the first group comes: what a bus keeps for them costs nobody else anything."""
         if self._groups is None:
             lifetime, self._source = self._stations.lifetime, MemorySource()
-            self._groups = Groups(self._source, lifetime, Trouble(lifetime))
+            self._groups = Groups(self._source, MemoryHolding(), lifetime, Trouble(lifetime))
             self._stations.dispatcher.watched_by(self._source.dispatched)
         return self._groups
 
     def subscribed(self, subscription: Subscription) -> None:
         """Somebody listens."""
 
-    def joined(self, group: str, subscription: Subscription, start: Start) -> None:
+    def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
         """A subscription reads for that group from now on."""
         groups = self._groups_of_memory()
         since = self._source.begin(group, subscription.worker.since)
@@ -136,7 +152,29 @@ class Store:
         """Give a late subscriber the retained events, as soon as all of them are there."""
         self._stations.registry.replay_retained(subscription)
 
+    # --- publish -----------------------------------------------------------------------------------------------------
+
+    async def written(self, receipt: Receipt, timeout: float | None) -> Receipt:
+        """Wait until its event is durable. Raises what stands in the way."""
+        return await receipt.written()
+
+    async def ask(self, event: Event, publish: Callable[[Event], Awaitable[Receipt]], timeout: float | None) -> object:
+        """What a handler answers. Raises what it raised, or `NoReply`."""
+        return answer_of(event, await (await publish(event)))
+
     # --- what is kept aside ------------------------------------------------------------------------------------------
+
+    def letters(self, redrive: Callable[[DeadLetter], bool]) -> DeadLetters:
+        """Where the dead letters of the bus are listed; `redrive` delivers one of them again."""
+        return DeadLetters(redrive, self)
+
+    async def halted_everywhere(self, timeout: float) -> dict[str, bool | None]:
+        """Which processes have seen the halt, or that it was cleared."""
+        return {str(os.getpid()): True}
+
+    async def accept_data_loss(self) -> None:
+        """Go on with what is there. Raises `PolicyConflict` where nothing can be lost on the way."""
+        raise PolicyConflict("accept_data_loss", "is for a bus over a server: here nothing is lost unseen")
 
     def halted(self, reason: str, token: str) -> None:
         """The kill switch was set."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from eventbus.road.lifetime import Lifetime
 
 _MINUTE_S = 60.0
-_FIRST_S, _LONGEST_S = 0.25, 15.0
+_FIRST_S, _LONGEST_S = 0.25, 2.0  # a server that is back is used again soon
 
 
 class Trouble:

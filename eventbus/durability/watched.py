@@ -62,9 +62,9 @@ class Watch:
         burst: Burst,
         events: Sequence[Event],
         indices: Sequence[int] | None,
-        is_settled: Callable[[int], bool],
+        is_elsewhere: Callable[[int, Event], bool],
     ) -> Part:
-        """The dispatcher offers events of the burst that begins at that place; some may be settled already."""
+        """The dispatcher offers events of the burst that begins at that place; some may be settled, or elsewhere."""
         part = WatchedPart(burst, self._worker, events, indices)
         self._newest = max(self._newest, first + len(burst.events) - 1)
         if len(self._firsts) > 2 * len(self._parts) + _SPARE:
@@ -72,11 +72,11 @@ class Watch:
         if first not in self._parts:
             insort(self._firsts, first)
         self._parts[first] = part
-        for index in range(len(burst.events)) if indices is None else indices:
+        for index, event in zip(range(len(burst.events)) if indices is None else indices, events, strict=True):
             outcome = self._early.pop(first + index, None)
             if outcome is not None:
                 part.tell(index, outcome)
-            elif is_settled(first + index):
+            elif is_elsewhere(first + index, event):
                 part.tell(index, ABSENT)
         if self._is_ended:
             part.tell_rest(Outcome(self._worker.name, Status.CANCELLED))
@@ -93,12 +93,12 @@ class Watch:
             if len(self._early) > _EARLY:
                 del self._early[next(iter(self._early))]
 
-    def settled_upto(self, floor: int) -> None:
-        """What lies up to there is not for this group."""
+    def gone(self, is_gone: Callable[[int, Event], bool]) -> None:
+        """Of what this group has not settled here, that is not for it, or not any more."""
         for first, part in [*self._parts.items()]:
-            if first <= floor:
-                for index in range(floor - first + 1):
-                    part.tell(index, ABSENT)
+            places = [(part.index(place), event) for place, event in enumerate(part.events)]
+            for index in [index for index, event in places if is_gone(first + index, event)]:
+                part.tell(index, ABSENT)
 
     def end(self) -> None:
         """The subscription or the bus is gone: nobody waits for it any more."""

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from eventbus.codec import encode, form_of
+from eventbus.durability.record import as_record
 from eventbus.errors import BusNotRunning, EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
-from eventbus.event import Kind, event_key
-from eventbus.journal.values import Append, NewRecords
+from eventbus.event import Kind
+from eventbus.journal.values import NewRecords
 from eventbus.log import log
 from eventbus.road.commit import Commit
 
@@ -23,17 +23,22 @@ if TYPE_CHECKING:
     from eventbus.durability.opening import Opening
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
-    from eventbus.journal.values import Appended
+    from eventbus.journal.values import Append, Appended
     from eventbus.retained import Retained
     from eventbus.road.burst import Burst
     from eventbus.road.door import Door
     from eventbus.road.lifetime import Lifetime
 
+_NOTHING: frozenset[str] = frozenset()
 _CROWDED = 20  # batches that may wait for the journal before publishers wait for it too
 
 
 class WriteAhead:
-    """Written, then dispatched. `entered` is called with each burst that is durable, before it is dispatched."""
+    """Written, then dispatched. `go_on` gets each burst that is durable, and sends it to the dispatcher in its turn.
+
+    `has_passed` says of a place in the journal whether it was dispatched here before; where nobody else appends, that is so of
+    everything that was there before.
+    """
 
     writes_first = True
 
@@ -44,20 +49,25 @@ class WriteAhead:
         door: Door,
         lifetime: Lifetime,
         retained: Retained,
-        entered: Callable[[Burst], None],
+        go_on: Callable[[Burst], None],
         *,
         with_quotes: bool,
+        has_passed: Callable[[int], bool] | None = None,
     ) -> None:
         self._journal = journal
         self._opening = opening
         self._door = door
         self._lifetime = lifetime
         self._retained = retained
-        self._entered = entered
+        self._go_on = go_on
+        self._has_passed = has_passed
         self._with_quotes = with_quotes
+        self._must_ask: Callable[[Event], None] | None = None
         self._context = Context()  # what is done later is done in nobody's name
         self._bursts: list[Burst] = []  # of this turn of the loop, the last one perhaps open
-        self._appends: set[asyncio.Future[Sequence[Appended]]] = set()
+        self._appends: dict[
+            asyncio.Future[Sequence[Appended]], frozenset[str]
+        ] = {}  # and the ids that others may see first
         self._unknown: set[str] = set()  # ids of events that the journal may have or not
         self._left = 0  # events that are on their way, were refused, or had been there before
 
@@ -73,6 +83,8 @@ class WriteAhead:
 
     def record(self, event: Event) -> Append | None:
         """An event that cannot be written is refused; one that is written is retained when it is durable."""
+        if self._must_ask is not None:
+            self._must_ask(event)
         if event.__event__.retain:
             self._retained.check(event)
         return _record(event, with_quotes=self._with_quotes)
@@ -93,6 +105,23 @@ class WriteAhead:
     def is_behind(self) -> bool:
         """Is anything on its way?"""
         return bool(self._bursts or self._appends)
+
+    def asks(self, must: Callable[[Event], None]) -> None:
+        """From the beginning on: that may refuse an event."""
+        self._must_ask = must
+
+    def brought(self, events: int) -> None:
+        """So many more are counted at the door that somebody else published."""
+        self._left += events
+
+    def is_sending(self, event_id: str) -> bool:
+        """Is this one on its way, so that its place is not known yet?"""
+        return any(event_id in ids for ids in self._appends.values())
+
+    async def answered(self) -> None:
+        """Wait for the next answer of the journal."""
+        if self._appends:
+            await asyncio.wait(self._appends, return_when=asyncio.FIRST_COMPLETED)
 
     async def flush(self) -> None:
         """Wait until everything accepted so far is in the journal, or refused by it."""
@@ -118,11 +147,12 @@ class WriteAhead:
         except EventBusError as error:  # it is closed
             self._refuse(bursts, error)
             return
-        self._appends.add(appending)
+        ids = frozenset(record.event_id for record in records) if self._has_passed is not None else _NOTHING
+        self._appends[appending] = ids
         appending.add_done_callback(lambda done: self._answered(bursts, done), context=self._context)
 
     def _answered(self, bursts: Sequence[Burst], done: asyncio.Future[Sequence[Appended]]) -> None:
-        self._appends.discard(done)
+        self._appends.pop(done, None)
         error = _error_of(done)
         if error is None:
             places, at = done.result(), 0
@@ -153,10 +183,16 @@ class WriteAhead:
                 at += 1
             return
         burst.written(places[at].offset, str(self._journal.durability))
-        if places[at].duplicate and burst.events[0].event_id not in self._unknown:
+        if places[at].duplicate and self._was_dispatched(burst, places[at].offset):
             self._drop(burst)
         else:
             self._enter(burst)
+
+    def _was_dispatched(self, burst: Burst, offset: int) -> bool:
+        """Of what the journal had before."""
+        if self._has_passed is not None:
+            return self._has_passed(offset)
+        return burst.events[0].event_id not in self._unknown
 
     def _part(self, burst: Burst) -> list[Burst]:
         """One burst for each event; the receipts follow their events."""
@@ -174,9 +210,7 @@ class WriteAhead:
         if self._unknown:
             self._unknown.difference_update(event.event_id for event in burst.events)
         burst.hand_over()
-        self._retained.keep(burst.events[0])  # what is retained shares no burst
-        self._entered(burst)
-        self._door.lane.put(burst)
+        self._go_on(burst)
         _resolve(burst, None)
 
     def _drop(self, burst: Burst) -> None:
@@ -322,30 +356,6 @@ def _record(event: Event, *, with_quotes: bool) -> Append | None:
     if not with_quotes and event.__event__.kind is Kind.QUOTE:
         return None
     return as_record(event)
-
-
-def as_record(event: Event) -> Append:
-    """How an event is kept in a journal. Raises `CodecError`."""
-    form, spec, fields = form_of(event), event.__event__, event.__dict__
-    type_ = form.type or event.type
-    key = None if spec.key is None else event_key(event, spec.key)
-    text = None if key is None else str(key)
-    # As a plain call of Append, at a third of its price; and every field of the header is in the dictionary of the event.
-    return tuple.__new__(
-        Append,
-        (
-            fields["event_id"],
-            type_,
-            form.version,
-            form.kind,
-            text,
-            int(fields["timestamp"].timestamp() * 1e9),
-            fields["correlation_id"],
-            fields["causation_id"],
-            encode(event),
-            f"{type_} {text or ''}" if spec.retain else None,
-        ),
-    )
 
 
 def _is_in_loop() -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from eventbus.journal.values import Cursor, Settled, Status
+from eventbus.errors import OffsetGone
+from eventbus.journal.values import Cursor, Settled, Start, Status
 
 
 class OffsetRanges:
@@ -45,6 +46,24 @@ class OffsetRanges:
         return floor
 
 
+def floor_of(start: Start, first: int, last: int) -> int:
+    """The floor of a new cursor on a log that begins at `first` and ends at `last`.
+
+    Raises `ValueError` for a start that is none, `OffsetGone` for one before what is kept.
+    """
+    if start == "beginning":
+        return first - 1
+    if start == "end":
+        return last
+    if not isinstance(start, int):
+        raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
+    if not 0 <= start <= last:
+        raise ValueError(f"offsets {start} to {start} are not in this journal, which ends at {last}")
+    if start < first - 1:
+        raise OffsetGone(start + 1, first)
+    return start
+
+
 class GroupProgress:
     """What one group has done. Mutable; `cursor()` gives a snapshot, `fields()` what has to be kept."""
 
@@ -68,6 +87,10 @@ class GroupProgress:
         counts = {offset: attempts.get(offset, 0) + 1 for offset in offsets}
         attempts.update((offset, count) for offset, count in counts.items() if not self._is_settled(offset))
         return counts
+
+    def attempts(self, offset: int) -> int:
+        """How many attempts were counted for an offset that is not settled."""
+        return self._attempts.get(offset, 0)
 
     def settle(self, deliveries: Sequence[Settled]) -> list[Settled]:
         """Settle deliveries; gives those that were not settled before."""
@@ -95,6 +118,16 @@ class GroupProgress:
             for offset in [begun for begun in self._attempts if first <= begun <= last]:
                 del self._attempts[offset]
         self.floor = self._settled.take_prefix(self.floor)
+
+    def clamp(self, last: int) -> bool:
+        """Know nothing of offsets beyond `last`. Gives whether anything was known of them."""
+        known = self.fields()
+        self.floor = min(self.floor, last)
+        self._settled = OffsetRanges(
+            (first, min(end, last)) for first, end in self._settled if self.floor < first <= last
+        )
+        self._attempts = {offset: count for offset, count in self._attempts.items() if offset <= last}
+        return self.fields() != known
 
     def cursor(self) -> Cursor:
         """An immutable snapshot."""

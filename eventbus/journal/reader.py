@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from eventbus.errors import UnknownBackend
+from eventbus.journal.backends import journal_at, url_of
 from eventbus.journal.values import Cursor, DeadLetterRecord, Quarantined, Record, SettledDelivery, Verified
-from eventbus.url import Url, parse_url
+from eventbus.url import Url
+
+if TYPE_CHECKING:
+    from eventbus.journal.remote.journal import RemoteJournal
 
 
 class JournalReader(Protocol):
@@ -100,9 +104,7 @@ def open_reader(source: str | os.PathLike[str]) -> JournalReader:
 
     Raises `JournalUnavailable` if there is no such journal, `UnknownBackend`, and `PolicyConflict` for a URL that says something else.
     """
-    if not isinstance(source, str) or "://" not in source:
-        return _sqlite(Url("sqlite", path=source))
-    url = parse_url(source)
+    url = url_of(source)
     reader = _READERS.get(url.scheme)
     if reader is None:
         raise UnknownBackend(url.scheme, _READERS)
@@ -115,4 +117,10 @@ def _sqlite(url: Url) -> JournalReader:
     return SqliteReader(url.file())
 
 
-_READERS: dict[str, Callable[[Url], JournalReader]] = {"sqlite": _sqlite}
+def _remote(url: Url) -> JournalReader:
+    from eventbus.journal.remote.reader import RemoteReader
+
+    return RemoteReader(lambda: cast("RemoteJournal", journal_at(url, creates=False)))
+
+
+_READERS: dict[str, Callable[[Url], JournalReader]] = {"sqlite": _sqlite, "postgres": _remote, "postgresql": _remote}

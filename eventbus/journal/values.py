@@ -14,6 +14,11 @@ TEXT_CAP = 8 * 1024
 """Bytes of UTF-8 kept of a reason or an error text."""
 
 
+def capped(text: str) -> str:
+    """As much of a reason or an error text as is kept."""
+    return text.encode("utf-8", "replace")[:TEXT_CAP].decode("utf-8", "ignore")
+
+
 class Durability(StrEnum):
     """The worst that an acknowledged record survives."""
 
@@ -160,6 +165,10 @@ class NewDeadLetter(NamedTuple):
     last_failed_ns: int
     body: bytes
 
+    def capped(self) -> NewDeadLetter:
+        """As much of it as is kept."""
+        return self._replace(reason=capped(self.reason), error=capped(self.error))
+
 
 class DeadLetterRecord(NamedTuple):
     """A dead letter as it is kept. `redriven` says that it was published again."""
@@ -185,6 +194,10 @@ class NewQuarantined(NamedTuple):
     reason: str
     time_ns: int
     raw: bytes
+
+    def capped(self) -> NewQuarantined:
+        """As much of it as is kept."""
+        return self._replace(reason=capped(self.reason))
 
 
 class Quarantined(NamedTuple):

@@ -19,15 +19,23 @@ from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
+from eventbus.bounds import truth, whole
 from eventbus.clock import Clock, SystemClock
 from eventbus.errors import MetricsPortUnavailable
 from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading, Row
 from eventbus.observability.watchdog import LoopWatchdog
 
+SUBSCRIPTIONS = 10  # with series of their own: some 200 series in all, unless somebody asks for more
 _ANSWER_S = 0.5  # how long a scrape waits for the loop
 _POLL_S = 0.05  # how soon `close()` is noticed
 
@@ -54,15 +62,26 @@ _LEVELS_BY_SUBSCRIPTION = (
 class MetricsCollector(Collector):
     """The metrics of one bus, for a Prometheus registry of the caller's or as text. Safe to use from any thread.
 
+    The first `subscriptions` have series of their own, 17 each; all others are added up under `other`. With `histograms` their run
+    times come in buckets, 26 series more each: without, their number and sum.
     Keep it for as long as pages are served: it remembers what keeps the counters of ended subscriptions on the page. Where the
     bus is not running yet, call it in the loop that will run the bus, or before there is one.
     """
 
-    def __init__(self, bus: Observed, *, watchdog: LoopWatchdog | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        bus: Observed,
+        *,
+        watchdog: LoopWatchdog | None = None,
+        clock: Clock | None = None,
+        subscriptions: int = SUBSCRIPTIONS,
+        histograms: bool = False,
+    ) -> None:
         self._bus = bus
         self._watchdog = watchdog
         self._clock = clock or SystemClock()
-        self._reader = Reader(bus)
+        self._histograms = truth("histograms", histograms)
+        self._reader = Reader(bus, whole("subscriptions", subscriptions, least=0))
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._home = _running_loop()
@@ -78,7 +97,7 @@ class MetricsCollector(Collector):
         return self._families(replace(self._reading, rows={}, dispatched=Counter()))
 
     def _families(self, reading: Reading) -> Iterator[Metric]:
-        yield from _families(reading)
+        yield from _families(reading, histograms=self._histograms)
         page, age_s = _Page(reading.bus), (self._clock.monotonic_ns() - self._read_ns) / 1e9
         yield page.gauge("eventbus_reading_age_seconds", "How old these numbers are; high: the loop is blocked.", age_s)
         if self._watchdog is not None:
@@ -185,13 +204,21 @@ class MetricsServer:
 
 
 def serve_metrics(
-    bus: Observed, port: int, host: str = "127.0.0.1", *, watchdog: LoopWatchdog | None = None
+    bus: Observed,
+    port: int,
+    host: str = "127.0.0.1",
+    *,
+    watchdog: LoopWatchdog | None = None,
+    subscriptions: int = SUBSCRIPTIONS,
+    histograms: bool = False,
 ) -> MetricsServer:
     """Serve the metrics of `bus` over HTTP from a daemon thread; port 0 takes any free one (see `.port`).
 
+    `subscriptions` and `histograms` as for `MetricsCollector`.
     Raises `MetricsPortUnavailable` for a busy or forbidden port and for a host that is not of this machine.
     """
-    return MetricsServer(MetricsCollector(bus, watchdog=watchdog), port, host)
+    collector = MetricsCollector(bus, watchdog=watchdog, subscriptions=subscriptions, histograms=histograms)
+    return MetricsServer(collector, port, host)
 
 
 def metrics_text(bus: Observed, *, watchdog: LoopWatchdog | None = None) -> str:
@@ -252,6 +279,8 @@ class _Page:
     ) -> Metric:
         family = HistogramMetricFamily(name, text, labels=("bus", *labels))
         for values, durations in rows.items():
+            if durations.count and not any(durations.below):  # only counted and summed up
+                continue
             buckets: list[Any] = [
                 (repr(edge), float(below)) for edge, below in zip(EDGES, durations.below, strict=True)
             ]
@@ -259,8 +288,16 @@ class _Page:
             family.add_metric((self._bus, *values), buckets, durations.total_s)
         return family
 
+    def summary(
+        self, name: str, text: str, labels: tuple[str, ...], rows: Mapping[tuple[str, ...], Durations]
+    ) -> Metric:
+        family = SummaryMetricFamily(name, text, labels=("bus", *labels))
+        for values, durations in rows.items():
+            family.add_metric((self._bus, *values), durations.count, durations.total_s)
+        return family
 
-def _families(reading: Reading) -> Iterator[Metric]:
+
+def _families(reading: Reading, *, histograms: bool) -> Iterator[Metric]:
     page, stats = _Page(reading.bus), reading.stats
     yield page.counter("eventbus_published_events", "Events accepted.", stats.published)
     yield page.counters("eventbus_dispatched_events", "Events routed.", ("type", "kind"), reading.dispatched.items())
@@ -268,7 +305,7 @@ def _families(reading: Reading) -> Iterator[Metric]:
     yield page.counter(
         "eventbus_reserve_events", "Events that handlers published although the door was full.", stats.reserve_used
     )
-    yield from _by_subscription(page, reading.rows)
+    yield from _by_subscription(page, reading.rows, histograms=histograms)
     yield page.histogram(
         "eventbus_dispatch_latency_seconds", "From acceptance to the first attempt.", (), {(): reading.dispatch}
     )
@@ -279,7 +316,7 @@ def _families(reading: Reading) -> Iterator[Metric]:
     yield page.gauge("eventbus_uptime_seconds", "Time since the bus was first started.", stats.uptime_s)
 
 
-def _by_subscription(page: _Page, rows: Mapping[str, Row]) -> Iterator[Metric]:
+def _by_subscription(page: _Page, rows: Mapping[str, Row], *, histograms: bool) -> Iterator[Metric]:
     yield page.counters(
         "eventbus_settled_deliveries",
         "Deliveries that ended, by how.",
@@ -298,4 +335,5 @@ def _by_subscription(page: _Page, rows: Mapping[str, Row]) -> Iterator[Metric]:
         [((name,), row.oldest_age_s) for name, row in rows.items()],
     )
     ran: dict[tuple[str, ...], Durations] = {(name,): row.ran for name, row in rows.items()}
-    yield page.histogram("eventbus_handler_run_seconds", "How long attempts ran.", label, ran)
+    shown = page.histogram if histograms else page.summary
+    yield shown("eventbus_handler_run_seconds", "How long attempts ran.", label, ran)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ OUTCOMES = ("succeeded", "dead_lettered", "dropped", "expired", "cancelled")
 COUNTS = ("accepted", *OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned")
 LEVELS = ("pending", "queued", "in_flight", "retry_wait")
 EDGES = tuple(2**power / 1e9 for power in range(10, 35))  # seconds: 1 us to 17 s, edges that `Histogram` has too
-_LABEL_CAP = 1_000  # distinct values of one label; what comes later is `other`
+_TYPES_CAP = 1_000  # that have a label of their own; what comes later is `other`
 
 
 class Observed(Protocol):
@@ -113,8 +113,9 @@ class Reading:
 class Reader:
     """Takes readings of one bus, and remembers from one to the next what keeps counters from going down."""
 
-    def __init__(self, bus: Observed) -> None:
+    def __init__(self, bus: Observed, subscriptions: int) -> None:
         self._bus = bus
+        self._cap = subscriptions  # that have rows of their own
         self._labels: dict[str, tuple[str, str]] = {}  # type -> its labels, for good from the first reading on
         self._names: set[str] = set()
         self._followed: dict[Subscription, str] = {}
@@ -138,8 +139,8 @@ class Reader:
     def _rows(self, stats: BusStats, live: Iterable[Subscription]) -> dict[str, Row]:
         """Rows that add up to the totals. A cancelled subscription is followed to its end, and its counts stay with its name."""
         for subscription in live:
-            if subscription not in self._followed:
-                self._followed[subscription] = self._name_label(subscription.name)
+            if subscription not in self._followed and self._has_label(subscription.name):
+                self._followed[subscription] = subscription.name
         rows: dict[str, Row] = {}
         for name, ended in self._ended.items():
             rows.setdefault(name, Row()).add(ended)
@@ -149,14 +150,13 @@ class Reader:
             if not subscription.is_active and not row.levels["pending"]:
                 del self._followed[subscription]
                 self._ended.setdefault(name, Row()).add(row)
-        rows.setdefault(OTHER, Row()).add(_unseen(stats, rows.values()))
+        rows.setdefault(OTHER, Row()).add(_unseen(stats, rows))
         return rows
 
-    def _name_label(self, name: str) -> str:
-        if name not in self._names and len(self._names) >= _LABEL_CAP:
-            return OTHER
-        self._names.add(name)
-        return name
+    def _has_label(self, name: str) -> bool:
+        if name not in self._names and len(self._names) < self._cap:
+            self._names.add(name)
+        return name in self._names
 
     def _dispatched(self, stats: BusStats, live: Iterable[Subscription]) -> Counter[tuple[str, str]]:
         """Events by type and kind. A type is shown if a class or a subscription names it: others are data, and may be anything."""
@@ -173,18 +173,23 @@ class Reader:
 
     def _type_labels(self, name: str, named: set[str]) -> tuple[str, str]:
         cls = event_class(name)
-        if (cls is None and name not in named) or len(self._labels) >= _LABEL_CAP:
+        if (cls is None and name not in named) or len(self._labels) >= _TYPES_CAP:
             return OTHER, OTHER
         return name, str(Kind.EVENT if cls is None else cls.__event__.kind)
 
 
-def _unseen(stats: BusStats, rows: Iterable[Row]) -> Row:
-    """What the bus counted under no row: subscriptions that came and went between two readings."""
-    unseen = Row()
-    for name in (*OUTCOMES, "errors", "retried"):
-        unseen.counts[name] = getattr(stats, name) - sum(row.counts[name] for row in rows)
-    unseen.levels["in_flight"] = stats.in_flight - sum(row.levels["in_flight"] for row in rows)
-    unseen.levels["pending"] = stats.pending - stats.queue_size - sum(row.levels["pending"] for row in rows)
-    unseen.levels["queued"] = unseen.levels["pending"] - unseen.levels["in_flight"]
+def _unseen(stats: BusStats, rows: Mapping[str, Row]) -> Row:
+    """What the bus counted under no row: subscriptions without one, and those that came and went between two readings."""
+    seen = rows.values()
+    others = [row for row in stats.subscriptions if row.name not in rows]
+    unseen = Row(oldest_age_s=max((row.oldest_age_s for row in others), default=0.0))
+    for name in (*OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned"):
+        unseen.counts[name] = getattr(stats, name) - sum(row.counts[name] for row in seen)
+    unseen.levels["in_flight"] = stats.in_flight - sum(row.levels["in_flight"] for row in seen)
+    unseen.levels["pending"] = stats.pending - stats.queue_size - sum(row.levels["pending"] for row in seen)
+    unseen.levels["retry_wait"] = sum(row.retry_wait for row in others)
+    unseen.levels["queued"] = unseen.levels["pending"] - unseen.levels["in_flight"] - unseen.levels["retry_wait"]
     unseen.counts["accepted"] = unseen.levels["pending"] + sum(unseen.counts[name] for name in OUTCOMES)
+    unseen.ran.count = stats.attempts - sum(row.ran.count for row in seen)
+    unseen.ran.total_s = stats.ran_s - sum(row.ran.total_s for row in seen)
     return unseen

@@ -5,7 +5,7 @@ The counterpart of `ending.py`. A policy costs when it acts, never by being ther
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus.event import Event
@@ -17,42 +17,54 @@ if TYPE_CHECKING:
     from eventbus.road.worker import Worker
 
 
-def offer(worker: Worker, burst: Burst, events: Sequence[Event], indices: Sequence[int] | None) -> list[Part]:
-    """A burst arrives; gives the parts that the subscription made of it."""
+def offer(
+    worker: Worker, burst: Burst, events: Sequence[Event], indices: Sequence[int] | None, parts: list[Part]
+) -> None:
+    """A burst arrives; adds the parts that the subscription makes of it."""
     policy = worker.policy
-    parts: list[Part] = []
     if worker.feed is not None:
         part = worker.feed.arrived(burst, events, indices)
-        return [] if part is None else [part]
+        parts += () if part is None else (part,)
+        return
     if policy.where is not None:
         wanted = [place for place, event in enumerate(events) if _wants(worker, event, place, burst, indices, parts)]
         if len(wanted) < len(events):
+            if worker.gate is not None:
+                worker.gate.let_in()  # those that are not wanted need no place here
             indices = wanted if indices is None else [indices[place] for place in wanted]
             events = [events[place] for place in wanted]
         if not events:
-            if worker.gate is not None:
-                worker.gate.let_in()  # they need no place here
-            return parts
+            return
+    alike: Iterable[tuple[Sequence[Event], Sequence[int] | None]] = ((events, indices),)
     if burst.is_mixed and (policy.overflow is not None or policy.max_age is not None):
-        for stretch, places in worker.terms.stretches(events, indices):
-            _take(worker, burst, stretch, places, parts)
-    else:
-        _take(worker, burst, events, indices, parts)
+        alike = worker.terms.stretches(events, indices)
+    for stretch, places in alike:
+        is_lossless, max_age_ns = worker.terms.of(stretch[0].__event__)
+        part = Part(burst, worker, stretch, places, is_lossless, max_age_ns)
+        parts.append(part)
+        worker.tally.accept(len(stretch))
+        if worker.is_cancelled:
+            worker.endings.cancel_rest(worker, part)
+        elif not is_lossless:
+            _put_lossy(worker, part)
+        elif burst.is_urgent:
+            _put(worker, part)
+        else:
+            worker.mailbox.parts.append(part)
     if not (worker.is_paused or worker.is_cancelled):
         worker.way.wake(worker, first=burst.is_urgent)
-    return parts
 
 
 def deliver(worker: Worker, part: Part) -> None:
     """Events that no publish brings: retained ones, dead letters again, what a group reads from its journal."""
-    worker.accept(len(part.events))
+    worker.tally.accept(len(part.events))
     _put(worker, part)
     worker.wake(first=part.burst.is_urgent)
 
 
 def resume(worker: Worker, part: Part, attempt: int) -> Delivery:
     """The one event of a part that has attempts behind it: followed by itself from the start."""
-    worker.accept(1)
+    worker.tally.accept(1)
     return part.follow(0, attempt)
 
 
@@ -65,25 +77,9 @@ def _wants(
     except BaseException as error:  # noqa: BLE001 - the predicate is the user's: it costs its own delivery only
         part = Part(burst, worker, (event,), (place if indices is None else indices[place],))
         parts.append(part)
-        worker.accept(1)
+        worker.tally.accept(1)
         worker.endings.give_up(worker, part.follow(0), "where= raised", error)
         return False
-
-
-def _take(
-    worker: Worker, burst: Burst, events: Sequence[Event], indices: Sequence[int] | None, parts: list[Part]
-) -> None:
-    """Events that are all treated alike."""
-    is_lossless, max_age_ns = worker.terms.of(events[0].__event__)
-    part = Part(burst, worker, events, indices, is_lossless=is_lossless, max_age_ns=max_age_ns)
-    parts.append(part)
-    worker.accept(len(events))
-    if worker.is_cancelled:
-        worker.endings.cancel_rest(worker, part)
-    elif not is_lossless:
-        _put_lossy(worker, part)
-    else:
-        _put(worker, part)
 
 
 def _put(worker: Worker, part: Part) -> None:

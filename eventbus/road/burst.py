@@ -26,36 +26,57 @@ if TYPE_CHECKING:
 class Burst:
     """Events accepted one after another from one context: they share their time, their cause and their context.
 
-    While it is open, what is published next may join it: `room` events in all, of the class `last` or one of `joins`.
+    While it is open, what is published next may join it: `room` events in all, of the class `cls` or one of `joins`.
     """
 
-    # What most bursts never need is said here once: making a burst is most of what an event on its own costs.
-    parts: Sequence[Part] = ()
-    is_routed = False
-    is_simple = True  # each of its events goes to one subscription at most
-    is_mixed = False  # its events are of several types, perhaps
-    open_deliveries = 0  # lossless ones, where an event has several
-    open_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
-    waiters: dict[int, list[asyncio.Future[Outcomes]]] | None = None
-    ended_parts = 0
+    __slots__ = (
+        "__dict__",
+        "accepted_ns",
+        "base",
+        "cell",
+        "cls",
+        "commit",
+        "context",
+        "ended_parts",
+        "events",
+        "gates",
+        "hops",
+        "is_caused",
+        "is_mixed",
+        "is_noted",
+        "is_routed",
+        "is_simple",
+        "is_urgent",
+        "joins",
+        "number",
+        "open_by_event",
+        "open_deliveries",
+        "parts",
+        "records",
+        "room",
+        "thread",
+        "waiters",
+    )
+
+    # What few bursts need is said here once: making a burst is much of what an event on its own costs.
     failure: BaseException | None = None  # the journal did not take it
-    gates: Sequence[Gate] = ()  # subscriptions whose own queues it has places in
-    context: Context | None = None  # who publishes from an equal one may join
-    cell: Cell | None = None  # who publishes from its clean context may join
-    is_caused = False  # handlers publish its events
-    joins: Collection[type[Event]] = ()
-    room = 0
-    thread = 0
-    records: list[Any] | None = None  # its events as a journal keeps them, where they are written first
-    receipts: list[Receipt] | None = None  # and who follows them, should they have to part
-    commit: Commit | None = None  # its way into the journal, where it is written first
+    receipts: list[Receipt] | None = None  # who follows its events, should they have to part
     offset: int | None = None
     durability = "memory"
     keeps_letters = False  # of its deliveries, besides memory
-    place = 0  # in the burst it parted from
+    is_foreign = False  # another process published it, and nobody here waits for what comes of it
+    is_withdrawn = False  # its deliveries are another process's by now
+    token: int | None = None  # of the lease that its deliveries are made under
 
     def __init__(
-        self, event: Event, base: Context, hops: int, number: int, accepted_ns: int, *, is_urgent: bool = False
+        self,
+        event: Event,
+        base: Context,
+        hops: int,
+        number: int,
+        accepted_ns: int,
+        is_urgent: bool = False,
+        gates: Sequence[Gate] = (),
     ) -> None:
         self.events = [event]
         self.base = base
@@ -63,9 +84,25 @@ class Burst:
         self.number = number  # in order of acceptance
         self.accepted_ns = accepted_ns
         self.is_urgent = is_urgent
-        self.last: type[Event] = type(event)
-        if self.last is AdHocEvent:
-            self.is_mixed = True
+        self.cls: type[Event] = type(event)
+        self.is_mixed = self.cls is AdHocEvent  # its events are of several types, perhaps
+        self.gates = gates  # subscriptions whose own queues it has places in
+        self.room = 0
+        self.is_caused = False  # handlers publish its events
+        self.is_noted = False  # events that join are told their cause, or written down
+        self.parts: Sequence[Part] = ()
+        self.is_routed = False
+        self.is_simple = True  # each of its events goes to one subscription at most
+        self.open_deliveries = 0  # lossless ones, where an event has several
+        self.open_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
+        self.ended_parts = 0
+        self.waiters: dict[int, list[asyncio.Future[Outcomes]]] | None = None
+        self.records: list[Any] | None = None  # its events as a journal keeps them, where they are written first
+        self.commit: Commit | None = None  # its way into the journal, where it is written first
+
+    def brought_in(self, number: int, accepted_ns: int) -> None:
+        """Another process accepted it; here it has this number, and came now."""
+        self.number, self.accepted_ns = number, accepted_ns
 
     # --- while it is open ------------------------------------------------------------------------------------------
 
@@ -79,20 +116,26 @@ class Burst:
         is_caused: bool,
     ) -> None:
         """What is published next may join, up to `room` events in all."""
-        self.room, self.thread, self.context = room, thread, context
-        self.joins, self.cell, self.is_caused = joins, cell, is_caused
-
-    def fills(self, gates: Sequence[Gate]) -> None:
-        """It has places in queues of these subscriptions."""
-        self.gates = gates
+        self.room = room
+        self.thread = thread
+        self.context: Context | None = context  # who publishes from an equal one may join
+        self.joins = joins
+        self.cell = cell  # who publishes from its clean context may join
+        self.is_caused = self.is_noted = is_caused
 
     def is_recorded(self, records: list[Any], receipts: list[Receipt] | None) -> None:
         """A journal keeps its events so; `receipts` follow them, where they are written first."""
-        self.records, self.receipts = records, receipts
+        self.records, self.receipts, self.is_noted = records, receipts, True
 
-    def mix(self, cls: type[Event]) -> None:
-        """An event of another class joined."""
-        self.last, self.is_mixed = cls, True
+    def also(self, event: Event) -> None:
+        """This one follows, on its way here from elsewhere."""
+        if type(event) is not self.cls:
+            self.mix()
+        self.events.append(event)
+
+    def mix(self) -> None:
+        """An event of another class joins."""
+        self.is_mixed = True
 
     def fill(self) -> None:
         """Nothing joins any more, though it stays open."""
@@ -100,7 +143,7 @@ class Burst:
 
     def close(self) -> int:
         """Nothing joins any more; gives how many events it has."""
-        self.room, self.context, self.cell, self.joins = 0, None, None, ()
+        self.room, self.context, self.cell = 0, None, None
         return len(self.events)
 
     # --- into a journal --------------------------------------------------------------------------------------------
@@ -114,8 +157,7 @@ class Burst:
         waiters, self.waiters = self.waiters or {}, None
         parts = []
         for index, event in enumerate(self.events):
-            part = Burst(event, self.base, self.hops, self.number, self.accepted_ns, is_urgent=self.is_urgent)
-            part.gates, part.place = self.gates, index
+            part = Burst(event, self.base, self.hops, self.number, self.accepted_ns, self.is_urgent, self.gates)
             if self.records is not None:
                 part.records = [self.records[index]]
             if self.receipts is not None:
@@ -135,51 +177,50 @@ class Burst:
         records, self.records, self.receipts = self.records or [], None, None
         return records
 
-    def __lt__(self, other: Burst) -> bool:
-        """Those that parted from one burst are dispatched in the order they had there."""
-        return self.place < other.place
-
     # --- dealt out -------------------------------------------------------------------------------------------------
-
-    def holds(self, events: int) -> None:
-        """So many deliveries of a part keep their places at the door."""
-        self.open_deliveries += events
 
     def routed(self, parts: Sequence[Part], most: int) -> int:
         """Everybody it goes to has their part; an event has `most` deliveries at most. Gives the places free now."""
         self.parts, self.is_routed, self.is_simple = parts, True, most < 2
-        free = len(self.events) - self.open_deliveries
-        if not self.is_simple and self.open_deliveries:
-            free = 0  # all of them together, when the last has ended
+        kept = 0  # by what has not ended already
+        for part in parts:
+            if part.is_lossless:
+                kept += len(part.events)
+        free = len(self.events) - kept
+        if kept and most > 1:
+            self.open_deliveries, free = kept, 0  # all of them together, when the last has ended
         if self.waiters:
             self._wake([*self.waiters])
-        self.let_go()
+        if self.ended_parts == len(parts):
+            self._let_go()
         return free
 
     def passed(self, part: Part, first: int, upto: int, ended: int) -> int:
         """A part went on from `first` to `upto`, and `ended` of these have their outcome; gives the places free now."""
         if self.waiters:
             self._wake([part.index(place) for place in range(first, upto)])
-        if not part.is_lossless:
+        if not (part.is_lossless and self.is_routed):
             return 0
+        if self.is_simple:
+            return ended
         if self.open_by_event is not None:
             return self._give_back(part, [place for place in range(first, upto) if part.odd.get(place) is not OPEN])
-        return ended if self.is_simple and self.is_routed else self._less(ended)
+        self.open_deliveries -= ended
+        return 0 if self.open_deliveries or not ended else len(self.events)
 
     def finished(self, delivery: Delivery, _outcome: Outcome, _letter: DeadLetter | None) -> int:
         """A delivery that is followed by itself has its outcome; gives the places free now."""
         part = delivery.part
         if self.waiters:
             self._wake((part.index(delivery.place),))
-        if not part.is_lossless:
+        if not (part.is_lossless and self.is_routed):
             return 0
+        if self.is_simple:
+            return 1
         if self.open_by_event is not None:
             return self._give_back(part, (delivery.place,))
-        return 1 if self.is_simple and self.is_routed else self._less(1)
-
-    def _less(self, ended: int) -> int:
-        self.open_deliveries -= ended
-        return len(self.events) if ended and self.is_routed and not self.open_deliveries else 0
+        self.open_deliveries -= 1
+        return 0 if self.open_deliveries else len(self.events)
 
     def _give_back(self, part: Part, places: Iterable[int]) -> int:
         assert self.open_by_event is not None
@@ -193,7 +234,7 @@ class Burst:
     @property
     def is_spread(self) -> bool:
         """Does it hold the places of all its events until the last of several deliveries has ended?"""
-        return not self.is_simple and self.open_deliveries > 0 and self.open_by_event is None
+        return self.open_deliveries > 0 and self.open_by_event is None
 
     def count_by_event(self) -> int:
         """Somebody waits for places: from now on each event gives back its own. Gives the places free now."""
@@ -214,6 +255,11 @@ class Burst:
         """One per subscription; None while one is missing."""
         if not self.is_routed:
             return None
+        if len(self.parts) == 1:
+            part = self.parts[0]
+            first, upto, latest = part.latest
+            if first <= index < upto and index not in part.odd and part.indices is None:
+                return latest
         found = []
         for part in self.parts:
             outcome = part.outcome(index)
@@ -248,6 +294,8 @@ class Burst:
 
     def fail(self, error: BaseException) -> None:
         """It is never settled here: whoever waits is told why, and whoever asks later."""
+        if self is SEALED:  # it was
+            return
         self.failure = error
         waiters, self.waiters = self.waiters or {}, None
         for future in (future for waiting in waiters.values() for future in waiting):
@@ -257,16 +305,16 @@ class Burst:
     def ended(self) -> Burst:
         """One more of its parts has ended, and lets go of it; gives what stands in its place there."""
         self.ended_parts += 1
-        if self.ended_parts == len(self.parts):
-            self.let_go()
+        if self.is_routed and self.ended_parts == len(self.parts):
+            self._let_go()
         return SEALED
 
-    def let_go(self) -> None:
-        """Once all parts have ended, a receipt that is kept keeps no other event than its own."""
-        if self.is_routed and self.ended_parts == len(self.parts):
-            self.events, self.base, self.gates = [], _NOWHERE, ()
+    def _let_go(self) -> None:
+        """All parts have ended: a receipt that is kept keeps no other event than its own."""
+        self.events, self.base, self.gates = [], _NOWHERE, ()
 
 
 _NOWHERE = Context()
-SEALED: Final = Burst.__new__(Burst)  # stands where no burst is open: it admits nothing and holds nothing
-SEALED.events, SEALED.is_urgent, SEALED.number = [], False, -1
+# Stands where no burst is open, and where one was that has ended: it admits nothing, and nobody waits for it.
+SEALED: Final = Burst(None, _NOWHERE, 0, -1, 0)  # type: ignore[arg-type] # there is no event
+SEALED.events.clear()

@@ -7,7 +7,7 @@ else. `CURRENT` holds the mark that a running delivery leaves in that copy: what
 from __future__ import annotations
 
 import decimal
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus.event import Event
@@ -56,6 +56,26 @@ OUTSIDE.at = -1
 Mark = tuple[Cell, int, Event]  # who, which place, which event
 
 CURRENT: ContextVar[Mark | None] = ContextVar("eventbus_current", default=None)
+
+
+class Publishers:
+    """The contexts of those who publish into one bus. They change seldom: the last one is kept."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Context, Context, bool] = (Context(), Context(), True)
+
+    def context(self, mark: Mark | None) -> tuple[Context, Context, bool]:
+        """Of whoever publishes now; what handlers get of it; and whether equality may stand for identity there."""
+        context = copy_context()
+        last, base, exact = self._last
+        if mark is None and exact and is_same(context, last):
+            return self._last
+        if mark is not None and mark[0].at == mark[1] and is_same(context, mark[0].clean):
+            # The handler changed nothing: what it publishes has the context of its own publisher.
+            return context, mark[0].base, exact if mark[0].base is base else is_exact(mark[0].base)
+        if not exact or not is_same(context, last):
+            self._last = context, without_decimal(context), is_exact(context)
+        return self._last
 
 
 def inside() -> Mark | None:

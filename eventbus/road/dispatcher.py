@@ -6,8 +6,10 @@ delivery and another takes the lead.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+import asyncio
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from eventbus.event import AdHocEvent, Event
@@ -20,6 +22,7 @@ from eventbus.selector import RouteTable
 from eventbus.tap import Taps
 
 if TYPE_CHECKING:
+    from eventbus.road.context import Cell
     from eventbus.road.door import Door
     from eventbus.road.lifetime import Lifetime
     from eventbus.road.worker import Worker
@@ -41,7 +44,7 @@ class Dispatcher:
         self._routes = routes
         self._taps = taps
         self._watching: Callable[[Burst], None] | None = None
-        self._listed: deque[Worker] = deque()  # subscriptions that the leader is to serve
+        self.listed: OrderedDict[Worker, None] = OrderedDict()  # subscriptions that the leader is to serve
         self._steppers: set[Stepper] = set()
         self._in_turn = 0  # bursts
         self._failures = 0  # of leaders, in a row
@@ -85,7 +88,7 @@ class Dispatcher:
     def move(self) -> None:
         """The bus goes on in another loop: whoever led in the old one is gone with it."""
         self._steppers.clear()
-        self._listed.clear()
+        self.listed.clear()
 
     def _lead_again(self) -> None:
         if self.lifetime.is_running:
@@ -95,14 +98,13 @@ class Dispatcher:
 
     def wake(self, worker: Worker, *, first: bool = False) -> None:
         """There is work for it: the leader serves it."""
-        if worker.is_listed or worker.busy >= worker.policy.concurrency:
+        if worker in self.listed or worker.busy >= worker.policy.concurrency:
             return
-        worker.listed(True)
+        self.listed[worker] = None
         if first:
-            self._listed.appendleft(worker)
-        else:
-            self._listed.append(worker)
-        self.door.lane.nudge()
+            self.listed.move_to_end(worker, last=False)
+        if self.door.lane.arrival is not None:
+            self.door.lane.nudge()
 
     def recall(self, worker: Worker) -> None:
         """Nothing is taken ahead."""
@@ -113,11 +115,11 @@ class Dispatcher:
             worker.passed(part, part.cell.at, 0)
             worker.detach(part)
 
-    def next_listed(self) -> Worker | None:
-        """Who is to be served next; nobody while CONTROL waits in the lane."""
-        if not self._listed or self.door.urgent:
-            return None
-        return self._listed.popleft()
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """Whoever waits in there is cancelled: a task that was serves nobody else."""
+        for stepper in self._steppers:
+            if stepper.cell is cell:
+                stepper.task.cancel()
 
     def interrupt(self) -> None:
         """Something must take effect before the next attempt."""
@@ -149,50 +151,38 @@ class Dispatcher:
         """If the leader waits for the lane, it goes on."""
         self.door.lane.nudge()
 
-    @property
-    def would_wait(self) -> bool:
-        """Is there nothing to dispatch?"""
-        return self.door.lane.is_empty
-
-    async def next_burst(self) -> None:
-        """Wait for something to do."""
+    def arrival(self) -> asyncio.Future[None]:
+        """There is nothing to do: done when there may be something."""
         self.lifetime.look_idle()
         assert self.lifetime.loop is not None
-        await self.door.lane.arrival(self.lifetime.loop)
         self._in_turn = 0
+        return self.door.lane.wait(self.lifetime.loop)
 
     def dispatch_next(self) -> bool:
-        """Deal out the next burst, if there is one; True when the loop should have its turn."""
+        """Offer the next burst to everybody it goes to; True when the loop should have its turn. Runs no handler."""
         burst = self.door.lane.take()
-        if burst is None:
-            return False
-        self.dispatch(burst)
-        self._in_turn += 1
-        if self._in_turn < _BURSTS_A_TURN:
-            return False
-        self._in_turn = 0
-        return True
-
-    def dispatch(self, burst: Burst) -> None:
-        """Offer a burst to everybody it goes to. Never waits, never runs a handler."""
         self.door.take(burst)
-        events = burst.events
-        self.dispatched += len(events)
+        events, count = burst.events, len(burst.events)
+        self.dispatched += count
         if self._watching is not None:
             self._watching(burst)
         if self._taps.are_there:
             self._taps.show(events, burst.offset)
         parts: list[Part] = []
-        if burst.is_mixed and len(events) > 1:
+        if burst.is_mixed and count > 1:
             most = self._deal_out(burst, parts)
         else:
-            takers = self._routes.takers(events[0], burst.number)
+            number = burst.number
+            takers = self._routes.takers(events[0], number)
             most = len(takers)
             for worker in takers:
-                parts += offer(worker, burst, events, None)
-            self._count(events[0].type, len(events))
+                if number in (worker.since, worker.until):  # it came or went while that was filled
+                    self._offer(worker, burst, worker.share(number, range(count)), parts)
+                else:
+                    offer(worker, burst, events, None, parts)
+            self._count(events[0].type, count)
         free = burst.routed(parts, most)
-        if burst.is_spread:
+        if most > 1 and burst.is_spread:
             if self.door.places.has_waiting:
                 free += burst.count_by_event()
             else:
@@ -203,36 +193,44 @@ class Dispatcher:
             self.lifetime.waits.routed(burst)
         if self._routes.has_leaving:
             self._routes.dispatched(burst.number, is_urgent=burst.is_urgent)
+        self._in_turn += 1
+        return self._in_turn % _BURSTS_A_TURN == 0
 
     def _deal_out(self, burst: Burst, parts: list[Part]) -> int:
         """Events of several types: each subscription gets its own, in order of acceptance. Gives the most that one goes to."""
         events, number, most = burst.events, burst.number, 0
-        places: defaultdict[Worker, list[int]] = defaultdict(list)
-        keys: list[type[Event] | str] = [
-            event.type if cls is AdHocEvent else cls for cls, event in zip(map(type, events), events, strict=True)
-        ]
-        takers: dict[type[Event] | str, Sequence[Callable[[int], None]]] = {}
-        for key, event in dict(zip(keys, events, strict=True)).items():
-            workers = self._routes.takers(event, number)
-            takers[key] = [places[worker].append for worker in workers]
-            most = max(most, len(workers))
-        for index, key in enumerate(keys):
-            for take in takers[key]:
-                take(index)
-        for key, count in Counter(keys).items():
-            self._count(key if isinstance(key, str) else key.__event__.type, count)
-        for worker, indices in places.items():
-            if len(indices) == len(events):
-                parts += offer(worker, burst, events, None)
-            else:
-                parts += offer(worker, burst, [events[index] for index in indices], indices)
+        by_key: defaultdict[type[Event] | str, list[int]] = defaultdict(list)
+        for index, event in enumerate(events):
+            cls = type(event)
+            by_key[event.type if cls is AdHocEvent else cls].append(index)
+        places: dict[Worker, list[list[int]]] = {}
+        for run in by_key.values():
+            event = events[run[0]]
+            takers = self._routes.takers(event, number)
+            most = max(most, len(takers))
+            self._count(event.type, len(run))
+            for worker in takers:
+                places.setdefault(worker, []).append(run)
+        for worker, runs in places.items():
+            indices: Sequence[int] = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
+            if number in (worker.since, worker.until):  # it came or went while that was filled
+                indices = worker.share(number, indices)
+            self._offer(worker, burst, indices, parts)
         return most
+
+    def _offer(self, worker: Worker, burst: Burst, indices: Sequence[int], parts: list[Part]) -> None:
+        if len(indices) == len(burst.events):
+            offer(worker, burst, burst.events, None, parts)
+        elif indices:
+            offer(worker, burst, [burst.events[index] for index in indices], indices, parts)
 
     def _count(self, event_type: str, events: int) -> None:
         """Types may come from outside by the thousand: beyond a number they are counted together."""
-        if event_type not in self.by_type and len(self.by_type) >= _TYPES_COUNTED:
-            event_type = "other"
-        self.by_type[event_type] = self.by_type.get(event_type, 0) + events
+        counts = self.by_type
+        if event_type in counts or len(counts) < _TYPES_COUNTED:
+            counts[event_type] = counts.get(event_type, 0) + events
+        else:
+            counts["other"] = counts.get("other", 0) + events
 
     def _remember(self, burst: Burst) -> None:
         if len(self._spread) >= _SPREAD:

@@ -13,20 +13,12 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from eventbus.causality import History, Identify
-from eventbus.clock import Clock
-from eventbus.errors import (
-    BusStopped,
-    Halted,
-    PublishTimeout,
-    QueueFull,
-    ReentrantPublish,
-    WouldDeadlock,
-)
+from eventbus.errors import BusStopped, Halted, PublishTimeout, QueueFull, ReentrantPublish, WouldDeadlock
 from eventbus.event import AdHocEvent, Event, Kind
 from eventbus.retained import Retained
 from eventbus.road.burst import SEALED, Burst
 from eventbus.road.causes import Causes
-from eventbus.road.context import CURRENT, Mark, inside, is_exact, is_same, without_decimal
+from eventbus.road.context import CURRENT, Mark, Publishers, inside, is_same, without_decimal
 from eventbus.road.lane import Lane
 from eventbus.road.places import BURST, Places
 from eventbus.road.receipt import Receipt, receipt_for
@@ -39,6 +31,7 @@ if TYPE_CHECKING:
     from eventbus.road.worker import Worker
 
 _PLAIN = frozenset({Kind.EVENT, Kind.SIGNAL, Kind.EXECUTION})  # lossless, and none overtakes another
+_NOBODY: Collection[type[Event]] = ()
 
 
 class Door:
@@ -66,7 +59,7 @@ class Door:
         self.is_shut = False
         self.halt_reason: str | None = None
         self._lifetime = lifetime
-        self._clock: Clock = lifetime.clock
+        self._clock = lifetime.clock.monotonic_ns
         self._routes = routes
         self._history = history
         self._retained = retained
@@ -75,8 +68,8 @@ class Door:
         self._is_entered = False  # between the two halves of an admission, or of what one changes too
         self._number = 0  # of the burst opened last
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
-        self._taken = 0  # events, ever
-        self._last: tuple[Context, Context, bool] = (Context(), Context(), True)
+        self._sealed = 0  # events of bursts that nothing joins any more, and that were not dispatched
+        self._publishers = Publishers()
 
     # --- counts ----------------------------------------------------------------------------------------------------
 
@@ -88,7 +81,7 @@ class Door:
     @property
     def queued(self) -> int:
         """Events accepted and not yet dispatched."""
-        return self.places.accepted - self._taken
+        return self._sealed + len(self.open.events)
 
     @property
     def number(self) -> int:
@@ -98,13 +91,17 @@ class Door:
     # --- enter -----------------------------------------------------------------------------------------------------
 
     def join(self, event: Event) -> Receipt | None:
-        """Into the open burst, if it admits the event: then nothing about it needs a look. Else None."""
-        burst, cls = self.open, type(event)
+        """Into the open burst, if it admits the event: then nothing about it needs a look. Else None.
+
+        Raises `ReentrantPublish` in the middle of another admission.
+        """
+        if self._is_entered:
+            raise ReentrantPublish
         self._is_entered = True
         try:
-            events = burst.events
-            index = len(events)
-            if index >= burst.room or get_ident() != burst.thread or not (cls is burst.last or cls in burst.joins):
+            burst, cls = self.open, type(event)
+            events, index = burst.events, len(burst.events)
+            if index >= burst.room or get_ident() != burst.thread:
                 return None
             context = copy_context()
             try:
@@ -112,19 +109,28 @@ class Door:
                     return None
             except BaseException:  # noqa: BLE001 - a value that cannot be compared: then this context is another one
                 return None
-            if burst.is_caused:
-                self._causes.stamp(event, CURRENT.get(), None)
-            if burst.records is not None and self._station is not None:
-                burst.records.append(self._station.record(event))
-            if cls is not burst.last:
-                burst.mix(cls)
+            if cls is not burst.cls:
+                if cls not in burst.joins:
+                    return None
+                if not burst.is_mixed:
+                    burst.mix()
+            receipt = Receipt()
+            receipt.burst, receipt.index, receipt.event = burst, index, event
+            if burst.is_noted:
+                self._note(burst, event, receipt)
             events.append(event)
-            receipt = receipt_for(burst, index, event)
-            if burst.receipts is not None:
-                burst.receipts.append(receipt)
+            return receipt
         finally:
             self._is_entered = False
-        return receipt
+
+    def _note(self, burst: Burst, event: Event, receipt: Receipt) -> None:
+        """An event is told its cause and written down, as the first of its burst was."""
+        if burst.is_caused:
+            self._causes.stamp(event, CURRENT.get(), None)
+        if burst.records is not None and self._station is not None:
+            burst.records.append(self._station.record(event))
+            if burst.receipts is not None:
+                burst.receipts.append(receipt)
 
     def join_all(self, events: Sequence[Event], start: int, receipts: list[Receipt]) -> int:
         """As many of these, from `start` on, as may join the open burst together; gives how many, and their receipts."""
@@ -134,7 +140,7 @@ class Door:
             first = len(burst.events)
             if burst.is_caused or first >= burst.room or get_ident() != burst.thread:
                 return 0
-            allowed = {burst.last, *burst.joins}
+            allowed = {burst.cls, *burst.joins}
             if start >= len(events) or type(events[start]) not in allowed or not is_same(copy_context(), burst.context):
                 return 0
             run, classes = list[Event](), set[type[Event]]()
@@ -145,28 +151,26 @@ class Door:
                 run += same
             if burst.records is not None and self._station is not None:
                 burst.records.extend(list(map(self._station.record, run)))  # all of them, or none
-            if classes != {burst.last}:
-                burst.mix(type(run[-1]))
+            if classes != {burst.cls}:
+                burst.mix()
             burst.events.extend(run)
-            made = [receipt_for(burst, first + index, event) for index, event in enumerate(run)]
-            receipts += made
+            for index, event in enumerate(run, first):
+                receipt = Receipt()
+                receipt.burst, receipt.index, receipt.event = burst, index, event
+                receipts.append(receipt)
             if burst.receipts is not None:
-                burst.receipts.extend(made)
+                burst.receipts.extend(receipts[-len(run) :])
         finally:
             self._is_entered = False
         return len(run)
 
     async def admit(self, event: Event, cause: Event | None, timeout: float | None) -> Receipt:
         """Let an event in, waiting at most `timeout` seconds for a place. A handler never waits: it enters, or this raises."""
-        receipt = self.join(event) if cause is None else None
-        if receipt is not None:  # it was given by its type, and has become an event only now
-            return receipt
-        is_inside = inside() is not None
         if self._station is not None:
-            await self._station.ready(is_inside=is_inside)
-        if not is_inside and self.queued >= BURST:
+            await self._station.ready(is_inside=inside() is not None)
+        if self._sealed + len(self.open.events) >= BURST and inside() is None:
             await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
-        receipt = self.enter(event, cause)
+        receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
         if receipt is not None:
             return receipt
         patience = asyncio.timeout(timeout)
@@ -199,8 +203,6 @@ class Door:
 
     def enter_now(self, event: Event, cause: Event | None) -> Receipt:
         """Let an event in without waiting. Raises `QueueFull`, and `ReentrantPublish` in the middle of another admission."""
-        if self._is_entered:
-            raise ReentrantPublish
         if self._station is not None:
             self._station.must_be_open("publish_nowait()")
         receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
@@ -211,42 +213,41 @@ class Door:
 
     def enter(self, event: Event, cause: Event | None = None, *, has_place: bool = False) -> Receipt | None:
         """Open a burst with an event; None: it has to wait. Raises for what may not enter, and where waiting would be for ever."""
+        if self._is_entered:
+            raise ReentrantPublish
         self._is_entered = True
         try:
-            return self._enter(event, cause, has_place)
+            return self._open(event, cause, has_place)
         finally:
             self._is_entered = False
 
-    def _enter(self, event: Event, cause: Event | None, has_place: bool) -> Receipt | None:
-        mark, spec = CURRENT.get(), event.__event__
-        is_inside = mark is not None and mark[0].at == mark[1]
-        self._refuse(event, is_inside)
+    def _open(self, event: Event, cause: Event | None, has_place: bool) -> Receipt | None:
+        mark, spec, station, places = CURRENT.get(), event.__event__, self._station, self.places
+        is_inside, is_urgent = mark is not None and mark[0].at == mark[1], spec.kind is Kind.CONTROL
+        self._lifetime.must_own("publish()")
+        if self.is_shut or self.halt_reason is not None:
+            self._refuse(event, is_inside)
         self.seal()
-        is_urgent, hops, station = spec.kind is Kind.CONTROL, 0, self._station
         gates = self._gates(event) if self._routes.has_gates and not is_urgent else ()
-        if not self._pass(gates, is_inside=is_inside):
+        if gates and not self._pass(gates, is_inside=is_inside):
             return None
-        if not self.places.has_room(is_inside=is_inside, is_urgent=is_urgent, is_promised=has_place):
+        room = places.room_for_burst(is_inside=is_inside, is_urgent=is_urgent, is_promised=has_place)
+        if not room:
             return None
+        hops = 0
         if mark is not None or cause is not None:
             hops = self._causes.hops(event, mark, cause)
             self._causes.stamp(event, mark, cause)
         record = None if station is None else station.record(event)
         if spec.retain and (station is None or not station.writes_first):
             self._retained.keep(event)
-        context, base, exact = self._context(mark)
+        context, base, exact = self._publishers.context(mark)
         self._number += 1
-        burst = Burst(event, base, hops, self._number, self._clock.monotonic_ns(), is_urgent=is_urgent)
-        is_weighed = self.places.weigh(event)
-        is_gated = self._routes.has_gates and type(event) is AdHocEvent
-        if exact and cause is None and not (is_weighed or spec.retain or is_gated):
-            self._invite(burst, event, context, gates, mark)
-        if gates:
-            burst.fills(gates)
-        self.open = burst
-        self.places.fill(burst)
-        self.urgent += is_urgent
-        self._history.remember(burst.events, hops, burst.outcomes)
+        burst = self.open = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
+        places.fill(burst)
+        is_gated = type(event) is AdHocEvent and self._routes.has_gates
+        if exact and cause is None and places.scale is None and not (spec.retain or is_gated):
+            self._invite(burst, context, room, mark)
         receipt = receipt_for(burst, 0, event)
         if station is not None:
             burst.is_recorded([record], [receipt] if station.writes_first else None)
@@ -255,11 +256,11 @@ class Door:
         else:
             self.lane.put(burst)
         if is_urgent:
+            self.urgent += 1
             self._lifetime.interrupt()
         return receipt
 
     def _refuse(self, event: Event, is_inside: bool) -> None:
-        self._lifetime.must_own("publish()")
         if self.is_shut and not (is_inside and self._lifetime.is_running):
             raise BusStopped
         if self.halt_reason is not None and event.__event__.kind is Kind.EXECUTION:
@@ -287,53 +288,42 @@ class Door:
         gates = () if event.__event__.kind is Kind.CONTROL else self._gates(event)
         return next((gate for gate in gates if gate.room <= 0), None)
 
-    def _context(self, mark: Mark | None) -> tuple[Context, Context, bool]:
-        """Of whoever publishes now; what handlers get of it; and whether equality may stand for identity there.
-
-        Publishers change seldom: the last one is kept.
-        """
-        context = copy_context()
-        last, base, exact = self._last
-        if mark is None and exact and is_same(context, last):
-            return self._last
-        if mark is not None and mark[0].at == mark[1] and is_same(context, mark[0].clean):
-            # The handler changed nothing: what it publishes has the context of its own publisher.
-            return context, mark[0].base, exact if mark[0].base is base else is_exact(mark[0].base)
-        if not exact or not is_same(context, last):
-            self._last = context, without_decimal(context), is_exact(context)
-        return self._last
-
-    def _invite(self, burst: Burst, event: Event, context: Context, gates: Sequence[Gate], mark: Mark | None) -> None:
+    def _invite(self, burst: Burst, context: Context, room: int, mark: Mark | None) -> None:
         """What the same publisher publishes next may join: the same class, and others that need no look either."""
-        spec = event.__event__
-        joins: Collection[type[Event]] = ()
-        if spec.kind in _PLAIN and spec.max_age is None and not gates:
-            self._ordinary.add(type(event))
+        cls, joins, cell = burst.cls, _NOBODY, None
+        if burst.gates:
+            room = min(room, *(gate.room for gate in burst.gates))
+        elif cls in self._ordinary:
             joins = self._ordinary
-        room = self.places.for_burst(is_urgent=burst.is_urgent)
-        cell = mark[0] if mark is not None and burst.base is mark[0].base else None
-        for gate in gates:
-            room = min(room, gate.room)
+        elif cls.__event__.kind in _PLAIN and cls.__event__.max_age is None:
+            self._ordinary.add(cls)
+            joins = self._ordinary
+        if mark is not None and burst.base is mark[0].base:
+            cell = mark[0]
         burst.invite(room, get_ident(), context, joins, cell, mark is not None)
 
     # --- the burst being filled ------------------------------------------------------------------------------------
 
     def seal(self) -> None:
         """No event joins the open burst any more: something changed that the next one must see."""
-        was_entered, self._is_entered = self._is_entered, True
         burst = self.open
-        if burst is not SEALED:
-            events = self.places.close(burst)
-            self._history.close()
-            for gate in burst.gates:
-                gate.expect(events)
-            self.open = SEALED
+        if burst is SEALED:
+            return
+        was_entered, self._is_entered = self._is_entered, True
+        self.open = SEALED
+        events = self.places.close(burst)
+        self._sealed += events
+        self._history.remember(burst.events, burst.hops, burst.outcomes)
+        for gate in burst.gates:
+            gate.expect(events)
         self._is_entered = was_entered
 
-    def routes_changed(self) -> None:
-        """Somebody came or went: what is accepted from now on follows other routes."""
-        self.seal()
-        self._ordinary = set()
+    def routes_changed(self, *, is_simple: bool) -> tuple[int, int]:
+        """Somebody comes or goes, which for who is neither durable nor a gate counts from here on; gives the burst and the place."""
+        if not is_simple or self._station is not None:
+            self.seal()
+            self._ordinary = set()
+        return (self._number + 1, 0) if self.open is SEALED else (self._number, len(self.open.events))
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
@@ -352,15 +342,28 @@ class Door:
         if burst is self.open:
             self.seal()
         self.urgent -= burst.is_urgent
-        self._taken += len(burst.events)
+        self._sealed -= len(burst.events)
         for gate in burst.gates:
             gate.expect(-len(burst.events))
         self._is_entered = was_entered
 
+    def bring(self, burst: Burst) -> None:
+        """Events that another process accepted take their places, and go to whoever listens now. They waited there, not here."""
+        self.seal()
+        self._number += 1
+        burst.brought_in(self._number, self._clock())
+        self.places.fill(burst)
+        self.open = burst
+        self.seal()
+        self.urgent += burst.is_urgent
+        self.lane.put(burst)
+        if burst.is_urgent:
+            self._lifetime.interrupt()
+
     def outside(self, event: Event) -> Burst:
         """A burst for an event that did not come in by the door: it holds no place."""
         base = without_decimal(copy_context())
-        return Burst(event, base, 0, self._number, self._clock.monotonic_ns())
+        return Burst(event, base, 0, self._number, self._clock())
 
     # --- life ------------------------------------------------------------------------------------------------------
 

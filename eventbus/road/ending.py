@@ -33,14 +33,14 @@ class Endings:
         self, lifetime: Lifetime, door: Door, letters: DeadLetters, told: FailureLog, halt: Callable[[str], Any]
     ) -> None:
         self._lifetime = lifetime
-        self._door = door
+        self._places = door.places
         self._letters = letters
         self._told = told
         self._halt = halt
 
     def succeed(self, worker: Worker, delivery: Delivery, result: Any, ran_ns: int) -> None:
         """An attempt of a delivery that is followed by itself returned."""
-        worker.tally.attempted(ran_ns, 1)
+        worker.tally.went_through(1, ran_ns, 1)
         answer = delivery.answer if result is None else result
         self.finish(worker, delivery, Status.SUCCEEDED, answer, ran_ns=ran_ns)
 
@@ -51,6 +51,11 @@ class Endings:
 
     def fail_in_part(self, worker: Worker, delivery: Delivery, error: BaseException, ran_ns: int = 0) -> None:
         """The same for an attempt whose time is counted with its part."""
+        if (
+            delivery.part.burst.is_withdrawn
+        ):  # another process has it by now, and what came of it here counts for nothing
+            self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
+            return
         if isinstance(error, asyncio.CancelledError):
             if self._lifetime.is_ending:  # the bus cancelled what still ran: not a failure of the handler
                 self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
@@ -121,20 +126,21 @@ class Endings:
         part = delivery.part
         outcome = Outcome(worker.name, status, result, error, delivery.attempt, delivery.queued_ns / 1e9, ran_ns / 1e9)
         part.concluded(delivery.place, outcome)
-        worker.tally.ended(status, 1)
-        burst = part.burst
-        self.settle(burst.finished(delivery, outcome, letter), 1)
+        if status is not Status.SUCCEEDED:  # that was counted with its attempt
+            worker.tally.ended(status, 1)
+        self.settle(part.burst.finished(delivery, outcome, letter))
         if part.is_done and not part.open:
             part.end()
         worker.release(delivery)
         if worker.gate is not None:
             worker.gate.look()
 
-    def settle(self, places: int, ended: int) -> None:
-        """So many deliveries have their outcome; so many events need their places no more."""
+    def settle(self, places: int) -> None:
+        """Deliveries have their outcome, and are counted; so many events need their places no more."""
         if places:
-            self._door.places.settle(places)
-        self._lifetime.ended(ended)
+            self._places.settle(places)
+        if self._lifetime.idle and not self._lifetime.totals.pending:
+            self._lifetime.look_idle()
 
     def cancel_rest(self, worker: Worker, part: Part) -> None:
         """The subscription ended: what has not begun of a part never will."""
@@ -143,7 +149,7 @@ class Endings:
         burst = part.burst
         first, ended = part.give_up_rest(Status.CANCELLED)
         worker.tally.ended(Status.CANCELLED, ended)
-        self.settle(burst.passed(part, first, part.done, ended), ended)
+        self.settle(burst.passed(part, first, part.done, ended))
         if not part.open:
             part.end()
 

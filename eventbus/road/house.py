@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from eventbus.bounds import callable_with, instance, seconds, whole, word
 from eventbus.causality import History
 from eventbus.clock import Clock, SystemClock
-from eventbus.dead_letter import DeadLetters
 from eventbus.durability.store import Stations
 from eventbus.retained import Retained
 from eventbus.road.counts import Counts
@@ -92,7 +91,7 @@ class House:
         )
         self._dispatcher = Dispatcher(self.lifetime, self.door, self._routes, self.taps)
         self.latch = Latch(self.door, store)
-        self.letters = DeadLetters(lambda letter: self.registry.redrive(letter), store)  # noqa: PLW0108 - made below
+        self.letters = store.letters(lambda letter: self.registry.redrive(letter))  # noqa: PLW0108 - made below
         self.registry = self._subscribable(halt)
         self.counts = Counts(self.lifetime, self.door, self._dispatcher, self.registry, self._pool)
         self.shutdown = Shutdown(

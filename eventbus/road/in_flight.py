@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class InFlight(dict[Cell, Part | Delivery]):
     """Of one subscription: a part of which one event after the other runs, or a delivery that is followed by itself."""
 
-    __slots__ = ("_waiters",)
+    __slots__ = ("waiters",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] = []
 
     def holds(self, cell: Cell, what: Part | Delivery) -> None:
         """That is in hand now."""
@@ -51,22 +51,22 @@ class InFlight(dict[Cell, Part | Delivery]):
         """Wait up to `grace` seconds until no attempt runs; returns the events of those that still do."""
         if self.events:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
+            self.waiters.append(waiter)
             await asyncio.wait([waiter], timeout=grace)
         return self.events
 
     def look(self) -> None:
         """One may have ended: tell those who wait, if it was the last."""
-        if not self._waiters or self.events:
+        if not self.waiters or self.events:
             return
-        waiters, self._waiters = self._waiters, []
+        waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     def move(self) -> None:
         """The bus goes on in another loop: who waited in the old one is gone with it."""
-        self._waiters = []
+        self.waiters = []
 
     def fail(self, error: BusStopped) -> None:
         """None of them is settled here: whoever waits for it is told so."""

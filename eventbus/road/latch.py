@@ -36,10 +36,9 @@ class Latch:
         return self._token
 
     def restore(self, reason: str, token: str) -> None:
-        """An earlier process left it set."""
-        if self._door.halt_reason is None:
-            self._token = token
-            self._door.halt(reason)
+        """An earlier process left it set, or another one set it first: that one's token clears it."""
+        self._token = token
+        self._door.halt(reason)
 
     async def clear(self, token: str) -> None:
         """Clear it. Raises `PolicyConflict` for a token that it did not give."""
@@ -47,6 +46,10 @@ class Latch:
             return
         if token != self._token:
             raise PolicyConflict("token", "is not the one that halt() returned")
+        await self._store.rearmed()
+        self.release()
+
+    def release(self) -> None:
+        """It was cleared, here or elsewhere."""
         self._door.rearm()
         self._token = ""
-        await self._store.rearmed()

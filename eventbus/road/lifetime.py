@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventbus.clock import Clock
-from eventbus.errors import BusNotRunning, BusStopped, WouldDeadlock, WrongLoop, WrongProcess
+from eventbus.errors import BusNotRunning, BusStopped, JournalUnavailable, WouldDeadlock, WrongLoop, WrongProcess
 from eventbus.log import log
 from eventbus.road.context import inside
 from eventbus.road.crew import Crew
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eventbus.selector import RouteTable
 
 T = TypeVar("T")
+_AGAIN_S = 0.25
 
 
 class Lifetime:
@@ -44,7 +45,6 @@ class Lifetime:
         self.rng = rng
         self.grace = grace
         self.crew = Crew(clock, grace)
-        self.pending = 0  # deliveries without an outcome
         self.dispatch = Histogram()  # acceptance to first attempt
         self.totals = Tally()  # of all subscriptions, those that are gone included
         self.waits = Waits()
@@ -56,7 +56,7 @@ class Lifetime:
         self._pid = os.getpid()
         self._stops = 0  # how often stop() was called
         self._announced: weakref.WeakSet[Run] = weakref.WeakSet()  # runs that were asked for and had no turn yet
-        self._idle: list[asyncio.Future[None]] = []
+        self.idle: list[asyncio.Future[None]] = []  # who waits for the end of everything pending
         self._lingering: set[Worker] = set()
         self._end: asyncio.Future[None] | None = None  # of the run
         self._main: asyncio.Task[None] | None = None  # the run that connect() made
@@ -125,15 +125,10 @@ class Lifetime:
 
     # --- what is open ----------------------------------------------------------------------------------------------
 
-    def began(self, deliveries: int) -> None:
-        """So many more have no outcome yet."""
-        self.pending += deliveries
-
-    def ended(self, deliveries: int) -> None:
-        """So many have their outcome."""
-        self.pending -= deliveries
-        if not self.pending and self._idle:
-            self.look_idle()
+    @property
+    def pending(self) -> int:
+        """Deliveries without an outcome."""
+        return self.totals.pending
 
     @property
     def is_idle(self) -> bool:
@@ -144,11 +139,11 @@ class Lifetime:
         """Wake those who wait for the end of everything pending, if this is it."""
         if self._routes.has_leaving and not self._door.queued:
             self._routes.nothing_waits()
-        if self._idle and self.is_idle:
+        if self.idle and self.is_idle:
             self._wake_idle(None)
 
     def _wake_idle(self, error: BaseException | None) -> None:
-        waiters, self._idle = self._idle, []
+        waiters, self.idle = self.idle, []
         for waiter in waiters:
             if waiter.done():
                 continue
@@ -161,7 +156,7 @@ class Lifetime:
         """Wait until nothing is pending. Raises `BusNotRunning` when the bus stops before that."""
         while not self.is_idle:
             waiter = asyncio.get_running_loop().create_future()
-            self._idle.append(waiter)
+            self.idle.append(waiter)
             await waiter
 
     def interrupt(self) -> None:
@@ -235,7 +230,7 @@ class Lifetime:
 
     def _move(self) -> None:
         """To another loop: everything bound to the old one is made anew."""
-        self._idle = [waiter for waiter in self._idle if waiter.get_loop() is self.loop]  # others are gone with theirs
+        self.idle = [waiter for waiter in self.idle if waiter.get_loop() is self.loop]  # others are gone with theirs
         self._door.move()
         self._dispatcher.move()
         for worker in self.workers:
@@ -281,12 +276,20 @@ class Lifetime:
             return
         self._main = asyncio.Task(run(), loop=loop, name=f"{self.name}-dispatcher")
 
-    async def connect(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run it as a task of the bus, unless it runs already."""
+    async def connect(self, run: Callable[[], Coroutine[Any, Any, None]], wait: float) -> None:
+        """Run it as a task of the bus, unless it runs already. A journal that is not there is tried again for so many seconds."""
         self.must_be_here("connect()")
-        if self.is_shut:
-            raise BusStopped("connect()")
-        await self._store.open()
+        until = asyncio.get_running_loop().time() + wait
+        while True:
+            if self.is_shut:
+                raise BusStopped("connect()")
+            try:
+                await self._store.open()
+                break
+            except JournalUnavailable:
+                if asyncio.get_running_loop().time() + _AGAIN_S > until:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
         runs_already = self.is_running
         if runs_already:
             self.must_own("connect()")

@@ -43,11 +43,6 @@ class Mailbox:
         """It may run now: after those whose turn it is, and before what nobody has looked at."""
         insort(self.freed, delivery, key=_turn)
 
-    def is_over(self, part: Part) -> None:
-        """All of it has begun."""
-        if self.parts and self.parts[0] is part:
-            self.parts.popleft()
-
     @property
     def has_any(self) -> bool:
         """Does anything wait that is not behind us?"""
@@ -78,6 +73,13 @@ class Mailbox:
     def singles(self) -> list[Delivery]:
         """All that are followed one by one."""
         return [*self.freed, *self.replaceable.values()]
+
+    def drop(self, delivery: Delivery) -> bool:
+        """One that was held back once does not come any more. False: it is not here."""
+        if delivery not in self.freed:
+            return False
+        self.freed.remove(delivery)
+        return True
 
     def empty(self) -> tuple[list[Delivery], list[Part]]:
         """Nothing waits any more; gives what did."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from eventbus.event import Event
-from eventbus.outcome import ABSENT, OPEN, Outcome, Status
+from eventbus.outcome import ABSENT, OPEN, Outcome, Outcomes, Status
 from eventbus.road.context import OUTSIDE, Cell
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class Part:
         worker: Worker,
         events: Sequence[Event],
         indices: Sequence[int] | None,
-        *,
         is_lossless: bool = True,
         max_age_ns: int | None = None,
     ) -> None:
@@ -66,13 +65,11 @@ class Part:
         self.open = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
         self.odd: dict[int, Any] = {}
-        self.stretches: list[tuple[int, float, float]] = []  # up to where, seconds queued, seconds each ran
-        self.latest: tuple[int, Outcome] | None = None  # the stretch that was told last, and the outcome of all in it
+        self.stretches: list[tuple[int, int, int]] = []  # up to where, nanoseconds queued, and that each ran
+        self.latest = _NONE_TOLD  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cut = len(events)  # from there on they were given up together
         self.rest: Outcome | None = None  # and came to that
         self.cell = Cell(burst.base, burst.hops, worker)
-        if is_lossless:
-            burst.holds(len(events))
 
     @property
     def is_done(self) -> bool:
@@ -93,12 +90,12 @@ class Part:
         """A handler returned something."""
         self.odd[place] = Outcome(self.name, Status.SUCCEEDED, result, None, 1)
 
-    def went_on(self, upto: int, queued_ns: int, each_ns: int) -> tuple[int, int]:
-        """Up to there its attempts are over; gives where it stood, and how many of them simply succeeded."""
-        first, ended = self.done, upto - self.done - self.strange
-        self.done, self.strange = upto, 0
-        self.stretches.append((upto, queued_ns / 1e9, each_ns / 1e9))
-        return first, ended
+    def went_on(self, upto: int, queued_ns: int, each_ns: int) -> int:
+        """Up to there its attempts are over, and but for the strange ones they simply succeeded; gives the places free now."""
+        first, self.done = self.done, upto
+        ended, self.strange = upto - first - self.strange, 0
+        self.stretches.append((upto, queued_ns, each_ns))
+        return self.burst.passed(self, first, upto, ended)
 
     def concluded(self, place: int, outcome: Outcome) -> None:
         """A delivery that is followed by itself has its outcome."""
@@ -148,6 +145,9 @@ class Part:
                 return ABSENT
         if place in self.odd:
             return self.odd[place]
+        first, upto, latest = self.latest
+        if first <= place < upto:
+            return latest[0]
         if place >= self.cut:
             return self.rest
         if place >= self.done and place >= self.cell.at:
@@ -155,21 +155,24 @@ class Part:
         stretch = bisect_right(self.stretches, place, key=_upto)
         if stretch == len(self.stretches):  # of the one in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
-        if self.latest is None or self.latest[0] != stretch:
-            _upto_there, queued_s, ran_s = self.stretches[stretch]
-            self.latest = stretch, Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_s, ran_s)
-        return self.latest[1]
+        upto, queued_ns, ran_ns = self.stretches[stretch]
+        told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
+        self.latest = self.stretches[stretch - 1][0] if stretch else 0, upto, (told,)
+        return told
 
 
-def _upto(stretch: tuple[int, float, float]) -> int:
+_NONE_TOLD: tuple[int, int, Outcomes] = (0, 0, ())
+
+
+def _upto(stretch: tuple[int, int, int]) -> int:
     return stretch[0]
 
 
 class Delivery:
     """One handing-over of an event that is followed by itself. A handler that takes two arguments gets it as its second.
 
-    Handlers may read `event`, `subscription` (its name), `attempt` (from 1) and `deadline` (loop time at which this attempt is
-    cancelled, or None), and answer a request with `reply(value)`.
+    Handlers may read `event`, `subscription` (its name), `attempt` (from 1), `deadline` (loop time at which this attempt is
+    cancelled, or None) and `token` (what a store outside can fence by), and answer a request with `reply(value)`.
     """
 
     __slots__ = (
@@ -204,6 +207,11 @@ class Delivery:
     @property
     def subscription(self) -> str:
         return self.part.name
+
+    @property
+    def token(self) -> int | None:
+        """Of a durable group: it grows each time another process takes its events over. None for other subscriptions."""
+        return self.part.burst.token
 
     @property
     def is_urgent(self) -> bool:

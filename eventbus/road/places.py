@@ -16,7 +16,6 @@ from eventbus.road.burst import SEALED
 from eventbus.weight import Scale
 
 if TYPE_CHECKING:
-    from eventbus.event import Event
     from eventbus.road.burst import Burst
 
 BURST = 2048  # events; publishers that never pause let the dispatcher in after as many
@@ -34,7 +33,7 @@ class Places:
     def __init__(self, size: int, reserve: int, max_bytes: int | None, give_back: Callable[[], None]) -> None:
         self.size, self.reserve = size, reserve
         self.reserve_used = 0
-        self._scale = None if max_bytes is None else Scale(max_bytes)
+        self.scale = None if max_bytes is None else Scale(max_bytes)  # what events are weighed on; None: they are not
         self._give_back = give_back
         self._filling = SEALED  # what is accepted now goes in there
         self._closed = self._settled = 0  # events, ever
@@ -63,56 +62,43 @@ class Places:
         return self._opening is not None
 
     @property
-    def scale(self) -> Scale | None:
-        """What events are weighed on; None: they are not."""
-        return self._scale
-
-    @property
     def whose(self) -> str:
         """Who is full, for who is refused."""
-        if self._scale is not None and self._is_heavy:
-            return f"the bus, full at {self._scale.limit} bytes,"
+        if self.scale is not None and self._is_heavy:
+            return f"the bus, full at {self.scale.limit} bytes,"
         return "the bus"
 
     @property
     def _is_heavy(self) -> bool:
-        return self._scale is not None and self._scale.is_full(self._promised)
+        return self.scale is not None and self.scale.is_full(self._promised)
 
     # --- in --------------------------------------------------------------------------------------------------------
 
-    def has_room(self, *, is_inside: bool, is_urgent: bool, is_promised: bool) -> bool:
-        """May one more enter? Raises `WouldDeadlock` where a handler would have to wait."""
-        held = self.held
-        if held >= self.size:  # what is settled and not counted yet gives its places back now
+    def room_for_burst(self, *, is_inside: bool, is_urgent: bool, is_promised: bool) -> int:
+        """How many a burst may have that is opened now; 0: it has to wait. Raises `WouldDeadlock` where a handler would have to."""
+        free = self.size - self._closed + self._settled - self._promised
+        if free <= 0:  # what is settled and not counted yet gives its places back now
             self._give_back()
-            held = self.held
-        if is_promised or (held < self.size and (is_inside or not self._waiting) and not self._is_heavy):
-            return True
-        if is_inside:
-            is_twice_as_heavy = self._scale is not None and self._scale.total >= 2 * self._scale.limit
-            if held >= self.size + self.reserve or is_twice_as_heavy:
-                raise WouldDeadlock(held)
-            return True
-        return is_urgent and held < self.size + _CONTROL_RESERVE
-
-    def weigh(self, event: Event) -> bool:
-        """It enters; False where nothing is weighed."""
-        if self._scale is not None:
-            self._scale.put_on(event)
-        return self._scale is not None
-
-    def for_burst(self, *, is_urgent: bool) -> int:
-        """How many a burst may have that is opened now."""
-        room = self.size - self.held
+            free = self.size - self.held
+        if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_heavy)):
+            if is_inside:
+                is_twice_as_heavy = self.scale is not None and self.scale.total >= 2 * self.scale.limit
+                if free + self.reserve <= 0 or is_twice_as_heavy:
+                    raise WouldDeadlock(self.held)
+            elif not is_urgent or free + _CONTROL_RESERVE <= 0:
+                return 0
         if is_urgent:
-            room += _CONTROL_RESERVE
-        elif room <= 0:  # a handler's: the reserve is open to it
-            room += self.reserve
-        return min(BURST, room)
+            free += _CONTROL_RESERVE
+        elif free <= 0:  # a handler's: the reserve is open to it
+            free += self.reserve
+        return min(BURST, max(1, free))
 
     def fill(self, burst: Burst) -> None:
-        """Its events are accepted as they join."""
+        """Its events are accepted as they join; where they are weighed, none does."""
         self._filling = burst
+        if self.scale is not None:
+            for event in burst.events:
+                self.scale.put_on(event)
 
     def close(self, burst: Burst) -> int:
         """No event joins it any more; gives how many it has."""
@@ -127,8 +113,8 @@ class Places:
     def settle(self, events: int) -> None:
         """So many events are settled by every lossless subscription."""
         self._settled += events
-        if self._scale is not None:
-            self._scale.take_off(events)
+        if self.scale is not None:
+            self.scale.take_off(events)
         if self._waiting and self._opening is None:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
             if self.size - self.held >= min(self.size // 4, BURST):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from eventbus.errors import NoReply
 from eventbus.event import Event
-from eventbus.outcome import Outcomes
+from eventbus.outcome import Outcomes, Status
 
 if TYPE_CHECKING:
     from eventbus.road.burst import Burst
@@ -61,6 +62,17 @@ class Receipt:
 
     def __repr__(self) -> str:
         return f"Receipt(event_id={self.event_id!r}, offset={self.offset}, durability={self.durability!r})"
+
+
+def answer_of(event: Event, outcomes: Outcomes) -> object:
+    """What its handlers say to an event that was asked about. Raises what one of them raised, or `NoReply`."""
+    for outcome in outcomes:
+        if outcome.status is Status.SUCCEEDED and outcome.result is not None:
+            return outcome.result
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    raise NoReply(event.type, len(outcomes))
 
 
 def receipt_for(burst: Burst, index: int, event: Event) -> Receipt:

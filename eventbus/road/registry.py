@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from eventbus.bounds import word
+from eventbus.bounds import whole, word
 from eventbus.dead_letter import DeadLetter
 from eventbus.errors import BusStopped, PolicyConflict
 from eventbus.event import Event
@@ -65,6 +65,7 @@ class Registry:
         durable: bool = False,
         group: str | None = None,
         start: Any = "end",
+        parts: int | None = None,
         **options: Any,
     ) -> Subscription:
         """Somebody listens from now on. Raises `InvalidSelector` and `PolicyConflict`."""
@@ -76,8 +77,12 @@ class Registry:
         for cls in chosen.classes():
             policy.check_kind(cls.__event__)
         reads_for = None
+        if parts is not None and not (durable or group):
+            raise PolicyConflict("parts", "is for a group: give it one, or leave parts= out")
         if durable or group:
-            reads_for = self._store.group_of(name, group, start, options, chosen, replay_last=replay_last)
+            if parts is not None:
+                whole("parts", parts)
+            reads_for = self._store.group_of(name, group, start, options, chosen, replay_last=replay_last, parts=parts)
         worker = Worker(
             handler,
             name=self._free_name(name or reads_for or None, title_of(handler)),
@@ -91,11 +96,13 @@ class Registry:
         subscription = Subscription(worker, self.remove)
         self._by_name[worker.name] = subscription
         self._counted += 1
-        self._door.routes_changed()
-        worker.enlist(self._counted, self._door.number + 1)
+        worker.enlist(
+            self._counted,
+            *self._door.routes_changed(is_simple=reads_for is None and not (worker.is_gate or replay_last)),
+        )
         self._routes.add(worker)
         if reads_for is not None:
-            self._store.joined(reads_for or worker.name, subscription, start)
+            self._store.joined(reads_for or worker.name, subscription, start, parts)
         if replay_last:
             self._store.replays_retained(subscription)
         self._store.subscribed(subscription)
@@ -123,10 +130,10 @@ class Registry:
         worker = subscription.worker
         if self._by_name.pop(worker.name, None) is None:
             return
-        self._door.routes_changed()
+        goes = self._door.routes_changed(is_simple=worker.feed is None and not worker.is_gate)
         if not self._by_name:
             self._numbers.clear()
-        worker.cancel(self._door.number)
+        worker.cancel(*goes)
         self._routes.leave(worker)
         if not self._door.queued:
             self._routes.nothing_waits()
@@ -167,7 +174,7 @@ class Registry:
         """The retained events that it listens to, now."""
         worker = subscription.worker
         for event in self._retained.matching(worker.selector):
-            offer(worker, self._door.outside(event), (event,), None)
+            offer(worker, self._door.outside(event), (event,), None, [])
 
     def redrive(self, letter: DeadLetter) -> bool:
         """Deliver a dead letter again to the subscription that failed; False when that is gone. Raises `BusStopped`."""

@@ -31,6 +31,13 @@ class Retries:
         """It waits no longer. False: nor did it, for it was cancelled meanwhile."""
         return self._waiting.pop(delivery, None) is not None
 
+    def drop(self, delivery: Delivery) -> bool:
+        """It gets no other attempt. False: it does not wait for one."""
+        _due_ns, timer = self._waiting.pop(delivery, (-1, None))
+        if timer is not None:
+            timer.cancel()
+        return _due_ns >= 0
+
     def take_all(self) -> list[Delivery]:
         """None of them gets its other attempt."""
         waiting, self._waiting = self._waiting, {}

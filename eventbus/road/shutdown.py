@@ -85,6 +85,7 @@ class Shutdown:
             if worker.gate is not None:
                 worker.gate.let_in()
         await self._store.opened()
+        self._store.ending()
         if was_called and not lifetime.is_running and not lifetime.is_idle:
             lifetime.begin()  # stopped before: what is pending is still to be drained
         drained = await self._drained(timeout)

@@ -15,9 +15,11 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import HandlerTimeout
+from eventbus.failure import without_our_frame
 from eventbus.outcome import Status
 from eventbus.road.behind import waits_for_key
 from eventbus.road.context import CURRENT, DECIMAL, Cell
+from eventbus.road.pace import QUICK_NS
 from eventbus.road.part import Delivery, Part
 from eventbus.road.tasks import invoke
 
@@ -57,12 +59,10 @@ class SteppingTask(asyncio.Task[None]):
     """A handler may cancel "its" task: that is meant for the delivery, not for what comes after."""
 
     stepper: Stepper | None = None
-    was_cancelled = False  # by whomever
 
     def cancel(self, msg: Any | None = None) -> bool:
-        self.was_cancelled = True
-        if self.stepper is not None and self.stepper.cell is not None:
-            self.stepper.cell.interrupt()
+        if self.stepper is not None:
+            self.stepper.cancelled()
         return super().cancel(msg)
 
 
@@ -81,6 +81,7 @@ class Stepper:
         self._turn_ns = 0  # when the loop had its turn
         self._waits_in: tuple[Cell, int] | None = None  # where the handler waited last
         self._is_overdue = self._is_abandoned = False
+        self.is_spent = False  # by a cancellation, whoever asked for it: not fit for another delivery
         self.cell: Cell | None = None
         self.leads = True
         self.is_due = False  # the loop should have its turn
@@ -92,35 +93,39 @@ class Stepper:
 
     async def _lead(self) -> None:
         """Dispatch what comes, and serve whoever it is for, for as long as this task is fit to."""
-        dispatcher, failure = self._dispatcher, None
+        dispatcher, door, lifetime, failure = self._dispatcher, self._door, self._lifetime, None
+        listed, lane = dispatcher.listed, door.lane
         self._turn_ns = self._clock()
         try:
-            while self._lifetime.is_running:
+            while lifetime.is_running:
                 if self.is_due:
-                    await asyncio.sleep(0)
-                    self._turn_ns, self.is_due = self._clock(), False
-                worker = dispatcher.next_listed()
-                if worker is None:
-                    if dispatcher.would_wait:
-                        await dispatcher.next_burst()
-                        self._turn_ns = self._clock()
+                    await self._turn()
+                if listed and not door.urgent:
+                    await self._serve(listed.popitem(last=False)[0])
+                    if self.is_spent or not self.leads:
+                        return
+                elif lane.bursts:
                     self.is_due = dispatcher.dispatch_next()
-                    continue
-                await self._serve(worker)
-                if not self.leads or self.task.was_cancelled:
-                    return
+                else:
+                    await dispatcher.arrival()
+                    self._turn_ns = self._clock()
         except Exception as error:  # noqa: BLE001 - ours: no handler's failure comes this far
             failure = error
         finally:
             dispatcher.left_by(self, failure)
 
+    async def _turn(self) -> None:
+        """Other tasks have their turn."""
+        await asyncio.sleep(0)
+        self._turn_ns, self.is_due = self._clock(), False
+
     async def _serve(self, worker: Worker) -> None:
         """Run what waits there, as far as this task may."""
-        self._worker, mailbox = worker, worker.mailbox
+        self._worker = worker
         worker.enter()
         try:
             while not worker.is_held:
-                delivery = None
+                delivery, mailbox = None, worker.mailbox
                 if worker.takes_delivery:
                     delivery = worker.take_one()
                 elif mailbox.freed or mailbox.replaceable:
@@ -129,17 +134,20 @@ class Stepper:
                     await self._attempt(delivery)
                 elif (part := mailbox.next_part()) is not None:
                     await self._run(part)
+                    worker = self._worker
+                    mailbox = worker.mailbox
                 else:
                     break
-                must_look_up = self.is_due or self._door.urgent
-                if self._is_abandoned or self._is_overdue or self.task.was_cancelled or (self.leads and must_look_up):
+                if self.is_spent:
                     break
-                if must_look_up:
-                    await asyncio.sleep(0)
-                    self._turn_ns, self.is_due = self._clock(), False
+                if self.is_due or self._door.urgent:
+                    if self.leads:
+                        break
+                    await self._turn()
                 if not (mailbox.parts or mailbox.freed or mailbox.replaceable):
                     break
         finally:
+            worker = self._worker
             del self._worker  # nothing of a subscription is kept by who served it last
             self.cell = self._waits_in = None
             if not self._is_abandoned:
@@ -147,90 +155,133 @@ class Stepper:
 
     # --- many events -----------------------------------------------------------------------------------------------
 
-    async def _run(self, part: Part) -> None:
-        """Run a part in a copy of its publisher's context, until it is done or something must be looked at."""
-        cell, burst, running, self._part = part.cell, part.burst, self._worker.running, part
-        self.cell, cell.look, running[cell] = cell, False, part
-        self._accepted_ns = burst.accepted_ns
-        context = burst.base.copy()
-        coroutine = self._step(part, cell, context)
+    async def _run(self, first: Part) -> None:
+        """Run a part in a copy of its publisher's context, and what follows of the same publisher."""
+        base = first.burst.base
+        part: Part | None = self._hold(first)
         try:
-            waiting = context.run(coroutine.send, None)
-            await _driven(coroutine, context, self._waits, waiting)
-        except StopIteration:
-            pass  # no handler had to wait
+            while part is not None:
+                context = base.copy()
+                coroutine = self._step(part, context)
+                try:
+                    waiting = context.run(coroutine.send, None)
+                    await _driven(coroutine, context, self._waits, waiting)
+                except StopIteration:
+                    pass  # no handler had to wait
+                part = self._following(base) if self._part is not None else None
         finally:
-            cell.close()
-            self._part = None
-            running.pop(cell, None)
+            if self._part is not None:
+                self._let_go()
 
-    async def _step(self, part: Part, cell: Cell, context: Context) -> None:  # noqa: PLR0912 - a call an event is too much
+    def _hold(self, part: Part) -> Part:
+        self._part, cell = part, part.cell
+        self.cell, cell.look, self._worker.running[cell] = cell, False, part
+        self._accepted_ns = part.burst.accepted_ns
+        return part
+
+    def _let_go(self) -> None:
+        cell, self._part = self.cell, None
+        assert cell is not None
+        cell.close()
+        self._worker.running.pop(cell, None)
+
+    def _following(self, base: Context) -> Part | None:
+        """What comes next without a look at anything else: of the same publisher, here or with who is served next."""
+        self._let_go()
+        worker, listed = self._worker, self._dispatcher.listed
+        if self.is_due or self.is_spent or self._door.urgent:
+            return None
+        part = worker.next_in(base)
+        if part is not None:
+            return self._hold(part)
+        if not (listed and self.leads) or worker.mailbox.has_any:
+            return None
+        following = next(iter(listed))
+        part = following.next_in(base)
+        if part is None:
+            return None
+        del listed[following]
+        worker.leave()
+        self._worker = following
+        following.enter()
+        return self._hold(part)
+
+    async def _step(self, part: Part | None, context: Context) -> None:  # noqa: PLR0912 - a call an event is too much
         """The hottest loop: so many events at a time, in one context for as long as nobody leaves anything there."""
-        worker, events, busy_keys, pace = self._worker, part.events, self._worker.keys, self._worker.pace
-        handler, clock, set_current = worker.handler, self._clock, CURRENT.set
-        expires_ns = 0 if part.max_age_ns is None else part.burst.accepted_ns + part.max_age_ns
-        is_timed, decimals = worker.policy.timeout is not None, worker.uses_decimal
-        is_careful = expires_ns or is_timed or decimals or busy_keys
-        start, self._began_ns = part.done, clock()
-        while start < len(events):
-            for index, event in enumerate(events[start : start + pace.together], start):
-                if is_careful:
-                    if expires_ns or is_timed:
-                        cell.started_ns = clock()
-                        if expires_ns and cell.started_ns > expires_ns:
-                            expired = part.follow(index, is_running=True)
-                            worker.endings.finish(worker, expired, Status.EXPIRED)
+        clock, set_current, is_closing = self._clock, CURRENT.set, self._lifetime.crew.is_closing
+        expires_ns, is_timed, busy_keys, decimals = 0, False, None, False
+        result: Any = None
+        caught: BaseException | None = None
+        while part is not None:
+            worker, events, cell, start = self._worker, part.events, part.cell, part.done
+            handler, pace, base = worker.handler, worker.pace, cell.base
+            is_careful = (
+                part.max_age_ns is not None or worker.deadlines is not None or worker.keys or worker.uses_decimal
+            )
+            if is_careful:
+                expires_ns = 0 if part.max_age_ns is None else part.burst.accepted_ns + part.max_age_ns
+                is_timed, busy_keys, decimals = worker.deadlines is not None, worker.keys, worker.uses_decimal
+            self._began_ns = clock()
+            while start < len(events):
+                for index, event in enumerate(events[start : start + pace.together], start):
+                    if is_careful:
+                        if expires_ns or is_timed:
+                            cell.started_ns = clock()
+                            if expires_ns and cell.started_ns > expires_ns:
+                                expired = part.follow(index, is_running=True)
+                                worker.endings.finish(worker, expired, Status.EXPIRED)
+                                continue
+                        if busy_keys and waits_for_key(worker, part, index):
                             continue
-                    if busy_keys and waits_for_key(worker, part, index):
-                        continue
-                    if decimals:
-                        setcontext(DefaultContext)  # which makes a copy
-                cell.at = index
-                set_current((cell, index, event))
-                cell.clean = clean = copy_context()
-                result: Any = None
-                caught: BaseException | None = None
-                try:
-                    result = await handler(event)
-                    if result is not None:
-                        while isawaitable(result):
-                            result = await result
-                        if result is not None and part.cell is cell:
-                            part.answered(index, result)
-                except BaseException as error:
-                    if self._lifetime.crew.is_closing(error):
-                        raise
-                    caught = error
-                    cell.look = True
-                try:
-                    if cell.look or context != clean:
+                        if decimals:
+                            setcontext(DefaultContext)  # which makes a copy
+                    cell.at = index
+                    set_current((cell, index, event))
+                    cell.clean = clean = copy_context()
+                    try:
+                        result = await handler(event)
+                        if result is not None:
+                            while isawaitable(result):
+                                result = await result
+                            if result is not None and part.cell is cell:
+                                part.answered(index, result)
+                    except BaseException as error:
+                        if is_closing(error):
+                            raise
+                        caught, cell.look = without_our_frame(error), True
+                    try:
+                        if cell.look or context != clean:
+                            break
+                    except BaseException:  # noqa: BLE001 - a value that cannot be compared: then it is another one
                         break
-                except BaseException:  # noqa: BLE001 - a value that cannot be compared: then it is another one
-                    break
-            else:
-                start = self._went_on(part, index + 1)
-                if self.is_due:
-                    return
-                continue
-            self._look_at(part, cell, index, result, caught, start)
-            return
+                else:
+                    start = self._went_on(part, index + 1)
+                    if self.is_due:
+                        return
+                    continue
+                self._look_at(part, context, index, result, caught, start)
+                return
+            part = None if worker.uses_decimal else self._following(base)
 
     def _went_on(self, part: Part, upto: int) -> int:
         """So far nothing was out of the ordinary."""
-        worker, now = self._worker, self._clock()
-        queued_ns = max(0, self._began_ns - self._accepted_ns)
-        self._lifetime.dispatch.add(queued_ns, upto - part.done)
-        worker.passed(part, upto, now - self._began_ns, queued_ns)
-        worker.pace.went_well()
+        worker, began_ns, now = self._worker, self._began_ns, self._clock()
+        went, queued_ns = upto - part.done, began_ns - self._accepted_ns
+        queued_ns = max(queued_ns, 0)
+        self._lifetime.dispatch.add(queued_ns, went)
+        worker.passed(part, upto, now - began_ns, queued_ns)
+        if went >= worker.pace.together or now - began_ns > QUICK_NS:
+            worker.pace.went_well((now - began_ns) // went)
         self._began_ns = now
         self.is_due = now - self._turn_ns > _TURN_NS
         return upto
 
     def _look_at(
-        self, part: Part, cell: Cell, index: int, result: Any, caught: BaseException | None, start: int
+        self, part: Part, context: Context, index: int, result: Any, caught: BaseException | None, start: int
     ) -> None:
         """The attempt that ended last failed, or left something behind, or others went on with its part meanwhile."""
-        worker = self._worker
+        worker, cell = self._worker, self.cell
+        assert cell is not None
         what = worker.running.get(cell)
         if self._is_abandoned:
             return
@@ -246,7 +297,7 @@ class Stepper:
             worker.endings.fail_in_part(worker, delivery, caught, ran_ns)
         self._went_on(part, index + 1)
         worker.pace.was_broken(index + 1 - start)
-        if not worker.uses_decimal and DECIMAL in copy_context():
+        if not worker.uses_decimal and DECIMAL in context:
             worker.uses_decimals()
 
     def flush(self) -> None:
@@ -323,10 +374,15 @@ class Stepper:
         if worker.has_slot:
             worker.wake_if_work()
 
+    def cancelled(self) -> None:
+        """Its task is."""
+        self.is_spent = True
+        if self.cell is not None:
+            self.cell.interrupt()
+
     def overdue(self, cell: Cell) -> None:
         """The time of the attempt is up."""
         self._is_overdue = True
-        cell.interrupt()
         self.task.cancel()
 
     def abandon(self, cell: Cell) -> None:
@@ -337,7 +393,7 @@ class Stepper:
             worker.detach(part)
         what = worker.running.drops(cell)
         assert isinstance(what, Delivery)
-        self._is_abandoned = True
+        self._is_abandoned = self.is_spent = True
         worker.abandons(self.task)
         self._conclude(what, None, None, self._clock() - cell.started_ns)
         worker.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Tasks:
 
     def __init__(self, lifetime: Lifetime) -> None:
         self._lifetime = lifetime
+        self._attempts: dict[Cell, asyncio.Task[None]] = {}
 
     def wake(self, worker: Worker, *, first: bool = False) -> None:
         """As many as may run at once; they are started in order, whoever is `first`."""
@@ -46,13 +48,23 @@ class Tasks:
             if delivery is None:
                 return
             worker.enter()
-            _Attempt(self._lifetime, worker, delivery).start()
+            cell, task = _Attempt(self._lifetime, worker, delivery).start()
+            self._attempts[cell] = task
+            task.add_done_callback(partial(self._forget, cell))
 
     def recall(self, worker: Worker) -> None:
         """Nothing is taken ahead."""
 
     def part_with(self, worker: Worker, part: Part) -> None:
         """Each delivery is followed by itself from the start."""
+
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """Its task is cancelled."""
+        if cell in self._attempts:
+            self._attempts[cell].cancel()
+
+    def _forget(self, cell: Cell, _task: asyncio.Task[None]) -> None:
+        self._attempts.pop(cell, None)
 
 
 class _Attempt:
@@ -65,7 +77,8 @@ class _Attempt:
         self._task: asyncio.Task[None]
         self._has_begun = self._is_overdue = self._is_abandoned = False
 
-    def start(self) -> None:
+    def start(self) -> tuple[Cell, asyncio.Task[None]]:
+        """Begin; gives the inside of it, and its task."""
         worker, delivery, burst = self._worker, self._delivery, self._delivery.part.burst
         cell = Cell(burst.base, burst.hops, worker)
         worker.running.holds(cell, delivery)
@@ -73,6 +86,7 @@ class _Attempt:
         cell.enter(delivery.place, self._lifetime.clock.monotonic_ns())
         self._task = self._lifetime.crew.start(self._run(cell), burst.base.copy())
         self._task.add_done_callback(lambda _task: self._never_began(cell))
+        return cell, self._task
 
     def _never_began(self, cell: Cell) -> None:
         """A task that is cancelled before its first step runs nothing of its coroutine."""

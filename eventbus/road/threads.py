@@ -75,6 +75,10 @@ class Threads:
         for hop in tuple(self._hops.get(worker, ())):
             hop.part_with(part)
 
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """A thread cannot be cancelled: it goes on, and what comes of it counts for nothing."""
+        worker.tally.abandons()
+
     def returned(self, worker: Worker, hop: _Hop) -> None:
         """A hop is over."""
         hops = self._hops[worker]

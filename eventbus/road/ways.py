@@ -9,6 +9,7 @@ from eventbus.event import Event
 
 if TYPE_CHECKING:
     from eventbus.road.burst import Burst
+    from eventbus.road.context import Cell
     from eventbus.road.part import Part
     from eventbus.road.worker import Worker
 
@@ -28,12 +29,20 @@ class Way(Protocol):
         """The delivery of a part that runs, if one does, ends by itself; the rest of the part is somebody else's."""
         ...
 
+    def abort(self, worker: Worker, cell: Cell) -> None:
+        """The attempt inside of that cell is to end, whatever comes of it: cancel it where that can be done."""
+        ...
+
 
 class Feed(Protocol):
     """What gives a subscription its deliveries instead of the dispatcher: a durable group reads them from the journal."""
 
     def arrived(self, burst: Burst, events: Sequence[Event], indices: Sequence[int] | None) -> Part | None:
         """Events that the subscription listens to are dispatched; gives the part that receipts look at."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it is known where the subscription begins, where that is known elsewhere."""
         ...
 
     def ended(self) -> None:

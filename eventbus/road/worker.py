@@ -7,7 +7,9 @@ no other subscription.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import BusStopped
@@ -40,6 +42,8 @@ class Worker:
     """The movement of one subscription. `Subscription` is the handle on it."""
 
     __slots__ = (
+        "_since_at",
+        "_until_at",
         "busy",
         "deadlines",
         "endings",
@@ -48,7 +52,6 @@ class Worker:
         "given_up",
         "handler",
         "is_cancelled",
-        "is_listed",
         "is_paused",
         "keys",
         "lifetime",
@@ -86,6 +89,7 @@ class Worker:
         self.lifetime, self.endings = lifetime, endings
         self.number = 0  # in order of subscription
         self.since, self.until = 0, -1  # the bursts it gets: from one number on, and once it is cancelled up to one
+        self._since_at, self._until_at = 0, maxsize  # of the first of them from that place on, of the last up to there
         self.tally = Tally(lifetime.totals)
         self.gate = Gate(name, policy, self.tally) if policy.is_gate else None
         self.feed: Feed | None = None
@@ -95,7 +99,6 @@ class Worker:
         self.running = InFlight()
         self.busy = 0  # tasks and threads inside
         self.given_up = 0  # attempts that go on although they were abandoned
-        self.is_listed = False  # somebody will serve it
         self.is_paused = self.is_cancelled = False
         self.pace = Pace()
         self.uses_decimal = False  # then each attempt is given a decimal context of its own, or each would leave one
@@ -115,12 +118,17 @@ class Worker:
     # --- arrival ---------------------------------------------------------------------------------------------------
 
     def gets(self, number: int) -> bool:
-        """Was it subscribed when the burst of that number was accepted?"""
+        """Was it subscribed when the burst of that number was accepted, or a part of it?"""
         return self.since <= number and (number <= self.until or self.until < 0)
 
-    def enlist(self, number: int, since: int) -> None:
-        """It has its place among the subscriptions, and gets what is accepted from now on."""
-        self.number, self.since = number, since
+    def share(self, number: int, places: Sequence[int]) -> Sequence[int]:
+        """Those of these places in the burst that were taken while it was subscribed."""
+        first, upto = self._since_at if number == self.since else 0, self._until_at if number == self.until else maxsize
+        return [place for place in places if first <= place < upto]
+
+    def enlist(self, number: int, since: int, place: int) -> None:
+        """It has its place among the subscriptions, and gets what is accepted from that place in that burst on."""
+        self.number, self.since, self._since_at = number, since, place
 
     def fed_by(self, feed: Feed) -> None:
         """From the beginning on: its deliveries come from there, not from the dispatcher."""
@@ -137,11 +145,6 @@ class Worker:
             self.endings.finish(self, delivery, Status.CANCELLED)
         else:
             self.put_back(delivery)
-
-    def accept(self, events: int) -> None:
-        """So many more are to be handled."""
-        self.tally.accept(events)
-        self.lifetime.began(events)
 
     # --- what may start --------------------------------------------------------------------------------------------
 
@@ -160,19 +163,15 @@ class Worker:
         if not self.is_held:
             self.way.wake(self, first=first)
 
-    def listed(self, is_listed: bool) -> None:
-        """Somebody will serve it, or begins to."""
-        self.is_listed = is_listed
-
     def enter(self) -> None:
         """One more task or thread is inside."""
         self.busy += 1
-        self.is_listed = False
 
     def leave(self) -> None:
         """It is gone; what waits may start."""
         self.busy -= 1
-        self.running.look()
+        if self.running.waiters:
+            self.running.look()
         if self.is_cancelled:
             self.lingers()
         mailbox = self.mailbox
@@ -187,6 +186,14 @@ class Worker:
         """What waits may start now."""
         if self.mailbox.has_any:
             self.wake()
+
+    def next_in(self, base: Context) -> Part | None:
+        """The part whose turn it is, if its publisher had that context, and nothing has to be looked at before."""
+        mailbox = self.mailbox
+        if not mailbox.parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_held:
+            return None
+        part = mailbox.parts[0]
+        return part if part.burst.base is base and part.done < len(part.events) else None
 
     def detach(self, part: Part) -> Delivery:
         """The delivery that runs is followed by itself; the rest of its part may go on without it."""
@@ -263,13 +270,12 @@ class Worker:
         if ran <= 0:
             return
         each_ns = ns // ran
-        burst = part.burst
-        first, ended = part.went_on(upto, queued_ns, each_ns)
-        self.pace.took(each_ns)
-        self.tally.went_through(ended, each_ns, ran)
-        self.endings.settle(burst.passed(part, first, upto, ended), ended)
+        self.tally.went_through(ran - part.strange, each_ns, ran)
+        self.endings.settle(part.went_on(upto, queued_ns, each_ns))
         if upto >= len(part.events):
-            self.mailbox.is_over(part)
+            parts = self.mailbox.parts
+            if parts and parts[0] is part:
+                parts.popleft()
             if not part.open:
                 part.end()
         if self.gate is not None:
@@ -337,11 +343,12 @@ class Worker:
         self.is_paused = False
         self.wake()
 
-    def cancel(self, until: int) -> None:
-        """No attempt starts any more; what waits is settled as cancelled. Bursts up to that number still come here."""
+    def cancel(self, number: int, place: int) -> None:
+        """No attempt starts any more; what waits is settled as cancelled. What came before that place in that burst still comes here."""
         if self.is_cancelled:
             return
-        self.is_cancelled, self.until = True, until
+        self.is_cancelled = True
+        self.until, self._until_at = (number, place) if place else (number - 1, maxsize)
         self.interrupt()
         singles, parts = self.mailbox.empty()
         waiting = [*self.retries.take_all(), *singles, *self.keys.take_all()]
@@ -364,7 +371,6 @@ class Worker:
         self.running.move()
         if self.gate is not None:
             self.gate.move()
-        self.is_listed = False
         self._set_deadlines()
 
     def unsettle(self, error: BusStopped) -> None:

@@ -104,26 +104,35 @@ class Family:
     check: Callable[[Mapping[str, int]], str | None]
 
 
-FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
-    {
-        "trend": Family(
-            {"fast": (2, LONGEST_WINDOW), "slow": (3, LONGEST_WINDOW)},
-            Trend,
-            lambda p: None if p["fast"] < p["slow"] else f"fast {p['fast']} must be below slow {p['slow']}",
-        ),
-        "breakout": Family(
-            {"enter": (2, LONGEST_WINDOW), "leave": (2, LONGEST_WINDOW)},
-            Breakout,
-            lambda p: None if p["leave"] <= p["enter"] else f"leave {p['leave']} must not exceed enter {p['enter']}",
-        ),
-        "momentum": Family({"lookback": (2, LONGEST_WINDOW)}, Momentum, lambda p: None),
-        "reversion": Family(
-            {"rsi": (2, 50), "low": (1, 49), "trend": (2, LONGEST_WINDOW), "high": (50, 99)},
-            Reversion,
-            lambda p: None,
-        ),
-    }
-)
+_FAMILIES: Final[dict[str, Family]] = {
+    "trend": Family(
+        {"fast": (2, LONGEST_WINDOW), "slow": (3, LONGEST_WINDOW)},
+        Trend,
+        lambda p: None if p["fast"] < p["slow"] else f"fast {p['fast']} must be below slow {p['slow']}",
+    ),
+    "breakout": Family(
+        {"enter": (2, LONGEST_WINDOW), "leave": (2, LONGEST_WINDOW)},
+        Breakout,
+        lambda p: None if p["leave"] <= p["enter"] else f"leave {p['leave']} must not exceed enter {p['enter']}",
+    ),
+    "momentum": Family({"lookback": (2, LONGEST_WINDOW)}, Momentum, lambda p: None),
+    "reversion": Family(
+        {"rsi": (2, 50), "low": (1, 49), "trend": (2, LONGEST_WINDOW), "high": (50, 99)},
+        Reversion,
+        lambda p: None,
+    ),
+}
+FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(_FAMILIES)
+
+
+def admit(name: str, family: Family) -> None:
+    """Make a family of a user's own known by `name`. Raises InvalidStrategy for the name of a shipped one."""
+    if name in SHIPPED:
+        raise InvalidStrategy(f"family: {name!r} is a shipped one; give the strategy another name")
+    _FAMILIES[name] = family
+
+
+SHIPPED: Final = frozenset(FAMILIES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 from eventbus import EventBus
 from quantum_trader.alpha.ranking import WEIGHTS, Components, Exclusion, Ranking, SymbolHistory, rank
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     MarketBarEvent,
     OpportunitiesUpdatedEvent,
     PolicyUpdatedEvent,
     RunStartedEvent,
     SessionClosedEvent,
+    unwatched,
 )
 from quantum_trader.model import Station
 
@@ -37,8 +39,10 @@ class OpportunityRanker:
         weights: Components = WEIGHTS,
         lead: float = 0.05,
         min_dollar_volume: float = 5e6,
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._every = every
         self._weights = weights
         self._lead = lead
@@ -63,7 +67,7 @@ class OpportunityRanker:
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         if self._is_due(event.session):
             await self._rank(event)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.RANKER, SOURCE))
+        self._alive(Station.RANKER, SOURCE)
 
     async def _rank(self, event: SessionClosedEvent) -> None:
         ranking = self._last = rank(

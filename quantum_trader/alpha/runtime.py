@@ -13,10 +13,11 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from eventbus import EventBus
-from quantum_trader.alpha.families import Machine, StrategySpec
-from quantum_trader.alpha.stops import Stops
-from quantum_trader.config import Costs, StrategiesConfig
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.alpha.trials import Trials
+from quantum_trader.config import StrategiesConfig
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     MarketBarEvent,
     MetricRecordedEvent,
@@ -30,12 +31,11 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
-from quantum_trader.execution.sole import Lot, SoleAccount
-from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.learning.statistics import probabilistic_sharpe
 from quantum_trader.model import Bar, Side, Station, StrategyLifecycle, added, taken
-from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of, reinstate, snapshot
+from quantum_trader.snapshot import bar_of, bar_values, event_values, events_of
 
 SOURCE = "strategy_runtime"
 CONFIDENCE_METRIC = "strategy.confidence"
@@ -45,31 +45,21 @@ _SPEAKING = frozenset({StrategyLifecycle.SHADOW, StrategyLifecycle.LIVE, Strateg
 
 
 @dataclass(slots=True)
-class _Cell:
-    """One strategy on one symbol; `lot` holds what it would own alone, and the target."""
+class _Said:
+    """The target last signalled by one strategy in one symbol, and when."""
 
-    machine: Machine
-    lot: Lot
-    settled: int = 0
-    said: int = 0  # the target last signalled
-    said_session: int = 0
+    target: int = 0
+    session: int = 0
 
 
 @dataclass(slots=True)
 class _Strategy:
-    """`account` is its own, in every stage and whatever the portfolio made of its signals: confidence comes from it."""
+    """`confidence` comes from its trial, in every stage and whatever the portfolio made of its signals."""
 
     spec: StrategySpec
-    account: SoleAccount
     stage: StrategyLifecycle = StrategyLifecycle.BACKTEST
-    cells: dict[str, _Cell] = field(default_factory=dict)
+    said: defaultdict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # by symbol
     confidence: float | None = None  # None until it is asked for in this session
-
-    def cell(self, symbol: str) -> _Cell:
-        cell = self.cells.get(symbol)
-        if cell is None:
-            cell = self.cells[symbol] = _Cell(self.spec.machine(), self.account.lot(symbol))
-        return cell
 
 
 class StrategyRuntimeEngine:
@@ -84,25 +74,22 @@ class StrategyRuntimeEngine:
         self,
         bus: EventBus,
         config: StrategiesConfig,
-        costs: Costs,
+        trials: Trials,
         *,
-        cooldown: int,
-        instruments: Instruments = SHARES,
         warrant: Warrant = steps_down_only,
         ranked: bool = False,
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._config = config
-        self._costs = costs
-        self._cooldown = cooldown
-        self._instruments = instruments
+        self._trials = trials
         self._warrant = warrant
         self._ranked = ranked
         self._rankings: list[OpportunitiesUpdatedEvent] = []  # the one in force, and those that will be
         self._session = -1  # the last that was closed
         self._strategies: dict[str, _Strategy] = {}
         self._held: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        self._stops = Stops(config.stop_atr)
         self._last: dict[str, Bar] = {}
         self._promotions: list[StrategyPromotedEvent] = []
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="runtime.created")
@@ -119,7 +106,8 @@ class StrategyRuntimeEngine:
 
     async def on_strategy_created(self, event: StrategyCreatedEvent) -> None:
         spec = StrategySpec.named_params(event.family, event.params)
-        self._strategies[event.strategy_id] = self._fresh(spec)
+        self._trials.create(event.strategy_id, spec)
+        self._strategies[event.strategy_id] = _Strategy(spec)
         self._strategies = dict(sorted(self._strategies.items()))
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
@@ -135,18 +123,8 @@ class StrategyRuntimeEngine:
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         bar = event.bar
-        symbol = bar.symbol
-        self._last[symbol] = bar
-        self._stops.take(bar)
-        settle_bars = self._config.settle_bars
-        for strategy in self._strategies.values():
-            cell = strategy.cell(symbol)
-            strategy.account.take(cell.lot, bar)
-            target = cell.machine.update(bar)
-            if target is not None and cell.settled < settle_bars:
-                cell.settled += 1
-                target = None
-            cell.lot.target = target
+        self._last[bar.symbol] = bar
+        self._trials.bar(bar)
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
@@ -156,19 +134,11 @@ class StrategyRuntimeEngine:
                     "family": strategy.spec.family,
                     "params": list(strategy.spec.params),
                     "stage": strategy.stage.value,
-                    "account": strategy.account.state(),
-                    "cells": {
-                        symbol: {
-                            "machine": snapshot(cell.machine),
-                            "rest": [cell.settled, cell.said, cell.said_session],
-                        }
-                        for symbol, cell in strategy.cells.items()
-                    },
+                    "said": {symbol: [said.target, said.session] for symbol, said in strategy.said.items()},
                 }
                 for strategy_id, strategy in self._strategies.items()
             },
             "held": [[*pair, str(qty)] for pair, qty in sorted(self._held.items())],
-            "stops": self._stops.state(),
             "session": self._session,
             "last": [bar_values(bar) for bar in self._last.values()],
             "rankings": [event_values(event) for event in self._rankings],
@@ -179,51 +149,37 @@ class StrategyRuntimeEngine:
         """Become what `state()` described."""
         self._strategies = {}
         for strategy_id, saved in state["strategies"].items():
-            strategy = self._fresh(StrategySpec(saved["family"], tuple(saved["params"])))
-            strategy.stage = StrategyLifecycle(saved["stage"])
-            strategy.account.restore(saved["account"])
-            for symbol, kept in saved["cells"].items():
-                machine = strategy.spec.machine()
-                reinstate(machine, kept["machine"])
-                strategy.cells[symbol] = _Cell(machine, strategy.account.lot(symbol), *kept["rest"])
+            strategy = _Strategy(
+                StrategySpec(saved["family"], tuple(saved["params"])), StrategyLifecycle(saved["stage"])
+            )
+            for symbol, said in saved["said"].items():
+                strategy.said[symbol] = _Said(*said)
             self._strategies[strategy_id] = strategy
         self._held = defaultdict(Decimal, {(owner, symbol): Decimal(qty) for owner, symbol, qty in state["held"]})
-        self._stops.restore(state["stops"])
         self._session = state["session"]
         self._last = {bar.symbol: bar for bar in map(bar_of, state["last"])}
         self._rankings = events_of(state["rankings"])
         self._promotions = events_of(state["promotions"])
 
-    def _fresh(self, spec: StrategySpec) -> _Strategy:
-        config = self._config
-        account = SoleAccount(
-            self._costs,
-            weight=config.weight_per_symbol,
-            cooldown=self._cooldown,
-            kept=config.confidence_window,
-            instruments=self._instruments,
-        )
-        return _Strategy(spec, account)
-
-    def _confidence(self, strategy: _Strategy) -> float:
-        """PSR(0) of the account's returns in the window: the probability that the true Sharpe ratio is positive."""
+    def _confidence(self, strategy_id: str, strategy: _Strategy) -> float:
+        """PSR(0) of the trial's returns in the window: the probability that the true Sharpe ratio is positive."""
         if strategy.confidence is None:
             first = self._session - self._config.confidence_window + 1
-            strategy.confidence = probabilistic_sharpe(strategy.account.returns(first, self._session))
+            strategy.confidence = probabilistic_sharpe(self._trials.account(strategy_id).returns(first, self._session))
         return strategy.confidence
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._change_stages(event.session)
         self._session = event.session
+        self._trials.close(event.session)
         due = event.session % CONFIDENCE_EVERY == 0
         for strategy_id, strategy in self._strategies.items():
-            strategy.account.close(event.session, self._stops.level)
             strategy.confidence = None
             if due and strategy.stage is StrategyLifecycle.LIVE:
                 await self._bus.publish(
                     MetricRecordedEvent(
                         metric=CONFIDENCE_METRIC,
-                        value=self._confidence(strategy),
+                        value=self._confidence(strategy_id, strategy),
                         unit="probability",
                         labels={"strategy_id": strategy_id},
                         session=event.session,
@@ -231,7 +187,7 @@ class StrategyRuntimeEngine:
                         source=SOURCE,
                     )
                 )
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.STRATEGIES, SOURCE))
+        self._alive(Station.STRATEGIES, SOURCE)
 
     async def on_session_decide(self, event: SessionDecideEvent) -> None:
         while len(self._rankings) > 1 and self._rankings[1].effective_session <= event.session:
@@ -254,26 +210,29 @@ class StrategyRuntimeEngine:
 
     def _signals(self, session: int) -> tuple[SignalItem, ...]:
         items = []
+        symbols = sorted(self._last)
         for strategy_id, strategy in self._strategies.items():
             if strategy.stage in _SPEAKING:
-                for symbol in sorted(strategy.cells):
-                    item = self._signal(strategy_id, strategy, symbol, session)
+                targets = self._trials.targets(strategy_id)
+                for symbol in symbols:
+                    item = self._signal(strategy_id, strategy, symbol, targets.get(symbol), session)
                     if item is not None:
                         items.append(item)
         return tuple(items)
 
-    def _signal(self, strategy_id: str, strategy: _Strategy, symbol: str, session: int) -> SignalItem | None:
-        cell, bar = strategy.cells[symbol], self._last[symbol]
-        retired = strategy.stage is StrategyLifecycle.RETIRED
-        target = 0 if retired else cell.lot.target
+    def _signal(
+        self, strategy_id: str, strategy: _Strategy, symbol: str, wanted: int | None, session: int
+    ) -> SignalItem | None:
+        said, bar = strategy.said[symbol], self._last[symbol]
+        target = 0 if strategy.stage is StrategyLifecycle.RETIRED else wanted
         if target is None:
             return None
         held = self._held[strategy_id, symbol] > 0
-        reason = self._reason(strategy.stage, cell, target, held=held, session=session)
+        reason = self._reason(strategy.stage, said, target, held=held, session=session)
         # Only a symbol that traded today has a price to enter at.
         if reason is None or (target and bar.session != session):
             return None
-        cell.said, cell.said_session = target, session
+        said.target, said.session = target, session
         return SignalItem(
             signal_id=f"{session}-{strategy_id}-{symbol}",
             strategy_id=strategy_id,
@@ -281,8 +240,8 @@ class StrategyRuntimeEngine:
             symbol=symbol,
             target=1 if target else 0,
             reference_px=bar.close,
-            stop_px=self._stops.level(symbol) if target else None,
-            confidence=self._confidence(strategy) * self._faith(symbol, session),
+            stop_px=self._trials.stop(symbol) if target else None,
+            confidence=self._confidence(strategy_id, strategy) * self._faith(symbol, session),
             reason=reason,
         )
 
@@ -294,13 +253,13 @@ class StrategyRuntimeEngine:
         rank = in_force[0].scores.get(symbol, 0.0) if in_force else 0.0
         return LEAST_FAITH + (1.0 - LEAST_FAITH) * rank
 
-    def _reason(self, stage: StrategyLifecycle, cell: _Cell, target: int, *, held: bool, session: int) -> str | None:
+    def _reason(self, stage: StrategyLifecycle, said: _Said, target: int, *, held: bool, session: int) -> str | None:
         """Why to speak, or None to be silent."""
         if held and not target:
-            return "target is flat" if cell.said != target else "position without target"
+            return "target is flat" if said.target != target else "position without target"
         if stage is StrategyLifecycle.RETIRED:
             return None
-        if target != cell.said:
+        if target != said.target:
             return "target is long" if target else "target is flat"
-        again = target and not held and session - cell.said_session >= self._config.retry_after
+        again = target and not held and session - said.session >= self._config.retry_after
         return "still wanted" if again and stage is StrategyLifecycle.LIVE else None

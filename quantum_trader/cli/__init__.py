@@ -14,7 +14,20 @@ from typing import Annotated, Any
 
 import typer
 
-from quantum_trader.cli import charting, data, history, looking, operating, runs, settings, wiring
+from quantum_trader.cli import (
+    charting,
+    data,
+    exporting,
+    history,
+    looking,
+    operating,
+    own,
+    runs,
+    serving,
+    settings,
+    sweeping,
+    wiring,
+)
 from quantum_trader.cli.faults import DATA, EXPECTED, INTERRUPTED, USAGE, exit_code, remedied
 from quantum_trader.cli.saying import clean, is_text, say, shortened
 
@@ -45,9 +58,13 @@ def _before(
 app.add_typer(data.app, name="data")
 app.add_typer(settings.app, name="config")
 runs.register(app)
+own.register(app)
+sweeping.register(app)
+exporting.register(app)
 history.register(app)
 looking.register(app)
 operating.register(app)
+serving.register(app)
 charting.register(app)
 wiring.register(app)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
@@ -20,16 +19,17 @@ from eventbus.observability import serve_metrics
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.cli.saying import Screen, emit, say
+from quantum_trader.cli.showing import Place, dashboard
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
+from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode, Side
 from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
-from quantum_trader.monitoring.plot import Line, line_chart
-from quantum_trader.monitoring.record import RunRecord
-from quantum_trader.monitoring.report import Report, as_lines, make_report
+from quantum_trader.monitoring.report import Report, as_lines
 from quantum_trader.runs.durable import DurableRun
+from quantum_trader.runs.ending import conclude
 from quantum_trader.runs.folder import RunFolder
 
 T = TypeVar("T")
@@ -45,35 +45,43 @@ class Manner:
     as_json: bool = False
     until_session: int | None = None
     strict: bool = False
+    place: Place | None = None  # of a dashboard beside it
+    bus: str | None = None  # the server that keeps its journal, where that is not in its folder
 
 
-def carry_out(folder: RunFolder, config: Config, feed: Dataset, manner: Manner) -> None:
+def carry_out(folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner) -> None:
     """Do what is left of the run in `folder`, then report. Raises `Failed` for one that was interrupted or ended halted."""
     console = Screen(stderr=manner.as_json)
     run, completed = run_loop(_run(folder, config, feed, manner, console))
     if completed is None:
         _tell_stopped(run, manner)
         return
-    found = make_report(run.system.record)
-    write(folder.plot, plot(run.system.record, found), "--output")
-    summary = found.as_dict() | {"run": str(folder.path), "digest": completed.digest}
-    write(folder.report, json.dumps(summary, indent=2), "--output")
-    if manner.as_json:
-        emit(summary | {"plot": str(folder.plot)})
-    else:
-        _print_report(console, run, completed, found)
     mode = run.system.kill_switch.mode
     if mode is KillMode.HALT:
         raise Failed(f"the run ended halted: {run.bus.halt_reason}", HALTED)
     if manner.strict and mode is not KillMode.OFF:
-        raise Failed(f"the run ended with trading stopped: {found.stops[-1].reason}", HALTED)
+        reason = run.system.record.stops[-1].reason
+        raise Failed(f"the run ended with trading stopped: {reason}", HALTED)
+
+
+def _report(run: DurableRun, completed: RunCompletedEvent, manner: Manner, console: Console) -> None:
+    """What the run came to: the files of its folder, and what is printed."""
+    folder = run.folder
+    try:
+        found, summary = conclude(folder, run.system.record, completed)
+    except OSError as cause:
+        raise unwritable(folder.path, cause, "--output") from cause
+    if manner.as_json:
+        emit(summary | {"plot": str(folder.plot)})
+    else:
+        _print_report(console, run, completed, found)
 
 
 async def _run(
-    folder: RunFolder, config: Config, feed: Dataset, manner: Manner, console: Console
+    folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner, console: Console
 ) -> tuple[DurableRun, RunCompletedEvent | None]:
     async with AsyncExitStack() as stack:
-        run = await stack.enter_async_context(DurableRun(folder, config, feed))
+        run = await stack.enter_async_context(DurableRun(folder, config, feed, bus_url=manner.bus))
         bus, system = run.bus, run.system
         if manner.metrics_port is not None:
             server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
@@ -83,7 +91,11 @@ async def _run(
         )
         for warning in feed.warnings:
             console.print(f"warning: {warning}")
-        stack.enter_context(LiveView(bus, system.record, len(feed), console))
+        page = None
+        if manner.place is not None:
+            page = await stack.enter_async_context(dashboard(run, manner.place))
+            console.print(f"dashboard at {page.url}")
+        live = stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
             webhook = webhook_from_environment()
             notifier = DiscordNotifier(
@@ -95,8 +107,15 @@ async def _run(
             )
             system.alerts.add_notifier(notifier)
             await stack.enter_async_context(notifier)
-        stack.enter_context(_stopped_by_signals(run))
-        return run, await run.run(speed=manner.speed, until_session=manner.until_session)
+        with _stopped_by_signals(run):
+            completed = await run.run(speed=manner.speed, until_session=manner.until_session)
+        if completed is not None:
+            live.end()
+            _report(run, completed, manner, console)
+            if page is not None:
+                console.print(f"the dashboard stays at {page.url} until Ctrl-C")
+                await page.stay()
+        return run, completed
 
 
 @contextlib.contextmanager
@@ -175,19 +194,6 @@ def figures(lines: Iterable[tuple[str, str]]) -> Table:
     for line in lines:
         table.add_row(*line)
     return table
-
-
-def plot(record: RunRecord, found: Report) -> str:
-    """The equity of a run beside buy and hold, as SVG."""
-    points = record.points
-    return line_chart(
-        f"Equity {found.first} .. {found.last}",
-        [point.ts for point in points],
-        [
-            Line("buy and hold", [point.benchmark for point in points], "#8c959f", 1.2),
-            Line("equity", [float(point.equity) for point in points], "#0969da", 1.8),
-        ],
-    )
 
 
 def write(path: Path, text: str, option: str) -> None:

@@ -95,6 +95,8 @@ def import_(
     directory: Directory = None,
 ) -> None:
     """Check a CSV file of your own and keep it as a data set. What is assumed about it is told."""
+    if file.is_dir():
+        raise Unusable(f"{file}: it is a folder", remedy="give a file of bars")
     if allow_jumps and adjust_splits:
         raise Unusable("--allow-jumps keeps what --adjust-splits changes", remedy="give one of them")
     if day_first and month_first:

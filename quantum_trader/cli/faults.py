@@ -9,9 +9,12 @@ from eventbus import CodecError, IdConflict, JournalDamaged, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.control.policy_store import PolicyStoreError
+from quantum_trader.feeds.paper import FeedBroken
 from quantum_trader.learning.registry_reads import UnreadableRegistry
 from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.analytics import NoRun
+from quantum_trader.own.loading import OwnCodeError
+from quantum_trader.own.plain import NotPlain
 from quantum_trader.runs.durable import RunDiffers
 from quantum_trader.runs.folder import RunUnfinished
 from quantum_trader.runs.story import NoOrder
@@ -34,6 +37,9 @@ class Failed(Exception):
 EXPECTED: Final = (
     Failed,
     ConfigError,
+    OwnCodeError,
+    FeedBroken,
+    NotPlain,
     DataError,
     NoRun,
     NoOrder,

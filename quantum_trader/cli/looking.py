@@ -9,14 +9,19 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from quantum_trader.cli.carrying import write
 from quantum_trader.cli.choosing import AsJson, Run, chosen
 from quantum_trader.cli.faults import Failed
-from quantum_trader.cli.saying import emit, say
+from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.learning.registry_reads import MODEL, STRATEGY, Entry, RegistryReads, registry_view
+from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.monitoring.archive import Archive, ChartPoint, ChartSummary, FoundViolation
+from quantum_trader.monitoring.chart_lines import chart_lines, chart_svg
+from quantum_trader.runs.folder import RunFolder
 
 _SHOWN_POINTS: Final = 25
+_DRAWN_POINTS: Final = 2_000
 
 strategies_app = typer.Typer(help="The strategies of a run: family, parameters, parents, stage.")
 models_app = typer.Typer(help="The models of a run: versions, stages, digests of what was fitted.")
@@ -86,10 +91,21 @@ def show_chart(
     run: Run = None,
     as_json: AsJson = False,
     open_only: OpenOnly = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it there too, every point of it.")] = None,
     config: ConfigDirectory = None,
 ) -> None:
-    """One chart: its newest points and its violations."""
+    """One chart, drawn with its limits and dates: its newest points and its violations."""
     _charts(chart, run, as_json=as_json, open_only=open_only, config=config)
+    archive = Archive(chosen(run, config).path)
+    summary = next(one for one in archive.charts() if one.chart == chart)
+    points = archive.points(chart, newest=_DRAWN_POINTS)
+    if not as_json:
+        for line in chart_lines(points, summary.centre, summary.sigma, _width()):
+            say(line)
+    if svg is not None:
+        write(svg, chart_svg(chart, points, summary.centre, summary.sigma), "--svg")
+        if not as_json:
+            say(str(svg))
 
 
 def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: bool, config: Path | None) -> None:
@@ -124,6 +140,7 @@ def _charts(chart: str | None, run: str | None, *, as_json: bool, open_only: boo
 
 def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, config: Path | None) -> None:
     folder = chosen(run, config)
+    dates = dates_of(folder)
     with registry_view(folder.registry) as registry:
         known = registry.ids(kind)
         if id_ is not None and id_ not in known:
@@ -137,9 +154,11 @@ def _registered(kind: str, id_: str | None, run: str | None, *, as_json: bool, c
         elif id_ is None:
             for one in known:
                 entry = _current(registry, kind, one)
-                say(f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}  {_words(entry.payload)}")
+                since = dates.get(registry.stages(kind, one)[-1][-1], "")
+                head = f"{one:<28}  v{entry.version:<3}  {entry.stage:<9}"
+                say(f"{head}  {_words(entry.payload)}{since and f'  since {since}'}")
         else:
-            _tell_history(registry, kind, id_)
+            _tell_history(registry, kind, id_, dates)
 
 
 def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
@@ -148,12 +167,26 @@ def _current(registry: RegistryReads, kind: str, id_: str) -> Entry:
     return next((entry for entry in reversed(versions) if entry.stage == "LIVE"), versions[-1])
 
 
-def _tell_history(registry: RegistryReads, kind: str, id_: str) -> None:
+def _tell_history(registry: RegistryReads, kind: str, id_: str, dates: Mapping[int, str]) -> None:
     for entry in registry.history(kind, id_):
-        say(f"version {entry.version}  session {entry.created_session}  sha256 {entry.sha256[:16]}  {entry.stage}")
+        when = told_when(entry.created_session, dates)
+        say(f"version {entry.version}  {when}  sha256 {entry.sha256[:16]}  {entry.stage}")
         say(f"  {_words(entry.payload)}")
     for version, stage, session in registry.stages(kind, id_):
-        say(f"session {session:>5}  version {version}  {stage}")
+        say(f"{told_when(session, dates)}  version {version}  {stage}")
+
+
+def dates_of(folder: RunFolder) -> Mapping[int, str]:
+    """The dates of a run's sessions; none where its record cannot be read, for then the sessions have to do."""
+    try:
+        return Archive(folder.path).dates()
+    except NoRun:
+        return {}
+
+
+def told_when(session: int, dates: Mapping[int, str]) -> str:
+    """A session as people are told of it: its date, if it is over, and its number."""
+    return f"{dates.get(session, ''):<10}  session {session:>5}"
 
 
 def _plain(registry: RegistryReads, kind: str, id_: str) -> dict[str, Any]:
@@ -194,3 +227,9 @@ def _value(value: Any) -> str:
             return "/".join(map(str, value)) or "-"
         case _:
             return str(value)
+
+
+def _width() -> int:
+    """Columns of a terminal; of what is piped as many as fit a page."""
+    screen = Screen()
+    return screen.width if screen.is_terminal else 120

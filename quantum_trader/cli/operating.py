@@ -11,6 +11,7 @@ import typer
 from eventbus import CodecError, Event
 from quantum_trader.cli.choosing import AsJson, Run, chosen, unfinished
 from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.looking import dates_of, told_when
 from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.config import ConfigError
@@ -132,9 +133,10 @@ def history(run: Run = None, as_json: AsJson = False, config: ConfigDirectory = 
     if as_json:
         emit(payloads)
         return
+    dates = dates_of(folder)
     for payload in payloads:
         allowed = len(payload["allowed_strategies"])
-        head = f"{payload['version']:>4}  session {payload['session']:>5}  {payload['risk_mode']:<10}"
+        head = f"{payload['version']:>4}  {told_when(payload['session'], dates)}  {payload['risk_mode']:<10}"
         say(f"{head}  {allowed:>2} allowed  {_words(payload['reasons'])}")
 
 

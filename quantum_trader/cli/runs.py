@@ -11,18 +11,22 @@ import typer
 from rich.table import Table
 
 from quantum_trader.app import check, load_feed
-from quantum_trader.cli.carrying import Manner, carry_out, figures, plot, run_loop, unwritable, write
+from quantum_trader.brought import paper_feed
+from quantum_trader.cli.carrying import Manner, carry_out, figures, run_loop, unwritable, write
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
+from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, place_for
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
+from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import load_record
-from quantum_trader.monitoring.report import as_html, as_lines, make_report
+from quantum_trader.monitoring.report import as_lines, make_report
 from quantum_trader.runs.folder import RunFolder, free_folder, newest
+from quantum_trader.runs.page.page import page
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
 
@@ -39,6 +43,14 @@ Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webh
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
 Until = Annotated[int | None, typer.Option(help="Last session to do now; the rest waits for qt resume.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 when trading ended stopped, not only halted.")]
+Bus = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        help="Keep the journal on a server, postgresql://..., where other processes hear the run.",
+        metavar="URL",
+    ),
+]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run: journal, report, plot.")]
 
 
@@ -66,6 +78,11 @@ class Choices:
     align: Align | None = None
 
     def load(self) -> Config:
+        """The configuration. Raises `ConfigError`."""
+        return load_config(self.config, self.profile, overrides=self.overrides())
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What was chosen, by section and key."""
         universe: dict[str, Any] = {}
         if self.dataset is not None:
             universe["dataset"] = self.dataset
@@ -77,7 +94,7 @@ class Choices:
         overrides: dict[str, dict[str, Any]] = {"universe": universe} if universe else {}
         if self.seed is not None:
             overrides["app"] = {"seed": self.seed}
-        return load_config(self.config, self.profile, overrides=overrides)
+        return overrides
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +108,12 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    speed: Speed = 0.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            help="Sessions per second; 0 is as fast as possible.", min=0.0, show_default="40 beside a dashboard, else 0"
+        ),
+    ] = None,
     symbols: Symbols = None,
     start: From = None,
     end: To = None,
@@ -104,10 +126,19 @@ def demo(
     output: Output = None,
     notify: Notify = False,
     strict: Strict = False,
+    web: Web = None,
+    host: Host = LOOPBACK,
+    port: Port = None,
+    bus: Bus = None,
 ) -> None:
-    """Replay thirteen years of five symbols through the whole system, live; then report."""
+    """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    _start(choices, Manner(speed, metrics_port, notify, strict=strict), output)
+    found = place_for(web, host, port, choices.load().app.gateway_port)
+    place = None if isinstance(found, str) else found
+    if isinstance(found, str):
+        say(f"no dashboard: {found}")
+    pace = speed if speed is not None else SPEED if place is not None else 0.0
+    _start(choices, Manner(pace, metrics_port, notify, strict=strict, place=place, bus=bus), output)
 
 
 def replay(
@@ -126,10 +157,11 @@ def replay(
     as_json: AsJson = False,
     until_session: Until = None,
     strict: Strict = False,
+    bus: Bus = None,
 ) -> None:
     """Replay a data set with a profile of your choice."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict), output)
+    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus), output)
 
 
 def resume(
@@ -141,6 +173,7 @@ def resume(
     until_session: Until = None,
     strict: Strict = False,
     config: ConfigDirectory = None,
+    bus: Bus = None,
 ) -> None:
     """Continue a run whose process ended; it ends as if nothing had happened."""
     folder = chosen(run, config)
@@ -151,9 +184,10 @@ def resume(
             say(f"{folder.path}: complete; see qt report {folder.path}")
         return
     effective = folder.config()
-    carry_out(
-        folder, effective, load_feed(effective), Manner(speed, metrics_port, notify, as_json, until_session, strict)
-    )
+    if folder.elsewhere.is_file() and bus is None:
+        raise Failed(f"{folder.path}: its journal is on a server: say --bus URL, as when it was started")
+    manner = Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus)
+    carry_out(folder, effective, paper_feed(effective) if effective.own.feed else load_feed(effective), manner)
 
 
 def report(
@@ -167,7 +201,7 @@ def report(
     record, completed = load_record(folder)
     found = make_report(record)
     if html is not None:
-        write(html, as_html(found, plot(record, found)), "--html")
+        write(html, page(folder), "--html")
         say(str(html))
     elif as_json:
         emit(found.as_dict() | {"run": str(folder), "digest": completed.digest})
@@ -221,6 +255,8 @@ def _start(choices: Choices, manner: Manner, output: Path | None) -> None:
     folder = RunFolder(output) if output is not None else free_folder(runs, f"run-{config.sha256()[:12]}")
     try:
         folder.begin(config)
+        if manner.bus is not None:
+            write_whole(folder.elsewhere, b'{"journal": "on a server: qt resume needs --bus"}\n')
     except OSError as cause:
         raise unwritable(folder.path, cause, "--output") from cause
     carry_out(folder, config, feed, manner)

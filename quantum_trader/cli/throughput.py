@@ -10,6 +10,7 @@ from eventbus import InMemoryEventBus, SystemClock
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.app import QUEUE_SIZE
 from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import RunStartedEvent, SignalsGeneratedEvent
@@ -53,7 +54,9 @@ async def strategy_only(bars: int, feed: Feed | None = None) -> Throughput:
     """Replay `feed`, or `bars` synthetic bars of five symbols, through the runtime."""
     source = _Held(feed or SyntheticFeed(SYMBOLS, bars // len(SYMBOLS), seed=1))
     bus = InMemoryEventBus(max_queue_size=QUEUE_SIZE)
-    StrategyRuntimeEngine(bus, StrategiesConfig(), Costs(), cooldown=5, warrant=lambda _: True)
+    StrategyRuntimeEngine(
+        bus, StrategiesConfig(), Trials(Costs(), StrategiesConfig(), cooldown=5), warrant=lambda _: True
+    )
     FixedRoster(bus, [StrategySpec("trend", (20, 50))])
     signals = 0
 

@@ -70,7 +70,7 @@ def assembled(config: Path | None, profile: str | None) -> Wiring:
     bus = InMemoryEventBus()
     with TemporaryDirectory(prefix="qt-wiring-") as folder:
         system = build(bus, effective, load_feed(effective))
-        analytics = AnalyticsService(bus, Path(folder) / FILE_NAME, system.record)
+        analytics = AnalyticsService(bus, Path(folder) / FILE_NAME, system.record, system.digest)
         MetricsLogger(bus, Path(folder) / "metrics.jsonl")
         system.alerts.add_notifier(DiscordNotifier(bus, effective.notify))
         wiring = system.wiring()

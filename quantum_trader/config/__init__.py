@@ -6,6 +6,7 @@ Read from `config/*.toml`, one file per section, then a profile over them, then 
 
 from __future__ import annotations
 
+from quantum_trader.config.own import OwnConfig
 from quantum_trader.config.reading import (
     ENV_DIRECTORY,
     ENV_PREFIX,
@@ -14,6 +15,7 @@ from quantum_trader.config.reading import (
     load_config,
     profiles,
 )
+from quantum_trader.config.section import Section
 from quantum_trader.config.sections import (
     AppConfig,
     ChartConfig,
@@ -30,7 +32,6 @@ from quantum_trader.config.sections import (
     PolicyConfig,
     RankerConfig,
     RiskConfig,
-    Section,
     SeedConfig,
     SizingConfig,
     SpcConfig,
@@ -69,5 +70,6 @@ __all__ = [
     "SpcConfig",
     "HealthConfig",
     "NotifyConfig",
+    "OwnConfig",
     "Config",
 ]

@@ -66,9 +66,9 @@ def load_config(
                 raise ConfigError(
                     str(path), "", "no section of that name", remedy=f"known are {', '.join(Config.model_fields)}"
                 )
-            _merge(values, {path.stem: _read(path)}, str(path), places)
+            _merge(values, {path.stem: read_toml(path)}, str(path), places)
     if profile is not None:
-        _merge(values, _read(_profile_path(where, profile)), f"profile {profile}", places)
+        _merge(values, read_toml(_profile_path(where, profile)), f"profile {profile}", places)
     _merge(values, _from_environment(os.environ if environ is None else environ), "environment", places)
     _merge(values, {name: dict(section) for name, section in (overrides or {}).items()}, "command line", places)
     try:
@@ -90,7 +90,8 @@ def _profile_path(where: Path | None, profile: str) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file. Raises `ConfigError` naming it."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as cause:

@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from quantum_trader.config.own import OwnConfig
+from quantum_trader.config.section import Section
 from quantum_trader.instruments import Instrument
 from quantum_trader.model import RiskMode
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AppConfig(Section):
@@ -33,7 +31,7 @@ class AppConfig(Section):
     checkpoint_every: Annotated[int, Field(ge=1)] = 250  # sessions that a crash may cost, to be done again
     periods_per_year: Positive | None = None  # as the calendar of the data says
     gateway_host: str = "127.0.0.1"
-    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_800
+    gateway_port: Annotated[int, Field(ge=0, le=65_535)] = 8_765
 
 
 class UniverseConfig(Section):
@@ -179,7 +177,7 @@ def _seed(family: str, *params: int) -> SeedConfig:
 class GatesConfig(Section):
     """What a strategy must show to change its stage. `backtest_psr` and `backtest_dsr` hold for all looks of a stay together."""
 
-    gate: Literal["psr", "dsr"] = "dsr"
+    gate: Literal["psr", "dsr"] = "psr"
     review_every: Positive = 21  # sessions
     backtest_looks: Positive = 24  # in one stay, at windows that are full
     backtest_rest: Annotated[int, Field(ge=0)] = 504  # sessions after the last of them
@@ -341,7 +339,10 @@ class Config(Section):
     health: HealthConfig = HealthConfig()
     notify: NotifyConfig = NotifyConfig()
     instruments: Mapping[str, Instrument] = Field(default_factory=dict)  # by symbol, or a pattern such as "BTC/*"
+    own: OwnConfig = OwnConfig()
 
     def sha256(self) -> str:
         """The digest that `run.started` carries: equal configurations have equal ones."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # What nobody brought is no part of a run: the digests of the shipped ones are those from before it could be.
+        left_out = {"own"} if self.own == OwnConfig() else None
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()

@@ -31,7 +31,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.fills import notional
 from quantum_trader.instruments import SHARES, Instruments
-from quantum_trader.model import OrderKind, Side, money, price
+from quantum_trader.model import OrderKind, Side, money, price, taken
 from quantum_trader.snapshot import event_of, event_values, events_of
 
 SOURCE = "portfolio_balancer"
@@ -140,7 +140,7 @@ class PortfolioBalancer:
         if portfolio is None:
             return [], [_dropped(intent, "NO_PORTFOLIO") for intent in event.items]
         positions = {(line.strategy_id, line.symbol): line.qty for line in portfolio.positions}
-        items, dropped = self._exits(event, positions)
+        items, dropped = self._exits(event, positions, float(portfolio.equity))
         entries = [intent for intent in event.items if intent.kind is OrderKind.ENTRY]
         if policy is None:
             return items, dropped + [_dropped(intent, "NO_POLICY") for intent in entries]
@@ -149,6 +149,9 @@ class PortfolioBalancer:
         allowance = Allowance(policy.max_risk_per_trade, policy.max_positions, policy.gross_limit)
         account = self._snapshot(portfolio)
         for intent in entries:
+            if intent.weight is not None and intent.weight < 0.0:
+                items.append(self._short(event.session, intent, float(portfolio.equity)))
+                continue
             size = size_entry(
                 intent.symbol,
                 intent.reference_px,
@@ -159,6 +162,7 @@ class PortfolioBalancer:
                 sigma=self._sigma.get(intent.symbol),
                 adv20=self._adv20(intent.symbol),
                 instrument=self._instruments.of(intent.symbol),
+                weight=intent.weight,
             )
             if not size.qty:
                 dropped.append(_dropped(intent, size.limited_by))
@@ -168,18 +172,31 @@ class PortfolioBalancer:
         return items, dropped
 
     def _exits(
-        self, event: OrdersProposedEvent, positions: dict[tuple[str, str], Decimal]
+        self, event: OrdersProposedEvent, positions: dict[tuple[str, str], Decimal], equity: float
     ) -> tuple[list[SizedOrder], list[DroppedIntent]]:
         items, dropped = [], []
         for intent in event.items:
             if intent.kind is OrderKind.ENTRY:
                 continue
             held = positions.get((intent.strategy_id, intent.symbol), NONE)
-            if held > 0:
+            if held > 0 and intent.weight is not None:
+                qty = taken(held, min(held, self._instruments.of(intent.symbol).floor(_units(intent, equity))))
+                if qty:
+                    reduction = intent.model_copy(update={"kind": OrderKind.TRIM})
+                    items.append(_sized(event.session, reduction, qty, "WEIGHT"))
+                else:
+                    dropped.append(_dropped(intent, "WEIGHT"))
+            elif held > 0:
                 items.append(_sized(event.session, intent, held, "POSITION"))
             else:
                 dropped.append(_dropped(intent, "NO_POSITION"))
         return items, dropped
+
+    def _short(self, session: int, intent: OrderIntent, equity: float) -> SizedOrder:
+        """A sale of what is not held: sized as it was meant, for the risk guard to refuse by name."""
+        lot = self._instruments.of(intent.symbol)
+        qty = max(lot.floor(-_units(intent, equity)), lot.lot)
+        return _sized(session, intent.model_copy(update={"side": Side.SELL}), qty, "WEIGHT")
 
     def _trims(
         self,
@@ -232,6 +249,11 @@ class PortfolioBalancer:
     def _adv20(self, symbol: str) -> float:
         volumes = self._volumes[symbol]
         return math.fsum(volumes) / len(volumes) if volumes else 0.0
+
+
+def _units(intent: OrderIntent, equity: float) -> float:
+    """What the weight of an intent comes to, in units."""
+    return (intent.weight or 0.0) * equity / intent.reference_px
 
 
 def _dropped(intent: OrderIntent, reason: str) -> DroppedIntent:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from quantum_trader.control.risk_state import PolicyView, RiskState
+from quantum_trader.control.risk_state import CALM, PolicyView, RiskState
 from quantum_trader.model import HealthStatus, KillMode, Order, OrderKind, Side
 
 __all__ = [
@@ -62,9 +62,12 @@ def reduces(order: Order) -> bool:
     return order.side is Side.SELL and order.kind is not OrderKind.ENTRY
 
 
-def judge(order: Order, state: RiskState) -> Denial | None:
-    """The first denial, or None when the order may go. Never raises: what cannot be answered denies."""
-    for check in CHECKS:
+def judge(order: Order, state: RiskState, more: tuple[Check, ...] = ()) -> Denial | None:
+    """The first denial, or None when the order may go; `more` checks come after the shipped ones.
+
+    Never raises: what cannot be answered denies.
+    """
+    for check in (*CHECKS, *more):
         if check.exits is Exits.CHECKED or not reduces(order):
             denial = _ask(check, order, state)
             if denial is not None:
@@ -138,6 +141,9 @@ def _symbol_not_allowed(order: Order, state: RiskState) -> Denial | None:
         since = state.session - facts.jump_session
         if since < state.limits.jump_quarantine:
             return Denial("SYMBOL_NOT_ALLOWED", f"{state.limits.jump_quarantine} sessions after a jump", since)
+    paused = state.paused.get(order.symbol)
+    if paused is not None and state.session - paused < CALM:
+        return Denial("SYMBOL_NOT_ALLOWED", f"{CALM} sessions of a feed in order", state.session - paused)
     return None
 
 
@@ -149,6 +155,15 @@ def _qty_invalid(order: Order, state: RiskState) -> Denial | None:
     if not instrument.is_lots(order.qty):
         return Denial("QTY_INVALID", f"lots of {instrument.lot}", str(order.qty))
     return _at_most("QTY_INVALID", float(order.qty), state.limits.max_order_qty)
+
+
+def _short(order: Order, state: RiskState) -> Denial | None:
+    sells_what_is_not_there = order.side is Side.SELL and order.kind is OrderKind.ENTRY
+    return (
+        Denial("SHORT", "long or flat: this account sells nothing that it does not hold", str(order.qty))
+        if sells_what_is_not_there
+        else None
+    )
 
 
 def _price_invalid(order: Order, state: RiskState) -> Denial | None:
@@ -275,6 +290,7 @@ CHECKS: Final = (
     Check("STRATEGY_NOT_ALLOWED", _strategy_not_allowed),
     Check("SYMBOL_NOT_ALLOWED", _symbol_not_allowed),
     Check("QTY_INVALID", _qty_invalid, Exits.CHECKED),
+    Check("SHORT", _short),
     Check("PRICE_INVALID", _price_invalid, Exits.CHECKED),
     Check("PRICE_STALE", _price_stale),
     Check("PRICE_COLLAR", _price_collar),

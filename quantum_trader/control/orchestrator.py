@@ -34,12 +34,15 @@ MSC = "MSC_AI"
 
 
 class Orchestrator:
-    """Wires the rules of proposing to the bus. `policy_max_age`: sessions after which an unconfirmed policy is stale."""
+    """Wires the rules of proposing to the bus. `policy_max_age`: sessions after which an unconfirmed policy is stale;
+    `when_degraded`: entries of a session while the state of health is, None for no limit.
+    """
 
     publishes: ClassVar = (OrdersProposedEvent,)
 
-    def __init__(self, bus: EventBus, *, policy_max_age: int = 5) -> None:
+    def __init__(self, bus: EventBus, *, policy_max_age: int = 5, when_degraded: int | None = 1) -> None:
         self._bus = bus
+        self._when_degraded = when_degraded
         self._policy_max_age = policy_max_age
         self._policy: PolicyUpdatedEvent | None = None
         self._confirmed = 0
@@ -145,9 +148,9 @@ class Orchestrator:
             else:
                 exits.append(signal)
         entries.sort(key=lambda signal: (-self._score(signal.symbol), -signal.confidence, signal.strategy_id))
-        if self._health is HealthStatus.DEGRADED:
-            rejected += [_rejected(signal, "HEALTH_DEGRADED") for signal in entries[1:]]
-            del entries[1:]
+        if self._health is HealthStatus.DEGRADED and self._when_degraded is not None:
+            rejected += [_rejected(signal, "HEALTH_DEGRADED") for signal in entries[self._when_degraded :]]
+            del entries[self._when_degraded :]
         intents = [_intent(signal, OrderKind.EXIT) for signal in exits]
         intents += [_intent(signal, OrderKind.ENTRY) for signal in entries]
         return tuple(intents), tuple(rejected)
@@ -200,4 +203,5 @@ def _intent(signal: SignalItem, kind: OrderKind) -> OrderIntent:
         reference_px=signal.reference_px,
         stop_px=signal.stop_px,
         confidence=signal.confidence,
+        weight=signal.weight,
     )

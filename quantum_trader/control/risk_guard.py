@@ -11,9 +11,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from eventbus import EventBus
-from quantum_trader.control.checks import Denial, judge, warnings
+from quantum_trader.control.checks import Check, Denial, judge, warnings
 from quantum_trader.control.risk_state import PolicyView, RiskState, Stop
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     FeedAnomalyEvent,
     HealthStatusChangedEvent,
@@ -36,23 +37,35 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
 from quantum_trader.model import KillMode, Order, Station, StrategyLifecycle, Trigger
 from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "risk_guard"
 MSC = "MSC_AI"
+_PAUSING = frozenset({"GARBAGE", "SILENT"})  # of a live feed: what it says next is not believed at once
 
 
 class RiskGuard:
-    """Wires a `RiskState` and the checks to the bus."""
+    """Wires a `RiskState` and the checks to the bus; `checks` are asked after the shipped ones."""
 
     publishes: ClassVar = (OrderApprovedEvent, OrderDeniedEvent, KillSwitchRequestedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: EventBus, state: RiskState, *, warrant: Warrant = steps_down_only) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        state: RiskState,
+        *,
+        warrant: Warrant = steps_down_only,
+        checks: tuple[Check, ...] = (),
+        alive: Alive = unwatched,
+    ) -> None:
         self._bus = bus
+        self._alive = alive
         self._state = state
         self._warrant = warrant
+        self._checks = checks
         self._promotions: list[StrategyPromotedEvent] = []  # since the last orders
         self._asked: KillMode = KillMode.OFF
         self._stopped: int | None = None  # the session in which a drawdown made it ask for reductions only
@@ -107,10 +120,12 @@ class RiskGuard:
     async def on_feed_anomaly(self, event: FeedAnomalyEvent) -> None:
         if event.kind == "JUMP":
             self._state.note_jump(event.symbol, event.session)
+        elif event.kind in _PAUSING and event.symbol:
+            self._state.note_pause(event.symbol, event.session)
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._state.open_session(event.session)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.GUARD, SOURCE))
+        self._alive(Station.GUARD, SOURCE)
 
     async def on_policy_updated(self, event: PolicyUpdatedEvent) -> None:
         self._state.policy = PolicyView(
@@ -190,7 +205,7 @@ class RiskGuard:
         self._change_stages()
         for item in event.items:
             order = item.order(event.session)
-            denial = judge(order, self._state)
+            denial = judge(order, self._state, self._checks)
             if denial is None:
                 cautions = tuple(warning.code for warning in warnings(order, self._state))
                 self._state.note_approved(order)

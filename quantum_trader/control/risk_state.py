@@ -19,6 +19,7 @@ from quantum_trader.instruments import Instruments
 from quantum_trader.model import MONEY, Bar, HealthStatus, KillMode, Order, OrderKind, Side, money, price
 
 Pair = tuple[str, str]  # strategy, symbol
+CALM = 3  # sessions without an oddity after which a symbol's live feed is trusted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class RiskState:
     working: dict[str, Pending] = field(default_factory=dict)  # by order id
     approved_in_session: Counter[str] = field(default_factory=Counter)  # orders approved, by symbol
     stops: list[Stop] = field(default_factory=list)  # recent ones
+    paused: dict[str, int] = field(default_factory=dict)  # symbols whose live feed was odd, and in which session
 
     def required_policy(self) -> PolicyView:
         """The policy. Raises `PolicyMissing` without one, which denies."""
@@ -159,6 +161,10 @@ class RiskState:
         """The feed suspects an unadjusted split; the bar itself has been noted."""
         self.symbols[symbol].jump_session = session
 
+    def note_pause(self, symbol: str, session: int) -> None:
+        """The live feed of a symbol is not to be trusted just now."""
+        self.paused[symbol] = session
+
     def note_denied(self, order: Order) -> None:
         self.seen.add(order.order_id)
 
@@ -214,6 +220,7 @@ class RiskState:
             },
             "approved_in_session": dict(sorted(self.approved_in_session.items())),
             "stops": [asdict(stop) for stop in self.stops],
+            "paused": dict(sorted(self.paused.items())),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -245,3 +252,4 @@ class RiskState:
         }
         self.approved_in_session = Counter(state["approved_in_session"])
         self.stops = [Stop(**stop) for stop in state["stops"]]
+        self.paused = dict(state["paused"])

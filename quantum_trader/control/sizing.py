@@ -87,6 +87,7 @@ def size_entry(
     sigma: float | None,
     adv20: float,
     instrument: Instrument = SHARE,
+    weight: float | None = None,
 ) -> Size:
     """What to buy at about `reference`, in whole lots.
 
@@ -94,6 +95,7 @@ def size_entry(
     0.99 cash / (c (1 + cost)), participation ADV20, max_order_qty))` with `d = max(c - stop, 0.005 c)`; without a stop all
     is at risk. The plain risk budget bounds the scaled one, because the risk guard holds to it. Without a forecast the
     scale is 1. What was wanted, before any limit cut it, must be worth `min_weight` of equity; what is left, one lot.
+    With a `weight` the position up to that fraction of equity is wanted, and the budget counts only where a stop is.
     """
     if rules.sizing.fixed_qty:
         return Size(rules.sizing.fixed_qty.get(symbol, NONE), "FIXED")
@@ -106,6 +108,8 @@ def size_entry(
     held = account.exposure.get(symbol, 0.0)
     # The first first: of equal terms the first is named, and without a forecast these two are.
     wanted = {"RISK": budget, "VOLATILITY": budget * scale}
+    if weight is not None:
+        wanted = {"WEIGHT": (weight * equity - held) / reference} | ({} if stop is None else {"RISK": budget})
     terms = wanted | {
         "ORDER_WEIGHT": rules.sizing.max_order_weight * equity / reference,
         "SYMBOL_WEIGHT": (rules.sizing.max_symbol_weight * equity - held) / reference,

@@ -21,12 +21,14 @@ from quantum_trader.events.alpha import (
     steps_down_only,
 )
 from quantum_trader.events.control import (
+    Alive,
     ComponentHeartbeatEvent,
     HealthStatusChangedEvent,
     KillSwitchChangedEvent,
     KillSwitchRequestedEvent,
     PolicyOverrideRequestedEvent,
     PolicyUpdatedEvent,
+    unwatched,
 )
 from quantum_trader.events.learning import (
     EvaluationCompletedEvent,
@@ -131,6 +133,8 @@ __all__ = [
     "PolicyOverrideRequestedEvent",
     "HealthStatusChangedEvent",
     "ComponentHeartbeatEvent",
+    "Alive",
+    "unwatched",
     # orders
     "OrderIntent",
     "RejectedSignal",

@@ -8,12 +8,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from eventbus import Event, Kind
-from quantum_trader.events.marks import Decision, Item
+from quantum_trader.events.marks import Decision, Item, Weight
 from quantum_trader.model import StrategyLifecycle
 
 
 class SignalItem(Item):
-    """One strategy wants another target in one symbol: 1 long, 0 flat. `confidence` is its PSR, scaled by the rank of the symbol."""
+    """One strategy wants another target in one symbol: 1 long, 0 flat. `confidence` is its PSR, scaled by the rank of the symbol.
+
+    With a `weight` the target is that fraction of equity: 1 buys up to it, 0 sells down to it.
+    """
 
     signal_id: str
     strategy_id: str
@@ -25,6 +28,7 @@ class SignalItem(Item):
     confidence: float
     reason: str
     version: int = 1
+    weight: Weight = None
 
 
 class SignalsGeneratedEvent(Decision, Event, type="signals.generated", kind=Kind.SIGNAL):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field
@@ -96,6 +96,22 @@ class ComponentHeartbeatEvent(Decision, Event, type="component.heartbeat", key="
     state_version: int = 0
 
     @classmethod
-    def after(cls, closed: SessionClosedEvent, station: Station, source: str) -> Self:
-        """`station` has done its part of the session that `closed` closed."""
-        return cls(component=station.value, session=closed.session, timestamp=closed.timestamp, source=source)
+    def after(cls, closed: SessionClosedEvent, station: Station, source: str, **header: Any) -> Self:
+        """`station` has done its part of the session that `closed` closed, which led to this. `header` goes to the event."""
+        return cls(
+            component=station.value,
+            session=closed.session,
+            timestamp=closed.timestamp,
+            source=source,
+            correlation_id=closed.correlation_id,
+            causation_id=closed.event_id,
+            **header,
+        )
+
+
+Alive = Callable[[Station, str], None]
+"""How a component says that it has finished with the session being closed; with the source of its events."""
+
+
+def unwatched(_station: Station, _source: str) -> None:
+    """For a component whose heartbeat nobody waits for."""

@@ -41,6 +41,9 @@ def _places(value: Decimal) -> Decimal:
 AnySide = Annotated[Side, BeforeValidator(_upper)]  # "buy" and "BUY" are one side
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Price = Annotated[Decimal, AfterValidator(_places)]  # in account currency; money itself has six places
+Weight = Annotated[
+    float | None, Field(exclude_if=lambda weight: weight is None)
+]  # of equity; where none is wanted, none is told
 Told = Literal["event", "wall"]  # by which clock: "wall" is about the machine, and stays out of the digest
 
 

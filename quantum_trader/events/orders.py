@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 from eventbus import Event, Kind
-from quantum_trader.events.marks import AnySide, Decision, Item, Price
+from quantum_trader.events.marks import AnySide, Decision, Item, Price, Weight
 from quantum_trader.model import Order, OrderKind, Side, Trigger
 
 
 class OrderIntent(Item):
-    """A wish that passed the orchestrator, not sized yet."""
+    """A wish that passed the orchestrator, not sized yet; with a `weight` that fraction of equity is wanted in the end."""
 
     intent_id: str
     strategy_id: str
@@ -20,6 +20,7 @@ class OrderIntent(Item):
     reference_px: float
     stop_px: float | None = None
     confidence: float = 0.0
+    weight: Weight = None
 
 
 class RejectedSignal(Item):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from eventbus import Event, EventBus
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     KillSwitchChangedEvent,
     MarketBarEvent,
@@ -23,6 +24,7 @@ from quantum_trader.events import (
     OrdersSizedEvent,
     SessionClosedEvent,
     TradeExecutedEvent,
+    unwatched,
 )
 from quantum_trader.execution.fills import Fill
 from quantum_trader.execution.reports import Accepted, Cancelled, Expired, Rejected, Report
@@ -53,8 +55,9 @@ class Executor:
         ComponentHeartbeatEvent,
     )
 
-    def __init__(self, bus: EventBus, venue: PaperVenue) -> None:
+    def __init__(self, bus: EventBus, venue: PaperVenue, *, alive: Alive = unwatched) -> None:
         self._bus = bus
+        self._alive = alive
         self._venue = venue
         self._session = 0
         self._sized: set[str] = set()  # ids of the sizing events of this session
@@ -73,7 +76,7 @@ class Executor:
         self._session = event.session
         self._sized.clear()
         await self._tell(self._venue.end_session(event.session), event.session, event.timestamp)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EXECUTOR, SOURCE))
+        self._alive(Station.EXECUTOR, SOURCE)
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
         self._sized.add(event.event_id)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from eventbus import EventBus
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     KillSwitchChangedEvent,
     MarketBarEvent,
@@ -17,6 +18,7 @@ from quantum_trader.events import (
     PositionItem,
     SessionClosedEvent,
     TradeExecutedEvent,
+    unwatched,
 )
 from quantum_trader.execution.accounts import Accounts, Statement
 from quantum_trader.execution.fills import Fill
@@ -32,8 +34,9 @@ class PortfolioLedger:
 
     publishes: ClassVar = (PortfolioUpdatedEvent, ComponentHeartbeatEvent)
 
-    def __init__(self, bus: EventBus, accounts: Accounts) -> None:
+    def __init__(self, bus: EventBus, accounts: Accounts, *, alive: Alive = unwatched) -> None:
         self._bus = bus
+        self._alive = alive
         self._accounts = accounts
         self._late: list[TradeExecutedEvent] = []
         bus.subscribe(MarketBarEvent, self.on_bar, name="ledger.bar")
@@ -57,7 +60,7 @@ class PortfolioLedger:
         for late in due:
             self._accounts.book(_fill(late))
         await self._bus.publish(_portfolio(self._accounts.close_session(event.session), event))
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEDGER, SOURCE))
+        self._alive(Station.LEDGER, SOURCE)
 
     async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
         if event.mode is KillMode.OFF and event.actor == GUARD:

@@ -39,22 +39,22 @@ class DirectionDesk:
         self.outcomes += len(due)
         if not due or not self.version:
             return False
-        await self._tell(0, _mean([one.base_loss for one in due]), session, at)
-        await self._tell(self.version, _mean([one.loss for one in due]), session, at)
-        return True
-
-    async def _tell(self, version: int, loss: float, session: int, at: datetime) -> None:
-        await self._bus.publish(
-            MetricRecordedEvent(
-                metric=MODEL_LOSS,
-                value=loss,
-                unit="Brier score",
-                labels={"model": DIRECTION, "version": str(version)},
-                session=session,
-                timestamp=at,
-                source=self._source,
-            )
+        losses = {0: _mean([one.base_loss for one in due]), self.version: _mean([one.loss for one in due])}
+        await self._bus.publish_many(
+            [
+                MetricRecordedEvent(
+                    metric=MODEL_LOSS,
+                    value=loss,
+                    unit="Brier score",
+                    labels={"model": DIRECTION, "version": str(version)},
+                    session=session,
+                    timestamp=at,
+                    source=self._source,
+                )
+                for version, loss in losses.items()
+            ]
         )
+        return True
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""

@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Final
 
 import uuid_utils
 
-from eventbus import EventBus
+from eventbus import Event, EventBus
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationDueEvent,
@@ -32,6 +33,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     Warrant,
     steps_down_only,
+    unwatched,
 )
 from quantum_trader.execution.fills import notional
 from quantum_trader.learning.model_subjects import ModelSubjects
@@ -43,6 +45,7 @@ from quantum_trader.snapshot import event_values, events_of
 
 SOURCE = "evaluation"
 ATTEMPTS: Final = 3
+FAILED: Final = "FAILED"  # the outcome of a task that raised
 MODEL_LOSS: Final = "model.loss"  # a metric with labels model and version: the loss of what is no log-range forecast
 _ANSWERS_KEPT: Final = 1_000  # about two years of reviews: whoever asks again does so at once, or after a restart
 _NAMESPACE: Final = uuid_utils.UUID("6f1c2f0e-5a63-5d0b-9a37-1f6b3f6a2c11")
@@ -89,8 +92,10 @@ class EvaluationHandler:
         models: ModelSubjects,
         *,
         warrant: Warrant = steps_down_only,
+        alive: Alive = unwatched,
     ) -> None:
         self._bus = bus
+        self._alive = alive
         self._queue = queue
         self._warrant = warrant
         self._promotions: list[StrategyPromotedEvent] = []  # since the last session
@@ -100,6 +105,7 @@ class EvaluationHandler:
         self._answers: dict[str, EvaluationCompletedEvent] = {}
         self._pending: set[str] = set()  # asked, not answered, not given up
         self._retries: list[EvaluationRequestedEvent] = []
+        self._news: list[Event] = []  # of the tasks that wait, to be published with what comes of them
         bus.subscribe(StrategyCreatedEvent, self.on_strategy_created, name="evaluation.created")
         bus.subscribe(StrategyPromotedEvent, self.on_strategy_promoted, name="evaluation.stage")
         bus.subscribe(MarketBarEvent, self.on_bar, name="evaluation.bar")
@@ -156,7 +162,7 @@ class EvaluationHandler:
                 )
             )
             await self._enqueue(task.model_copy(update={"timestamp": event.timestamp}), event.session)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.EVALUATION, SOURCE))
+        self._alive(Station.EVALUATION, SOURCE)
 
     async def on_requested(self, event: EvaluationRequestedEvent) -> None:
         answer = self._answers.get(event.evaluation_id)
@@ -168,31 +174,35 @@ class EvaluationHandler:
 
     async def on_due(self, event: EvaluationDueEvent) -> None:
         while (task := self._queue.take()) is not None:
-            await self._bus.publish(
-                EvaluationStartedEvent(
-                    evaluation_id=task.evaluation_id,
-                    subject_id=task.subject_id,
-                    purpose=task.purpose,
-                    attempt=task.attempt,
-                    session=event.session,
-                    timestamp=event.timestamp,
-                    source=SOURCE,
-                )
+            started = EvaluationStartedEvent(
+                evaluation_id=task.evaluation_id,
+                subject_id=task.subject_id,
+                purpose=task.purpose,
+                attempt=task.attempt,
+                session=event.session,
+                timestamp=event.timestamp,
+                source=SOURCE,
             )
-            await self._queue.done(task, await self._evaluate(task, event))
+            answer = self._evaluate(task, event)
+            outcome = answer.verdict if isinstance(answer, EvaluationCompletedEvent) else FAILED
+            self._news += (started, answer, self._queue.done(task, outcome))
+        news, self._news = self._news, []
+        await self._bus.publish_many(news)
 
     async def _enqueue(self, task: EvaluationRequestedEvent, session: int) -> None:
         first = not len(self._queue)
-        await self._queue.add(task)
+        self._news.append(self._queue.add(task))
         # Whatever was published together with the first request is delivered before this.
         if first:
             await self._bus.publish(EvaluationDueEvent(session=session, timestamp=task.timestamp, source=SOURCE))
 
-    async def _evaluate(self, task: EvaluationRequestedEvent, due: EvaluationDueEvent) -> str:
+    def _evaluate(
+        self, task: EvaluationRequestedEvent, due: EvaluationDueEvent
+    ) -> EvaluationCompletedEvent | EvaluationFailedEvent:
         try:
             measured = self._subjects[task.subject_kind].measure(task)
         except Exception as error:  # noqa: BLE001 - a subject may raise anything; that is a fact to tell, not to die of
-            return await self._failed(task, due, error)
+            return self._failed(task, due, error)
         answer = EvaluationCompletedEvent(
             evaluation_id=task.evaluation_id,
             subject_kind=task.subject_kind,
@@ -210,29 +220,27 @@ class EvaluationHandler:
         self._answers[task.evaluation_id] = answer
         if len(self._answers) > _ANSWERS_KEPT:
             del self._answers[next(iter(self._answers))]
-        await self._bus.publish(answer)
-        return answer.verdict
+        return answer
 
-    async def _failed(self, task: EvaluationRequestedEvent, due: EvaluationDueEvent, error: Exception) -> str:
+    def _failed(
+        self, task: EvaluationRequestedEvent, due: EvaluationDueEvent, error: Exception
+    ) -> EvaluationFailedEvent:
         will_retry = task.attempt < ATTEMPTS
         if will_retry:
             self._retries.append(task.model_copy(update={"attempt": task.attempt + 1}))
         else:
             self._pending.discard(task.evaluation_id)
-        await self._bus.publish(
-            EvaluationFailedEvent(
-                evaluation_id=task.evaluation_id,
-                subject_id=task.subject_id,
-                attempt=task.attempt,
-                error_kind=type(error).__name__,
-                message=str(error),
-                will_retry=will_retry,
-                session=due.session,
-                timestamp=due.timestamp,
-                source=SOURCE,
-            )
+        return EvaluationFailedEvent(
+            evaluation_id=task.evaluation_id,
+            subject_id=task.subject_id,
+            attempt=task.attempt,
+            error_kind=type(error).__name__,
+            message=str(error),
+            will_retry=will_retry,
+            session=due.session,
+            timestamp=due.timestamp,
+            source=SOURCE,
         )
-        return "FAILED"
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import mul
+from operator import itemgetter, mul
 from typing import Any, Final, Protocol
 
 from quantum_trader.model import Bar
@@ -171,8 +171,8 @@ class HarRls:
         self._forgetting = forgetting
         self._leverage = leverage
         self._theta = [0.0, 1 / 3, 1 / 3, 1 / 3, *([0.0] if leverage else [])]
-        places = range(len(self._theta))
-        self._P = [[float(row == column) for column in places] for row in places]
+        self._shape = _Symmetric(len(self._theta))
+        self._P = [float(row == column) for row in range(len(self._theta)) for column in range(row + 1)]
         self._inputs: dict[str, list[float]] = {}
 
     def update(self, symbol: str, seen: Observation) -> None:
@@ -192,34 +192,55 @@ class HarRls:
             "forgetting": self._forgetting,
             "leverage": self._leverage,
             "theta": list(self._theta),
-            "P": [list(row) for row in self._P],
+            "P": self._shape.whole(self._P),
             "inputs": {symbol: list(x) for symbol, x in self._inputs.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._theta = list(state["theta"])
-        self._P = [list(row) for row in state["P"]]
+        self._P = self._shape.half(state["P"])
         self._inputs = {symbol: list(x) for symbol, x in state["inputs"].items()}
 
     def _learn(self, x: list[float], y: float) -> None:
-        forgetting, P = self._forgetting, self._P
-        scaled = [_product(row, x) for row in P]  # P x, and x' P: P is symmetric
+        forgetting, shape = self._forgetting, self._shape
+        scaled = [_product(row(self._P), x) for row in shape.rows]  # P x, and x' P: P is symmetric
         size = forgetting + _product(scaled, x)
         gain = [value / size for value in scaled]
         surprise = y - _product(x, self._theta)
         self._theta = [value + factor * surprise for value, factor in zip(self._theta, gain, strict=True)]
+        # P - k x' P, each place the mean of itself and its mirror image: rounding would make P asymmetric, and forgetting
+        # would let that grow without bound.
+        first, second = shape.first, shape.second
         P = [
-            [value - factor * s for value, s in zip(row, scaled, strict=True)]
-            for row, factor in zip(P, gain, strict=True)
-        ]
-        # Rounding makes P asymmetric, and forgetting would let that grow without bound.
-        P = [
-            [(one + other) / 2 for one, other in zip(*pair, strict=True)]
-            for pair in zip(P, zip(*P, strict=True), strict=True)
+            ((value - a * b) + (value - c * d)) / 2
+            for value, a, b, c, d in zip(self._P, first(gain), second(scaled), second(gain), first(scaled), strict=True)
         ]
         # Inputs that never change teach nothing: forgetting then only winds P up, so it pauses.
-        is_wound_up = sum(P[place][place] for place in range(len(P))) >= _WOUND_UP
-        self._P = P if is_wound_up else [[value / forgetting for value in row] for row in P]
+        is_wound_up = sum(shape.diagonal(P)) >= _WOUND_UP
+        self._P = P if is_wound_up else [value / forgetting for value in P]
+
+
+class _Symmetric:
+    """Where the values of a symmetric matrix of `size` rows stand in a list of its lower half, row after row."""
+
+    def __init__(self, size: int) -> None:
+        places = [(row, column) for row in range(size) for column in range(row + 1)]
+        self.rows = [
+            itemgetter(*(places.index((max(row, column), min(row, column))) for column in range(size)))
+            for row in range(size)
+        ]
+        self.diagonal = itemgetter(*(places.index((row, row)) for row in range(size)))
+        self.first = itemgetter(*(row for row, _ in places))  # of a vector, for each place
+        self.second = itemgetter(*(column for _, column in places))
+
+    def whole(self, half: list[float]) -> list[list[float]]:
+        """The matrix, row by row."""
+        return [list(row(half)) for row in self.rows]
+
+    @staticmethod
+    def half(whole: list[list[float]]) -> list[float]:
+        """The lower half of a matrix."""
+        return [value for number, row in enumerate(whole) for value in row[: number + 1]]
 
 
 def _product(one: Iterable[float], other: Iterable[float]) -> float:

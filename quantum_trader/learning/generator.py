@@ -129,6 +129,7 @@ class StrategyGenerator:
                 await self._move(replaced, one, change, event.session, event.timestamp, event.evaluation_id)
 
     async def _ask_for_reviews(self, session: int, at: datetime) -> None:
+        requests = []
         for strategy_id, candidate in self._population.items():
             if candidate.stage is StrategyLifecycle.RETIRED:
                 await self._reconsider(strategy_id, candidate, session, at)
@@ -142,9 +143,8 @@ class StrategyGenerator:
                 # What chose it must not be counted again: only sessions after it entered.
                 first = max(first, candidate.since + 1)
             purpose = _PURPOSES[candidate.stage]
-            await self._bus.publish(
-                request("STRATEGY", strategy_id, purpose, first, session, timestamp=at, source=SOURCE)
-            )
+            requests.append(request("STRATEGY", strategy_id, purpose, first, session, timestamp=at, source=SOURCE))
+        await self._bus.publish_many(requests)
 
     async def _reconsider(self, strategy_id: str, candidate: Candidate, session: int, at: datetime) -> None:
         change = review(

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 from eventbus import EventBus
 from quantum_trader.config import ModelsConfig
 from quantum_trader.events import (
+    Alive,
     ComponentHeartbeatEvent,
     EvaluationCompletedEvent,
     EvaluationRequestedEvent,
@@ -27,6 +28,7 @@ from quantum_trader.events import (
     Purpose,
     SessionClosedEvent,
     ViolationCreatedEvent,
+    unwatched,
 )
 from quantum_trader.learning.catalogue import DIRECTION, FIRST, MODELS, build
 from quantum_trader.learning.direction_desk import DirectionDesk
@@ -76,8 +78,9 @@ class ContinuousLearningManager:
         MetricRecordedEvent,
     )
 
-    def __init__(self, bus: EventBus, registry: Registry, config: ModelsConfig) -> None:
+    def __init__(self, bus: EventBus, registry: Registry, config: ModelsConfig, *, alive: Alive = unwatched) -> None:
         self._bus = bus
+        self._alive = alive
         self._registry = registry
         self._config = config
         self._gate = config.gate
@@ -117,7 +120,7 @@ class ContinuousLearningManager:
             self._alarm_due = None
             for model in self._places:
                 await self._train(model, session, at)
-        await self._bus.publish(ComponentHeartbeatEvent.after(event, Station.LEARNING, SOURCE))
+        self._alive(Station.LEARNING, SOURCE)
 
     async def on_scored(self, event: PredictionScoredEvent) -> None:
         scored = {(item.model, item.version) for item in event.items}

@@ -6,22 +6,18 @@ The evaluation handler feeds them and asks; when something is measured, how ofte
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import datetime
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from quantum_trader.alpha.families import LONGEST_WINDOW, StrategySpec
-from quantum_trader.alpha.stops import Stops
-from quantum_trader.config import Costs, StrategiesConfig
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.alpha.trials import Trials
+from quantum_trader.config import StrategiesConfig
 from quantum_trader.events import EvaluationRequestedEvent, Purpose
-from quantum_trader.execution.marked import KEPT, MarkedBook
+from quantum_trader.execution.marked import MarkedBook
 from quantum_trader.execution.sole import SoleAccount
-from quantum_trader.instruments import SHARES, Instruments
 from quantum_trader.learning.lifecycle import (
     StrategyMetrics,
     Verdict,
@@ -44,10 +40,8 @@ from quantum_trader.learning.statistics import (
     sharpe,
 )
 from quantum_trader.learning.subjects import Measured, UnknownSubject
-from quantum_trader.learning.trial import Group, Trial, run
 from quantum_trader.model import Bar, HealthStatus, StrategyLifecycle
 
-STORED: Final = KEPT + LONGEST_WINDOW  # sessions of bars: a candidate's window and the warm-up before it
 _FIGURES: Final = tuple(field.name for field in fields(StrategyMetrics))
 
 
@@ -61,32 +55,22 @@ class _Filled(NamedTuple):
 
 
 class StrategySubjects:
-    """Strategies: each tried on the stored bars as far as it was needed yet, the live ones by their own fills.
+    """Strategies: each by its trial, the live ones by their own fills.
 
-    `cooldown` is the sessions that a symbol rests after a stop, `periods_per_year` those that annual figures are reckoned
-    with. Trials count for the deflated Sharpe ratio once created.
+    `periods_per_year` is the sessions that annual figures are reckoned with. Trials count for the deflated Sharpe ratio once
+    created.
     """
 
     def __init__(
         self,
-        costs: Costs,
+        trials: Trials,
         config: StrategiesConfig,
         *,
-        cooldown: int,
-        instruments: Instruments = SHARES,
         periods_per_year: int = SESSIONS_PER_YEAR,
     ) -> None:
         self._periods_per_year = periods_per_year
-        self._costs = costs
         self._config = config
-        self._cooldown = cooldown
-        self._instruments = instruments
-        self._stored: deque[Group] = deque(maxlen=STORED)
-        self._stops = Stops(config.stop_atr)
-        self._closes: dict[str, tuple[list[int], list[float]]] = {}  # sessions and closes of what is stored, by symbol
-        self._open: list[Bar] = []
-        self._specs: dict[str, StrategySpec] = {}
-        self._trials: dict[str, Trial] = {}
+        self._trials = trials
         self._live: dict[str, MarkedBook] = {}  # of the strategies that were ever filled
         self._filled: list[_Filled] = []  # not booked yet
         self._in_live: dict[str, None] = {}
@@ -98,7 +82,7 @@ class StrategySubjects:
 
     def create(self, strategy_id: str, spec: StrategySpec) -> None:
         """Another candidate exists."""
-        self._specs[strategy_id] = spec
+        self._trials.create(strategy_id, spec)
         self._sharpes.clear()
 
     def promote(self, strategy_id: str, to_stage: StrategyLifecycle) -> None:
@@ -109,8 +93,8 @@ class StrategySubjects:
             self._in_live.pop(strategy_id, None)
 
     def bar(self, bar: Bar) -> None:
-        """Take a bar of the session that is going on, in sorted symbol order."""
-        self._open.append(bar)
+        """Take a bar of the session that is going on."""
+        self._trials.bar(bar)
 
     def fill(self, strategy_id: str, symbol: str, session: int, shares: Decimal, cash: float, *, late: bool) -> None:
         """Something was bought (`shares` above 0) or sold for a strategy; it brought `cash`, costs taken off.
@@ -124,12 +108,9 @@ class StrategySubjects:
         self._sharpes.clear()
         self._admitted.clear()
         self._replaced.clear()
-        if self._open:
-            stops = {bar.symbol: self._stops.take(bar) for bar in self._open}
-            self._store(Group(session, tuple(self._open), stops))
-            self._open = []
+        self._trials.close(session)
         self._book_fills(session)
-        closes = {symbol: column[-1] for symbol, (_, column) in self._closes.items() if column}
+        closes = self._trials.last_closes() if self._live else {}
         for book in self._live.values():
             book.close(session, closes)
 
@@ -150,12 +131,13 @@ class StrategySubjects:
         crowded out by.
         """
         subject, first, last = request.subject_id, request.first_session, request.last_session
-        gates, mine = self._config.gates, self._trial(subject).account.returns(first, last)
+        gates, mine = self._config.gates, self._account(subject).returns(first, last)
         most, rival, worse = 0.0, "", []
+        known = self._trials.known
         for other in sorted(self._in_live.keys() | self._admitted.keys()):
-            if other == subject or other in self._replaced or other not in self._specs:
+            if other == subject or other in self._replaced or other not in known:
                 continue
-            theirs = self._trial(other).account.returns(first, last)
+            theirs = self._account(other).returns(first, last)
             alike = correlation(mine, theirs)
             if alike <= gates.similar:
                 continue
@@ -173,8 +155,8 @@ class StrategySubjects:
 
     def _trial_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
         first, last = request.first_session, request.last_session
-        account = self._trial(request.subject_id).account
-        returns, profits = account.returns(first, last), account.book.profits(first, last, self._close_at)
+        account = self._account(request.subject_id)
+        returns, profits = account.returns(first, last), account.book.profits(first, last, self._trials.close_at)
         return self._figures(request, returns, profits, account.equity(first, last), account.book.sessions(first, last))
 
     def _live_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
@@ -184,12 +166,12 @@ class StrategySubjects:
         losses of a strategy that is seldom in the market look the larger the more seldom it is.
         """
         first, last = request.first_session, request.last_session
-        if request.subject_id not in self._specs:
+        if request.subject_id not in self._trials.known:
             raise UnknownSubject(f"strategy {request.subject_id}: nobody created it")
-        sessions = sum(first <= group.session <= last for group in self._stored)
+        sessions = self._trials.sessions(first, last)
         book = self._live.get(request.subject_id)
         daily = [] if book is None else book.daily(first, last)
-        profits = [] if book is None else book.profits(first, last, self._close_at)
+        profits = [] if book is None else book.profits(first, last, self._trials.close_at)
         work = [] if book is None else [capital for capital in book.capital(first, last) if capital > 0]
         mean = math.fsum(work) / len(work) if work else 1.0
         returns = [0.0] * (sessions - len(daily)) + [profit / mean for profit in daily]
@@ -208,7 +190,7 @@ class StrategySubjects:
             max_drawdown=max_drawdown(equity),
             sharpe=annual_sharpe(known, self._periods_per_year),
             psr=probabilistic_sharpe(known),
-            dsr=deflated_sharpe(known, all_sharpes, len(self._specs)),
+            dsr=deflated_sharpe(known, all_sharpes, len(self._trials.known)),
         )
 
     def _book_fills(self, session: int) -> None:
@@ -222,22 +204,6 @@ class StrategySubjects:
                 book = self._live[one.strategy_id] = MarkedBook()
             book.fill(one.session, one.symbol, one.shares, one.cash)
 
-    def _store(self, group: Group) -> None:
-        if len(self._stored) == STORED:
-            for bar in self._stored[0].bars:
-                for column in self._closes[bar.symbol]:
-                    del column[0]
-        self._stored.append(group)
-        for bar in group.bars:
-            sessions, closes = self._closes.setdefault(bar.symbol, ([], []))
-            sessions.append(bar.session)
-            closes.append(bar.close)
-
-    def _close_at(self, symbol: str, session: int) -> float:
-        """The last close of a symbol at or before a session, of those that are stored."""
-        sessions, closes = self._closes[symbol]
-        return closes[max(0, bisect_right(sessions, session) - 1)]
-
     def _all_sharpes(self, first: int, last: int) -> list[float]:
         """The Sharpe ratio that each candidate ever made would have had in `first`..`last`, whatever became of it.
 
@@ -245,7 +211,7 @@ class StrategySubjects:
         """
         found = self._sharpes.get((first, last))
         if found is None:
-            known = (moments(self._trial(key).account.returns(first, last)) for key in sorted(self._specs))
+            known = (moments(self._account(key).returns(first, last)) for key in self._trials.known)
             found = self._sharpes[first, last] = [sharpe(one) for one in known if one.varies]
         return found
 
@@ -259,67 +225,22 @@ class StrategySubjects:
             case _:
                 return live_gate(metrics, self._config.gates)
 
-    def _trial(self, strategy_id: str) -> Trial:
-        trial = self._trials.get(strategy_id)
-        oldest = self._stored[0].session if self._stored else 0
-        # One that slept longer than bars are kept starts over: a gap would be a position nobody watched.
-        if trial is None or trial.through < oldest - 1:
-            spec = self._specs.get(strategy_id)
-            if spec is None:
-                raise UnknownSubject(f"strategy {strategy_id}: nobody created it")
-            trial = self._trials[strategy_id] = self._fresh(spec)
-        run(trial, self._since(trial.through))
-        return trial
-
-    def _fresh(self, spec: StrategySpec) -> Trial:
-        return Trial(
-            spec,
-            SoleAccount(
-                self._costs,
-                weight=self._config.weight_per_symbol,
-                cooldown=self._cooldown,
-                instruments=self._instruments,
-            ),
-        )
-
-    def _since(self, through: int) -> Iterable[Group]:
-        newest = []
-        for group in reversed(self._stored):
-            if group.session <= through:
-                break
-            newest.append(group)
-        return reversed(newest)
+    def _account(self, strategy_id: str) -> SoleAccount:
+        try:
+            return self._trials.account(strategy_id)
+        except KeyError:
+            raise UnknownSubject(f"strategy {strategy_id}: nobody created it") from None
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
         return {
-            "stored": [
-                [
-                    group.session,
-                    group.bars[0].ts.isoformat(),
-                    [[*_numbers(bar), group.stops[bar.symbol]] for bar in group.bars],
-                ]
-                for group in self._stored
-            ],
-            "stops": self._stops.state(),
             "live": {key: book.state() for key, book in self._live.items()},
             "in_live": list(self._in_live),
             "filled": [[*one[:3], str(one.shares), *one[4:]] for one in self._filled],
-            "specs": {key: [spec.family, list(spec.params)] for key, spec in self._specs.items()},
-            "trials": {key: trial.state() for key, trial in self._trials.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
-        self._stored.clear()
-        self._closes = {}
-        for saved in state["stored"]:
-            self._store(_session(*saved))
-        self._specs = {key: StrategySpec(family, tuple(params)) for key, (family, params) in state["specs"].items()}
-        self._trials = {}
-        for key, saved in state["trials"].items():
-            trial = self._trials[key] = self._fresh(self._specs[key])
-            trial.restore(saved)
         self._live = {}
         for key, saved in state["live"].items():
             book = self._live[key] = MarkedBook()
@@ -329,15 +250,4 @@ class StrategySubjects:
             _Filled(strategy_id, symbol, session, Decimal(shares), cash, late)
             for strategy_id, symbol, session, shares, cash, late in state["filled"]
         ]
-        self._stops.restore(state["stops"])
         self._sharpes.clear()
-
-
-def _numbers(bar: Bar) -> list[Any]:
-    return [bar.symbol, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.adj_factor]
-
-
-def _session(session: int, ts: str, bars: Iterable[Any]) -> Group:
-    at = datetime.fromisoformat(ts)
-    made = [(Bar(symbol, session, at, *rest), stop) for symbol, *rest, stop in bars]
-    return Group(session, tuple(bar for bar, _ in made), {bar.symbol: stop for bar, stop in made})

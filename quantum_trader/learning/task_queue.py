@@ -1,6 +1,7 @@
 """Task queue: what waits to be evaluated, the most urgent first, and how long it waited and ran.
 
-Order is a decision and depends on nothing but the tasks; times are told in `queue.*` for people and charts, never used.
+Order is a decision and depends on nothing but the tasks; times are told in `queue.*` for people and charts, never used. It
+gives its news to who asks it, to be published with what else there is to tell.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ class QueueHandler:
 
     publishes: ClassVar = (QueueTaskAddedEvent, QueueTaskProcessedEvent)
 
-    def __init__(self, bus: EventBus, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
-        self._bus = bus
+    def __init__(self, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
         self._name = name
         self._clock = clock or SystemClock()
         self._heap: list[tuple[int, int, EvaluationRequestedEvent]] = []
@@ -42,19 +42,17 @@ class QueueHandler:
     def __len__(self) -> int:
         return len(self._heap)
 
-    async def add(self, task: EvaluationRequestedEvent) -> None:
-        """Let a task wait for its turn."""
+    def add(self, task: EvaluationRequestedEvent) -> QueueTaskAddedEvent:
+        """Let a task wait for its turn; what there is to tell of it."""
         heapq.heappush(self._heap, (URGENCY[task.purpose], self._count, task))
         self._count += 1
         self._added_ns[task.evaluation_id] = self._clock.monotonic_ns()
-        await self._bus.publish(
-            QueueTaskAddedEvent(
-                queue=self._name,
-                task_id=task.evaluation_id,
-                depth=len(self._heap),
-                timestamp=task.timestamp,
-                source=SOURCE,
-            )
+        return QueueTaskAddedEvent(
+            queue=self._name,
+            task_id=task.evaluation_id,
+            depth=len(self._heap),
+            timestamp=task.timestamp,
+            source=SOURCE,
         )
 
     def take(self) -> EvaluationRequestedEvent | None:
@@ -65,21 +63,19 @@ class QueueHandler:
         self._taken_ns[task.evaluation_id] = self._clock.monotonic_ns()
         return task
 
-    async def done(self, task: EvaluationRequestedEvent, outcome: str) -> None:
-        """Tell what became of a task taken before."""
+    def done(self, task: EvaluationRequestedEvent, outcome: str) -> QueueTaskProcessedEvent:
+        """What became of a task taken before, to be told."""
         now = self._clock.monotonic_ns()
         taken = self._taken_ns.pop(task.evaluation_id, now)
         added = self._added_ns.pop(task.evaluation_id, taken)
-        await self._bus.publish(
-            QueueTaskProcessedEvent(
-                queue=self._name,
-                task_id=task.evaluation_id,
-                outcome=outcome,
-                wait_ms=(taken - added) / 1e6,
-                run_ms=(now - taken) / 1e6,
-                timestamp=task.timestamp,
-                source=SOURCE,
-            )
+        return QueueTaskProcessedEvent(
+            queue=self._name,
+            task_id=task.evaluation_id,
+            outcome=outcome,
+            wait_ms=(taken - added) / 1e6,
+            run_ms=(now - taken) / 1e6,
+            timestamp=task.timestamp,
+            source=SOURCE,
         )
 
     def state(self) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class AnomalyKind(StrEnum):
     OUT_OF_ORDER = "OUT_OF_ORDER"  # older than the last bar delivered; dropped
     DUPLICATE = "DUPLICATE"  # same time as the last bar delivered; dropped
     BAD_OHLC = "BAD_OHLC"  # incoherent; dropped
+    # Of live feeds alone:
+    GARBAGE = "GARBAGE"  # what came is no bar; dropped
+    SILENT = "SILENT"  # nothing came for several intervals
+    GAP = "GAP"  # sessions further apart than an interval
     JUMP = "JUMP"  # delivered; entries in the symbol are for the risk guard to stop
 
 

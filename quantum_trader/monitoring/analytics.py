@@ -37,6 +37,7 @@ from quantum_trader.events import (
     is_decision,
 )
 from quantum_trader.model import RiskMode
+from quantum_trader.monitoring.digest import ReplayDigest, told_in
 from quantum_trader.monitoring.equity_curve import EquityPoint
 from quantum_trader.monitoring.record import RETRIED, ChartTally, RunRecord, TradeLine
 
@@ -61,7 +62,8 @@ CREATE TABLE evaluations (evaluation_id TEXT, attempt INTEGER, session INTEGER, 
     PRIMARY KEY (evaluation_id, attempt)) WITHOUT ROWID;
 CREATE TABLE retries (evaluation_id TEXT, attempt INTEGER, session INTEGER);
 CREATE TABLE acknowledgements (violation_id TEXT PRIMARY KEY, user TEXT, reason TEXT, excluded INTEGER);
-CREATE TABLE events (number INTEGER PRIMARY KEY, session INTEGER, type TEXT NOT NULL, event TEXT NOT NULL);
+CREATE TABLE events (number INTEGER PRIMARY KEY, session INTEGER, type TEXT NOT NULL, event_id TEXT NOT NULL,
+    event TEXT NOT NULL);
 CREATE TABLE violations (violation_id TEXT PRIMARY KEY, session INTEGER, chart TEXT, rule_id INTEGER, severity TEXT);
 """
 
@@ -81,13 +83,17 @@ class NoRun(Exception):
 
 
 class AnalyticsService:
-    """Writes beside a run; `record` is where it looks up what it would have to compute twice. `failures` counts writes."""
+    """Writes beside a run; `record` and `digest` are where it looks up what it would have to compute twice. `failures`
+    counts writes."""
 
-    def __init__(self, bus: EventBus, path: Path, record: RunRecord, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, bus: EventBus, path: Path, record: RunRecord, digest: ReplayDigest, *, clock: Clock | None = None
+    ) -> None:
         self._record = record
+        self._digest = digest
         self._clock = clock or SystemClock()
         self._written_ns = 0
-        self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._rows: dict[str, list[tuple[Any, ...]]] = {}  # by table
         self.failures = 0
         path.unlink(missing_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -120,7 +126,8 @@ class AnalyticsService:
         if put is not None:
             put(event)
         if (put is None or type(event) in _BOTH) and type(event) is not PortfolioUpdatedEvent and is_decision(event):
-            self._put("events", (None, event.get("session"), event.type, _text(event)))
+            told = told_in(self._digest.line(event))
+            self._put("events", (None, event.get("session"), event.type, event.event_id, told))
 
     def _run_started(self, event: RunStartedEvent) -> None:
         self._put("run", ("started", _text(event)))
@@ -187,11 +194,12 @@ class AnalyticsService:
     def flush(self) -> None:
         """Write what has been gathered, in one transaction; all of it or, counted, nothing."""
         self._written_ns = self._clock.monotonic_ns()
-        rows, self._rows = self._rows, []
+        rows, self._rows = self._rows, {}
         try:
             self._db.execute("BEGIN")
-            for table, row in rows:
-                self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
+            for table, of_table in rows.items():
+                places = ",".join("?" * len(of_table[0]))
+                self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", of_table)
             self._db.execute("COMMIT")
         except sqlite3.Error:
             self.failures += 1
@@ -204,7 +212,7 @@ class AnalyticsService:
         self._db.close()
 
     def _put(self, table: str, row: tuple[Any, ...]) -> None:
-        self._rows.append((table, row))
+        self._rows.setdefault(table, []).append(row)
 
 
 def load_record(path: Path) -> tuple[RunRecord, RunCompletedEvent]:

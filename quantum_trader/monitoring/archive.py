@@ -112,6 +112,10 @@ class Archive:
         )
         return tuple(FoundViolation(*row) for row in rows)
 
+    def dates(self) -> dict[int, str]:
+        """The date of each session that is over."""
+        return dict(self._ask("SELECT session, substr(ts, 1, 10) FROM equity"))
+
     def _ask(self, question: str, values: Sequence[Any] = ()) -> list[Any]:
         if not self._file.is_file():
             raise NoRun(self._file.parent, "nothing is recorded there yet")

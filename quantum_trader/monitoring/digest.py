@@ -15,6 +15,7 @@ from eventbus import Event, EventBus
 from quantum_trader.events import is_decision
 
 NOTHING: Final = hashlib.sha256().hexdigest()
+_KEPT: Final = 10_000  # lines
 _HEADER: Final = {"event_id", "correlation_id", "causation_id", "metadata"}
 
 
@@ -29,19 +30,30 @@ class ReplayDigest:
     def __init__(self, bus: EventBus) -> None:
         self._value = NOTHING
         self._pending: list[bytes] = []
+        self._lines: dict[str, bytes] = {}  # of the events since the last barrier, by id
         self.events = 0
         bus.subscribe("*", self.on_event, name="replay_digest")
 
     async def on_event(self, event: Event) -> None:
         if is_decision(event):
-            self._pending.append(decision_line(event))
+            self._pending.append(self.line(event))
             self.events += 1
+
+    def line(self, event: Event) -> bytes:
+        """`decision_line` of an event, made once for all who ask before the next barrier."""
+        line = self._lines.get(event.event_id)
+        if line is None:
+            if len(self._lines) >= _KEPT:  # a run that goes on tells what was, and has no barriers there
+                self._lines.clear()
+            line = self._lines[event.event_id] = decision_line(event)
+        return line
 
     def barrier(self) -> None:
         """Everything up to here has been handled."""
         if self._pending:
             self._value = chained(self._value, self._pending)
             self._pending.clear()
+        self._lines.clear()
 
     def hexdigest(self) -> str:
         """The digest of everything up to the last barrier."""
@@ -55,11 +67,17 @@ class ReplayDigest:
         """Become what `state()` described."""
         self._value, self.events = state["value"], state["events"]
         self._pending.clear()
+        self._lines.clear()
 
 
 def decision_line(event: Event) -> bytes:
     """What of a decision event is hashed, and what two runs are compared by."""
     return b"%b %b\n" % (event.type.encode(), to_json(event, exclude=_HEADER))
+
+
+def told_in(line: bytes) -> str:
+    """The JSON object in a decision line."""
+    return line[line.index(b" ") + 1 : -1].decode()
 
 
 def chained(before: str, lines: Iterable[bytes]) -> str:

@@ -31,6 +31,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationCreatedEvent,
 )
+from quantum_trader.events.own import StrategyFailedEvent
 from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, added, money, taken
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 from quantum_trader.monitoring.funnel import Funnel
@@ -77,6 +78,18 @@ class StopLine:
     end: str = ""  # why it ended
 
 
+@dataclass(frozen=True, slots=True)
+class FailureLine:
+    """A strategy of a user's own was stopped: when, where in its code, what it did, what would do. Dates are ISO."""
+
+    date: str
+    strategy_id: str
+    symbol: str  # "" when it was asked about all
+    place: str
+    error: str
+    remedy: str
+
+
 @dataclass(slots=True)
 class ChartTally:
     """How many points a control chart has seen, and how often each rule, by its number, was broken."""
@@ -109,6 +122,7 @@ class RunRecord:
     without_volume: Counter[str] = field(default_factory=Counter)  # of these, bars whose volume nobody knows
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # bars kept from everybody, by symbol and reason
     stops: list[StopLine] = field(default_factory=list)
+    failures: list[FailureLine] = field(default_factory=list)
     funnel: Funnel = field(default_factory=Funnel)
     _firsts: dict[str, float] = field(default_factory=dict)
     _closes: dict[str, float] = field(default_factory=dict)
@@ -131,6 +145,15 @@ class RunRecord:
         bus.subscribe(FeedAnomalyEvent, self.on_feed_anomaly, name="record.anomaly")
         bus.subscribe(KillSwitchChangedEvent, self.on_kill_switch_changed, name="record.killswitch")
         self.funnel.attach(bus)
+
+    def attach_own(self, bus: EventBus) -> None:
+        """Where a strategy of a user's own runs, hear of its failure."""
+        bus.subscribe(StrategyFailedEvent, self.on_strategy_failed, name="record.failed")
+
+    async def on_strategy_failed(self, event: StrategyFailedEvent) -> None:
+        date = event.timestamp.date().isoformat()
+        line = FailureLine(date, event.strategy_id, event.symbol, event.place, event.error, event.remedy)
+        self.failures.append(line)
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self.bars += 1
@@ -201,6 +224,7 @@ class RunRecord:
             "without_volume": dict(self.without_volume),
             "dropped": {symbol: dict(kinds) for symbol, kinds in self.dropped.items()},
             "stops": [asdict(stop) | {"mode": stop.mode.value} for stop in self.stops],
+            "failures": [asdict(failure) for failure in self.failures],
             "funnel": self.funnel.as_dict(),
         }
 
@@ -211,6 +235,7 @@ class RunRecord:
         self.without_volume = Counter(rest["without_volume"])
         self.dropped = {symbol: Counter(kinds) for symbol, kinds in rest["dropped"].items()}
         self.stops = [StopLine(**stop | {"mode": KillMode(stop["mode"])}) for stop in rest["stops"]]
+        self.failures = [FailureLine(**failure) for failure in rest["failures"]]
         self.funnel = Funnel.load(rest["funnel"])
 
     def keep_portfolio(self, event: PortfolioUpdatedEvent) -> None:

@@ -1,4 +1,4 @@
-"""Report: a finished run in figures, as text or JSON, and its equity as an SVG picture.
+"""Report: a finished run in figures, as text or JSON.
 
 Pure functions of a run record. Drawdowns are positive fractions; nothing here is a promise of profit.
 """
@@ -10,30 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from html import escape
 from itertools import pairwise
 from typing import Any, Final
 
+from quantum_trader.monitoring.figures import compound
 from quantum_trader.monitoring.funnel import KILL_SWITCH, Funnel
-from quantum_trader.monitoring.record import RunRecord, StopLine, closed_trades
+from quantum_trader.monitoring.record import FailureLine, RunRecord, StopLine, closed_trades
 
 DEMO: Final = "demo"  # the data set that is shipped
 SURVIVORS: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
-
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.5 sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-th {{ text-align: left; padding-right: 2rem; font-weight: 600; vertical-align: top }}
-</style></head><body>
-<h1>{title}</h1>
-{plot}
-<table>
-{rows}
-</table>
-<p>{caution}</p>
-</body></html>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +32,7 @@ class Report:
     cash: Decimal
     equity: Decimal
     total_return: float
-    annual_return: float
+    annual_return: float | None  # None beyond any number: minutes do not make a year
     annual_sharpe: float
     max_drawdown: float
     benchmark_equity: float
@@ -73,6 +58,7 @@ class Report:
     delivered: dict[str, int]  # bars, by symbol
     without_volume: dict[str, int]  # bars whose volume nobody knows: it limited no order
     stops: tuple[StopLine, ...]  # times that trading was stopped or restricted
+    failures: tuple[FailureLine, ...]  # STRATEGY_FAILED: times that a strategy of a user's own was stopped
     funnel: dict[str, Any]  # what became of every wish to buy
     dataset: str
 
@@ -107,7 +93,7 @@ def make_report(record: RunRecord) -> Report:
         cash=record.cash,
         equity=points[-1].equity,
         total_return=equity[-1] / start - 1.0,
-        annual_return=(equity[-1] / start) ** (record.periods_per_year / len(points)) - 1.0 if equity[-1] > 0 else -1.0,
+        annual_return=compound(equity[-1] / start, record.periods_per_year / len(points)),
         annual_sharpe=_annual_sharpe([start, *equity], record.periods_per_year),
         max_drawdown=_deepest([start, *equity]),
         benchmark_equity=benchmark[-1],
@@ -136,6 +122,7 @@ def make_report(record: RunRecord) -> Report:
         delivered=dict(sorted(record.delivered.items())),
         without_volume=dict(sorted(record.without_volume.items())),
         stops=tuple(record.stops),
+        failures=tuple(record.failures),
         funnel=record.funnel.as_dict(),
         dataset=record.dataset,
     )
@@ -148,6 +135,7 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
     funnel = Funnel.load(report.funnel)
     return [
         *(("Trading stopped", _stop(stop)) for stop in report.stops),
+        *(("STRATEGY_FAILED", failure_line(failure)) for failure in report.failures),
         *([] if report.fills else [("Why nothing traded", funnel.why_nothing(report.bars))]),
         ("Period", f"{report.first} .. {report.last}, {report.sessions:,} sessions, {report.bars:,} bars"),
         ("Equity", f"{report.equity:,.2f} from {report.cash:,.2f} ({report.total_return:+.1%})"),
@@ -173,6 +161,12 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
             else []
         ),
     ]
+
+
+def failure_line(failure: FailureLine) -> str:
+    """One line: when a strategy was stopped, where in its code, why, and what would do."""
+    about = f" asked about {failure.symbol}" if failure.symbol else ""
+    return f"{failure.date}: {failure.place}: {failure.error}{about}; what it held was sold; {failure.remedy}"
 
 
 def _stop(stop: StopLine) -> str:
@@ -214,12 +208,3 @@ def _deepest(equity: Sequence[float]) -> float:
         peak = max(peak, value)
         deepest = max(deepest, 1.0 - value / peak)
     return deepest
-
-
-def as_html(report: Report, plot: str) -> str:
-    """One self-contained page: the figures and the picture `plot`, an SVG text."""
-    rows = "\n".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in as_lines(report))
-    caution = f"This is a paper-trading laboratory. {report.caution}".strip()
-    return _PAGE.format(
-        caution=escape(caution), title=escape(f"Run {report.first} .. {report.last}"), rows=rows, plot=plot
-    )

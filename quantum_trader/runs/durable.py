@@ -6,6 +6,7 @@ it has the same ids, and the journal keeps it once. A step that comes out differ
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from quantum_trader.events import (
     SessionDecideEvent,
     is_decision,
 )
+from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.identity import RunIds
 from quantum_trader.learning.registry import RegistryBehind
 from quantum_trader.market.dataset import Dataset
@@ -50,7 +52,9 @@ class RunDiffers(Exception):
 
 
 class DurableRun:
-    """A trading system on a journal in `folder`. An async context manager around the life of its bus.
+    """A trading system on a journal in `folder`, or on the server that `bus_url` names, where other processes hear it.
+
+    An async context manager around the life of its bus.
 
     There is a `system` once it is entered: only who holds the journal may touch the other files of the folder. Entering
     raises `JournalInUse`, `JournalDamaged`, `JournalUnavailable`.
@@ -58,13 +62,16 @@ class DurableRun:
 
     system: TradingSystem
 
-    def __init__(self, folder: RunFolder, config: Config, feed: Dataset) -> None:
+    def __init__(
+        self, folder: RunFolder, config: Config, feed: Dataset | PaperFeed, *, bus_url: str | None = None
+    ) -> None:
         self._config = config
         self._feed = feed
         self._ids = RunIds(run_id_of(config))
         self.folder = folder
+        # A file as it is: in a URL, some names are written otherwise.
         self.bus: EventBus = create_event_bus(
-            {"backend": "sqlite", "path": str(folder.journal)},  # as it is: in a URL, some names are written otherwise
+            {"backend": "sqlite", "path": str(folder.journal)} if bus_url is None else bus_url,
             write_behind=True,
             max_queue_size=QUEUE_SIZE,
             identify=self._ids,
@@ -92,7 +99,8 @@ class DurableRun:
                 ids=self._ids,
             )
             self._open.callback(self.system.close)
-            self._open.callback(AnalyticsService(self.bus, self.folder.analytics, self.system.record).close)
+            analytics = AnalyticsService(self.bus, self.folder.analytics, self.system.record, self.system.digest)
+            self._open.callback(analytics.close)
             MetricsLogger(self.bus, self.folder.metrics)
         except BaseException:
             await self.bus.shutdown()
@@ -113,6 +121,10 @@ class DurableRun:
     def stop(self) -> None:
         """Stop after the session in hand; the run can be continued."""
         self.is_stopped = True
+        if isinstance(self._feed, PaperFeed):
+            self._feed.stop()
+        if (clock := self.system.clock) is not None:
+            clock.pace.resume()  # what is paused hears it at once
 
     async def run(self, *, speed: float = 0.0, until_session: int | None = None) -> RunCompletedEvent | None:
         """Do what is left of the run, at most until `until_session` is done; None when it was stopped before its end.
@@ -121,7 +133,8 @@ class DurableRun:
         """
         first = self.sessions = await self._recover()
         self.bars_before = self.system.record.bars
-        last = len(self.system.feed) - 1 if until_session is None else until_session
+        is_paper = isinstance(self._feed, PaperFeed)
+        last = (math.inf if is_paper else len(self.system.feed) - 1) if until_session is None else until_session
         sessions = await self.system.play(
             first,
             speed=speed,
@@ -129,7 +142,8 @@ class DurableRun:
             on_session=self._after,
             commands=self._commands_before,
         )
-        if sessions < len(self.system.feed):
+        # A paper run has no end of its own: who stops it has seen enough.
+        if sessions < len(self.system.feed) and not (is_paper and self.is_stopped):
             if sessions > first:
                 await self._checkpoint(sessions - 1)
             return None
@@ -148,7 +162,7 @@ class DurableRun:
     async def _checkpoint(self, session: int) -> None:
         await self.bus.flush()
         system = self.system
-        offset, letters = self.bus.journal.last, len(self.bus.dead_letters)
+        offset, letters = self.bus.journal.last, len(await self.bus.dead_letters.list())
         save(self.folder, Checkpoint(system.run_id, session, offset, letters, system.state()))
 
     def _commands_before(self, session: int) -> list[Event]:
@@ -173,6 +187,8 @@ class DurableRun:
     async def _recover(self) -> int:
         """Become what the newest checkpoint says, or begin; returns the session to go on with."""
         await self._check_origin()
+        if isinstance(self._feed, PaperFeed):
+            self._feed.recall([event async for event in self.bus.replay() if event.type in PaperFeed.RECALLED])
         self._held = self._switch_file.load()
         checkpoint = self._newest()
         if checkpoint is None:
@@ -220,7 +236,7 @@ class DurableRun:
 
     async def _forget_letters(self, kept: int) -> None:
         """Dead letters of what is done again will be made again."""
-        newer = {letter.id for letter in list(self.bus.dead_letters)[kept:]}
+        newer = {letter.id for letter in (await self.bus.dead_letters.list())[kept:]}
         await self.bus.dead_letters.purge(lambda letter: letter.id in newer)
 
     async def _tell_onlookers(self, offset: int) -> None:

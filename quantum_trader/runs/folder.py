@@ -24,9 +24,11 @@ _OURS: Final = (
     "registry.sqlite*",
     "metrics.jsonl*",
     "report.json",
+    "report.html",
     "equity.svg",
     "policy.json",
     "killswitch.json",
+    "bus.json",
 )
 
 
@@ -49,6 +51,11 @@ class RunFolder:
     @property
     def journal(self) -> Path:
         return self.path / "run.db"
+
+    @property
+    def elsewhere(self) -> Path:
+        """Where the journal is, of a run whose journal is on a server; without the password."""
+        return self.path / "bus.json"
 
     @property
     def registry(self) -> Path:
@@ -84,12 +91,16 @@ class RunFolder:
         return self.path / "equity.svg"
 
     @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def is_complete(self) -> bool:
         return self.report.is_file()
 
     @property
     def is_unfinished(self) -> bool:
-        return self.journal.is_file() and not self.is_complete
+        return (self.journal.is_file() or self.elsewhere.is_file()) and not self.is_complete
 
     def config(self) -> Config:
         """The configuration that the run was started with. Raises `NoRun`."""

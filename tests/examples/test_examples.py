@@ -14,9 +14,13 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The million takes its time; a test wants to know that it works.
 ARGUMENTS = {"high_volume": ["50000"]}
+LONG = {"null_market", "oracle_check"}  # whole runs, several of them
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.long] if path.stem in LONG else []) for path in EXAMPLES],
+)
 def test_example_keeps_its_word(example: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "error", str(example), *ARGUMENTS.get(example.stem, [])],

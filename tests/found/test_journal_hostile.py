@@ -425,11 +425,16 @@ OPTIONS: dict[str, list[list[str]]] = {
     "dead-letters show": [[]],
     "dead-letters redrive": [["--subscription"], []],
     "dead-letters purge": [["--subscription"], []],
+    "groups": [[]],
+    "halt": [["--reason"], []],
+    "rearm": [["--token"], ["--force", "--reason"], []],
     "compact": [["--before"], ["--max-bytes"]],
     "repair": [["--accept-end"], []],
     "": [[]],
     "dead-letters": [[]],
 }
+
+ELSEWHERE = {"serve", "token"}  # they look into no journal that is named first: tests of the gateway try them
 
 
 @pytest.mark.parametrize("command", OPTIONS)
@@ -458,4 +463,4 @@ def test_the_generator_knows_every_command(capsys: pytest.CaptureFixture[str]) -
     help_ += capsys.readouterr().out
     listed = {line.split()[1] for line in help_.splitlines() if line.startswith("│ ") and line[2].isalpha()}
     known = {word for command in OPTIONS for word in command.split()}
-    assert listed == known
+    assert listed - ELSEWHERE == known

@@ -41,6 +41,7 @@ async def blocks_held(overrides: dict[str, Any]) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("overrides", "most"),  # blocks a bar, windows that are not full yet included
     # Where strategies trade, a line a fill stays for the report, and its ids so that a duplicate is known.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,14 +19,20 @@ from quantum_trader.monitoring.report import Report
 
 ORACLE = Path(__file__).parents[1] / "data" / "oracle"
 FILES = {"A": "A_goog_fee", "B": "B_goog_nofee", "C": "C_goog_fee_slip5bp", "E": "E_portfolio5_fee"}
-BY_NAME = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-Finished = tuple[TradingSystem, Report]
 
 
-@pytest.fixture(scope="module")
-def runs() -> dict[str, Finished]:
-    return {case.name: run_case(case) for case in CASES}
+@dataclass(frozen=True)
+class Finished:
+    """A case that was run to its end, once for all that is asked about it."""
+
+    case: OracleCase
+    system: TradingSystem
+    report: Report
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def finished(request: pytest.FixtureRequest) -> Finished:
+    return Finished(request.param, *run_case(request.param))
 
 
 def rows(case: OracleCase, what: str) -> list[dict[str, str]]:
@@ -42,9 +49,8 @@ def trades(system: TradingSystem) -> Iterator[tuple[TradeLine, TradeLine | None]
             yield entry, next(later, None)
 
 
-@BY_NAME
-def test_every_trade_is_the_reference_trade(case: OracleCase, runs: dict[str, Finished]) -> None:
-    system, _ = runs[case.name]
+def test_every_trade_is_the_reference_trade(finished: Finished) -> None:
+    case, system = finished.case, finished.system
     have = sorted(
         (
             entry.symbol,
@@ -64,25 +70,22 @@ def test_every_trade_is_the_reference_trade(case: OracleCase, runs: dict[str, Fi
         assert abs(trade[5] - Decimal(row["exit_price"])) <= MICRO
 
 
-@BY_NAME
-def test_equity_at_every_session_is_within_a_cent(case: OracleCase, runs: dict[str, Finished]) -> None:
-    system, _ = runs[case.name]
+def test_equity_at_every_session_is_within_a_cent(finished: Finished) -> None:
+    case, system = finished.case, finished.system
     points, want = system.record.points, rows(case, "equity")
     assert [point.ts.date().isoformat() for point in points] == [row["date"] for row in want]
     assert max(abs(p.equity - Decimal(r["equity"])) for p, r in zip(points, want, strict=True)) <= Decimal("0.01")
 
 
-@BY_NAME
-def test_sums_are_those_of_the_engines(case: OracleCase, runs: dict[str, Finished]) -> None:
-    system, report = runs[case.name]
+def test_sums_are_those_of_the_engines(finished: Finished) -> None:
+    case, system, report = finished.case, finished.system, finished.report
     assert list(differences(case, system, report)) == []
     figures = json.loads((ORACLE / f"{FILES[case.name]}.reference.json").read_text())
     assert report.winning_trades == figures["wins"]
 
 
-@BY_NAME
-def test_nothing_was_dead_lettered_and_the_books_held(case: OracleCase, runs: dict[str, Finished]) -> None:
-    system, _ = runs[case.name]
+def test_nothing_was_dead_lettered_and_the_books_held(finished: Finished) -> None:
+    system = finished.system
     assert len(system.bus.dead_letters) == 0
     assert system.record.last is not None
     assert system.record.last.invariants_ok

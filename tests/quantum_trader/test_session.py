@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -87,6 +89,58 @@ async def test_nothing_of_a_phase_is_left_when_the_next_begins() -> None:
 async def test_run_ends_between_sessions_when_told() -> None:
     answers = iter([True, True, False])
     assert len(await types(Given(*[[bar("A", n)] for n in range(5)]), keep_going=lambda: next(answers))) == 2 * 4
+
+
+async def paced(speed: float, steer: Callable[[SessionClock], Coroutine[Any, Any, object]], sessions: int = 4) -> float:
+    """Virtual seconds that a run at that speed takes, while somebody steers its clock."""
+    bus = InMemoryEventBus()
+    feed = Given(*[[bar("A", n)] for n in range(sessions)])
+    clock = SessionClock(bus, MarketReplayer(feed), speed=speed)
+    loop = asyncio.get_running_loop()
+    async with bus:
+        began = loop.time()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(steer(clock))
+            assert await clock.run() == sessions
+        return loop.time() - began
+
+
+async def idle(_clock: SessionClock) -> None:
+    """Steer nothing."""
+
+
+@pytest.mark.virtual_time
+async def test_speed_is_sessions_a_second() -> None:
+    assert await paced(2.0, idle) == pytest.approx(1.5)
+
+
+@pytest.mark.virtual_time
+async def test_pause_holds_until_resumed() -> None:
+    async def steer(clock: SessionClock) -> None:
+        await asyncio.sleep(0.75)
+        clock.pace.pause()
+        await asyncio.sleep(100)
+        assert (clock.pace.is_paused, clock.sessions) == (True, 2)
+        clock.pace.resume()
+
+    assert await paced(2.0, steer) == pytest.approx(101.25)
+
+
+@pytest.mark.virtual_time
+async def test_another_speed_is_heard_in_the_middle_of_a_wait() -> None:
+    async def steer(clock: SessionClock) -> None:
+        await asyncio.sleep(1)
+        clock.pace.set_speed(10.0)
+
+    assert await paced(0.01, steer) == pytest.approx(1.2)
+
+
+async def test_speed_that_is_none_is_refused_while_it_runs() -> None:
+    clock = SessionClock(InMemoryEventBus(), MarketReplayer(Given()))
+    for speed in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="give 0"):
+            clock.pace.set_speed(speed)
+    assert clock.pace.speed == 0.0
 
 
 def test_speed_below_zero_is_refused() -> None:

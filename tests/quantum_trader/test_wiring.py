@@ -44,11 +44,17 @@ def declared(tree: ast.AST) -> Iterator[str]:
 
 
 # What makes an event for somebody else to publish.
-HELPERS = {"request": "EvaluationRequestedEvent", "DirectionDesk": "MetricRecordedEvent"}
-# The desk publishes in the name of the learning manager, runs and command line in that of the operator.
+HELPERS = {
+    "request": "EvaluationRequestedEvent",
+    "DirectionDesk": "MetricRecordedEvent",
+    "_alive": "ComponentHeartbeatEvent",  # to the roll, which publishes what all have answered
+}
+# The desk publishes in the name of the learning manager, runs, command line and page in that of the operator.
 OTHERS = {"events", "wiring", "direction_desk"}
 COMPONENTS = [
-    file for file in sorted(PACKAGE.rglob("*.py")) if not {"cli", "runs"} & {*file.parts} and file.stem not in OTHERS
+    file
+    for file in sorted(PACKAGE.rglob("*.py"))
+    if not {"cli", "runs", "web"} & {*file.parts} and file.stem not in OTHERS
 ]
 
 

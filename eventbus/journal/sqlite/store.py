@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventbus.errors import IdConflict, JournalInUse, OffsetGone
-from eventbus.journal.progress import GroupProgress
+from eventbus.errors import IdConflict, JournalInUse
+from eventbus.journal.progress import GroupProgress, floor_of
 from eventbus.journal.sqlite.integrity import Seal, pack
 from eventbus.journal.sqlite.schema import Database
 from eventbus.journal.sqlite.tables import SmallTables
@@ -268,18 +268,7 @@ class Store(SmallTables):
         """See `Journal.open_group`."""
         self.flush()
         if group not in self.progress:
-            match start:
-                case "beginning":
-                    floor = self.first - 1
-                case "end":
-                    floor = self._last
-                case int():
-                    self._expect_offsets(start, start)
-                    if start < self.first - 1:
-                        raise OffsetGone(start + 1, self.first)
-                    floor = start
-                case _:
-                    raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
+            floor = floor_of(start, self.first, self._last)
             self.progress[group] = GroupProgress(group, floor)
             self._touch(group)
         return self.progress[group].cursor()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from eventbus.journal.sqlite.integrity import Column, row_crc
 from eventbus.journal.sqlite.reads import Reads
-from eventbus.journal.values import TEXT_CAP, NewDeadLetter, NewQuarantined
+from eventbus.journal.values import NewDeadLetter, NewQuarantined
 
 # Rows per INSERT: each statement gives up the interpreter lock once, and a busy loop takes its time to give it back.
 _ROW_COUNTS = (100, 10, 1)
@@ -25,8 +25,7 @@ class SmallTables(Reads):
         """See `Journal.add_dead_letters`. Reason and error are cut to `TEXT_CAP`."""
         ids = self._new_ids("dead_letters", len(letters))
         for id_, letter in zip(ids, letters, strict=True):
-            capped = letter._replace(reason=_capped(letter.reason), error=_capped(letter.error))
-            self._put("dead_letters", (id_, *capped, 0))
+            self._put("dead_letters", (id_, *letter.capped(), 0))
         return ids
 
     def mark_redriven(self, ids: Sequence[int]) -> int:
@@ -49,7 +48,7 @@ class SmallTables(Reads):
         """See `Journal.add_quarantined`."""
         ids = self._new_ids("quarantine", len(items))
         for id_, item in zip(ids, items, strict=True):
-            self._put("quarantine", (id_, *item._replace(reason=_capped(item.reason))))
+            self._put("quarantine", (id_, *item.capped()))
         return ids
 
     def set_values(self, space: str, values: Mapping[str, bytes | None]) -> None:
@@ -105,7 +104,3 @@ class SmallTables(Reads):
             for begin in range(at, len(parameters) - step + 1, step):
                 self._db.execute(statement, parameters[begin : begin + step])
                 at = begin + step
-
-
-def _capped(text: str) -> str:
-    return text.encode("utf-8", "replace")[:TEXT_CAP].decode("utf-8", "ignore")

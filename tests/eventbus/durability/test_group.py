@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -356,6 +356,36 @@ async def test_who_comes_after_a_cancelled_subscription_waits_for_what_it_has_no
         journal.may_commit.set()
         assert await bus.drain(10)
     assert first.values("n") + second.values("n") == list(range(11))
+
+
+class CountsLate(SqliteJournal):
+    """Attempts are counted when the test allows it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.counts, self.may_count = asyncio.Event(), asyncio.Event()
+
+    async def record_attempts(self, group: str, offsets: Sequence[int]) -> Mapping[int, int]:
+        self.counts.set()
+        await self.may_count.wait()
+        return await super().record_attempts(group, offsets)
+
+
+async def test_who_comes_after_one_whose_attempts_are_being_counted_handles_them(tmp_path: Path) -> None:
+    """And the loop goes on meanwhile: whoever waits for their end gives way."""
+    journal, first, second = CountsLate(tmp_path / "run.db"), Recorder(), Recorder()
+    bus = over(journal)
+    subscription = bus.subscribe("t.*", first, group="ledger")
+    async with bus:
+        await bus.publish(event(0))
+        await journal.counts.wait()
+        await subscription.cancel()
+        bus.subscribe("t.*", second, group="ledger")
+        for _ in range(20):
+            await journal.read(0, 1)
+        journal.may_count.set()
+        assert await bus.drain(10)
+    assert (first.values("n"), second.values("n")) == ([], [0])
 
 
 async def test_what_a_cancelled_subscription_handled_is_committed_at_shutdown(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from eventbus import Event
 from eventbus.durability.quarantine import Quarantine
-from eventbus.durability.writing import as_record
+from eventbus.durability.record import as_record
 from eventbus.journal.sqlite import SqliteJournal
 from eventbus.journal.values import Append
 

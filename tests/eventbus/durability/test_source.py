@@ -12,8 +12,10 @@ import pytest
 
 from eventbus import DeadLetter, Event, SystemClock
 from eventbus.durability.quarantine import Quarantine
+from eventbus.durability.record import as_record
+from eventbus.durability.share import News
 from eventbus.durability.source import JournalSource
-from eventbus.durability.writing import as_record
+from eventbus.journal.sole import sharing_of
 from eventbus.journal.sqlite import SqliteJournal
 from eventbus.journal.values import Append, Settled
 from eventbus.road.burst import Burst
@@ -28,8 +30,8 @@ async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
 
 
 @pytest.fixture
-def source(journal: SqliteJournal) -> JournalSource:
-    return JournalSource(journal, Quarantine(journal), SystemClock())
+async def source(journal: SqliteJournal) -> JournalSource:
+    return JournalSource(journal, sharing_of(journal), Quarantine(journal), SystemClock())
 
 
 def event(number: int) -> Event:
@@ -71,12 +73,16 @@ async def test_what_cannot_be_read_comes_without_an_event_and_with_what_is_to_be
     assert first.unreadable.raw == b"\xff"
 
 
-async def test_what_became_of_deliveries_is_kept_all_at_once(journal: SqliteJournal, source: JournalSource) -> None:
+async def test_what_became_of_deliveries_is_kept_all_at_once(journal: SqliteJournal) -> None:
+    sharing = sharing_of(journal)
+    source = JournalSource(journal, sharing, Quarantine(journal), SystemClock())
     await journal.append([as_record(event(n)) for n in range(3)])
-    await source.open_group("books", "beginning")
-    assert await source.record_attempts("books", [1, 2]) == {1: 1, 2: 1}
+    lease = (await sharing.acquire(["books/0"]))["books/0"]
+    await source.open_part(lease, "beginning")
+    assert await source.record_attempts(lease, [1, 2]) == {1: 1, 2: 1}
     letter = DeadLetter(1, event(1), "books", "never", "no", 2, LONG_AGO, LONG_AGO)
-    await source.commit("books", [Settled(1), Settled(2, "dead_lettered", 2)], [(3, 3)], [(letter, 2)], [])
+    news = News(lease, [Settled(1), Settled(2, "dead_lettered", 2)], [(3, 3)], [(letter, 2)], [])
+    assert await source.commit([news]) == [3]
     cursor = await journal.committed("books")
     (kept,) = await journal.dead_letters()
     assert cursor is not None

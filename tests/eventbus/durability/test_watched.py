@@ -30,7 +30,7 @@ def outcome(status: Status = Status.SUCCEEDED) -> Outcome:
     return Outcome("books", status, attempts=1)
 
 
-def nothing(_offset: int) -> bool:
+def nothing(_offset: int, _event: Event) -> bool:
     return False
 
 
@@ -54,11 +54,11 @@ def test_what_the_group_told_before_it_is_dispatched_is_not_lost(worker: Worker)
 
 def test_an_event_that_was_settled_in_an_earlier_life_does_not_come_here(worker: Worker) -> None:
     watch, watched = Watch(worker), burst(2)
-    part = watch.arrived(11, watched, watched.events, None, lambda offset: offset == 11)
+    part = watch.arrived(11, watched, watched.events, None, lambda offset, _event: offset == 11)
     watched.routed((part,), 1)
     assert watched.outcomes(0) == ()
     assert watched.outcomes(1) is None
-    watch.settled_upto(12)
+    watch.gone(lambda offset, event: offset <= 12 and event is watched.events[1])
     assert watched.outcomes(1) == ()
 
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventbus import Event, InMemoryEventBus, Kind, Retry
+from eventbus import Event, InMemoryEventBus, Kind, PolicyConflict, Retry
 from eventbus.observability import MetricsCollector, MetricsPortUnavailable, metrics_text, serve_metrics
 from eventbus.observability.reading import EDGES, Durations
 from eventbus.stats import Histogram
@@ -170,8 +170,47 @@ async def test_labels_are_bounded_and_hold_no_id(bus: InMemoryEventBus) -> None:
     page = samples(text)
     labels = {label for _name, given in page for label, _text in given}
     assert labels <= {"type", "kind", "subscription", "outcome", "le"}
-    assert len(subscriptions(page)) <= 1_001
+    assert len(subscriptions(page)) <= 11
+    assert len(subscriptions(samples(MetricsCollector(bus, subscriptions=2_000).text()))) == 1_101
     assert event.event_id not in text
+
+
+async def test_what_has_no_series_of_its_own_is_added_up(bus: InMemoryEventBus) -> None:
+    async def fail(_event: Event) -> None:
+        raise ValueError
+
+    for number in range(3):
+        bus.subscribe(Measured, fail, name=f"client {number}")
+    for n in range(5):
+        await bus.publish(Measured(n=n))
+    await bus.drain()
+    page = samples(MetricsCollector(bus, subscriptions=1).text())
+    assert_adds_up(page)
+    assert subscriptions(page) == {"client 0", "other"}
+    for name, deliveries in (("client 0", 5), ("other", 10)):
+        assert value(page, "eventbus_failed_attempts_total", subscription=name) == deliveries
+        assert (
+            value(page, "eventbus_settled_deliveries_total", subscription=name, outcome="dead_lettered") == deliveries
+        )
+        assert value(page, "eventbus_handler_run_seconds_count", subscription=name) == deliveries
+
+
+async def test_run_times_come_in_buckets_where_that_is_asked_for(bus: InMemoryEventBus) -> None:
+    async def fine(_event: Event) -> None: ...
+
+    bus.subscribe(Measured, fine, name="fine")
+    await bus.publish(Measured())
+    await bus.drain()
+    assert total(samples(metrics_text(bus)), "eventbus_handler_run_seconds_bucket") == 0
+    page = samples(MetricsCollector(bus, histograms=True).text())
+    assert value(page, "eventbus_handler_run_seconds_bucket", subscription="fine", le="+Inf") == 1
+    assert value(page, "eventbus_handler_run_seconds_count", subscription="fine") == 1
+
+
+@pytest.mark.parametrize("wrong", [{"subscriptions": -1}, {"subscriptions": "all"}, {"histograms": "yes"}])
+def test_what_cannot_be_asked_of_a_page_is_refused_by_its_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PolicyConflict, match=next(iter(wrong))):
+        MetricsCollector(InMemoryEventBus(), **wrong)
 
 
 async def test_type_keeps_its_label_when_its_subscription_goes(bus: InMemoryEventBus) -> None:

@@ -9,7 +9,8 @@ from contextvars import ContextVar
 
 import pytest
 
-from eventbus import Event, InMemoryEventBus
+from eventbus import BusStopped, Event, InMemoryEventBus
+from eventbus.road.burst import SEALED
 
 
 async def answer(event: Event) -> int:
@@ -63,3 +64,11 @@ async def test_a_kept_receipt_keeps_no_other_event_of_its_burst(event_bus: InMem
     gc.collect()
     assert [other() for other in others if other() is not None] == []
     assert [outcome.result for outcome in await kept] == [0]
+
+
+def test_what_stands_for_a_burst_that_has_ended_is_failed_by_nobody() -> None:
+    """A thread may still have a part in hand that has ended when the bus is shut down."""
+    SEALED.fail(BusStopped("drain()"))
+    assert SEALED.failure is None
+    assert SEALED.waiters is None
+    assert SEALED.events == []

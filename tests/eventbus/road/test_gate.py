@@ -85,6 +85,25 @@ async def test_unwanted_events_free_their_places(event_bus: InMemoryEventBus) ->
     assert heard.values("n") == [1, 3, 5]
 
 
+class Counted(Event, type="gate.counted"):
+    n: int
+
+
+async def test_unwanted_events_free_their_places_beside_one_that_is_wanted(event_bus: InMemoryEventBus) -> None:
+    """Both came in one burst, and the wanted one stays: who waits for the place of the other is let in all the same."""
+    ends = asyncio.Event()
+    heard = Recorder(lambda _event: ends.wait())
+    event_bus.subscribe(Counted, heard, queue_size=2, where=lambda event: event.n % 2 == 1)
+    for n in (1, 2):
+        event_bus.publish_nowait(Counted(n=n))
+    await event_bus.publish(Counted(n=3), timeout=5)
+    with pytest.raises(PublishTimeout):  # the places are no more than they were
+        await event_bus.publish(Counted(n=5), timeout=5)
+    ends.set()
+    assert await event_bus.drain()
+    assert heard.values("n") == [1, 3]
+
+
 async def test_cancelled_subscription_keeps_no_publisher_waiting(event_bus: InMemoryEventBus) -> None:
     full = event_bus.subscribe("a.b", lambda _event: asyncio.Event().wait(), queue_size=1)
     await event_bus.publish("a.b")

@@ -10,8 +10,7 @@ from eventbus.road.pace import Pace
 def after(each_ns: int, stretches: int, pace: Pace | None = None) -> Pace:
     pace = pace or Pace()
     for _ in range(stretches):
-        pace.took(each_ns)
-        pace.went_well()
+        pace.went_well(each_ns)
     return pace
 
 

@@ -26,8 +26,8 @@ def enter(into: Places, events: int = 1) -> None:
         into.close(burst)
 
 
-def has_room(there: Places, *, is_inside: bool = False, is_urgent: bool = False, is_promised: bool = False) -> bool:
-    return there.has_room(is_inside=is_inside, is_urgent=is_urgent, is_promised=is_promised)
+def room(there: Places, *, is_inside: bool = False, is_urgent: bool = False, is_promised: bool = False) -> int:
+    return there.room_for_burst(is_inside=is_inside, is_urgent=is_urgent, is_promised=is_promised)
 
 
 def test_what_joins_the_burst_being_filled_is_held_at_once_and_until_it_is_settled() -> None:
@@ -43,28 +43,28 @@ def test_what_joins_the_burst_being_filled_is_held_at_once_and_until_it_is_settl
 def test_a_full_house_has_room_for_handlers_and_for_control_and_for_whom_it_was_promised() -> None:
     there = places()
     enter(there, 2)
-    assert not has_room(there)
-    assert has_room(there, is_inside=True)
-    assert has_room(there, is_urgent=True)
-    assert has_room(there, is_promised=True)
+    assert not room(there)
+    assert room(there, is_inside=True)
+    assert room(there, is_urgent=True)
+    assert room(there, is_promised=True)
     enter(there)
     with pytest.raises(WouldDeadlock):
-        has_room(there, is_inside=True)
+        room(there, is_inside=True)
 
 
 def test_who_holds_places_without_need_is_asked_when_it_is_full() -> None:
     there = Places(1, 1, None, lambda: there.settle(1))
     enter(there)
-    assert has_room(there)
+    assert room(there)
 
 
 def test_a_burst_may_have_what_is_left_and_a_handlers_what_is_reserved() -> None:
     there = places(size=3, reserve=2)
     enter(there)
-    assert there.for_burst(is_urgent=False) == 2
-    assert there.for_burst(is_urgent=True) > 1_000
+    assert room(there) == 2
+    assert room(there, is_urgent=True) > 1_000
     enter(there, 2)
-    assert there.for_burst(is_urgent=False) == 2
+    assert room(there, is_inside=True) == 2
 
 
 async def test_who_waits_is_let_in_in_order_of_arrival(virtual_clock: VirtualClock) -> None:
@@ -107,8 +107,8 @@ async def test_who_waits_when_it_is_shut_is_told() -> None:
 def test_with_a_bound_in_bytes_it_is_full_at_so_many_and_says_so() -> None:
     there = places(size=100, max_bytes=1)
     assert there.whose == "the bus"
-    assert there.weigh(Event("places.event"))
+    assert there.scale is not None
     enter(there)
-    assert not has_room(there)
+    assert not room(there)
     assert there.whose == "the bus, full at 1 bytes,"
-    assert not places().weigh(Event("places.event"))
+    assert places().scale is None

@@ -131,3 +131,40 @@ async def test_after_the_shutdown_no_letter_is_sent_again(event_bus: InMemoryEve
     await event_bus.shutdown()
     with pytest.raises(BusStopped):
         await event_bus.dead_letters.redrive()
+
+
+class First(Event, type="registry.first"):
+    """An ordinary fact."""
+
+    n: int
+
+
+class Second(Event, type="registry.second"):
+    """Another, which may share a burst with it."""
+
+    n: int
+
+
+@pytest.mark.parametrize("classes", [(First, First), (First, Second)], ids=["of one type", "of two"])
+async def test_who_comes_and_goes_between_two_events_gets_what_is_published_between(
+    event_bus: InMemoryEventBus, classes: tuple[type[Event], type[Event]]
+) -> None:
+    everything, passing = Recorder(), Recorder()
+    event_bus.subscribe("registry.*", everything)
+    receipts = [event_bus.publish_nowait(classes[n % 2](n=n)) for n in range(4)]
+    subscription = event_bus.subscribe(classes[0], passing, name="passing")
+    receipts += [event_bus.publish_nowait(classes[n % 2](n=n)) for n in range(4, 8)]
+    subscription.pause()  # what it gets is settled as cancelled
+    subscription.cancel()
+    later = event_bus.subscribe(classes[1], passing, name="later")
+    receipts += [event_bus.publish_nowait(classes[n % 2](n=n)) for n in range(8, 12)]
+    outcomes = [{one.subscription: one.status for one in await receipt} for receipt in receipts]
+    assert await event_bus.drain(5)
+    assert [event["n"] for event in everything.events] == [*range(12)]
+    assert {tuple(each) for each in outcomes[:4]} == {("Recorder",)}
+    cancelled = [n for n in range(12) if outcomes[n].get("passing") is Status.CANCELLED]
+    assert cancelled == [n for n in range(4, 8) if classes[n % 2] is classes[0]]
+    assert [event["n"] for event in passing.events] == [n for n in range(8, 12) if classes[n % 2] is classes[1]]
+    assert subscription.stats().accepted == len(cancelled)
+    assert later.stats().succeeded == len(passing.events)
+    assert event_bus.get_stats()["pending"] == 0

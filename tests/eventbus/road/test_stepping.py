@@ -313,3 +313,19 @@ async def test_a_handler_that_stops_the_bus_lets_no_other_begin(event_bus: InMem
     await event_bus.connect()
     assert await waiting == []
     assert ran == [-1, 1]
+
+
+async def test_an_error_that_is_kept_holds_the_frames_of_its_handler_only(event_bus: InMemoryEventBus) -> None:
+    """With a frame of the bus it would hold the events that ran beside it."""
+
+    async def on_asked(event: Asked) -> None:
+        if event.n == 1:
+            raise ValueError
+
+    event_bus.subscribe(Asked, on_asked)
+    receipts = [event_bus.publish_nowait(Asked(n=n)) for n in range(3)]
+    (outcome,) = await receipts[1]
+    assert isinstance(outcome.error, ValueError)
+    trace = outcome.error.__traceback__
+    assert trace is not None
+    assert (trace.tb_frame.f_code, trace.tb_next) == (on_asked.__code__, None)

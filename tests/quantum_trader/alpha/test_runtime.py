@@ -14,6 +14,7 @@ from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.runtime import CONFIDENCE_METRIC, StrategyRuntimeEngine
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.config import Costs, StrategiesConfig
 from quantum_trader.events import (
     MarketBarEvent,
@@ -50,9 +51,9 @@ class Desk:
         **settings: Any,
     ) -> None:
         self.bus, self.heard = bus, heard
-        self.runtime = StrategyRuntimeEngine(
-            bus, StrategiesConfig(**settings), costs, cooldown=5, warrant=lambda _: True, ranked=ranked
-        )
+        config = StrategiesConfig(**settings)
+        self.trials = Trials(costs, config, cooldown=5)
+        self.runtime = StrategyRuntimeEngine(bus, config, self.trials, warrant=lambda _: True, ranked=ranked)
         self.session = -1
 
     async def create(self, spec: StrategySpec = SPEC) -> None:
@@ -286,11 +287,15 @@ async def test_strategies_and_symbols_speak_in_sorted_order(event_bus: InMemoryE
     desk = Desk(event_bus, recorder)
     for lookback in (3, 2):
         await desk.create(StrategySpec("momentum", (lookback,)))
-        await desk.promote(LIVE, StrategySpec("momentum", (lookback,)))
+    told = []
     for session in range(4):
+        if session == 3:
+            for lookback in (3, 2):
+                await desk.promote(LIVE, StrategySpec("momentum", (lookback,)))
         await desk.tell(bar("C", session, 10.0 + session))
         await desk.tell(bar("B", session, 20.0 + session))
-    items = (await desk.play(None, None, None, None))[3]
+        told += await desk.play(None)
+    items = told[3]
     assert [(item.strategy_id, item.symbol) for item in items] == [
         (f"momentum-{lookback}", symbol) for lookback in (2, 3) for symbol in ("B", "C")
     ]
@@ -299,11 +304,12 @@ async def test_strategies_and_symbols_speak_in_sorted_order(event_bus: InMemoryE
 async def test_a_restored_runtime_speaks_like_the_one_that_went_on(desk: Desk) -> None:
     await desk.play(*UP)
     await desk.trade(Side.BUY)
-    saved = json.loads(json.dumps(desk.runtime.state()))
+    saved, tried = json.loads(json.dumps([desk.runtime.state(), desk.trials.state()]))
     heard = Recorder()
     async with InMemoryEventBus() as bus:
         bus.subscribe("*", heard)
         other = Desk(bus, heard)
+        other.trials.restore(tried)
         other.runtime.restore(saved)
         other.session = desk.session
         assert await other.play(9.0, 10.0, 12.0) == await desk.play(9.0, 10.0, 12.0)

@@ -45,7 +45,7 @@ COMMAND_LINES = [
     (("oracle", "ask"), USAGE, "No such command 'ask'; see qt oracle --help"),
     (("data", "import", "nowhere.csv"), DATA, "nowhere.csv"),
     (("data", "import", "file"), DATA, "file"),
-    (("data", "import", "."), DATA, "give a name"),
+    (("data", "import", "."), DATA, ".: it is a folder; give a file of bars"),
     (("data", "import", "bars.csv", "--symbol", "X", "--column", "high"), DATA, "write it like --column date=Datum"),
     (("data", "import", "bars.csv", "--symbol", "X", "--name", "../x"), DATA, "name"),
     (("data", "import", "bars.csv", "--symbol", "X", "--zone", "Mars"), DATA, "'Mars' is not a zone; name one such as"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -214,3 +215,22 @@ def test_strategies_models_and_charts_are_shown_with_their_history(stopped: Term
     assert charts["pred.log_range"]["points"] > 300
     assert "runtime.lag_ms" in charts
     assert Path(stopped.home / "run").is_dir()
+
+
+def test_strategies_models_and_policies_are_told_with_dates(stopped: Terminal) -> None:
+    for command in (
+        ("strategies", "show", "momentum-126"),
+        ("models", "show", "average"),
+        ("policy", "history"),
+    ):
+        lines = stopped.ok(*command, "--run", "run").splitlines()
+        told = [line for line in lines if "session" in line]
+        assert told
+        assert all(re.search(r"\b200[01]-\d\d-\d\d\b", line) for line in told if "session    -1" not in line), told
+    assert all("  since 200" in line for line in stopped.ok("models", "--run", "run").splitlines())
+
+
+def test_without_a_record_of_the_dates_sessions_are_told(stopped: Terminal) -> None:
+    (stopped.home / "run" / "analytics.sqlite").write_bytes(b"no database")
+    assert "session" in stopped.ok("strategies", "show", "momentum-126", "--run", "run")
+    assert "session" in stopped.ok("policy", "history", "--run", "run")

@@ -102,6 +102,7 @@ TABLE = (
     Row("STRATEGY_NOT_ALLOWED", {}, {"policy": policy(allowed_strategies=frozenset({"t"}))}, "pass"),
     Row("SYMBOL_NOT_ALLOWED", {"excluded": {"IBM": "STALE"}}, {"excluded": {"AAPL": "ILLIQUID"}}, "pass"),
     Row("QTY_INVALID", {}, {}, "checked", {"qty": Decimal(1)}, {"qty": Decimal(0)}),
+    Row("SHORT", {}, {}, "pass", {}, {"side": Side.SELL, "qty": Decimal(50)}),
     Row("PRICE_INVALID", {}, {}, "checked", {"stop": 99.99}, {"reference": math.nan}),
     Row(
         "PRICE_STALE",
@@ -156,14 +157,14 @@ TABLE = (
     Row("DAILY_LOSS", {"day_return": -0.029}, {"day_return": -0.03}, "pass"),
     Row("MAX_DRAWDOWN", {"drawdown": 0.199}, {"drawdown": 0.2}, "pass"),
     Row("COOLDOWN", {"stops": [Stop(95, "s", "AAPL")]}, {"stops": [Stop(96, "s", "AAPL")]}, "pass"),
-    Row("POSITION_MISMATCH", {}, {}, "checked", {}, {"side": Side.SELL, "qty": Decimal(51)}),
+    Row("POSITION_MISMATCH", {}, {}, "checked", {}, {"side": Side.SELL, "kind": OrderKind.EXIT, "qty": Decimal(51)}),
 )
 EACH = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code)
 
 
 def test_checks_are_those_of_the_specification_in_its_order() -> None:
     assert [check.code for check in CHECKS] == [row.code for row in TABLE]
-    assert len(CHECKS) == 23
+    assert len(CHECKS) == 24
 
 
 def test_exits_are_treated_as_specified() -> None:
@@ -279,7 +280,7 @@ def test_entry_goes(changes: dict[str, Any]) -> None:
         (entry(stop=-math.inf), "PRICE_INVALID"),
         (entry(reference=0.0), "PRICE_INVALID"),
         (entry(stop=None), "RISK_PER_TRADE"),  # without a stop all of it is at risk
-        (entry(side=Side.SELL), "POSITION_MISMATCH"),  # an "entry" that sells what is not held
+        (entry(side=Side.SELL), "SHORT"),  # an "entry" that sells what is not held
         (leaving(reference=math.inf), "PRICE_INVALID"),
         (leaving(side=Side.BUY, kind=OrderKind.EXIT, confidence=0.1), "CONFIDENCE"),  # calls itself an exit, and buys
     ],

@@ -215,6 +215,7 @@ DENIED: dict[str, tuple[Events, SizedOrder]] = {
         sized(),
     ),
     "QTY_INVALID": (tuple, sized(qty=0)),
+    "SHORT": (tuple, sized(side=Side.SELL)),
     "PRICE_INVALID": (tuple, sized(stop_px=100.0)),
     "PRICE_STALE": (lambda: (SessionClosedEvent(session=NOW + 4), policy(session=NOW + 4)), sized()),
     "PRICE_COLLAR": (lambda: (bar("AAPL", NOW, 140.0), bar("AAPL", NOW, 100.0)), sized()),
@@ -244,7 +245,7 @@ DENIED: dict[str, tuple[Events, SizedOrder]] = {
     "DAILY_LOSS": (lambda: (portfolio(day_return=-0.03),), sized()),
     "MAX_DRAWDOWN": (lambda: (portfolio(drawdown=0.2),), sized()),
     "COOLDOWN": (lambda: (stopped("s", "AAPL", NOW - 1),), sized()),
-    "POSITION_MISMATCH": (tuple, sized(side=Side.SELL)),
+    "POSITION_MISMATCH": (tuple, sized(side=Side.SELL, kind=OrderKind.EXIT)),
 }
 
 

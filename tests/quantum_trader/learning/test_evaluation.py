@@ -14,6 +14,7 @@ import pytest
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
 from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.config import Costs, ModelGateConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
@@ -50,7 +51,7 @@ class Broken(StrategySubjects):
     """Raises for the first `failures` questions."""
 
     def __init__(self, failures: int) -> None:
-        super().__init__(Costs(), StrategiesConfig(), cooldown=5)
+        super().__init__(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
         self.failures = failures
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
@@ -61,8 +62,8 @@ class Broken(StrategySubjects):
 
 
 def handler(bus: InMemoryEventBus, strategies: StrategySubjects | None = None) -> EvaluationHandler:
-    subjects = strategies or StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    return EvaluationHandler(bus, QueueHandler(bus), subjects, ModelSubjects(ModelGateConfig()), warrant=lambda _: True)
+    subjects = strategies or StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
+    return EvaluationHandler(bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()), warrant=lambda _: True)
 
 
 def ask(subject: str, purpose: Purpose = Purpose.BACKTEST, last: int = 50) -> EvaluationRequestedEvent:
@@ -186,7 +187,7 @@ def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of
     names = [f"momentum-{lookback}" for lookback in (2, 3, 5, 8)]
 
     def asked(order: Sequence[str]) -> dict[str, float]:
-        subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+        subjects = StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
         for name in names:
             subjects.create(name, StrategySpec("momentum", (int(name[-1]),)))
         for session in range(201):
@@ -204,7 +205,7 @@ def test_luck_is_judged_by_all_candidates_over_the_same_sessions_in_any_order_of
 @pytest.mark.parametrize(("first", "last"), [(10, 40), (10, 60), (1, 40)], ids=["across", "out of", "into"])
 def test_a_position_that_overlaps_the_window_is_judged_by_its_marks_at_both_ends(first: int, last: int) -> None:
     """One position, from 5 to 50; all there is to judge in windows across it, out of it and into it."""
-    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    subjects = StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
     subjects.create("momentum-2", StrategySpec("momentum", (2,)))
     for session in range(61):
         close = 100.0 - session if session < 3 else 97.0 + session if session < 49 else 400.0 - 5 * session
@@ -271,7 +272,7 @@ async def test_a_live_strategy_that_never_filled_is_not_judged(event_bus: InMemo
 
 def test_a_trial_is_protected_by_the_stop_that_its_orders_would_have() -> None:
     """One calm rise, then a day that opens where the last one closed and falls by half."""
-    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
+    subjects = StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
     subjects.create("momentum-25", StrategySpec("momentum", (25,)))
     for session in range(61):
         opened = 100.0 + 0.1 * session
@@ -347,16 +348,19 @@ async def test_of_two_alike_in_one_round_the_first_passes(event_bus: InMemoryEve
 
 
 async def test_a_restored_handler_answers_like_the_first(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    first = handler(event_bus)
+    config = StrategiesConfig()
+    trials, others = Trials(Costs(), config, cooldown=5), Trials(Costs(), config, cooldown=5)
+    first = handler(event_bus, StrategySubjects(trials, config))
     await event_bus.publish(created("momentum-5", lookback=5))
     await bars(event_bus, 0, 60)
     await event_bus.publish(ask("momentum-5", last=60))
     await event_bus.drain()
-    state: dict[str, Any] = json.loads(json.dumps(first.state()))
+    state: list[dict[str, Any]] = json.loads(json.dumps([trials.state(), first.state()]))
     async with InMemoryEventBus() as bus:
         heard = Recorder()
         bus.subscribe("*", heard)
-        handler(bus).restore(state)
+        others.restore(state[0])
+        handler(bus, StrategySubjects(others, config)).restore(state[1])
         for one in (event_bus, bus):
             await bars(one, 61, 90)
             await one.publish(ask("momentum-5", last=60))

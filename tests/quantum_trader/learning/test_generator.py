@@ -32,7 +32,7 @@ GOOD = {
     "profit_factor": 2.0,
     "max_drawdown": 0.05,
     "sharpe": 2.0,
-    "psr": 0.99,
+    "psr": 0.998,
     "dsr": 0.98,
 }
 BAD = {"sessions": 504, "trades": 50, "profit_factor": 0.5, "max_drawdown": 0.5, "sharpe": -1.0, "psr": 0.1, "dsr": 0.0}

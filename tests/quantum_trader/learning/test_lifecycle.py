@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from quantum_trader.config import GatesConfig
+from benchmarks import null_gates
+from quantum_trader.config import GatesConfig, load_config
 from quantum_trader.learning.lifecycle import (
     LEGAL,
     Challenge,
@@ -25,7 +26,7 @@ from quantum_trader.model import HealthStatus, StrategyLifecycle
 
 BACKTEST, SHADOW, LIVE, RETIRED = StrategyLifecycle
 
-DEFAULT = GatesConfig(gate="psr")
+DEFAULT = GatesConfig()
 GOOD = StrategyMetrics(sessions=504, trades=20, profit_factor=1.3, max_drawdown=0.15, sharpe=0.6, psr=0.995, dsr=0.98)
 
 
@@ -57,6 +58,13 @@ def test_a_single_look_asks_for_no_more_than_the_configured_probability() -> Non
     once = GatesConfig(gate="psr", backtest_looks=1)
     assert next_stage(BACKTEST, replace(GOOD, psr=0.95), gates=once) is SHADOW
     assert next_stage(BACKTEST, replace(GOOD, psr=0.9499), gates=once) is BACKTEST
+
+
+def test_the_gate_that_ships_asks_for_the_probability_whose_error_is_measured() -> None:
+    """PSR beyond its share of 5 % over all looks; how many others were tried is reported, and asked about by `gate = "dsr"`."""
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.995, dsr=0.1)) is SHADOW
+    assert next_stage(BACKTEST, replace(GOOD, psr=0.95, dsr=0.99)) is BACKTEST
+    assert load_config(environ={}).strategies.gates == DEFAULT == null_gates.STRATEGY
 
 
 def test_the_dsr_gate_replaces_the_psr_gate() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from eventbus import InMemoryEventBus
 from eventbus.testing.recorder import Recorder
+from quantum_trader.alpha.trials import Trials
 from quantum_trader.config import Costs, ModelGateConfig, ModelsConfig, StrategiesConfig
 from quantum_trader.events import (
     EvaluationCompletedEvent,
@@ -243,8 +244,8 @@ async def test_on_the_demo_bars_ewma_and_har_go_live_and_direction_is_always_ref
     registry = Registry(event_bus)
     EnsembleManager(event_bus, CachingRegistry(event_bus, registry))
     learning = ContinuousLearningManager(event_bus, registry, ModelsConfig())
-    subjects = StrategySubjects(Costs(), StrategiesConfig(), cooldown=5)
-    EvaluationHandler(event_bus, QueueHandler(event_bus), subjects, ModelSubjects(ModelGateConfig()))
+    subjects = StrategySubjects(Trials(Costs(), StrategiesConfig(), cooldown=5), StrategiesConfig())
+    EvaluationHandler(event_bus, QueueHandler(), subjects, ModelSubjects(ModelGateConfig()))
     await SessionClock(event_bus, MarketReplayer(load_dataset())).run()
     promoted = [one.model_name for one in heard.of(ModelPromotedEvent)]
     refused = [one.model_name for one in heard.of(ModelRejectedEvent)]

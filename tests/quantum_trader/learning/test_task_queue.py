@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus import InMemoryEventBus
-from eventbus.testing.recorder import Recorder
-from quantum_trader.events import Purpose, QueueTaskProcessedEvent
+from quantum_trader.events import Purpose
 from quantum_trader.learning.evaluation import request
 from quantum_trader.learning.task_queue import URGENCY, QueueHandler
 
@@ -39,25 +37,22 @@ def test_a_live_strategy_is_reviewed_before_anything_else() -> None:
 
 
 @given(st.lists(st.sampled_from(list(Purpose)), max_size=20))
-async def test_tasks_leave_by_urgency_and_equals_as_they_came(purposes: list[Purpose]) -> None:
-    async with InMemoryEventBus() as bus:
-        queue = QueueHandler(bus)
-        for at, purpose in enumerate(purposes):
-            await queue.add(request("STRATEGY", f"{at:02}", purpose, 0, 9, timestamp=AT))
-        restored = QueueHandler(bus)
-        restored.restore(json.loads(json.dumps(queue.state())))
-        left = [(URGENCY[task.purpose], task.subject_id) for task in iter(queue.take, None)]
-        assert left == sorted(left)
-        assert len(left) == len(purposes)
-        assert [(URGENCY[task.purpose], task.subject_id) for task in iter(restored.take, None)] == left
+def test_tasks_leave_by_urgency_and_equals_as_they_came(purposes: list[Purpose]) -> None:
+    queue = QueueHandler()
+    for at, purpose in enumerate(purposes):
+        queue.add(request("STRATEGY", f"{at:02}", purpose, 0, 9, timestamp=AT))
+    restored = QueueHandler()
+    restored.restore(json.loads(json.dumps(queue.state())))
+    left = [(URGENCY[task.purpose], task.subject_id) for task in iter(queue.take, None)]
+    assert left == sorted(left)
+    assert len(left) == len(purposes)
+    assert [(URGENCY[task.purpose], task.subject_id) for task in iter(restored.take, None)] == left
 
 
-async def test_waiting_and_running_are_measured(event_bus: InMemoryEventBus, recorder: Recorder) -> None:
-    queue = QueueHandler(event_bus, clock=Ticks())
-    await queue.add(request("STRATEGY", "a", Purpose.BACKTEST, 0, 9, timestamp=AT))
+def test_waiting_and_running_are_measured() -> None:
+    queue = QueueHandler(clock=Ticks())
+    queue.add(request("STRATEGY", "a", Purpose.BACKTEST, 0, 9, timestamp=AT))
     task = queue.take()
     assert task is not None
-    await queue.done(task, "PASS")
-    await event_bus.drain()
-    (told,) = recorder.of(QueueTaskProcessedEvent)
+    told = queue.done(task, "PASS")
     assert (told.wait_ms, told.run_ms, told.outcome) == (1.0, 1.0, "PASS")

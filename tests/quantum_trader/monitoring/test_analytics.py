@@ -39,7 +39,7 @@ async def test_every_decision_event_of_a_run_is_stored(tmp_path: Path) -> None:
 
     async with InMemoryEventBus(max_queue_size=100_000) as bus:
         system = build(bus, config, load_feed(config))
-        analytics = AnalyticsService(bus, tmp_path / FILE_NAME, system.record)
+        analytics = AnalyticsService(bus, tmp_path / FILE_NAME, system.record, system.digest)
         bus.subscribe("*", count)
         await system.run()
         analytics.close()

@@ -48,6 +48,7 @@ async def counted(**overrides: Mapping[str, Any]) -> tuple[Tally, Tally]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_forecast_errors_alarm_about_as_often_as_in_the_design() -> None:
     points, alarms = await counted()
     assert points[PREDICTION] == 2_998
@@ -56,6 +57,7 @@ async def test_forecast_errors_alarm_about_as_often_as_in_the_design() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_fills_and_returns_of_a_trader_that_trades_alarm_about_as_often_as_in_the_design() -> None:
     points, alarms = await counted(strategies={"all_live": True})
     assert points[SHORTFALL] > 100

@@ -1,0 +1,146 @@
+"""Beginning: what a group read and wants is counted as begun, durably, and only then runs; what was begun before runs as its next attempt.
+
+A crash loop cannot retry a poison event for ever: each start was counted. Knows no page, and nothing of outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from eventbus.durability.passage import Passage, run_of
+from eventbus.durability.trouble import Patience
+from eventbus.errors import JournalError, LeaseLost
+from eventbus.policy import UNPLANNED_ATTEMPTS
+from eventbus.road.arrival import deliver, resume
+from eventbus.road.part import Part
+
+if TYPE_CHECKING:
+    from eventbus.durability.passage import Told
+    from eventbus.durability.recent import Found
+    from eventbus.durability.share import Share
+    from eventbus.durability.source import Source
+    from eventbus.durability.trouble import Trouble
+    from eventbus.event import Event
+    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.worker import Worker
+
+Wanted = tuple["Share", "Found", "Event"]
+
+
+class Beginning:
+    """Of one group, whose `told` learns what becomes of each. `lost` is called with a share that is another process's by now."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        told: Told,
+        source: Source,
+        lifetime: Lifetime,
+        trouble: Trouble,
+        lost: Callable[[Share], None],
+    ) -> None:
+        self._worker = worker
+        self._told = told
+        self._source = source
+        self._lifetime = lifetime
+        self._trouble = trouble
+        self._lost = lost
+
+    @property
+    def is_only_attempt(self) -> bool:
+        """Does the policy allow one attempt and no more, whatever becomes of the process?"""
+        retry = self._worker.policy.retry
+        return retry is not None and retry.attempts == 1
+
+    def give_up(self, share: Share, found: Found, event: Event, reason: str, error: BaseException) -> None:
+        """It never runs: what was to be asked of it raised."""
+        delivery = resume(self._worker, self._part(share, [(found, event)]), 0)
+        share.begins(1)
+        self._worker.endings.give_up(self._worker, delivery, reason, error)
+
+    def _part(self, share: Share, run: Sequence[tuple[Found, Event]]) -> Part:
+        max_age = self._worker.policy.max_age_for(run[0][1].__event__)
+        burst = Passage(self._told, share, run)
+        max_age_ns = None if max_age is None else int(max_age * 1e9)
+        part = Part(burst, self._worker, burst.events, None, is_lossless=False, max_age_ns=max_age_ns)
+        burst.routed((part,), 1)
+        return part
+
+    async def begin(self, wanted: Sequence[Wanted]) -> None:
+        """Count an attempt for each, durably, and only then let them run. Raises what the journal answered for some of them."""
+        if not wanted:
+            return
+        by_share: dict[Share, list[tuple[Found, Event]]] = {}
+        for share, found, event in wanted:
+            if not share.is_lost:
+                by_share.setdefault(share, []).append((found, event))
+        for share, run in by_share.items():
+            share.begins(len(run))  # from here on it is not given to another process
+        counting = [self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()]
+        try:
+            counted = await asyncio.gather(*counting, return_exceptions=True)
+        except asyncio.CancelledError:
+            for share, run in by_share.items():
+                self._let_go(share, run)
+            raise
+        failure: BaseException | None = None
+        for (share, run), attempts in zip(by_share.items(), counted, strict=True):
+            if isinstance(attempts, BaseException) or self._worker.is_cancelled:
+                self._let_go(share, run)
+            if isinstance(attempts, LeaseLost):
+                self._lost(share)
+            elif isinstance(attempts, BaseException):
+                failure = failure or attempts
+            elif not self._worker.is_cancelled:
+                self._let_run(share, run, attempts)
+        if failure is not None:
+            raise failure
+
+    def _let_go(self, share: Share, wanted: Sequence[tuple[Found, Event]]) -> None:
+        """What was to run does not: whoever waits for its end waits no longer."""
+        share.ended(len(wanted))
+        self._told.look_up()
+
+    def _let_run(self, share: Share, wanted: Sequence[tuple[Found, Event]], attempts: Mapping[int, int]) -> None:
+        if not share.may_start(self._lifetime.clock.monotonic_ns()):
+            self._let_go(share, wanted)
+            self._lost(share)
+            return
+        for (is_first, *_), run in groupby(wanted, lambda each: (attempts[each[0].offset] == 1, *run_of(each))):
+            if is_first:
+                deliver(self._worker, self._part(share, [*run]))
+            else:
+                for each in run:
+                    self._resume(share, each, attempts[each[0].offset] - 1)
+        share.begun_upto(wanted[-1][0].offset)
+
+    def _resume(self, share: Share, each: tuple[Found, Event], behind: int) -> None:
+        """A delivery that so many attempts were made of before."""
+        retry = self._worker.policy.retry
+        delivery = resume(self._worker, self._part(share, [each]), behind)
+        if behind >= (retry.attempts if retry else UNPLANNED_ATTEMPTS):
+            reason = f"attempts that began and did not end: {behind}"
+            self._worker.endings.give_up(self._worker, delivery, reason)
+        else:
+            self._worker.put_back(delivery)
+
+    async def count_again(self, share: Share, offset: int) -> None:
+        """Another attempt begins."""
+        patience = Patience()
+        while not (self._worker.is_cancelled or share.is_lost):
+            try:
+                await self._source.record_attempts(share.lease, [offset])
+            except LeaseLost:
+                self._lost(share)
+            except JournalError as error:
+                self._trouble.tell("retry waits for its journal", error, group=self._worker.name)
+                await patience.wait()
+            else:
+                return
+
+
+def _offsets(run: Iterable[tuple[Found, Event]]) -> list[int]:
+    return [found.offset for found, _ in run]

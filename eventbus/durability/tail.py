@@ -1,0 +1,275 @@
+"""Tail: one reader per process of a log that others append to as well. What it reads goes to everybody who listens here.
+
+What this process published is known by its place and waits for its turn, so that every process sees one order; it is not read again.
+In-memory subscriptions hear each event at most once per process. Knows no group: who reads on their own is only woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Protocol
+
+from eventbus.codec import decode
+from eventbus.durability.trouble import Patience
+from eventbus.errors import BusStopped, CodecError, JournalError, OffsetGone, PolicyConflict
+from eventbus.event import Kind
+from eventbus.log import log
+from eventbus.road.burst import Burst
+
+if TYPE_CHECKING:
+    from eventbus.durability.trouble import Trouble
+    from eventbus.event import Event
+    from eventbus.journal.protocol import Journal
+    from eventbus.journal.values import Record
+    from eventbus.retained import Retained
+    from eventbus.road.door import Door
+
+_PAGE = 1_000
+_BURST = 256  # events of others that go on together
+_TOGETHER = frozenset({Kind.EVENT, Kind.SIGNAL, Kind.EXECUTION})
+
+
+class Sending(Protocol):
+    """What is on its way into the log from here."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Is anything?"""
+        ...
+
+    def is_sending(self, event_id: str) -> bool:
+        """Is this one, so that its place is not known yet?"""
+        ...
+
+    async def answered(self) -> None:
+        """Wait for the next answer."""
+        ...
+
+    def brought(self, events: int) -> None:
+        """So many more pass the door that others published."""
+        ...
+
+
+class Tail:
+    """Of one process.
+
+    `entered` is called with each burst that goes on, `moved` when there is more, `made` makes one of others,
+    `spread` tells others of one that is not for the log.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        door: Door,
+        retained: Retained,
+        trouble: Trouble,
+        entered: Callable[[Burst], None],
+        moved: Callable[[], None],
+        made: Callable[[Event], Burst],
+        spread: Callable[[Burst], None],
+        *,
+        poll: float,
+    ) -> None:
+        self._journal = journal
+        self._door = door
+        self._retained = retained
+        self._trouble = trouble
+        self._entered = entered
+        self._moved = moved
+        self._made = made
+        self._spread = spread
+        self.poll = poll
+        self._sending: Sending
+        self._own: dict[int, Burst] = {}  # by place: written, and waiting for what comes before
+        self._came: asyncio.Future[None] | None = None  # somebody waits for one of these
+        self._unreadable: set[int] = set()
+        self.at = 0  # everything up to here went on
+        self.gaps = 0  # stretches that were removed before they were read here
+        self.is_crowded = False  # nobody here takes what comes: it waits
+
+    def watches(self, sending: Sending) -> None:
+        """From the beginning on: this is on its way."""
+        self._sending = sending
+
+    def begin(self, at: int) -> None:
+        """What comes after that place is news."""
+        self.at = at
+
+    # --- from here -------------------------------------------------------------------------------------------------
+
+    def has_passed(self, offset: int) -> bool:
+        """Did what lies there go on already?"""
+        return offset <= self.at
+
+    @property
+    def has_own(self) -> bool:
+        """Does anything wait that was published here?"""
+        return bool(self._own)
+
+    def took(self, burst: Burst) -> None:
+        """It is durable, and goes on in its turn; at once if it is not for the log."""
+        if burst.offset is None:
+            self._retained.keep(burst.events[0])
+            self._spread(burst)
+            self._door.lane.put(burst)
+            return
+        self._own[burst.offset] = burst
+        self._go_on()
+        if self._came is not None and not self._came.done():
+            self._came.set_result(None)
+
+    def _go_on(self) -> None:
+        while (burst := self._own.pop(self.at + 1, None)) is not None:
+            self.at += len(burst.events)
+            self._retained.keep(burst.events[0])  # what is retained shares no burst
+            self._entered(burst)
+            self._door.lane.put(burst)
+            self._moved()
+
+    def left(self) -> list[Burst]:
+        """What was published here and never went on, taken out."""
+        left, self._own = [*self._own.values()], {}
+        for burst in left:
+            self._door.take(burst)
+        return left
+
+    # --- from others -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read whatever comes, until this is cancelled."""
+        patience = Patience()
+        while True:
+            try:
+                await self.step()
+                patience.worked()
+            except OffsetGone as gone:
+                self._skip_gone(gone)
+            except JournalError as error:
+                self._trouble.tell("reading what others published waits for the journal", error)
+                await patience.wait()
+
+    async def step(self) -> None:
+        """Read once; where there is nothing, wait for more."""
+        until = min(self._own) - 1 if self._own else None
+        records = await self._journal.read(self.at, _PAGE, until=until)
+        if not records:
+            if until is None and not self._sending.is_behind:
+                await self._journal.wait(self.at, self.poll)
+            else:
+                await self._wait_for_own()
+            return
+        at = 0
+        while at < len(records):
+            record = records[at]
+            self._go_on()
+            if record.offset <= self.at:
+                at += 1
+            elif self._sending.is_sending(record.event_id):
+                await self._sending.answered()
+            else:
+                at += await self._bring(records, at)
+
+    async def _wait_for_own(self) -> None:
+        """Something of ours is on its way: it comes, or something of others does."""
+        self._came = came = asyncio.get_running_loop().create_future()
+        more = asyncio.ensure_future(self._journal.wait(self.at, self.poll))
+        try:
+            await asyncio.wait([came, more], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._came = None
+            more.cancel()
+            with contextlib.suppress(asyncio.CancelledError, JournalError):
+                await more
+
+    async def _bring(self, records: Sequence[Record], at: int) -> int:
+        """As many as may go on together, from there on; gives how many."""
+        events: list[Event] = []
+        for record in records[at : at + _BURST]:
+            if record.offset in self._own or self._sending.is_sending(record.event_id):
+                break
+            event = self._read(record)
+            if event is None or (events and not _are_alike(events[-1], event)):
+                break
+            events.append(event)
+            if not _is_plain(event):
+                break
+        first = records[at].offset
+        if not events:
+            self.at = first  # nobody can read it: those who have to set it aside
+            self._moved()
+            return 1
+        await self._room()
+        burst = self._made(events[0])
+        for event in events[1:]:
+            burst.also(event)
+        burst.written(first, str(self._journal.durability))
+        self.at = first + len(events) - 1
+        self._sending.brought(len(events))
+        try:
+            self._retained.keep(events[0])
+        except PolicyConflict as error:  # what its class retains it by is no key here
+            log.error("event of another process not retained: %s", error, extra={"error": str(error)})
+        self._door.bring(burst)
+        self._entered(burst)
+        self._moved()
+        return len(events)
+
+    def _read(self, record: Record) -> Event | None:
+        try:
+            return decode(record.body)
+        except CodecError as error:
+            if record.offset not in self._unreadable:
+                self._unreadable.add(record.offset)
+                log.error(
+                    "event of another process cannot be read: %s",
+                    str(error)[:500],
+                    extra={"offset": record.offset, "type": record.type},
+                )
+            return None
+
+    async def _room(self) -> None:
+        """Wait until somebody takes what is there. What this process published never waits behind that: its own place is taken."""
+        places = self._door.places
+        while places.held >= places.size and not (self._own or self._sending.is_behind or self._door.is_shut):
+            self.is_crowded = True
+            self._moved()
+            self._came = came = asyncio.get_running_loop().create_future()
+            room = asyncio.ensure_future(places.room())
+            try:
+                await asyncio.wait([came, room], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._came, self.is_crowded = None, False
+                room.cancel()
+                with contextlib.suppress(asyncio.CancelledError, BusStopped):
+                    await room
+
+    def _skip_gone(self, gone: OffsetGone) -> None:
+        lost = gone.oldest - 1 - self.at
+        self.gaps += 1
+        log.error(
+            "%d events were removed before they were heard here", lost, extra={"records": lost, "oldest": gone.oldest}
+        )
+        self.at = gone.oldest - 1
+        self._moved()
+
+
+class Foreign(Burst):
+    """Events that another process published: nobody's context, no place here yet."""
+
+    is_foreign = True
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event, Context(), 0, 0, 0, is_urgent=event.__event__.kind is Kind.CONTROL)
+
+
+def _is_plain(event: Event) -> bool:
+    """May it share a burst with others of its kind?"""
+    spec = event.__event__
+    return spec.kind in _TOGETHER and spec.max_age is None and not (spec.retain or event.metadata)
+
+
+def _are_alike(one: Event, other: Event) -> bool:
+    return _is_plain(one) and _is_plain(other)

@@ -1,0 +1,138 @@
+"""Server: uvicorn with the end that a bus needs: it drains while clients still listen, then they are closed, then the process ends.
+
+A second signal ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from eventbus import GatewayError
+from eventbus.gateway.gateway import Gateway
+from eventbus.gateway.line import LineProtocol
+from eventbus.gateway.protocol import guarded
+from eventbus.gateway.settings import GatewaySettings
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CLOSING_S = 1  # that connections have after the drain
+
+
+async def serve(
+    app: FastAPI, *, started: Callable[[str], object] | None = None, until: asyncio.Event | None = None
+) -> None:
+    """Serve an application that `create_gateway` made until a signal ends it. `started` is called with its URL once it listens.
+
+    `until` ends it too, where a program serves besides what it does. Raises `GatewayError` where it cannot listen.
+    """
+    gateway: Gateway = app.state.gateway
+    with _bound(gateway.settings) as listening:
+        host, port = listening.getsockname()[:2]
+        url = f"{gateway.settings.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        server = _Server(_config(app, gateway), gateway, lambda: started and started(url))
+        asked = None if until is None else asyncio.ensure_future(server.end_with(until))
+        try:
+            await gateway.start()
+            await server.serve([listening])
+        finally:
+            if asked is not None:
+                asked.cancel()
+            await gateway.stop()
+
+
+def _config(app: FastAPI, gateway: Gateway) -> uvicorn.Config:
+    settings = gateway.settings
+    config = uvicorn.Config(
+        app,
+        ws=LineProtocol,
+        ws_max_size=settings.limits.message_bytes,
+        ws_ping_interval=None,
+        http=guarded(gateway),
+        h11_max_incomplete_event_size=settings.limits.head_bytes,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",  # what it says of sockets besides holds whole addresses
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_CLOSING_S,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+    try:
+        config.load()
+    except OSError as error:  # of SSL, too
+        raise GatewayError(
+            f"--tls-cert {settings.tls_cert}, --tls-key: {_reason(error)}; give two PEM files"
+        ) from error
+    return config
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._tell_started = started
+
+    async def end_with(self, until: asyncio.Event) -> None:
+        """End when that happens."""
+        await until.wait()
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._gateway.stop()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        try:
+            for each in _SIGNALS:
+                loop.add_signal_handler(each, self._asked_to_end, each)
+        except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or Windows
+            yield
+            return
+        try:
+            yield
+        finally:
+            for each in _SIGNALS:
+                loop.remove_signal_handler(each)
+
+    def _asked_to_end(self, number: int) -> None:
+        if self.should_exit:
+            os._exit(128 + number)
+        self.handle_exit(number, None)
+
+
+def _bound(settings: GatewaySettings) -> socket.socket:
+    try:
+        family, _kind, _protocol, _name, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise GatewayError(
+            f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}; "
+            "choose another --port, 0 for any free one"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno is None or isinstance(error, ssl.SSLError | socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    return os.strerror(error.errno).lower()

@@ -1,0 +1,72 @@
+"""The journal in a schema of a PostgreSQL server, shared by any number of processes.
+
+In the order of a call: `storage` (opened, watched), `writes` over `reads` over `rows` (SQL over `schema.sql`), `server` (connections).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from eventbus.bounds import seconds, text
+from eventbus.errors import MissingDriver, PolicyConflict
+from eventbus.journal.remote.journal import RemoteJournal
+from eventbus.url import Url
+from eventbus.wording import shown
+
+try:
+    import asyncpg  # noqa: F401 - who has no driver is told which extra brings it
+except ImportError as error:
+    raise MissingDriver("postgres", "postgres") from error
+
+from eventbus.journal.postgres.server import PostgresServer
+from eventbus.journal.postgres.storage import PostgresStorage
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+_LEVELS = ("on", "remote_apply", "remote_write", "local", "off")
+
+
+class PostgresJournal(RemoteJournal):
+    """A `SharedJournal` in the schema `name` of a database; `postgresql://user:password@host:port/database`.
+
+    `synchronous_commit` off is faster, and loses the newest records with the server. `poll` (s) is how often the log is looked at
+    when no notification comes, `timeout_s` the deadline of each call, `ssl` true, false or a mode such as `verify-full`. A process has
+    up to seven connections. Raises `PolicyConflict` for a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        url: Url,
+        *,
+        name: str = "eventbus",
+        poll: float = 1.0,
+        timeout_s: float = 5.0,
+        synchronous_commit: str = "on",
+        ssl: bool | str | None = None,
+        creates: bool = True,
+    ) -> None:
+        if not _NAME.fullmatch(text("name", name)):
+            raise PolicyConflict("name", f"{shown(name)} is no name of a bus: a-z, then up to 30 of a-z, 0-9 and _")
+        if synchronous_commit not in _LEVELS:
+            raise PolicyConflict("synchronous_commit", f"{shown(synchronous_commit)} is none of {', '.join(_LEVELS)}")
+        options: dict[str, Any] = {
+            "host": url.host,
+            "port": url.port,
+            "user": url.user,
+            "password": url.password,
+            "database": url.path,
+            "ssl": ssl,
+            "server_settings": {"application_name": f"eventbus {name}"},
+        }
+        place = (
+            f"{url.user or ''}{'@' if url.user else ''}{url.host or 'localhost'}:{url.port or 5432}/{url.path or ''}"
+        )
+        server = PostgresServer(
+            f"postgresql://{place}",
+            {key: value for key, value in options.items() if value is not None},
+            seconds("timeout_s", timeout_s),
+        )
+        super().__init__(PostgresStorage(server, name, synchronous_commit, seconds("poll", poll), creates=creates))
+
+
+__all__ = ["PostgresJournal"]

@@ -1,0 +1,186 @@
+"""Storage: one bus in one schema of a PostgreSQL server: opened after a look at the server, watched, told of.
+
+Knows what the server must be like, and how hints come. The rest is `writes` and `reads`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from importlib.resources import files
+
+import asyncpg
+
+from eventbus.errors import BackendUnsafe, JournalUnavailable
+from eventbus.journal.postgres.rows import given, kept
+from eventbus.journal.postgres.server import PostgresServer
+from eventbus.journal.postgres.writes import Writes
+from eventbus.journal.remote.arrivals import Arrivals
+from eventbus.journal.remote.link import Connection, Link, change, question
+from eventbus.journal.values import Durability
+from eventbus.log import log
+
+FORMAT = "1"
+CAPABILITIES = frozenset(
+    {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "shared", "types", "values"}
+    | {"verify", "wait"}
+)
+_OLDEST = (14, 0)
+_OPEN_S = 4.0  # a server that is down is told at once to who opens, whatever a call may take later
+_BLIND_POLL_S = 0.25  # while hints do not come
+_PROBE_S = 1.0
+_SLOW_S = 3_600.0
+_TOLD_S = 60  # how long what was told is kept
+
+
+class PostgresStorage(Writes):
+    """A `Storage` of PostgreSQL. `poll` is how often the log is looked at without a hint; without `creates` nothing is made."""
+
+    def __init__(self, server: PostgresServer, schema: str, level: str, poll: float, *, creates: bool = True) -> None:
+        super().__init__(server, schema, level)
+        self._server = server
+        self._level = level
+        self._poll_s = poll
+        self._creates = creates
+        self._arrivals = Arrivals()
+        self._hears = asyncio.Event()
+        self._is_hinted = True
+        self._channels = f"eventbus_{schema}", f"eventbus_{schema}_told"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return CAPABILITIES
+
+    @property
+    def durability(self) -> Durability:
+        return Durability.PROCESS_CRASH if self._level == "off" else Durability.POWER_LOSS
+
+    @property
+    def shelf(self) -> PostgresStorage:
+        return self
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    async def open(self, arrivals: Arrivals) -> None:
+        """Raises `BackendUnsafe` for a server that would break a promise, `JournalUnavailable` for one that cannot be used."""
+        self._arrivals = arrivals
+        limit_s = min(self.server.timeout_s, _OPEN_S)
+        self._server.greet_with(self._check)
+        try:
+            await self.links["asking"].run(self._look, timeout_s=limit_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await asyncio.gather(*(link.close() for link in self.links.values()))
+
+    async def _check(self, db: Connection) -> None:
+        """The first connection: may this server keep a bus, and is it there?"""
+        version = db.get_server_version()
+        if version < _OLDEST:
+            raise BackendUnsafe("postgres", f"server {version.major} is too old", "use PostgreSQL 14 or newer")
+        if await db.fetchval("SHOW fsync") == "off":
+            raise BackendUnsafe(
+                "postgres", "fsync is off, so a power cut damages the log", "set fsync = on and reload it"
+            )
+        async with db.transaction():
+            await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"eventbus {self._schema}")
+            await self._make(db)
+        await self._look(db)
+        self._server.greet_with(self._look)
+
+    async def _make(self, db: Connection) -> None:
+        if await db.fetchval("SELECT to_regclass($1)", f"{self._schema}.meta") is not None:
+            found = await db.fetchval(f"SELECT value FROM {self._schema}.meta WHERE name = 'format'")
+            if found != FORMAT:
+                raise BackendUnsafe(
+                    "postgres",
+                    f"schema {self._schema} has format {found}",
+                    f"use a version that knows it, or another name= than {self._schema}",
+                )
+            return
+        others = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1"
+        if await db.fetchval(others, self._schema):
+            raise BackendUnsafe("postgres", f"schema {self._schema} holds other tables", "choose another name=")
+        if not self._creates:
+            raise JournalUnavailable(self.server.place, f"there is no bus {self._schema}: check name= in the URL")
+        if await db.fetchval("SELECT pg_is_in_recovery()"):
+            raise JournalUnavailable(self.server.place, "it is a standby, which cannot be written: use the primary")
+        sql = files("eventbus.journal.postgres").joinpath("schema.sql").read_text()
+        await db.execute(sql.format(schema=self._schema, format=FORMAT, epoch=secrets.token_hex(8)))
+
+    async def _look(self, db: Connection) -> None:
+        asked_at = self._arrivals.last
+        try:
+            self._arrivals.stands(asked_at, *await self._stand(db))
+        except asyncpg.UndefinedTableError:
+            self._arrivals.stands(asked_at, "", 1, 0, 0)
+
+    @question
+    async def look(self, db: Connection) -> None:
+        await self._look(db)
+
+    # --- hints -----------------------------------------------------------------------------------------------------
+
+    async def watch(self, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
+        await self._server.always(lambda db: self._listen(db, channels, told))
+
+    async def _listen(self, db: Connection, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
+        self._hears.clear()
+        for channel in self._channels:
+            await db.add_listener(channel, lambda *_: self._hears.set())
+        seen = await db.fetchval(f"SELECT coalesce(max(id), 0) FROM {self._schema}.told")
+        await self._probe()
+        while True:
+            async with asyncio.timeout(2 * self._poll_s):
+                await self._look(db)
+                sql = f"SELECT id, channel, body FROM {self._schema}.told WHERE id > $1 ORDER BY id"
+                for id_, channel, body in await db.fetch(sql, seen):
+                    seen = id_
+                    if given(channel) in channels:
+                        told(given(channel), body)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s if self._is_hinted else min(self._poll_s, _BLIND_POLL_S)):
+                    await self._hears.wait()
+            self._hears.clear()
+
+    async def _probe(self) -> None:
+        """Does what we tell ourselves come back? Behind a proxy that lends the server's processes by the transaction it does not."""
+        await self.hint()
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                await self._hears.wait()
+        except TimeoutError:
+            if self._is_hinted:
+                log.warning("no notifications from PostgreSQL: the log is polled", extra={"server": self.server.place})
+            self._is_hinted = False
+            self._server.behind_a_pooler()
+        else:
+            self._is_hinted = True
+
+    @change("tending")
+    async def hint(self, db: Connection) -> None:
+        await db.execute(f"NOTIFY {self._channels[0]}")
+
+    @change("tending")
+    async def tell(self, db: Connection, channel: str, body: bytes) -> None:
+        """Whoever holds the lock tells, so that the ids become visible in their order."""
+        sql = f"""WITH mine AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtext('{self._channels[1]}')),
+                pg_notify('{self._channels[1]}', ''), set_config('synchronous_commit', 'off', true)
+            ), old AS (
+                DELETE FROM {self._schema}.told WHERE at < clock_timestamp() - interval '{_TOLD_S} seconds'
+            ) INSERT INTO {self._schema}.told (channel, body) SELECT $1, $2 FROM mine"""
+        await db.execute(sql, kept(channel), body)
+
+    # --- upkeep ----------------------------------------------------------------------------------------------------
+
+    async def compact(self) -> int:
+        """On a connection of its own: it may take a while, and nobody should wait behind it."""
+        link = Link(self.server)
+        try:
+            return await link.run(self._compact, timeout_s=_SLOW_S)
+        finally:
+            await link.close()

@@ -1,0 +1,187 @@
+"""Link: connections to a server, whatever its driver. A call has a deadline; a connection on which one was cut short is never used again.
+
+Knows no driver: a `Server` of each backend says how to connect, and what its errors mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from eventbus.errors import JournalError, JournalUnavailable, OutcomeUnknown
+from eventbus.journal.remote.storage import NotConnected
+
+_T = TypeVar("_T")
+
+Connection = Any
+"""A connection of the driver."""
+
+_CONNECT_S = 2.5  # for one try
+_BETWEEN_S = 0.25  # between two connections that did not last
+_SHORTEST_S, _LONGEST_S = 0.05, 2.0  # between tries, at random below a bound that doubles
+
+
+class Server(ABC):
+    """Where connections come from. `failure` says why there are none now; None while there are, as far as is known."""
+
+    broken: tuple[type[Exception], ...] = (OSError,)
+    """What a driver raises when a connection is of no use any more, and when a server cannot take one just now."""
+
+    def __init__(self, place: str, timeout_s: float) -> None:
+        self.place = place
+        self.timeout_s = timeout_s
+        self.failure: str | None = None
+
+    @abstractmethod
+    async def dial(self) -> Connection:
+        """One try at a connection that may be used. Raises one of `broken` if another try may mend it."""
+
+    @abstractmethod
+    def refusal(self, error: Exception) -> JournalUnavailable | None:
+        """What an error of the driver means by which the server said no: nothing was changed. None for any other error."""
+
+    @abstractmethod
+    def is_open(self, connection: Connection) -> bool: ...
+
+    @abstractmethod
+    def abort(self, connection: Connection) -> None:
+        """Close it at once, whatever it was doing."""
+
+    @abstractmethod
+    async def part_from(self, connection: Connection) -> None:
+        """Close it, and say goodbye."""
+
+    async def connect(self, deadline: float) -> Connection:
+        """A connection, tried for with growing pauses until the deadline of the loop.
+
+        Raises `NotConnected`, and at once `JournalUnavailable` for what no other try would mend.
+        """
+        now, bound = asyncio.get_running_loop().time, _SHORTEST_S
+        while True:
+            try:
+                async with asyncio.timeout_at(min(deadline, now() + _CONNECT_S)):
+                    connection = await self.dial()
+            except Exception as error:
+                if refusal := self.refusal(error):
+                    raise refusal from error
+                if not isinstance(error, self.broken):
+                    raise
+                self.failure = str(error) or "it does not answer"
+                pause = random.uniform(_SHORTEST_S, bound)
+                bound = min(2 * bound, _LONGEST_S)
+                if now() + pause >= deadline:
+                    reason = f"no connection ({self.failure}): check host and port, and that the server runs"
+                    raise NotConnected(self.place, reason) from error
+                await asyncio.sleep(pause)
+            else:
+                self.failure = None
+                return connection
+
+    async def always(self, work: Callable[[Connection], Awaitable[None]]) -> None:
+        """Until cancelled: do work on a connection of its own, and begin anew on another whenever that ends."""
+        now = asyncio.get_running_loop().time
+        while True:
+            connection = None
+            try:
+                connection = await self.connect(now() + self.timeout_s)
+                await work(connection)
+            except Exception as error:
+                if not isinstance(error, (JournalError, *self.broken)) and self.refusal(error) is None:
+                    raise
+            finally:
+                if connection is not None:
+                    self.abort(connection)
+            await asyncio.sleep(_BETWEEN_S)
+
+
+class Link:
+    """Connections for one kind of call: up to `size`, made when they are needed, and made anew after they were lost."""
+
+    def __init__(self, server: Server, size: int = 1) -> None:
+        self._server = server
+        self._turns = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+
+    async def run(
+        self, work: Callable[[Connection], Awaitable[_T]], *, changes: bool = False, timeout_s: float | None = None
+    ) -> _T:
+        """Do work on a connection. Raises `JournalUnavailable` when nothing was changed, `OutcomeUnknown` when something may have been."""
+        server, connection = self._server, None
+        limit_s = server.timeout_s if timeout_s is None else timeout_s
+        deadline = asyncio.get_running_loop().time() + limit_s
+        try:
+            async with asyncio.timeout_at(deadline), self._turns:
+                connection = await self._take(deadline)
+                try:
+                    return await work(connection)
+                except BaseException as error:
+                    if isinstance(error, (asyncio.CancelledError, *server.broken)):
+                        server.abort(connection)
+                    raise
+                finally:
+                    if server.is_open(connection):
+                        self._idle.append(connection)
+        except TimeoutError as error:
+            if connection is None:
+                raise NotConnected(server.place, f"no connection within {limit_s:g} s ({server.failure})") from error
+            raise self._unsure(f"no answer within {limit_s:g} s", changes) from error
+        except server.broken as error:
+            if (refusal := server.refusal(error)) is not None:
+                raise refusal from error
+            raise self._unsure(f"the connection broke: {error or type(error).__name__}", changes) from error
+        except Exception as error:
+            if (refusal := server.refusal(error)) is not None:
+                raise refusal from error
+            raise
+
+    async def close(self) -> None:
+        """Let go of what is not in use."""
+        while self._idle:
+            await self._server.part_from(self._idle.pop())
+
+    async def _take(self, deadline: float) -> Connection:
+        while self._idle:
+            if self._server.is_open(connection := self._idle.pop()):
+                return connection
+        return await self._server.connect(deadline)
+
+    def _unsure(self, reason: str, changes: bool) -> JournalUnavailable | OutcomeUnknown:
+        return OutcomeUnknown("", reason) if changes else JournalUnavailable(self._server.place, reason)
+
+
+class Linked:
+    """Something whose methods are done on links to one server: `question` and `change` give them their connection."""
+
+    sizes: Mapping[str, int] = {"asking": 3, "appending": 1, "settling": 1, "tending": 1}
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.links = {name: Link(server, size) for name, size in self.sizes.items()}
+
+
+_S = TypeVar("_S", bound=Linked)
+_P = ParamSpec("_P")
+_Work = Callable[Concatenate[_S, Connection, _P], Awaitable[_T]]
+_Call = Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]
+
+
+def question(work: _Work[_S, _P, _T]) -> _Call[_S, _P, _T]:
+    """A method that asks, and changes nothing."""
+    return _on("asking", work, changes=False)
+
+
+def change(link: str) -> Callable[[_Work[_S, _P, _T]], _Call[_S, _P, _T]]:
+    """A method that changes something, on a link of its own kind, so that no two kinds wait for each other."""
+    return lambda work: _on(link, work, changes=True)
+
+
+def _on(link: str, work: _Work[_S, _P, _T], *, changes: bool) -> _Call[_S, _P, _T]:
+    @wraps(work)
+    async def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await self.links[link].run(lambda connection: work(self, connection, *args, **kwargs), changes=changes)
+
+    return call

@@ -1,0 +1,13 @@
+"""Servers: real ones, private to a test, an example or a measurement, on a free loopback port; and a network that fails on request.
+
+    with PostgresServer() as server:
+        bus = create_event_bus(server.url)
+
+Nothing outside of the server's own folder is touched, and nothing is left when the block ends.
+"""
+
+from eventbus.testing.servers.found import NoServer
+from eventbus.testing.servers.postgres import PostgresServer
+from eventbus.testing.servers.proxy import FaultProxy
+
+__all__ = ["FaultProxy", "NoServer", "PostgresServer"]

@@ -1,0 +1,134 @@
+"""`qt serve`: the dashboard of a run that is over, or that another process carries out. It reads; commands go by the inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eventbus import Event, InMemoryEventBus, MissingDriver
+from quantum_trader.app import build, load_feed
+from quantum_trader.cli.carrying import run_loop
+from quantum_trader.cli.choosing import chosen
+from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.saying import say
+from quantum_trader.cli.settings import ConfigDirectory
+from quantum_trader.cli.showing import LOOPBACK, Dashboard, Host, Place, Port, ends, nodes, opened
+from quantum_trader.config import Config
+from quantum_trader.events import RunStartedEvent
+from quantum_trader.market.errors import DataError
+from quantum_trader.monitoring.record import RunRecord
+from quantum_trader.monitoring.report import make_report
+from quantum_trader.runs.folder import RunFolder
+from quantum_trader.runs.inbox import Inbox
+
+if TYPE_CHECKING:
+    from quantum_trader.web.desk import Desk
+    from quantum_trader.web.panels import Panels
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module to `qt`."""
+    app.command()(serve)
+
+
+def serve(
+    run: Annotated[str, typer.Argument(help="Folder or name of a run.", show_default=False)],
+    host: Host = LOOPBACK,
+    port: Port = None,
+    config: ConfigDirectory = None,
+) -> None:
+    """Show a run that is over, or that another process carries out, until Ctrl-C."""
+    folder = chosen(run, config)
+    effective = folder.config()
+    usual = effective.app.gateway_port
+    try:
+        run_loop(_serve(folder, effective, Place(host, usual if port is None else port, port is not None)))
+    except MissingDriver as error:
+        raise Failed(f"{error}") from error
+
+
+async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
+    from eventbus.gateway import Followed, GatewaySettings
+    from quantum_trader.web.dashboard import create_dashboard
+    from quantum_trader.web.panels import Panels
+
+    told = Told(RunRecord(cash=config.app.cash, universe_size=0))
+    panels = Panels(told.record.points, dataset=config.universe.dataset)
+    desk = desk_over(folder, panels)
+    wired = _wired(config)
+
+    def hear(events: Sequence[Event], first: int | None) -> None:
+        told.take(events)
+        panels.take(events, first)
+
+    def application(port: int) -> Any:
+        return create_dashboard(
+            Followed(str(folder.journal), heard=hear),
+            panels,
+            desk,
+            settings=GatewaySettings(host=place.host, port=port, run_owns_events=True),
+            wiring=lambda: wired,
+            story=lambda order_id: nodes(folder, order_id),
+            report=lambda: make_report(told.record).as_dict(),
+        )
+
+    async with opened(application, place) as (_app, url):
+        say(f"serving on {url}")
+        await Dashboard(url).stay()
+
+
+def desk_over(folder: RunFolder, panels: Panels) -> Desk:
+    """What may be commanded from here: nothing where the run is over, else what its inbox takes."""
+    from quantum_trader.web.desk import Desk
+
+    return Desk(panels, ask=None if folder.is_complete else Inbox(folder.commands).put)
+
+
+class Told:
+    """A record that is told the events of a journal one after the other: its handlers wait for nothing."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        bus = InMemoryEventBus()
+        record.attach(bus)
+        self._subscriptions = bus.subscriptions
+        self._handlers: dict[type[Event], list[Any]] = {}
+
+    def take(self, events: Sequence[Event]) -> None:
+        """The next events."""
+        for event in events:
+            cls = type(event)
+            if isinstance(event, RunStartedEvent):
+                self.record.universe_size = len(event.universe)
+            handlers = self._handlers.get(cls)
+            if handlers is None:
+                handlers = self._handlers[cls] = [
+                    one.handler for one in self._subscriptions if one.selector.matches(cls, event.type)
+                ]
+            for handler in handlers:
+                _at_once(handler(event))
+
+
+def _at_once(step: Coroutine[Any, Any, object]) -> None:
+    """Run what waits for nothing. Raises RuntimeError where it waits."""
+    try:
+        step.send(None)
+    except StopIteration:
+        return
+    step.close()
+    raise RuntimeError("a handler of the record waits")
+
+
+def _wired(config: Config) -> dict[str, Any]:
+    """Who publishes and who hears what in such a run; nothing where its data are no longer there."""
+    try:
+        feed = load_feed(config)
+    except DataError:
+        return {}
+    system = build(InMemoryEventBus(), config, feed)
+    try:
+        return dict(ends(system.wiring()))
+    finally:
+        system.close()

@@ -1,0 +1,185 @@
+"""Showing: the dashboard of a run, beside the run that this process carries out, or of a folder that another one writes.
+
+What it needs comes with the extra `gateway`, and is imported when a dashboard is opened and not before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Annotated, Any, Final
+
+import typer
+
+from eventbus import GatewayError
+from quantum_trader.monitoring.report import make_report
+from quantum_trader.pace import Pace
+from quantum_trader.runs.durable import DurableRun
+from quantum_trader.runs.folder import RunFolder
+from quantum_trader.runs.story import Step, tell, walk
+from quantum_trader.wiring import Wiring
+
+SPEED: Final = 40.0
+"""Sessions per second beside a dashboard, where nobody says otherwise: at full speed nobody can follow."""
+
+Web = Annotated[
+    bool | None, typer.Option("--web/--no-web", help="The dashboard beside the run; by default in a terminal.")
+]
+Host = Annotated[str, typer.Option(help="Where the dashboard listens.")]
+Port = Annotated[int | None, typer.Option(help="Its port; 0 for any free one.", min=0, max=65_535)]
+LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dashboard listens; `is_asked` where somebody named the port, so that no other will do."""
+
+    host: str
+    port: int
+    is_asked: bool
+
+
+def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Place | str:
+    """Where a dashboard is to be opened, or in a few words why there is none."""
+    if web is False:
+        return "--no-web"
+    if web is None:
+        if os.environ.get("CI"):
+            return "CI is set"
+        if not sys.stdout.isatty():
+            return "this is no terminal; --web opens one anyway"
+        if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets")):
+            return "pip install 'quantum-trader[gateway]' brings one"
+    return Place(host, usual if port is None else port, port is not None)
+
+
+class Dashboard:
+    """An open dashboard."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def stay(self) -> None:
+        """Until somebody ends it by a signal."""
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, asked.set)
+        try:
+            await asked.wait()
+        finally:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(each)
+
+
+@asynccontextmanager
+async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
+    """The dashboard of a run that has not begun, until the block ends. Raises `GatewayError` where it cannot listen."""
+    from eventbus.gateway import GatewaySettings
+    from quantum_trader.web.broadcaster import WebSocketBroadcaster
+    from quantum_trader.web.dashboard import create_dashboard
+    from quantum_trader.web.desk import Desk
+    from quantum_trader.web.panels import Panels
+
+    system = run.system
+
+    def pace() -> Pace | None:
+        return None if system.clock is None else system.clock.pace
+
+    panels = Panels(
+        system.record.points,
+        sessions=len(system.feed),
+        dataset=system.record.dataset,
+        pace=pace,
+        digest=system.digest.hexdigest,
+    )
+    tap = run.bus.tap(panels.take)
+    desk = Desk(panels, ask=run.command, pace=pace)
+    wired = ends(system.wiring())
+
+    def application(port: int) -> Any:
+        return create_dashboard(
+            run.bus,
+            panels,
+            desk,
+            settings=GatewaySettings(host=place.host, port=port, run_owns_events=True),
+            wiring=lambda: wired,
+            story=lambda order_id: nodes(run.folder, order_id),
+            report=lambda: make_report(system.record).as_dict(),
+        )
+
+    try:
+        async with opened(application, place) as (app, url):
+            system.alerts.add_notifier(WebSocketBroadcaster(run.bus, app.state.gateway.sockets.hub))
+            yield Dashboard(url)
+    finally:
+        tap.cancel()
+
+
+@asynccontextmanager
+async def opened(application: Callable[[int], Any], place: Place) -> AsyncIterator[tuple[Any, str]]:
+    """The application that is made for a port, served until the block ends, and where. Another port where nobody named one.
+
+    Raises `GatewayError` where it cannot listen.
+    """
+    from eventbus.gateway import serve
+
+    over = asyncio.Event()
+    app = application(place.port)
+    try:
+        serving, url = await _begun(lambda told: serve(app, started=told, until=over))
+    except GatewayError:
+        if place.is_asked:
+            raise
+        app = application(0)
+        serving, url = await _begun(lambda told: serve(app, started=told, until=over))
+    try:
+        yield app, url
+    finally:
+        over.set()
+        await serving
+
+
+async def _begun(begin: Callable[[Callable[[str], object]], Any]) -> tuple[asyncio.Task[None], str]:
+    """The task that serves, and where it listens, as soon as it does. Raises what it raises before."""
+    loop = asyncio.get_running_loop()
+    listens: asyncio.Future[str] = loop.create_future()
+    serving = loop.create_task(begin(listens.set_result))
+    await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
+    if not listens.done():
+        await serving
+    return serving, listens.result()
+
+
+def ends(wiring: Wiring) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Of each type who publishes it and who hears it."""
+    return {route.type: (route.producers, route.consumers) for route in wiring.routes}
+
+
+def nodes(folder: RunFolder, order_id: str) -> list[dict[str, Any]]:
+    """The story of an order as nodes of a tree, first cause first. Raises `NoOrder`."""
+    return [_node(depth, step) for depth, step in walk(tell(folder, order_id))]
+
+
+def _node(depth: int, step: Step) -> dict[str, Any]:
+    event = step.event
+    return {
+        "depth": depth,
+        "what": step.what,
+        "facts": step.facts,
+        "after_cause_s": None,
+        "handled": [],
+        "event": {
+            "type": event.type,
+            "event_id": event.event_id,
+            "timestamp": event.timestamp.isoformat(),
+            "kind": event.__event__.kind.value,
+            "source": event.source,
+            "payload": event.payload,
+        },
+    }

@@ -1,0 +1,60 @@
+"""What begins is counted first: who takes over from a dead process runs what that had begun alone, and as its next attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eventbus import Event, InMemoryEventBus, Retry
+from eventbus.road.part import Delivery
+from eventbus.testing import Recorder
+
+pytestmark = pytest.mark.virtual_time
+Make = Callable[..., InMemoryEventBus]
+
+
+async def hang(_event: Event) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_who_takes_over_runs_alone_first_what_had_begun(make: Make) -> None:
+    first, second, running, seen = make(lease=3.0), make(lease=3.0), set[int](), list[tuple[int, int, int]]()
+    await first.connect()
+    first.subscribe("t.*", hang, group="books", concurrency=3, parts=1)
+    await asyncio.sleep(1)
+
+    async def handle(event: Event, delivery: Delivery) -> None:
+        running.add(event["n"])
+        seen.append((event["n"], delivery.attempt, len(running)))
+        await asyncio.sleep(0.1)
+        running.discard(event["n"])
+
+    await second.connect()
+    second.subscribe("t.*", handle, group="books", concurrency=3, parts=1)
+    for n in range(3):
+        await second.publish("t.x", {"n": n})
+    await asyncio.sleep(1)
+    first.journal.cut_off()  # type: ignore[attr-defined] # it is the one in memory
+    await second.publish("t.x", {"n": 3})
+    await asyncio.sleep(6)
+    assert sorted(seen) == [(0, 2, 1), (1, 2, 1), (2, 2, 1), (3, 1, 1)]
+
+
+async def test_what_several_processes_died_of_is_given_up(make: Make) -> None:
+    buses, handled = [make(lease=2.0) for _ in range(3)], Recorder()
+    policy: dict[str, Any] = {"group": "books", "retry": Retry(attempts=2, delay=0), "parts": 1}
+    for bus in buses[:2]:
+        await bus.connect()
+        await bus.subscribe("t.*", hang, **policy)
+        await bus.publish("t.x", {"n": 1})
+        await asyncio.sleep(3)
+        bus.journal.cut_off()  # type: ignore[attr-defined]
+    await buses[2].connect()
+    buses[2].subscribe("t.*", handled, **policy)
+    await asyncio.sleep(5)
+    letters = await buses[2].dead_letters.list()
+    assert [letter.reason for letter in letters] == ["attempts that began and did not end: 2"]
+    assert handled.values("n") == [1]  # of the second event, which only one process had begun

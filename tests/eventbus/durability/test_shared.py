@@ -1,0 +1,143 @@
+"""Several buses over one log: one order for all who listen, and a group whose parts are shared, taken over, and given back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from eventbus import BackendDataLoss, Event, InMemoryEventBus
+from eventbus.durability.record import as_record
+from eventbus.testing import Recorder, SharedMemoryLog
+
+pytestmark = pytest.mark.virtual_time
+
+Make = Callable[..., InMemoryEventBus]
+
+
+class Moved(Event, type="test.shared.moved", key="account"):
+    """Something moved."""
+
+    account: str = "a"
+    n: int = 0
+
+
+async def test_plain_subscriptions_of_every_process_hear_everything_in_one_order(make: Make) -> None:
+    first, second = make(), make()
+    heard = Recorder(), Recorder()
+    first.subscribe("*", heard[0])
+    second.subscribe("*", heard[1])
+    async with first, second:
+        await asyncio.gather(
+            *(bus.publish(Moved(n=n)) for n in range(50) for bus in (first, second)),
+        )
+        await asyncio.sleep(2)
+    assert len(heard[0]) == len(heard[1]) == 100
+    assert [event.event_id for event in heard[0].events] == [event.event_id for event in heard[1].events]
+
+
+async def test_one_process_handles_a_group_of_one_part_and_the_other_takes_over(make: Make) -> None:
+    first, second = make(), make()
+    heard = Recorder(), Recorder()
+    await first.connect()
+    first.subscribe("test.*", heard[0], group="books")
+    await asyncio.sleep(0.1)
+    await second.connect()
+    second.subscribe("test.*", heard[1], group="books")
+    await asyncio.sleep(1)
+    for n in range(10):
+        await second.publish(Moved(n=n))
+    await asyncio.sleep(1)
+    assert (heard[0].values("n"), len(heard[1])) == ([*range(10)], 0)
+    await first.shutdown()
+    await second.publish(Moved(n=10))
+    await asyncio.sleep(0.5)
+    assert heard[1].values("n") == [10]
+
+
+async def test_parts_are_shared_fairly_and_each_event_is_handled_once(make: Make) -> None:
+    first, second = make(), make()
+    heard = Recorder(), Recorder()
+    async with first, second:
+        first.subscribe(Moved, heard[0], group="books", concurrency=4)
+        second.subscribe(Moved, heard[1], group="books", concurrency=4)
+        await asyncio.sleep(60)
+        for n in range(200):
+            await first.publish(Moved(account=str(n % 40), n=n))
+        await asyncio.sleep(5)
+    counts = Counter(heard[0].values("n") + heard[1].values("n"))
+    assert counts == Counter(range(200))
+    assert min(len(heard[0]), len(heard[1])) > 40
+    assert not {event["account"] for event in heard[0].events} & {event["account"] for event in heard[1].events}
+
+
+async def test_what_a_dead_process_held_is_taken_over_when_its_lease_runs_out(make: Make) -> None:
+    first, second = make(lease=2.0), make(lease=2.0)
+    heard = Recorder(), Recorder()
+    await first.connect()
+    first.subscribe(Moved, heard[0], group="books")
+    await asyncio.sleep(1)
+    await second.connect()
+    second.subscribe(Moved, heard[1], group="books")
+    await asyncio.sleep(1)
+    await second.publish(Moved(n=1))
+    await asyncio.sleep(1)
+    first.journal.cut_off()  # type: ignore[attr-defined]
+    for n in range(2, 6):
+        await second.publish(Moved(n=n))
+    await asyncio.sleep(3)
+    assert heard[0].values("n") + heard[1].values("n") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("epoch", [None, "memory-2"])
+async def test_where_the_server_went_back_nothing_is_handled_until_that_is_accepted(
+    make: Make, log: SharedMemoryLog, epoch: str | None
+) -> None:
+    bus, heard, grouped = make(lease=3.0), Recorder(), Recorder()
+    await bus.connect()
+    bus.subscribe("t.*", heard)
+    await bus.subscribe("t.*", grouped, group="books")
+    for n in range(10):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(2)
+    log.go_back(6, epoch)
+    await asyncio.sleep(5)
+    with pytest.raises(BackendDataLoss):
+        await bus.publish("t.x", {"n": 10})
+    log.append([as_record(Event("t.x", payload={"n": 11}))])
+    await asyncio.sleep(5)
+    assert grouped.values("n") == heard.values("n") == [*range(10)]
+    await bus.accept_data_loss()
+    for n in range(12, 15):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(5)
+    assert grouped.values("n")[10:] == heard.values("n")[10:] == [12, 13, 14]
+
+
+async def test_a_bus_that_is_to_go_on_counts_the_loss_and_does(make: Make, log: SharedMemoryLog) -> None:
+    bus, grouped = make(lease=3.0, on_data_loss="continue"), Recorder()
+    await bus.connect()
+    await bus.subscribe("t.*", grouped, group="books")
+    for n in range(4):
+        await bus.publish("t.x", {"n": n})
+    await asyncio.sleep(2)
+    log.go_back(1)
+    await asyncio.sleep(5)
+    await bus.publish("t.x", {"n": 9})
+    await asyncio.sleep(2)
+    assert grouped.values("n") == [0, 1, 2, 3, 9]
+
+
+async def test_who_cancels_a_group_gives_its_parts_to_others_at_once(make: Make) -> None:
+    first, second, heard = make(), make(), Recorder()
+    await first.connect()
+    await second.connect()
+    leaving = await first.subscribe("t.*", Recorder(), group="books")
+    await asyncio.sleep(1)
+    await second.subscribe("t.*", heard, group="books")
+    await leaving.cancel()
+    await second.publish("t.x", {"n": 1})
+    await asyncio.sleep(1)
+    assert heard.values("n") == [1]

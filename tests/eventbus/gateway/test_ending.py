@@ -1,0 +1,106 @@
+"""The end: SIGTERM under load drains the bus, then closes clients, then the process ends with 0; a second one ends it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+
+from eventbus import open_reader
+from tests.eventbus.gateway.facts import PLAIN
+from tests.eventbus.gateway.processes import ServingProcess, serving_process
+
+SLOW = """
+import asyncio
+
+def build(bus):
+    async def slow(event):
+        await asyncio.sleep({seconds})
+    bus.subscribe("work.*", slow, concurrency=8, name="slow")
+"""
+
+
+def options(folder: Path, seconds: float, *more: str) -> list[str]:
+    (folder / "slow_service.py").write_text(SLOW.format(seconds=seconds))
+    return ["--bus", "sqlite:///run.db", "--allow-adhoc", "--with", "slow_service:build", *more]
+
+
+async def load(served: ServingProcess) -> list[str]:
+    """Publish until it takes nothing more; gives the ids that it said were accepted."""
+    accepted: list[str] = []
+
+    async def one(http: httpx.AsyncClient) -> None:
+        while True:
+            try:
+                answer = await http.post("/api/v1/events", json=[{"type": "work.come"}] * 3)
+            except httpx.TransportError:
+                return
+            if answer.status_code != 200:
+                assert answer.status_code == 503
+                return
+            accepted.extend(receipt["event_id"] for receipt in answer.json()["receipts"])
+
+    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=60) as http:
+        await asyncio.gather(*(one(http) for _ in range(4)))
+    return accepted
+
+
+@pytest.mark.slow
+async def test_a_signal_under_load_drains_and_clients_hear_the_last_event(tmp_path: Path) -> None:
+    with serving_process(tmp_path, *options(tmp_path, 0.01)) as served:
+        heard: list[str] = []
+        listens = asyncio.Event()
+
+        async def listen() -> int:
+            async with websockets.connect(served.url.replace("http", "ws") + "/api/v1/ws") as line:
+                await line.send(json.dumps({"type": "subscribe", "topics": ["work.*"]}))
+                try:
+                    while True:
+                        message = json.loads(await line.recv())
+                        if message["type"] == "subscribed":
+                            listens.set()
+                        if message["type"] == "event":
+                            heard.append(message["payload"]["event_id"])
+                        if len(heard) == 30:
+                            served.process.send_signal(signal.SIGTERM)
+                except websockets.ConnectionClosed as closed:
+                    return closed.rcvd.code if closed.rcvd else 1006
+
+        listening = asyncio.create_task(listen())
+        await listens.wait()
+        accepted, code = await asyncio.gather(load(served), listening)
+        assert await asyncio.to_thread(served.wait) == 0
+    assert code == 1001
+    assert len(accepted) >= 30
+    with open_reader(tmp_path / "run.db") as reader:
+        kept = [record.event_id for record in reader.read(0, 1_000_000)]
+    assert {*accepted} <= {*kept}
+    assert heard == kept  # in order, to the last
+    assert [line for line in served.logged if line["level"] in ("error", "critical")] == []
+
+
+@pytest.mark.slow
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "600")) as served:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
+            assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
+            served.process.send_signal(signal.SIGTERM)
+            while (await http.get("/readyz")).status_code != 503:
+                pass
+        assert served.process.poll() is None
+        served.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(served.wait) == 128 + signal.SIGTERM
+
+
+@pytest.mark.slow
+async def test_what_hangs_is_left_after_the_drain_timeout(tmp_path: Path) -> None:
+    with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "0.2")) as served:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
+            assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
+        served.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(served.wait) == 0

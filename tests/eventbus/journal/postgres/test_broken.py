@@ -1,0 +1,111 @@
+"""The contract of a shared journal sees what it is there to see: a journal that breaks a promise goes red."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from eventbus.errors import LeaseLost
+from eventbus.journal.backends import journal_at
+from eventbus.journal.postgres import PostgresJournal
+from eventbus.journal.shared import Lease, Part
+from eventbus.testing.shared_contract import SharedJournalContract
+from eventbus.testing.shared_contract.opened import BRIEF, Two, joined
+
+pytestmark = pytest.mark.server
+
+CONTRACT = SharedJournalContract()
+
+
+async def unfenced(journal: PostgresJournal, part: Part) -> int:
+    return await journal.commit(
+        part.lease.name, part.settled, skip=part.skip, dead=part.dead, quarantined=part.quarantined
+    )
+
+
+def without_fence(journal: PostgresJournal) -> PostgresJournal:
+    """Commits whatever token it is given."""
+
+    async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
+        return [await unfenced(journal, part) for part in parts]
+
+    return patched(journal, commit_parts=commit_parts)
+
+
+def looking_first(journal: PostgresJournal) -> PostgresJournal:
+    """Looks at the lease, and commits a moment later: by then it may be another's."""
+
+    async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
+        answers: list[int | LeaseLost] = []
+        for part in parts:
+            (seen,) = await PostgresJournal.commit_parts(journal, [Part(part.lease)])
+            if isinstance(seen, LeaseLost):
+                answers.append(seen)
+                continue
+            await asyncio.sleep(0.1)  # a garbage collection, a slow network
+            answers.append(await unfenced(journal, part))
+        return answers
+
+    return patched(journal, commit_parts=commit_parts)
+
+
+def renewing_late(journal: PostgresJournal) -> PostgresJournal:
+    """Commits, and only then finds out by renewing whether the lease is still its own."""
+
+    async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
+        floors = [await unfenced(journal, part) for part in parts]
+        held = await journal.renew([part.lease for part in parts])
+        kept = {lease[:2] for lease in held}
+        return [
+            floor if part.lease[:2] in kept else LeaseLost(part.lease.name, part.lease.token)
+            for part, floor in zip(parts, floors, strict=True)
+        ]
+
+    return patched(journal, commit_parts=commit_parts)
+
+
+def renewing_anybody(journal: PostgresJournal) -> PostgresJournal:
+    """Renews by name, and does not look at the token."""
+
+    async def renew(leases: Sequence[Lease]) -> Sequence[Lease]:
+        await PostgresJournal.renew(journal, leases)
+        return leases
+
+    return patched(journal, renew=renew)
+
+
+def patched(journal: PostgresJournal, **calls: Callable[..., Any]) -> PostgresJournal:
+    for name, call in calls.items():
+        setattr(journal, name, call)
+    return journal
+
+
+@pytest.fixture
+async def two(postgres_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
+    def make() -> PostgresJournal:
+        broken: PostgresJournal = request.param(cast(PostgresJournal, journal_at(postgres_url)))
+        return broken
+
+    async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:
+        yield one, other
+
+
+@pytest.mark.parametrize("two", [without_fence, renewing_late], indirect=True)
+async def test_a_former_owner_that_changes_something_is_seen(two: Two) -> None:
+    with pytest.raises(AssertionError):
+        await CONTRACT.test_a_former_owner_changes_nothing(two)
+
+
+@pytest.mark.parametrize("two", [looking_first], indirect=True)
+async def test_a_commit_that_is_made_after_the_lease_went_is_seen(two: Two) -> None:
+    with pytest.raises(AssertionError):
+        await CONTRACT.test_nothing_changes_once_the_next_owner_has_looked(two)
+
+
+@pytest.mark.parametrize("two", [renewing_anybody], indirect=True)
+async def test_a_renewal_of_what_is_another_s_is_seen(two: Two) -> None:
+    with pytest.raises(AssertionError):
+        await CONTRACT.test_a_lease_that_ran_out_is_had_by_others_under_a_greater_token(two)

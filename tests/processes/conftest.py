@@ -1,0 +1,21 @@
+"""A bus of its own for each test, on the private server of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from eventbus.testing.servers import PostgresServer
+from tests.processes.fleet import Fleet
+
+
+@pytest.fixture
+def fleet(postgres_server: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Over a bus of its own."""
+    name = f"b{crc32(request.node.nodeid.encode())}"
+    fleet = Fleet(f"{postgres_server.url}?name={name}", tmp_path)
+    yield fleet
+    fleet.end()
