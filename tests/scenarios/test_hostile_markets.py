@@ -305,7 +305,7 @@ def test_what_is_dropped_from_a_feed_is_counted_in_the_report() -> None:
     ids=["hours", "half hours", "days of a market that never closes"],
 )
 def test_a_year_has_as_many_periods_as_the_calendar_says(step: timedelta, sessions: int, periods: int) -> None:
-    played = play(Market({"AAA": wave(sessions)}, step=step))
+    played = play(Market({"AAA": wave(sessions, swing=0.05)}, step=step))
     report, equity = played.report, [1e6, *(float(point.equity) for point in played.system.record.points)]
     returns = [after / before - 1 for before, after in pairwise(equity)]
     assert report.periods_per_year == periods
