@@ -71,12 +71,15 @@ async def main(url: str) -> None:
 
     what, number, attempt, greater = await said(second)
     print(f"process {second.pid} took over after {time.monotonic() - killed:.1f} s, token {greater}")
-    assert (what, number) == ("began", len(done))
-    assert attempt == (2 if orphans else 1)
+    # It begins with what was in hand, or earlier: what was done just before the kill, and not yet written down, is done again.
+    assert what == "began"
+    assert number <= len(done)
+    assert attempt >= (2 if orphans else 1)
     assert greater > token
     while len(done) < 100:
         what, number, _attempt, _token = await said(second)
-        if what == "ended":
+        assert number <= len(done)
+        if (what, number) == ("ended", len(done)):
             done.append(number)
     print("all 100 orders are done, in order")
     assert done == [*range(100)]
