@@ -157,6 +157,13 @@ class Guard:
 
     def release(self) -> None:
         """Let go of the lock. May be called twice."""
+        if self._fd >= 0:
+            # By name: a child that was forked and has not run yet still shares it, and closing here would leave it locked.
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close what this process has of the lock, which whoever shares it keeps."""
         _held.discard(self)
         if self._fd >= 0:
             os.close(self._fd)
@@ -206,7 +213,7 @@ _held: weakref.WeakSet[Guard] = weakref.WeakSet()
 def _release_in_child() -> None:
     """A forked child shares the lock; were it to live longer than its parent, nobody could open the journal again."""
     for guard in list(_held):
-        guard.release()
+        guard.abandon()
 
 
 os.register_at_fork(after_in_child=_release_in_child)

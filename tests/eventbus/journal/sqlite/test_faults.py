@@ -363,6 +363,29 @@ async def test_a_forked_child_is_refused_and_does_not_hold_the_lock(path: Path) 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7  # noqa: ASYNC222 - it ends at once
 
 
+async def test_a_closed_journal_is_free_though_a_child_still_shares_its_handle(path: Path) -> None:
+    """As one that was forked and has not come to run yet does."""
+    journal = SqliteJournal(path)
+    await journal.open()
+    handles = [int(name) for name in os.listdir("/proc/self/fd") if name.isdigit()]
+    shared = [os.dup(handle) for handle in handles if _name_of(handle).startswith(f"{path}")]
+    try:
+        await journal.close()
+        async with SqliteJournal(path) as again:
+            assert await again.append([item(1)]) == [Appended(1)]
+    finally:
+        for handle in shared:
+            os.close(handle)
+    assert len(shared) >= 1
+
+
+def _name_of(handle: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except FileNotFoundError:
+        return ""  # it was the listing's own
+
+
 async def test_a_journal_belongs_to_the_loop_that_opened_it(journal: SqliteJournal) -> None:
     def elsewhere() -> None:
         async def publish() -> None:
