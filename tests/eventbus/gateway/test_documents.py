@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,14 @@ def test_openapi_is_true(tmp_path: Path, has_tokens: bool) -> None:
 def try_everything(watched: Watched, headers: dict[str, str]) -> int:
     """Requests that the document allows, and such that it does not, of every route; all checks are made. Gives how many."""
     import schemathesis
+    from schemathesis.core.failures import FailureGroup
 
     # That a position is of another log shows only when it is asked for.
     config = {"checks": {"positive_data_acceptance": {"expected-statuses": [*ACCEPTED, 410]}}}
     schema = schemathesis.openapi.from_url(
         f"{watched.url}/openapi.json", config=schemathesis.Config.from_dict(config), headers=headers
     )
+    document = dict(schema.raw_schema)
     tried = 0
     for result in schema.get_all_operations():
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
@@ -97,7 +100,12 @@ def try_everything(watched: Watched, headers: dict[str, str]) -> int:
             def check(case: Any) -> None:
                 nonlocal tried
                 tried += 1
-                answer = case.call_and_validate(headers=headers)
+                answer = case.call(headers=headers)
+                try:
+                    case.validate_response(answer, headers=headers)
+                except FailureGroup as failed:
+                    if not is_allowed_after_all(case, failed.exceptions, document):
+                        raise
                 assert re.search(r"Traceback|File \"", answer.text) is None
 
             try:
@@ -105,6 +113,18 @@ def try_everything(watched: Watched, headers: dict[str, str]) -> int:
             except Unsatisfiable:
                 pass  # there is nothing to be wrong about
     return tried
+
+
+def is_allowed_after_all(case: Any, failures: Sequence[Exception], document: dict[str, Any]) -> bool:
+    """Whether all that is complained of is a body that was spoilt for one branch of an `anyOf`, and that another allows."""
+    import jsonschema_rs
+    from schemathesis.core.failures import AcceptedNegativeData
+
+    if not all(isinstance(failure, AcceptedNegativeData) for failure in failures):
+        return False
+    path = case.operation.path.replace("~", "~0").replace("/", "~1")
+    body = f"#/paths/{path}/{case.method.lower()}/requestBody/content/application~1json/schema"
+    return jsonschema_rs.validator_for(document | {"$ref": body}).is_valid(case.body)
 
 
 ACCEPTED = ["2xx", "3xx", 401, 403, 404, 409, 429, 503]
