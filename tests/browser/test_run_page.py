@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shown(folder: Path) -> Iterator[Shown]:
     """One run for all tests of this module, which follow it from its beginning to its end."""
-    shown = Shown("shown_run.py", str(folder), "20")
+    shown = Shown("shown_run.py", str(folder), "5")
     yield shown
     assert shown.end() == 0
 
@@ -78,8 +78,8 @@ def test_numbers_move(page: Page) -> None:
 
 
 def test_speed_is_set_at_once(page: Page, shown: Shown) -> None:
-    set_speed(page, 8)
-    expect(panel(page, "speed-text")).to_have_text("max")
+    set_speed(page, 4)
+    expect(panel(page, "speed-text")).to_have_text("20/s")
     expect(panel(page, "fills").locator("tr.goes").nth(3)).to_be_attached()
 
 
