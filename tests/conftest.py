@@ -11,11 +11,13 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventbus.testing.servers import NoServer, PostgresServer
+from eventbus.testing.servers import NoServer, PostgresServer, PrivateServer
+from tests.backends import BACKENDS, Backend
 
 try:
     import uvloop
@@ -76,17 +78,55 @@ def eager(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], asy
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A private server for the whole run, of version `EVENTBUS_POSTGRES` if that is set. CI has one, whatever else it skips."""
-    try:
-        version = os.environ.get("EVENTBUS_POSTGRES")
-        server = PostgresServer(version=None if version is None else int(version))
-    except NoServer as reason:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(reason))
-    with server:
-        yield server
+def servers() -> Iterator[Callable[[str], PrivateServer]]:
+    """Gives the private server of a backend, one for the whole run. CI has one of each, whatever else it skips."""
+    started: dict[str, PrivateServer] = {}
+
+    def of(name: str) -> PrivateServer:
+        if name not in started:
+            try:
+                started[name] = BACKENDS[name].server()
+            except NoServer as reason:
+                if os.environ.get("CI") == "true":
+                    raise
+                pytest.skip(str(reason))
+            started[name].start()
+        return started[name]
+
+    yield of
+    for server in started.values():
+        server.remove()
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each of the backends on a server, one after the other."""
+    return BACKENDS[request.param]
+
+
+@pytest.fixture
+def server(servers: Callable[[str], PrivateServer], backend: Backend) -> PrivateServer:
+    """The private server of the run for this backend. A test that kills its server starts one of its own: `own_server`."""
+    return servers(backend.name)
+
+
+@pytest.fixture
+def own_server(backend: Backend, server: PrivateServer) -> Iterator[PrivateServer]:
+    """One that nobody else uses."""
+    with backend.server() as own:
+        yield own
+
+
+@pytest.fixture
+def bus_url(server: PrivateServer) -> str:
+    """A bus of its own there."""
+    return f"{server.url}?name=bus_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def postgres_server(servers: Callable[[str], PrivateServer]) -> PostgresServer:
+    """For what is asked of PostgreSQL alone."""
+    return cast(PostgresServer, servers("postgres"))
 
 
 @pytest.fixture

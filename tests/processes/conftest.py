@@ -8,14 +8,14 @@ from zlib import crc32
 
 import pytest
 
-from eventbus.testing.servers import PostgresServer
+from eventbus.testing.servers import PrivateServer
 from tests.processes.fleet import Fleet
 
 
 @pytest.fixture
-def fleet(postgres_server: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def fleet(server: PrivateServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """Over a bus of its own."""
     name = f"b{crc32(request.node.nodeid.encode())}"
-    fleet = Fleet(f"{postgres_server.url}?name={name}", tmp_path)
+    fleet = Fleet(f"{server.url}?name={name}", tmp_path)
     yield fleet
     fleet.end()

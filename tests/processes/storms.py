@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from eventbus import EventBus, create_event_bus
-from eventbus.testing.servers import FaultProxy, NoServer, PostgresServer
+from eventbus.testing.servers import FaultProxy, NoServer, PrivateServer
 from tests.processes.fleet import PATIENCE_S, Fleet
 
 LEASE_S = 3.0
@@ -153,7 +153,7 @@ async def pause_workers(fleet: Fleet, pauses: int) -> dict[str, Any]:
     return await storm.counted(pauses=done, with_work_taken_over=taken)
 
 
-async def kill_servers(fleet: Fleet, server: PostgresServer, kills: int) -> dict[str, Any]:
+async def kill_servers(fleet: Fleet, server: PrivateServer, kills: int) -> dict[str, Any]:
     """SIGKILL the server with its children, under load; everybody goes on when it is back."""
     storm, slowest, done = Storm(fleet, 2), 0.0, 0
     async with storm.load():
@@ -169,17 +169,17 @@ async def kill_servers(fleet: Fleet, server: PostgresServer, kills: int) -> dict
     return await storm.counted(server_kills=done, slowest_back_s=round(slowest, 2))
 
 
-def _start_again(server: PostgresServer) -> None:
+def _start_again(server: PrivateServer) -> None:
     """A child that was just being made may outlive the kill for a moment, and the server does not start beside it."""
     for _ in range(50):
         with contextlib.suppress(NoServer):
             server.start()
             return
         time.sleep(0.2)
-    raise NoServer("PostgreSQL did not start again")
+    raise NoServer("the server did not start again")
 
 
-async def fail_network(fleet: Fleet, server: PostgresServer, faults: int, seed: int) -> dict[str, Any]:
+async def fail_network(fleet: Fleet, server: PrivateServer, faults: int, seed: int) -> dict[str, Any]:
     """Connections are cut, reset, refused, silent, slow, or lose their answers."""
     chance, kinds, done = random.Random(seed), dict[str, int](), 0
     async with FaultProxy(server.port) as proxy:

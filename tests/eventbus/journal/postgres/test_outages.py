@@ -1,25 +1,22 @@
-"""A server that is killed, put back to an older copy, or behind a proxy without notifications: nothing is lost, or it is said."""
+"""What PostgreSQL says besides: of a log that is shorter or another, of notifications, of durability; and what operators see in views."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import asyncpg
 import pytest
 
-from eventbus import BackendDataLoss, JournalUnavailable, PublishTimeout
+from eventbus import BackendDataLoss
 from eventbus.journal.backends import journal_at
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
-from eventbus.journal.values import Append, Durability, Settled
+from eventbus.journal.values import Durability, Settled
 from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import FaultProxy, PostgresServer
 from eventbus.testing.servers.proxy import without_messages
-from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
 
 pytestmark = pytest.mark.server
@@ -33,99 +30,6 @@ def server() -> Iterator[PostgresServer]:
 
 def at(url: str) -> RemoteJournal:
     return cast(RemoteJournal, journal_at(url))
-
-
-async def test_what_was_acknowledged_survives_kills_of_the_server(server: PostgresServer) -> None:
-    async with at(f"{server.url}?timeout_s=1") as journal:
-        await journal.join("me", 60)
-        lease = (await journal.acquire(["g/0"]))["g/0"]
-        await journal.open_part(lease, "beginning")
-        acknowledged: dict[str, int] = {}
-        is_over = False
-
-        async def publish() -> None:
-            number = 0
-            while not is_over:
-                number += 1
-                batch: list[Append] = [item(number)]
-                (answer,) = await again(lambda batch=batch: journal.append(batch))  # type: ignore[misc] # a default
-                acknowledged[batch[0].event_id] = answer.offset
-                await again(lambda upto=answer.offset: journal.commit_parts([Part(lease, skip=[(1, upto)])]))  # type: ignore[misc] # a default
-
-        publishing = asyncio.ensure_future(publish())
-        for _ in range(5):
-            known = len(acknowledged)
-
-            async def has_gone_on(known: int = known) -> bool:
-                return len(acknowledged) > known + 5
-
-            await until(has_gone_on)
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-        is_over = True
-        await publishing
-        records = await journal.read(0, 100_000)
-        assert offsets(records) == [*range(1, len(records) + 1)]
-        assert {record.event_id: record.offset for record in records}.items() >= acknowledged.items()
-        assert (await journal.verify()).records == len(records)
-
-
-async def test_a_server_that_is_down_is_waited_for_and_then_told(server: PostgresServer) -> None:
-    async with at(f"{server.url}?timeout_s=0.5") as journal:
-        await journal.append([item(1)])
-        server.stop()
-        with pytest.raises(JournalUnavailable):
-            await again_refused(journal)
-        with pytest.raises(PublishTimeout):
-            await journal.append([item(2)])
-        assert journal.stats().failure
-        server.start()
-        assert offsets(await again(lambda: journal.append([item(2)]))) == [2]
-        assert journal.stats().failure is None
-
-
-async def again_refused(journal: RemoteJournal) -> None:
-    for _ in range(3):
-        await journal.read(0)
-
-
-async def test_a_server_put_back_to_an_older_copy_is_noticed_and_accepted_once_told(
-    server: PostgresServer, tmp_path: Path
-) -> None:
-    async with at(server.url) as journal:
-        await journal.append(items(1, 3))
-        await journal.open_group("g", "beginning")
-    server.stop()
-    server.copy_to(tmp_path / "copy")
-    server.start()
-    async with at(f"{server.url}?poll=0.1") as journal:
-        await journal.append(items(4, 6))
-        await journal.commit("g", [Settled(offset) for offset in (1, 2, 3, 4, 6)])
-        server.stop()
-        server.put_back(tmp_path / "copy")
-        server.start()
-        told: list[tuple[str, str]] = []
-
-        async def has_noticed() -> bool:
-            try:
-                await journal.read(0)
-            except BackendDataLoss as loss:
-                told.append((loss.expected, loss.found))
-            except JournalUnavailable:
-                pass
-            return bool(told)
-
-        await until(has_noticed)
-        assert told == [("offset 6", "offset 3")]
-        with pytest.raises(BackendDataLoss):
-            await journal.append([item(7)])
-        with pytest.raises(BackendDataLoss):
-            await journal.wait(6, timeout=0) or await journal.read(6)
-        await journal.accept_data_loss()
-        assert offsets(await journal.read(0)) == [1, 2, 3]
-        assert offsets(await journal.append([item(7)])) == [4]
-    async with at(server.url) as fresh:
-        assert fresh.last == 4
 
 
 async def test_a_fresh_process_notices_a_cursor_beyond_the_end(server: PostgresServer) -> None:
@@ -183,15 +87,6 @@ async def test_without_notifications_the_log_is_polled_and_that_is_said_once(
             await other.append([item(2)])
             assert await journal.wait(1, timeout=30)
             assert caplog.text.count("the log is polled") == 1
-
-
-async def test_hints_come_long_before_the_poll(postgres_url: str) -> None:
-    async with at(f"{postgres_url}&poll=600") as journal, at(postgres_url) as other:
-        waiting = asyncio.ensure_future(journal.wait(0, timeout=60))
-        while not waiting.done():  # until it listens
-            await other.append([item(other.last + 1)])
-            await asyncio.wait([waiting], timeout=0.1)
-        assert await waiting
 
 
 @pytest.mark.parametrize(("level", "durability"), [("on", Durability.POWER_LOSS), ("off", Durability.PROCESS_CRASH)])

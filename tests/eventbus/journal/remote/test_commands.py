@@ -33,7 +33,7 @@ async def command(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     return process.returncode or 0, [json.loads(line) for line in out.splitlines()], complaint.decode()
 
 
-async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -> None:
+async def test_commands_look_and_steer_beside_a_running_bus(bus_url: str) -> None:
     handled: list[int] = []
 
     async def handle(event: Event) -> None:
@@ -42,7 +42,7 @@ async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -
             raise ValueError("no such symbol")
         handled.append(event["n"])
 
-    bus = create_event_bus(f"{postgres_url}&lease=3")
+    bus = create_event_bus(f"{bus_url}&lease=3")
     assert isinstance(bus, InMemoryEventBus)
     async with bus:
         await bus.subscribe("bar.*", handle, group="ledger")
@@ -50,19 +50,19 @@ async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -
             await bus.publish("bar.closed", {"n": n})
         await bus.drain()
 
-        _, events, _ = await command("events", postgres_url)
+        _, events, _ = await command("events", bus_url)
         assert [event["payload"] for event in events] == [{"n": n} for n in range(4)]
-        _, tail, _ = await command("tail", postgres_url, "-n", "1")
+        _, tail, _ = await command("tail", bus_url, "-n", "1")
         assert tail[0]["payload"] == {"n": 3}
-        _, (sound,), _ = await command("verify", postgres_url)
+        _, (sound,), _ = await command("verify", bus_url)
         assert (sound["sound"], sound["records"]) == (True, 4)
-        _, (ledger,), _ = await command("groups", postgres_url)
+        _, (ledger,), _ = await command("groups", bus_url)
         assert (ledger["group"], ledger["part"], ledger["floor"]) == ("ledger", 0, 4)
         assert ledger["totals"] == {"succeeded": 3, "dead_lettered": 1}
 
-        _, (letter,), _ = await command("dead-letters", "list", postgres_url)
+        _, (letter,), _ = await command("dead-letters", "list", bus_url)
         assert letter["subscription"] == "ledger"
-        _, (asked,), _ = await command("dead-letters", "redrive", postgres_url, str(letter["id"]))
+        _, (asked,), _ = await command("dead-letters", "redrive", bus_url, str(letter["id"]))
         assert asked == {"asked": 1}
 
         async def is_redriven() -> bool:
@@ -70,7 +70,7 @@ async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -
 
         await until(is_redriven)
 
-        _, (halted,), _ = await command("halt", postgres_url, "--reason", "drawdown")
+        _, (halted,), _ = await command("halt", bus_url, "--reason", "drawdown")
         assert halted["new"]
 
         async def is_halted() -> bool:
@@ -79,13 +79,13 @@ async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -
         await until(is_halted)
         with pytest.raises(Halted, match="drawdown"):
             await bus.publish(OrderSent())
-        _, (again,), _ = await command("halt", postgres_url, "--reason", "another")
+        _, (again,), _ = await command("halt", bus_url, "--reason", "another")
         assert (again["reason"], again["new"]) == ("drawdown", False)
 
-        code, _, complaint = await command("rearm", postgres_url, "--token", "wrong")
+        code, _, complaint = await command("rearm", bus_url, "--token", "wrong")
         assert (code, bus.is_halted) == (2, True)
         assert "token" in complaint
-        _, (was,), _ = await command("rearm", postgres_url, "--token", halted["token"])
+        _, (was,), _ = await command("rearm", bus_url, "--token", halted["token"])
         assert was == {"was": "drawdown"}
 
         async def is_rearmed() -> bool:
@@ -93,7 +93,7 @@ async def test_commands_look_and_steer_beside_a_running_bus(postgres_url: str) -
 
         await until(is_rearmed)
         await bus.publish(OrderSent())
-        code, _, complaint = await command("rearm", postgres_url, "--force", "--reason", "by hand")
+        code, _, complaint = await command("rearm", bus_url, "--force", "--reason", "by hand")
         assert (code, complaint) == (1, "eventbus: nothing is halted\n")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from eventbus.errors import LeaseLost
 from eventbus.journal.backends import journal_at
-from eventbus.journal.postgres import PostgresJournal
+from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Lease, Part
 from eventbus.testing.shared_contract import SharedJournalContract
 from eventbus.testing.shared_contract.opened import BRIEF, Two, joined
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.server
 CONTRACT = SharedJournalContract()
 
 
-async def unfenced(journal: PostgresJournal, part: Part) -> int:
+async def unfenced(journal: RemoteJournal, part: Part) -> int:
     return await journal.commit(
         part.lease.name, part.settled, skip=part.skip, dead=part.dead, quarantined=part.quarantined
     )
 
 
-def without_fence(journal: PostgresJournal) -> PostgresJournal:
+def without_fence(journal: RemoteJournal) -> RemoteJournal:
     """Commits whatever token it is given."""
 
     async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
@@ -35,13 +35,13 @@ def without_fence(journal: PostgresJournal) -> PostgresJournal:
     return patched(journal, commit_parts=commit_parts)
 
 
-def looking_first(journal: PostgresJournal) -> PostgresJournal:
+def looking_first(journal: RemoteJournal) -> RemoteJournal:
     """Looks at the lease, and commits a moment later: by then it may be another's."""
 
     async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
         answers: list[int | LeaseLost] = []
         for part in parts:
-            (seen,) = await PostgresJournal.commit_parts(journal, [Part(part.lease)])
+            (seen,) = await RemoteJournal.commit_parts(journal, [Part(part.lease)])
             if isinstance(seen, LeaseLost):
                 answers.append(seen)
                 continue
@@ -52,7 +52,7 @@ def looking_first(journal: PostgresJournal) -> PostgresJournal:
     return patched(journal, commit_parts=commit_parts)
 
 
-def renewing_late(journal: PostgresJournal) -> PostgresJournal:
+def renewing_late(journal: RemoteJournal) -> RemoteJournal:
     """Commits, and only then finds out by renewing whether the lease is still its own."""
 
     async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
@@ -67,26 +67,26 @@ def renewing_late(journal: PostgresJournal) -> PostgresJournal:
     return patched(journal, commit_parts=commit_parts)
 
 
-def renewing_anybody(journal: PostgresJournal) -> PostgresJournal:
+def renewing_anybody(journal: RemoteJournal) -> RemoteJournal:
     """Renews by name, and does not look at the token."""
 
     async def renew(leases: Sequence[Lease]) -> Sequence[Lease]:
-        await PostgresJournal.renew(journal, leases)
+        await RemoteJournal.renew(journal, leases)
         return leases
 
     return patched(journal, renew=renew)
 
 
-def patched(journal: PostgresJournal, **calls: Callable[..., Any]) -> PostgresJournal:
+def patched(journal: RemoteJournal, **calls: Callable[..., Any]) -> RemoteJournal:
     for name, call in calls.items():
         setattr(journal, name, call)
     return journal
 
 
 @pytest.fixture
-async def two(postgres_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
-    def make() -> PostgresJournal:
-        broken: PostgresJournal = request.param(cast(PostgresJournal, journal_at(postgres_url)))
+async def two(bus_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
+    def make() -> RemoteJournal:
+        broken: RemoteJournal = request.param(cast(RemoteJournal, journal_at(bus_url)))
         return broken
 
     async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:

@@ -1,4 +1,4 @@
-"""Several processes of the operating system over one PostgreSQL server: what is promised of groups, the tail, requests, the halt."""
+"""Several processes of the operating system over one server: what is promised of groups, the tail, requests, the halt."""
 
 from __future__ import annotations
 

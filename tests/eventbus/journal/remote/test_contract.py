@@ -1,4 +1,4 @@
-"""The journal on a PostgreSQL server keeps the contract of every journal."""
+"""The journal on a server, whatever server it is, keeps the contract of every journal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eventbus.testing.journal_contract import JournalContract, Make
 pytestmark = pytest.mark.server
 
 
-class TestPostgresJournal(JournalContract):
+class TestRemoteJournal(JournalContract):
     @pytest.fixture
-    def make(self, postgres_url: str) -> Make:
-        return lambda: journal_at(postgres_url)
+    def make(self, bus_url: str) -> Make:
+        return lambda: journal_at(bus_url)

@@ -1,0 +1,45 @@
+"""Backends: the kinds of servers that tests run over. What holds for every one of them is one test, by the fixture `backend`.
+
+Whoever writes a backend adds an entry here; the tests in `tests/eventbus/journal/remote` and `tests/processes` are then run over it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eventbus.testing.servers import PostgresServer, PrivateServer
+from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One kind of server."""
+
+    name: str
+    """As `create_event_bus` and the extra call it."""
+
+    driver: str
+    """The module without which it is not there."""
+
+    server: Callable[[], PrivateServer]
+    """Makes one that is not started yet. Raises `NoServer`."""
+
+    parts: Callable[[PrivateServer], dict[str, Any]]
+    """Its address in a dict of settings, part by part."""
+
+
+def _postgres() -> PrivateServer:
+    version = os.environ.get("EVENTBUS_POSTGRES")
+    return PostgresServer(version=None if version is None else int(version))
+
+
+def _postgres_parts(server: PrivateServer) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": server.port, "user": USER, "password": PASSWORD, "db": DATABASE}
+
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.name: backend for backend in (Backend("postgres", "asyncpg", _postgres, _postgres_parts),)
+}
