@@ -11,10 +11,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check check-all eager format bench null torture soak screenshots clean
+.PHONY: help demo test quick check check-all docs peers eager format bench null torture soak screenshots clean
 
 help:
-	@echo "make demo | test | quick | check | check-all | format | bench | null | torture | soak | screenshots | clean"
+	@echo "make demo | test | quick | check | check-all | docs | peers | format | bench | null | torture | soak | screenshots | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
@@ -39,11 +39,25 @@ eager: $(VENV)/.check
 		tests/eventbus $(ARGS)
 
 # Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it.
-check-all: check
+check-all: check docs
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop -m long $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED)" \
 		tests/eventbus tests/found tests/scenarios $(ARGS)
+
+# The documentation, as a folder of pages: strictly, and without a request. To read it: python3 -m http.server --directory build/site
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+# The pages "coming from", against the libraries that they speak of, which have an environment of their own.
+PEERS_PYTHON ?= python3.12
+peers: $(VENV)/.dev .venv-peers/.peers
+	$(BIN)/python -m pytest tests/docs/test_coming_from.py $(ARGS)
+
+.venv-peers/.peers: tests/docs/peers.txt .ci/venv
+	.ci/venv $(PEERS_PYTHON) .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/docs/peers.txt
+	@touch $@
 
 RANDOM := $(shell grep --recursive --files-with-matches --include='test_*.py' 'from hypothesis' tests)
 

@@ -107,7 +107,7 @@ def test_every_dependency_is_imported(name: str) -> None:
     assert any(name in distributions(package) for packages in MODULES.values() for package in packages)
 
 
-@pytest.mark.parametrize("extra", sorted({*EXTRAS} - AWAITED - {"check", "dev", "bench"}))
+@pytest.mark.parametrize("extra", sorted({*EXTRAS} - AWAITED - {"check", "dev", "bench", "docs", "peers"}))
 def test_every_extra_is_imported(extra: str) -> None:
     used = {name for packages in MODULES.values() for package in packages for name in distributions(package)}
     by_name = {distribution(name) for name, file in BY_NAME.items() if name in (ROOT / file).read_text()}

@@ -1,4 +1,4 @@
-"""What `mypy --strict` says to a user: right programs pass, wrong ones are named at the line, README's first program passes.
+"""What `mypy --strict` says to a user: right programs pass, wrong ones are named at the line, those of README and pages pass.
 
 The programs are in `tests/typing`. A wrong line carries what it is told, as a pattern: `# E: Unexpected keyword argument`.
 """
@@ -14,9 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import PAGES, blocks_of
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "tests" / "typing"
 MESSAGE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?:\d+:)? (?P<kind>error): (?P<text>.*)")
+
+OF_PAGES = {
+    block.file: block
+    for page in PAGES
+    for block in blocks_of(page)
+    if block.language == "python" and not block.is_elsewhere
+}
 
 Told = dict[str, dict[int, list[str]]]  # by file, by line
 
@@ -25,15 +34,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """What mypy tells about each program, README's first one among them. It knows no settings, as that of a user does not."""
-    readme = tmp_path_factory.mktemp("readme") / "readme_first.py"
-    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    readme.write_text(block[1])
-    programs = [*sorted(PROGRAMS.glob("*.py")), readme]
+    """What mypy tells about each program, those of README and pages among them. It knows no settings, as that of a user does not."""
+    folder = tmp_path_factory.mktemp("pages")
+    for block in OF_PAGES.values():
+        (folder / block.file).write_text(block.text)
+    programs = [*sorted(PROGRAMS.glob("*.py")), *sorted(folder.glob("*.py"))]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--hide-error-context", "--no-pretty", *programs],
-        cwd=readme.parent,
+        cwd=folder,
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -61,7 +69,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         "good_stats.py",
         "good_stream.py",
         "good_subscribe.py",
-        "readme_first.py",
+        *OF_PAGES,
     ],
 )
 def test_a_right_program_passes(told: Told, program: str) -> None:
