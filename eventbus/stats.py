@@ -6,11 +6,15 @@ reading them costs the same however many subscriptions there are. Nothing is pus
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OTHER = "other"
+"""Under which everything is counted that has no name of its own."""
+
 _STEPS = 4  # buckets per doubling: quantiles are within 25 %
+_ERROR_NAMES = 100  # that are told apart
 
 
 class Histogram:
@@ -69,6 +73,22 @@ def _end_ns(bucket: int) -> int:
 def _upper_edge_ns(bucket: int) -> int:
     """The edge shown to people: of a bucket with one duration that duration, else where the next bucket begins."""
     return bucket if bucket < _STEPS else _end_ns(bucket)
+
+
+class Raised:
+    """Attempts of one bus that raised, by the name of what they raised. Names are bounded: what comes after them is `other`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, error: BaseException) -> None:
+        """One more."""
+        name = type(error).__name__
+        self._counts[name if name in self._counts or len(self._counts) < _ERROR_NAMES else OTHER] += 1
+
+    def by_name(self) -> dict[str, int]:
+        """What was counted so far, the first name first."""
+        return dict(self._counts)
 
 
 @dataclass(slots=True)
@@ -219,8 +239,22 @@ class TypeStats:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupStats:
+    """One group at one moment, as far as this process reads for it.
+
+    `lag` counts the places of the log that it has not finished: not read yet, or begun and not committed. Of its `parts` it holds
+    `held` here; others may hold the rest.
+    """
+
+    name: str
+    lag: int
+    parts: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
 class BusStats:
-    """The whole bus at one moment. Counters never go down."""
+    """The whole bus at one moment. Counters never go down; `raised` are the errors by the name of the exception."""
 
     published: int
     dispatched: int
@@ -242,8 +276,11 @@ class BusStats:
     reserve_used: int  # events that handlers published although the door was full
     replaced_threads: int
     uptime_s: float
+    oldest_age_s: float  # of what was accepted and has waited longest to be routed
+    raised: Mapping[str, int]
     types: Mapping[str, TypeStats]
     subscriptions: tuple[SubscriptionStats, ...]
+    groups: tuple[GroupStats, ...]
     dispatch: Histogram = field(repr=False, compare=False)  # acceptance to first attempt
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.durability.group import Group
 from eventbus.errors import PolicyConflict
+from eventbus.stats import GroupStats
 
 if TYPE_CHECKING:
     from eventbus.durability.holding import Holding
@@ -92,6 +93,10 @@ class Groups:
         """Is anything left to read, to handle or to commit?"""
         return any(group.is_behind for group in self._live.values())
 
+    def stats(self) -> tuple[GroupStats, ...]:
+        """A row for each that is live."""
+        return tuple(map(_stats_of, self._live.values()))
+
     def titles(self) -> frozenset[str]:
         """The names of the subscriptions that read for a group."""
         return frozenset(group.subscription.name for group in (self._left | self._live).values())
@@ -110,3 +115,9 @@ class Groups:
         """The bus has ended: nobody waits any more, and what is known is committed."""
         for group in (*self._left.values(), *self._live.values()):
             await group.close()
+
+
+def _stats_of(group: Group) -> GroupStats:
+    shares = group.shares.values()
+    unfinished = sum(share.unfinished for share in shares)
+    return GroupStats(group.name, group.lag + unfinished, group.parts, sum(share.takes for share in shares))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eventbus.road.receipt import Receipt
     from eventbus.road.registry import Registry
     from eventbus.selector import Selector
+    from eventbus.stats import GroupStats
     from eventbus.subscription import Subscription
 
 Place = int | datetime | None
@@ -130,6 +131,10 @@ class Store:
             raise PolicyConflict(
                 "parts", f"{parts!r} is for processes that share a group: one process has one part; use postgresql://"
             )
+
+    def groups(self) -> tuple[GroupStats, ...]:
+        """Those who read here, and how far they are behind."""
+        return () if self._groups is None else self._groups.stats()
 
     def _groups_of_memory(self) -> Groups:
         """Made when the first group comes: what a bus keeps for them costs nobody else anything."""

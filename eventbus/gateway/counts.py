@@ -9,16 +9,21 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-EDGES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+from eventbus.observability.page import Page
+from eventbus.observability.reading import labelled
+
+_LABELLED = 6  # values of a label, in the order in which they came; all others are one
+EDGES_S = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Counts(Collector):
-    """The numbers of one gateway."""
+    """The numbers of one gateway. `bus` is the name of the one behind it, which every series names."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: str) -> None:
+        self._bus = bus
         self.sent: Counter[str] = Counter()  # by the type of the message
         self.closed: Counter[int] = Counter()  # by the code
         self.refused: Counter[str] = Counter()  # by the reason
@@ -53,37 +58,33 @@ class Counts(Collector):
     def collect(self) -> Iterator[Metric]:
         """One page."""
         clients, waiting, conflated = self._levels()
-        yield GaugeMetricFamily("eventbus_gateway_clients", "Connected WebSocket clients.", clients)
-        yield GaugeMetricFamily("eventbus_gateway_outbox_bytes", "Bytes that wait for slow clients.", waiting)
-        yield _by("eventbus_gateway_sent_messages", "Messages sent.", "kind", self.sent)
-        yield _by("eventbus_gateway_closed", "Connections that the gateway closed.", "code", self.closed)
-        yield _by("eventbus_gateway_refused", "What was not let in, by reason.", "reason", self.refused)
-        yield CounterMetricFamily(
+        page = Page(self._bus)
+        yield page.gauge("eventbus_gateway_clients", "Connected WebSocket clients.", clients)
+        yield page.gauge("eventbus_gateway_outbox_bytes", "Bytes that wait for slow clients.", waiting)
+        yield _by(page, "eventbus_gateway_sent_messages", "Messages sent.", "kind", self.sent)
+        yield _by(page, "eventbus_gateway_closed", "Connections that the gateway closed.", "code", self.closed)
+        yield _by(page, "eventbus_gateway_refused", "What was not let in, by reason.", "reason", self.refused)
+        yield page.counter(
             "eventbus_gateway_conflated", "Values not sent because a newer one was.", self._conflated + conflated
         )
-        yield CounterMetricFamily(
-            "eventbus_gateway_replayed_events", "Events sent to clients that came back.", self._replayed
-        )
-        yield CounterMetricFamily(
+        yield page.counter("eventbus_gateway_replayed_events", "Events sent to clients that came back.", self._replayed)
+        yield page.counter(
             "eventbus_gateway_failures", "Views and chart messages that could not be made.", self._failures
         )
         total, buckets = 0, []
         for edge, count in zip((*map(str, EDGES_S), "+Inf"), self._delays, strict=True):
             total += count
             buckets.append((edge, float(total)))
-        yield HistogramMetricFamily(
-            "eventbus_gateway_send_delay_seconds",
-            "From the dispatch of an event to the socket.",
-            buckets=buckets,
-            sum_value=self._delay_s,
+        delays = HistogramMetricFamily(
+            "eventbus_gateway_send_delay_seconds", "From the dispatch of an event to the socket.", labels=["bus"]
         )
+        delays.add_metric([self._bus], buckets, self._delay_s)
+        yield delays
 
 
-def _by(name: str, text: str, label: str, counted: Counter[str] | Counter[int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in sorted(counted.items()):
-        family.add_metric([str(value)], count)
-    return family
+def _by(page: Page, name: str, text: str, label: str, counted: Counter[str] | Counter[int]) -> Metric:
+    shown = labelled(counted, _LABELLED)
+    return page.counters(name, text, (label,), [((value,), count) for value, count in shown.items()])
 
 
 def _nobody() -> tuple[int, int, int]:

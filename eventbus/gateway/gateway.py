@@ -49,7 +49,7 @@ class Gateway:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.watchdog = LoopWatchdog(self.bus)
-        self.sockets = Sockets(bus, clock=self.clock, blocks=lambda: self.watchdog.count)
+        self.sockets = Sockets(bus, name=self.bus.name, clock=self.clock, blocks=lambda: self.watchdog.count)
         limits = settings.limits
         self.auth = Auth(settings, self._monotonic)
         self.places = Places(limits)

@@ -24,11 +24,11 @@ BEAT_S = 0.5
 class Sockets:
     """The live half of a gateway over a bus, or over a journal that another process writes."""
 
-    def __init__(self, bus: EventBus | Followed, *, clock: Clock, blocks: Callable[[], int]) -> None:
+    def __init__(self, bus: EventBus | Followed, *, name: str, clock: Clock, blocks: Callable[[], int]) -> None:
         self._bus = bus
         self._history: History | None = None
         self._beating: asyncio.Task[None] | None = None
-        self.counts = Counts()
+        self.counts = Counts(name)
         self.feed = Feed(Ring(), lambda: self._history)
         self.hub = Hub(self.feed, self.counts, clock)
         self.views = Views(clock, self.counts)

@@ -1,7 +1,7 @@
 """Prometheus: a page of metrics of one bus, read when it is asked for, and a small HTTP server for it.
 
 Nothing is pushed: a scrape takes one reading on the loop thread of the bus. A loop that does not answer in time is shown by its
-last reading and the age of that. Labels are bus, type, kind, subscription and outcome, never ids.
+last reading and the age of that. Labels are bus, type, kind, subscription, outcome, error and group, never ids.
 """
 
 from __future__ import annotations
@@ -12,58 +12,37 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from eventbus.bounds import truth, whole
 from eventbus.clock import Clock, SystemClock
 from eventbus.errors import MetricsPortUnavailable
-from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Observed, Reader, Reading, Row
+from eventbus.observability.page import Page, families
+from eventbus.observability.reading import Durations, Observed, Reader, Reading
 from eventbus.observability.watchdog import LoopWatchdog
+from eventbus.stats import Histogram
 
-SUBSCRIPTIONS = 10  # with series of their own: some 200 series in all, unless somebody asks for more
+SUBSCRIPTIONS = 4  # with series of their own, and groups: at most 200 series in all, unless somebody asks for more
+TYPES = 8  # with a series of their own
 _ANSWER_S = 0.5  # how long a scrape waits for the loop
 _POLL_S = 0.05  # how soon `close()` is noticed
-
-_BY_SUBSCRIPTION = (
-    ("accepted", "eventbus_accepted_deliveries", "Deliveries opened."),
-    ("conflated", "eventbus_conflated_deliveries", "Dropped deliveries that a newer value of their key replaced."),
-    ("gaps", "eventbus_conflation_gaps", "Stretches of conflation."),
-    ("errors", "eventbus_failed_attempts", "Attempts that raised."),
-    ("retried", "eventbus_retried_attempts", "Attempts that were scheduled again."),
-    ("abandoned", "eventbus_abandoned_attempts", "Attempts left to themselves at their deadline."),
-)
-_LEVELS_BY_SUBSCRIPTION = (
-    (
-        "pending",
-        "eventbus_pending_deliveries",
-        "Deliveries without an outcome: queued, in flight or waiting to be retried.",
-    ),
-    ("queued", "eventbus_queued_deliveries", "Deliveries that wait in a mailbox."),
-    ("in_flight", "eventbus_in_flight_deliveries", "Deliveries whose handler runs."),
-    ("retry_wait", "eventbus_retrying_deliveries", "Deliveries that wait for their next attempt."),
-)
 
 
 class MetricsCollector(Collector):
     """The metrics of one bus, for a Prometheus registry of the caller's or as text. Safe to use from any thread.
 
-    The first `subscriptions` have series of their own, 17 each; all others are added up under `other`. With `histograms` their run
-    times come in buckets, 26 series more each: without, their number and sum.
+    The first `subscriptions` have series of their own, 17 each, and as many groups, 3 each; the first `types` of events one each. All
+    others are added up under `other`, so that a page has at most 200 series. With `histograms` run times come in buckets, 26
+    series more for each subscription: without, their number and sum.
     Keep it for as long as pages are served: it remembers what keeps the counters of ended subscriptions on the page. Where the
     bus is not running yet, call it in the loop that will run the bus, or before there is one.
     """
@@ -75,13 +54,15 @@ class MetricsCollector(Collector):
         watchdog: LoopWatchdog | None = None,
         clock: Clock | None = None,
         subscriptions: int = SUBSCRIPTIONS,
+        types: int = TYPES,
         histograms: bool = False,
     ) -> None:
         self._bus = bus
         self._watchdog = watchdog
         self._clock = clock or SystemClock()
         self._histograms = truth("histograms", histograms)
-        self._reader = Reader(bus, whole("subscriptions", subscriptions, least=0))
+        self._reader = Reader(bus, whole("subscriptions", subscriptions, least=0), whole("types", types, least=0))
+        self._lags = Histogram() if watchdog is None else watchdog.lags
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._home = _running_loop()
@@ -94,12 +75,19 @@ class MetricsCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The names of the page: a registry refuses a second collector of them. Registering takes no reading."""
-        return self._families(replace(self._reading, rows={}, dispatched=Counter()))
+        return self._families(replace(self._reading, rows={}, dispatched=Counter(), raised=Counter()))
 
     def _families(self, reading: Reading) -> Iterator[Metric]:
-        yield from _families(reading, histograms=self._histograms)
-        page, age_s = _Page(reading.bus), (self._clock.monotonic_ns() - self._read_ns) / 1e9
+        yield from families(reading, histograms=self._histograms)
+        page, age_s = Page(reading.bus), (self._clock.monotonic_ns() - self._read_ns) / 1e9
         yield page.gauge("eventbus_reading_age_seconds", "How old these numbers are; high: the loop is blocked.", age_s)
+        yield page.histogram(
+            "eventbus_loop_lag_seconds",
+            "How long the loop let wait who asked it for a sign of life: a watchdog, else whoever read this page.",
+            (),
+            {(): Durations.of(self._lags)},
+            every=3,
+        )
         if self._watchdog is not None:
             yield page.counter(
                 "eventbus_loop_blocks", "Times the loop was blocked past the threshold.", self._watchdog.count
@@ -133,14 +121,25 @@ class MetricsCollector(Collector):
 
     def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        asked_ns = self._clock.monotonic_ns()
+
+        def read() -> None:
+            self._waited(asked_ns)
+            self._read_now()
+
         try:
-            loop.call_soon_threadsafe(_run_for, done, self._read_now)
+            loop.call_soon_threadsafe(_run_for, done, read)
         except RuntimeError:
             return  # the loop closed meanwhile
         try:
             done.result(_ANSWER_S)
         except TimeoutError:
-            done.cancel()
+            if done.cancel():
+                self._waited(asked_ns)
+
+    def _waited(self, since_ns: int) -> None:
+        if self._watchdog is None:
+            self._lags.add(max(0, self._clock.monotonic_ns() - since_ns))
 
     def _loop(self) -> asyncio.AbstractEventLoop | None:
         loop: asyncio.AbstractEventLoop | None = getattr(self._bus, "loop", None)
@@ -173,7 +172,7 @@ class MetricsServer:
                 _ServerV6 if ":" in host else ThreadingWSGIServer,
                 handler_class=_QuietHandler,
             )
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise MetricsPortUnavailable(host, port, reason.lower()) from error
         self.host = host
@@ -210,14 +209,17 @@ def serve_metrics(
     *,
     watchdog: LoopWatchdog | None = None,
     subscriptions: int = SUBSCRIPTIONS,
+    types: int = TYPES,
     histograms: bool = False,
 ) -> MetricsServer:
     """Serve the metrics of `bus` over HTTP from a daemon thread; port 0 takes any free one (see `.port`).
 
-    `subscriptions` and `histograms` as for `MetricsCollector`.
+    `subscriptions`, `types` and `histograms` as for `MetricsCollector`.
     Raises `MetricsPortUnavailable` for a busy or forbidden port and for a host that is not of this machine.
     """
-    collector = MetricsCollector(bus, watchdog=watchdog, subscriptions=subscriptions, histograms=histograms)
+    collector = MetricsCollector(
+        bus, watchdog=watchdog, subscriptions=subscriptions, types=types, histograms=histograms
+    )
     return MetricsServer(collector, port, host)
 
 
@@ -243,97 +245,3 @@ def _run_for(done: concurrent.futures.Future[None], call: Callable[[], None]) ->
         done.set_exception(error)
     else:
         done.set_result(None)
-
-
-# --- the page ------------------------------------------------------------------------------------------------------
-
-_Numbers = Iterable[tuple[tuple[str, ...], float]]  # by the values of the labels
-
-
-class _Page:
-    """Families whose samples all name the bus they are of."""
-
-    def __init__(self, bus: str) -> None:
-        self._bus = bus
-
-    def counter(self, name: str, text: str, number: float) -> Metric:
-        return self.counters(name, text, (), [((), number)])
-
-    def gauge(self, name: str, text: str, number: float) -> Metric:
-        return self.gauges(name, text, (), [((), number)])
-
-    def counters(self, name: str, text: str, labels: tuple[str, ...], numbers: _Numbers) -> Metric:
-        family = CounterMetricFamily(name, text, labels=("bus", *labels))
-        for values, number in numbers:
-            family.add_metric((self._bus, *values), number)
-        return family
-
-    def gauges(self, name: str, text: str, labels: tuple[str, ...], numbers: _Numbers) -> Metric:
-        family = GaugeMetricFamily(name, text, labels=("bus", *labels))
-        for values, number in numbers:
-            family.add_metric((self._bus, *values), number)
-        return family
-
-    def histogram(
-        self, name: str, text: str, labels: tuple[str, ...], rows: Mapping[tuple[str, ...], Durations]
-    ) -> Metric:
-        family = HistogramMetricFamily(name, text, labels=("bus", *labels))
-        for values, durations in rows.items():
-            if durations.count and not any(durations.below):  # only counted and summed up
-                continue
-            buckets: list[Any] = [
-                (repr(edge), float(below)) for edge, below in zip(EDGES, durations.below, strict=True)
-            ]
-            buckets.append(("+Inf", float(durations.count)))
-            family.add_metric((self._bus, *values), buckets, durations.total_s)
-        return family
-
-    def summary(
-        self, name: str, text: str, labels: tuple[str, ...], rows: Mapping[tuple[str, ...], Durations]
-    ) -> Metric:
-        family = SummaryMetricFamily(name, text, labels=("bus", *labels))
-        for values, durations in rows.items():
-            family.add_metric((self._bus, *values), durations.count, durations.total_s)
-        return family
-
-
-def _families(reading: Reading, *, histograms: bool) -> Iterator[Metric]:
-    page, stats = _Page(reading.bus), reading.stats
-    yield page.counter("eventbus_published_events", "Events accepted.", stats.published)
-    yield page.counters("eventbus_dispatched_events", "Events routed.", ("type", "kind"), reading.dispatched.items())
-    yield page.gauge("eventbus_queued_events", "Events accepted and not yet routed.", stats.queue_size)
-    yield page.counter(
-        "eventbus_reserve_events", "Events that handlers published although the door was full.", stats.reserve_used
-    )
-    yield from _by_subscription(page, reading.rows, histograms=histograms)
-    yield page.histogram(
-        "eventbus_dispatch_latency_seconds", "From acceptance to the first attempt.", (), {(): reading.dispatch}
-    )
-    yield page.gauge("eventbus_kept_dead_letters", "Dead letters that are kept.", reading.dead_letters)
-    yield page.counter("eventbus_replaced_threads", "Threads started in place of hung ones.", stats.replaced_threads)
-    yield page.gauge("eventbus_halted_buses", "1 while EXECUTION events are refused.", int(reading.is_halted))
-    yield page.gauge("eventbus_running_dispatchers", "1 while the dispatcher runs.", int(reading.is_running))
-    yield page.gauge("eventbus_uptime_seconds", "Time since the bus was first started.", stats.uptime_s)
-
-
-def _by_subscription(page: _Page, rows: Mapping[str, Row], *, histograms: bool) -> Iterator[Metric]:
-    yield page.counters(
-        "eventbus_settled_deliveries",
-        "Deliveries that ended, by how.",
-        ("subscription", "outcome"),
-        (((name, outcome), row.counts[outcome]) for name, row in rows.items() for outcome in OUTCOMES),
-    )
-    label = ("subscription",)
-    for field, metric, text in _BY_SUBSCRIPTION:
-        yield page.counters(metric, text, label, [((name,), row.counts[field]) for name, row in rows.items()])
-    for field, metric, text in _LEVELS_BY_SUBSCRIPTION:
-        yield page.gauges(metric, text, label, [((name,), row.levels[field]) for name, row in rows.items()])
-    yield page.gauges(
-        "eventbus_oldest_delivery_seconds",
-        "How long the oldest has waited in a mailbox.",
-        label,
-        [((name,), row.oldest_age_s) for name, row in rows.items()],
-    )
-    ran: dict[tuple[str, ...], Durations] = {(name,): row.ran for name, row in rows.items()}
-    shown = page.histogram if histograms else page.summary
-    yield shown("eventbus_handler_run_seconds", "How long attempts ran.", label, ran)

@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from eventbus.dead_letter import DeadLetters
+from eventbus.errors import JournalError
 from eventbus.event import Kind, event_class
-from eventbus.stats import BusStats, Histogram, SubscriptionStats
+from eventbus.journal.protocol import Journal
+from eventbus.journal.values import JournalStats
+from eventbus.stats import OTHER, BusStats, GroupStats, Histogram, SubscriptionStats
 from eventbus.subscription import Subscription
 
-OTHER = "other"
 OUTCOMES = ("succeeded", "dead_lettered", "dropped", "expired", "cancelled")
 COUNTS = ("accepted", *OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned")
 LEVELS = ("pending", "queued", "in_flight", "retry_wait")
 EDGES = tuple(2**power / 1e9 for power in range(10, 35))  # seconds: 1 us to 17 s, edges that `Histogram` has too
-_TYPES_CAP = 1_000  # that have a label of their own; what comes later is `other`
+_ERRORS = 8  # that have a label of their own; what comes later is `other`
 
 
 class Observed(Protocol):
@@ -30,6 +32,12 @@ class Observed(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    @property
+    def journal(self) -> Journal: ...
 
     @property
     def dead_letters(self) -> DeadLetters: ...
@@ -104,6 +112,10 @@ class Reading:
     stats: BusStats
     rows: dict[str, Row]  # by subscription
     dispatched: Counter[tuple[str, str]]  # by type and kind
+    raised: Counter[str]  # attempts, by the name of the exception
+    groups: dict[str, GroupStats]
+    journal: JournalStats | None  # of a bus that has one, while it is open
+    queue_age_s: float
     dispatch: Durations
     dead_letters: int
     is_halted: bool
@@ -113,11 +125,14 @@ class Reading:
 class Reader:
     """Takes readings of one bus, and remembers from one to the next what keeps counters from going down."""
 
-    def __init__(self, bus: Observed, subscriptions: int) -> None:
+    def __init__(self, bus: Observed, subscriptions: int, types: int) -> None:
         self._bus = bus
-        self._cap = subscriptions  # that have rows of their own
+        self._cap = subscriptions  # that have rows of their own, and as many groups
+        self._types_cap = types
         self._labels: dict[str, tuple[str, str]] = {}  # type -> its labels, for good from the first reading on
+        self._labelled = 0  # types with a label of their own
         self._names: set[str] = set()
+        self._groups: set[str] = set()
         self._followed: dict[Subscription, str] = {}
         self._ended: dict[str, Row] = {}
 
@@ -130,6 +145,10 @@ class Reader:
             stats=stats,
             rows=self._rows(stats, bus.subscriptions),
             dispatched=self._dispatched(stats, bus.subscriptions),
+            raised=labelled(stats.raised, _ERRORS),
+            groups=self._group_rows(stats),
+            journal=self._journal(),
+            queue_age_s=max([stats.oldest_age_s, *(row.oldest_age_s for row in stats.subscriptions)]),
             dispatch=Durations.of(stats.dispatch),
             dead_letters=bus.dead_letters.count(),
             is_halted=bus.is_halted,
@@ -158,6 +177,27 @@ class Reader:
             self._names.add(name)
         return name in self._names
 
+    def _group_rows(self, stats: BusStats) -> dict[str, GroupStats]:
+        """Groups by name; those without a label are one: the lag of the one furthest behind, and all parts together."""
+        rows: dict[str, GroupStats] = {}
+        for group in stats.groups:
+            if group.name in self._groups or len(self._groups) < self._cap:
+                self._groups.add(group.name)
+                rows[group.name] = group
+            else:
+                others = rows.get(OTHER, GroupStats(OTHER, 0, 0, 0))
+                lag = max(others.lag, group.lag)
+                rows[OTHER] = GroupStats(OTHER, lag, others.parts + group.parts, others.held + group.held)
+        return rows
+
+    def _journal(self) -> JournalStats | None:
+        if "replay" not in self._bus.capabilities:
+            return None
+        try:
+            return self._bus.journal.stats()
+        except JournalError:
+            return None  # it is not open
+
     def _dispatched(self, stats: BusStats, live: Iterable[Subscription]) -> Counter[tuple[str, str]]:
         """Events by type and kind. A type is shown if a class or a subscription names it: others are data, and may be anything."""
         named = {subscription.selector.title for subscription in live}
@@ -173,9 +213,18 @@ class Reader:
 
     def _type_labels(self, name: str, named: set[str]) -> tuple[str, str]:
         cls = event_class(name)
-        if (cls is None and name not in named) or len(self._labels) >= _TYPES_CAP:
+        if (cls is None and name not in named) or self._labelled >= self._types_cap:
             return OTHER, OTHER
+        self._labelled += 1
         return name, str(Kind.EVENT if cls is None else cls.__event__.kind)
+
+
+def labelled(counts: Mapping[str, int] | Mapping[int, int], most: int) -> Counter[str]:
+    """Counts by label, at most so many and `other`; they stand in the order in which they came first, so each keeps its label."""
+    shown = Counter({OTHER: 0})
+    for place, (name, count) in enumerate(counts.items()):
+        shown[str(name) if place < most else OTHER] += count
+    return shown
 
 
 def _unseen(stats: BusStats, rows: Mapping[str, Row]) -> Row:

@@ -23,6 +23,7 @@ from eventbus.errors import BusNotRunning, PolicyConflict, WrongProcess
 from eventbus.event import Event
 from eventbus.road.context import Cell
 from eventbus.road.part import Delivery
+from eventbus.stats import Histogram
 
 log = logging.getLogger("eventbus")
 
@@ -69,6 +70,7 @@ class LoopWatchdog:
         self.threshold = threshold
         self.count = 0
         self.blocks: deque[Block] = deque(maxlen=_KEPT)  # the last ones
+        self.lags = Histogram()  # how long each sign of life took
         self._watched = bus_or_loop
         self._on_block = on_block
         self._over_s = 0.0  # spent in blocks that are over
@@ -133,7 +135,9 @@ class LoopWatchdog:
                 return  # the loop is closed
             if (holder := self._holder(sign)) is not None:
                 self._blocked(sign, holder)
-            self._ident = sign.ident or self._ident
+            if sign.ident:
+                self._ident = sign.ident
+                self.lags.add(int(sign.after_s * 1e9))
 
     def _holder(self, sign: _Sign) -> int | None:
         """The thread that kept the loop silent for too long, 0 if it is not known which; None: it was not, or nobody did."""

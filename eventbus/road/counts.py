@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from eventbus.stats import BusStats, TypeStats
 
 if TYPE_CHECKING:
+    from eventbus.durability.store import Store
     from eventbus.interface import Stats
     from eventbus.road.dispatcher import Dispatcher
     from eventbus.road.door import Door
@@ -19,13 +20,14 @@ class Counts:
     """Of one bus."""
 
     def __init__(
-        self, lifetime: Lifetime, door: Door, dispatcher: Dispatcher, registry: Registry, pool: ThreadPool
+        self, lifetime: Lifetime, door: Door, dispatcher: Dispatcher, registry: Registry, pool: ThreadPool, store: Store
     ) -> None:
         self._lifetime = lifetime
         self._door = door
         self._dispatcher = dispatcher
         self._registry = registry
         self._pool = pool
+        self._store = store
 
     def get_stats(self) -> Stats:
         """The bus in a few numbers: totals are kept as they change."""
@@ -75,8 +77,11 @@ class Counts:
             reserve_used=door.places.reserve_used,
             replaced_threads=self._pool.replaced,
             uptime_s=self._uptime_s,
+            oldest_age_s=self._oldest_age_s,
+            raised=lifetime.raised.by_name(),
             types={name: TypeStats(count) for name, count in sorted(self._dispatcher.by_type.items())},
             subscriptions=self._registry.stats(),
+            groups=self._store.groups(),
             dispatch=lifetime.dispatch.copy(),
         )
 
@@ -84,6 +89,11 @@ class Counts:
         """Attempts that ended so far, and the nanoseconds they ran."""
         self._dispatcher.flush()
         return self._lifetime.totals.attempts, self._lifetime.totals.ran_ns
+
+    @property
+    def _oldest_age_s(self) -> float:
+        oldest_ns = self._door.lane.oldest_ns()
+        return 0.0 if oldest_ns is None else (self._lifetime.clock.monotonic_ns() - oldest_ns) / 1e9
 
     @property
     def _uptime_s(self) -> float:

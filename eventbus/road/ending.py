@@ -62,6 +62,7 @@ class Endings:
                 return
             error = HandlerCancelled(worker.name, error)
         worker.tally.failed()
+        self._lifetime.raised.add(error)
         decision = worker.policy.after(error, attempt=delivery.attempt, rng=self._lifetime.rng)
         delivery.failed_at(self._lifetime.clock.now())
         match decision:

@@ -93,7 +93,7 @@ class House:
         self.latch = Latch(self.door, store)
         self.letters = store.letters(lambda letter: self.registry.redrive(letter))  # noqa: PLW0108 - made below
         self.registry = self._subscribable(halt)
-        self.counts = Counts(self.lifetime, self.door, self._dispatcher, self.registry, self._pool)
+        self.counts = Counts(self.lifetime, self.door, self._dispatcher, self.registry, self._pool, store)
         self.shutdown = Shutdown(
             self.lifetime, self.door, self._dispatcher, self._routes, self._pool, store, self._told
         )

@@ -32,6 +32,10 @@ class Lane:
         """The next of them."""
         return heappop(self.bursts)[2]
 
+    def oldest_ns(self) -> int | None:
+        """When the first of what is here was accepted; None where nothing is."""
+        return min((burst.accepted_ns for _, _, burst in self.bursts), default=None)
+
     def nudge(self) -> None:
         """Let whoever waits look up, also when nothing came."""
         arrival, self.arrival = self.arrival, None

@@ -21,7 +21,7 @@ from eventbus.log import log
 from eventbus.road.context import inside
 from eventbus.road.crew import Crew
 from eventbus.road.waits import Waits
-from eventbus.stats import Histogram, Tally
+from eventbus.stats import Histogram, Raised, Tally
 
 if TYPE_CHECKING:
     from eventbus.durability.store import Store
@@ -47,6 +47,7 @@ class Lifetime:
         self.crew = Crew(clock, grace)
         self.dispatch = Histogram()  # acceptance to first attempt
         self.totals = Tally()  # of all subscriptions, those that are gone included
+        self.raised = Raised()
         self.waits = Waits()
         self.started_ns: int | None = None
         self.is_ending = False  # what still runs is cancelled by the bus

@@ -52,7 +52,7 @@ class Sink:
 def hub_of(size: int = 10_000) -> Hub:
     ring = Ring(size=size)
     ring.begin("e", 0)
-    return Hub(Feed(ring, lambda: None), Counts(), VirtualClock())
+    return Hub(Feed(ring, lambda: None), Counts("bus"), VirtualClock())
 
 
 def join(hub: Hub, *topics: str, **fields: object) -> tuple[Client, Sink]:

@@ -133,7 +133,7 @@ async def test_a_view_that_cannot_be_made_disturbs_no_other(serving: Serving) ->
 
 async def test_a_view_is_made_at_most_four_times_a_second() -> None:
     clock, growing = VirtualClock(), Growing()
-    views = Views(clock, Counts())
+    views = Views(clock, Counts("bus"))
     views.add("equity", growing)
     for _ in range(100):
         await views.snapshot("equity")

@@ -5,16 +5,19 @@ import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from eventbus import Event, InMemoryEventBus, Kind, PolicyConflict, Retry
-from eventbus.observability import MetricsCollector, MetricsPortUnavailable, metrics_text, serve_metrics
+from eventbus import Event, InMemoryEventBus, Kind, PolicyConflict, Retry, create_event_bus
+from eventbus.observability import LoopWatchdog, MetricsCollector, MetricsPortUnavailable, metrics_text, serve_metrics
 from eventbus.observability.reading import EDGES, Durations
 from eventbus.stats import Histogram
+from eventbus.testing import VirtualClock, settle
+from eventbus.testing.gateway import until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -169,10 +172,105 @@ async def test_labels_are_bounded_and_hold_no_id(bus: InMemoryEventBus) -> None:
     text = metrics_text(bus)
     page = samples(text)
     labels = {label for _name, given in page for label, _text in given}
-    assert labels <= {"type", "kind", "subscription", "outcome", "le"}
-    assert len(subscriptions(page)) <= 11
+    assert labels <= {"type", "kind", "subscription", "outcome", "error", "group", "le"}
+    assert len(subscriptions(page)) <= 5
     assert len(subscriptions(samples(MetricsCollector(bus, subscriptions=2_000).text()))) == 1_101
     assert event.event_id not in text
+
+
+async def test_a_page_has_at_most_200_series_whatever_is_published_subscribed_and_raised(tmp_path: Path) -> None:
+    async def fail(event: Event) -> None:
+        raise type(f"Error{event['n'] % 40}", (Exception,), {})
+
+    async def fine(_event: Event) -> None: ...
+
+    bus = create_event_bus(f"sqlite:///{tmp_path / 'many.db'}")
+    async with bus:
+        for n in range(30):
+            bus.subscribe(f"many.types.{n}", fine, name=f"group {n}", group=f"group {n}")
+            bus.subscribe(f"many.types.{n}", fail, name=f"picky {n}", on_failure="drop")
+        await asyncio.gather(*(bus.publish(f"many.types.{n % 30}", {"n": n}) for n in range(80)))
+        await bus.drain()
+        with LoopWatchdog(bus) as watchdog:
+            text = MetricsCollector(bus, watchdog=watchdog).text()
+            more = MetricsCollector(bus, subscriptions=60, types=30).text()
+    page, asked = samples(text), samples(more)
+    assert 100 < len(page) <= 200
+    assert len({dict(given)["error"] for name, given in page if name == "eventbus_handler_failures_total"}) == 9
+    assert total(page, "eventbus_handler_failures_total") == 80
+    assert len(asked) > 1_000
+    assert len({given for name, given in asked if name == "eventbus_journal_lag_events"}) == 30
+
+
+async def test_failures_are_counted_by_what_was_raised(bus: InMemoryEventBus) -> None:
+    async def fail(event: Event) -> None:
+        raise (KeyError if event["n"] % 2 else TimeoutError)
+
+    bus.subscribe(Measured, fail, retry=Retry(attempts=2, delay=0.0))
+    for n in range(3):
+        await bus.publish(Measured(n=n))
+    await bus.drain()
+    page = samples(metrics_text(bus))
+    assert value(page, "eventbus_handler_failures_total", error="TimeoutError") == 4
+    assert value(page, "eventbus_handler_failures_total", error="KeyError") == 2
+    assert value(page, "eventbus_handler_failures_total", error="other") == 0
+
+
+async def test_age_of_what_waits_is_that_of_the_oldest() -> None:
+    clock = VirtualClock()
+    bus = InMemoryEventBus(clock=clock)
+    collector = MetricsCollector(bus, clock=clock)
+    assert value(samples(collector.text()), "eventbus_queue_age_seconds") == 0
+    bus.publish_nowait(Measured())
+    clock.move(3)
+    bus.publish_nowait(Measured())
+    assert value(samples(collector.text()), "eventbus_queue_age_seconds") == 3, "to be routed"
+    subscription = bus.subscribe(Measured, lambda _event: None)
+    subscription.pause()
+    async with bus:
+        bus.publish_nowait(Measured())
+        await settle()
+        clock.move(2)
+        assert value(samples(collector.text()), "eventbus_queue_age_seconds") == 2, "in a mailbox"
+        subscription.resume()
+
+
+async def test_journal_and_groups_tell_how_far_they_are(tmp_path: Path) -> None:
+    gate, bus = asyncio.Event(), create_event_bus(f"sqlite:///{tmp_path / 'lag.db'}")
+
+    async def wait(_event: Event) -> None:
+        await gate.wait()
+
+    collector = MetricsCollector(bus)
+    assert "eventbus_journal" not in collector.text(), "nothing is known of a journal that is not open"
+    bus.subscribe(Measured, wait, name="ledger", group="ledger")
+    async with bus:
+        for n in range(3):
+            await bus.publish(Measured(n=n))
+        await until(lambda: value(samples(collector.text()), "eventbus_journal_lag_events", group="ledger") == 3)
+        page = samples(collector.text())
+        assert value(page, "eventbus_held_leases", group="ledger") == 1
+        assert value(page, "eventbus_group_parts", group="ledger") == 1
+        assert value(page, "eventbus_journal_appended_events_total") == 3
+        assert value(page, "eventbus_journal_end_offset") == 3
+        assert value(page, "eventbus_failed_journals") == 0
+        gate.set()
+        await bus.drain()
+        assert value(samples(collector.text()), "eventbus_journal_lag_events", group="ledger") == 0
+
+
+async def test_lag_of_the_loop_is_what_the_page_had_to_wait_for_it(bus: InMemoryEventBus) -> None:
+    collector = MetricsCollector(bus)
+    assert value(samples(collector.text()), "eventbus_loop_lag_seconds_count") == 0, "asked on the loop itself"
+    page = samples(await asyncio.to_thread(collector.text))
+    assert value(page, "eventbus_loop_lag_seconds_count") == 1
+    assert value(page, "eventbus_loop_lag_seconds_bucket", le="+Inf") == 1
+
+
+async def test_lag_of_the_loop_is_measured_by_a_watchdog(bus: InMemoryEventBus) -> None:
+    with LoopWatchdog(bus, 0.05) as watchdog:
+        collector = MetricsCollector(bus, watchdog=watchdog)
+        await until(lambda: value(samples(collector.text()), "eventbus_loop_lag_seconds_count") > 2)
 
 
 async def test_what_has_no_series_of_its_own_is_added_up(bus: InMemoryEventBus) -> None:
@@ -271,7 +369,7 @@ def test_busy_port_is_named_with_the_remedy() -> None:
     assert refused.value.port == first.port
 
 
-@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99_999), ("203.0.113.1", 0)])
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99_999), ("203.0.113.1", 0), ("a" * 64, 0)])
 def test_impossible_address_is_named(host: str, port: int) -> None:
     with pytest.raises(MetricsPortUnavailable, match="choose another port"):
         serve_metrics(InMemoryEventBus(), port, host)
