@@ -24,6 +24,7 @@ ONLY_WITH = {
     "eventbus.cli.serving": "gateway",
     "quantum_trader.web": "gateway",
     "eventbus.observability.tracing": "otel",
+    "quantum_trader.monitoring.mail": "mail",
     "quantum_trader.runs.loaded": "notebook",
     "quantum_trader.feeds.shipped": "gateway",
     "eventbus.testing.plugin": "test",

@@ -15,18 +15,19 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from eventbus import MissingDriver
 from eventbus.observability import serve_metrics
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.cli.saying import Screen, emit, say
-from quantum_trader.cli.showing import Place, dashboard
+from quantum_trader.cli.showing import LOOPBACK, Place, dashboard
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.files import write_whole
 from quantum_trader.market.dataset import Dataset
 from quantum_trader.model import KillMode, Side
-from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
+from quantum_trader.monitoring.channels import channels, notifiers
 from quantum_trader.monitoring.report import Report, as_lines
 from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.ending import conclude
@@ -41,6 +42,7 @@ class Manner:
 
     speed: float = 0.0
     metrics_port: int | None = None
+    metrics_host: str = LOOPBACK
     notify: bool = False
     as_json: bool = False
     until_session: int | None = None
@@ -80,11 +82,15 @@ def _report(run: DurableRun, completed: RunCompletedEvent, manner: Manner, conso
 async def _run(
     folder: RunFolder, config: Config, feed: Dataset | PaperFeed, manner: Manner, console: Console
 ) -> tuple[DurableRun, RunCompletedEvent | None]:
+    try:
+        told = channels(config.notify) if manner.notify else []
+    except MissingDriver as error:
+        raise Failed(str(error)) from error
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(DurableRun(folder, config, feed, bus_url=manner.bus))
         bus, system = run.bus, run.system
         if manner.metrics_port is not None:
-            server = stack.enter_context(serve_metrics(bus, manner.metrics_port))
+            server = stack.enter_context(serve_metrics(bus, manner.metrics_port, manner.metrics_host))
             console.print(f"metrics at {server.url}")
         console.print(
             f"{feed.name}: {feed.bar_count:,} bars of {', '.join(feed.symbols)}, {len(feed):,} sessions, {system.rhythm}",
@@ -97,16 +103,9 @@ async def _run(
             console.print(f"dashboard at {page.url}")
         live = stack.enter_context(LiveView(bus, system.record, len(feed), console))
         if manner.notify:
-            webhook = webhook_from_environment()
-            notifier = DiscordNotifier(
-                bus,
-                config.notify,
-                webhook=webhook,
-                echo=console.print,
-                quiet=not manner.speed,
-            )
-            system.alerts.add_notifier(notifier)
-            await stack.enter_async_context(notifier)
+            for notifier in notifiers(bus, config.notify, told, echo=console.print, quiet=not manner.speed):
+                system.alerts.add_notifier(notifier)
+                await stack.enter_async_context(notifier)
         with _stopped_by_signals(run):
             completed = await run.run(speed=manner.speed, until_session=manner.until_session)
         if completed is not None:

@@ -19,6 +19,7 @@ from quantum_trader.cli.runs import (
     AsJson,
     Choices,
     From,
+    MetricsHost,
     MetricsPort,
     Name,
     Notify,
@@ -32,6 +33,7 @@ from quantum_trader.cli.runs import (
 )
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
+from quantum_trader.cli.showing import LOOPBACK
 from quantum_trader.config import Config, ConfigError, RiskConfig, load_config
 from quantum_trader.config.reading import read_toml
 from quantum_trader.own.loading import made, settled, source_sha256, strategy_class
@@ -174,6 +176,7 @@ def run(
     align: AlignOption = None,
     speed: Speed = 0.0,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
     profile: Profile = None,
     config: ConfigDirectory = None,
     output: Output = None,
@@ -194,7 +197,8 @@ def run(
     folder = begun(effective, output)
     if not as_json:
         say(_told(effective))
-    carry_out(folder, effective, feed, Manner(speed, metrics_port, notify, as_json, until_session, strict))
+    manner = Manner(speed, metrics_port, metrics_host, notify, as_json, until_session, strict)
+    carry_out(folder, effective, feed, manner)
 
 
 def paper(
@@ -211,6 +215,7 @@ def paper(
     components: With = None,
     seed: Seed = None,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
     profile: Profile = None,
     config: ConfigDirectory = None,
     output: Output = None,
@@ -235,7 +240,7 @@ def paper(
     folder = begun(effective, output)
     if not as_json:
         say(f"{_told(effective)}, on {feed} until Ctrl-C")
-    carry_out(folder, effective, source, Manner(0.0, metrics_port, notify, as_json))
+    carry_out(folder, effective, source, Manner(0.0, metrics_port, metrics_host, notify, as_json))
 
 
 def feed_kind(reference: str) -> str | None:

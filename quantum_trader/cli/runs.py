@@ -38,8 +38,9 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 MetricsPort = Annotated[
     int | None, typer.Option(help="Serve Prometheus metrics there while running.", min=0, max=65_535)
 ]
+MetricsHost = Annotated[str, typer.Option(help="Where they are served; 0.0.0.0 lets other machines scrape.")]
 Name = Annotated[str | None, typer.Option("--data", help="Name of the data set.")]
-Notify = Annotated[bool, typer.Option("--notify", help="Tell people: by the webhook of the environment, else print.")]
+Notify = Annotated[bool, typer.Option("--notify", help="Tell people, by every channel that is set up, else print.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")]
 Until = Annotated[int | None, typer.Option(help="Last session to do now; the rest waits for qt resume.", min=0)]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 when trading ended stopped, not only halted.")]
@@ -120,6 +121,7 @@ def demo(
     seed: Seed = None,
     align: AlignOption = None,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
     profile: Profile = "demo",
     config: ConfigDirectory = None,
     data: Name = None,
@@ -138,7 +140,8 @@ def demo(
     if isinstance(found, str):
         say(f"no dashboard: {found}")
     pace = speed if speed is not None else SPEED if place is not None else 0.0
-    _start(choices, Manner(pace, metrics_port, notify, strict=strict, place=place, bus=bus), output)
+    manner = Manner(pace, metrics_port, metrics_host, notify, strict=strict, place=place, bus=bus)
+    _start(choices, manner, output)
 
 
 def replay(
@@ -149,6 +152,7 @@ def replay(
     seed: Seed = None,
     align: AlignOption = None,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
     profile: Profile = None,
     config: ConfigDirectory = None,
     data: Name = None,
@@ -161,13 +165,15 @@ def replay(
 ) -> None:
     """Replay a data set with a profile of your choice."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    _start(choices, Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus), output)
+    manner = Manner(speed, metrics_port, metrics_host, notify, as_json, until_session, strict, bus=bus)
+    _start(choices, manner, output)
 
 
 def resume(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
     speed: Speed = 0.0,
     metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = LOOPBACK,
     notify: Notify = False,
     as_json: AsJson = False,
     until_session: Until = None,
@@ -186,7 +192,7 @@ def resume(
     effective = folder.config()
     if folder.elsewhere.is_file() and bus is None:
         raise Failed(f"{folder.path}: its journal is on a server: say --bus URL, as when it was started")
-    manner = Manner(speed, metrics_port, notify, as_json, until_session, strict, bus=bus)
+    manner = Manner(speed, metrics_port, metrics_host, notify, as_json, until_session, strict, bus=bus)
     carry_out(folder, effective, paper_feed(effective) if effective.own.feed else load_feed(effective), manner)
 
 

@@ -6,6 +6,7 @@ Read from `config/*.toml`, one file per section, then a profile over them, then 
 
 from __future__ import annotations
 
+from quantum_trader.config.notify import DiscordConfig, EmailConfig, NotifyConfig, WebhookConfig
 from quantum_trader.config.own import OwnConfig
 from quantum_trader.config.reading import (
     ENV_DIRECTORY,
@@ -28,7 +29,6 @@ from quantum_trader.config.sections import (
     ModeConfig,
     ModelGateConfig,
     ModelsConfig,
-    NotifyConfig,
     PolicyConfig,
     RankerConfig,
     RiskConfig,
@@ -69,6 +69,9 @@ __all__ = [
     "ChartConfig",
     "SpcConfig",
     "HealthConfig",
+    "DiscordConfig",
+    "WebhookConfig",
+    "EmailConfig",
     "NotifyConfig",
     "OwnConfig",
     "Config",

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from quantum_trader.config.notify import NotifyConfig
 from quantum_trader.config.own import OwnConfig
 from quantum_trader.config.section import Section
 from quantum_trader.instruments import Instrument
@@ -314,15 +315,6 @@ class HealthConfig(Section):
     heartbeat_sessions: Positive = 3
 
 
-class NotifyConfig(Section):
-    """What is told to people. The webhook's address comes from the environment alone: QT_DISCORD_WEBHOOK."""
-
-    coalesce_s: Annotated[float, Field(ge=0)] = 2.0
-    queue_size: Positive = 100
-    attempts: Positive = 4
-    timeout_s: Annotated[float, Field(gt=0)] = 10.0
-
-
 class Config(Section):
     """The effective configuration of a run."""
 
@@ -344,5 +336,8 @@ class Config(Section):
     def sha256(self) -> str:
         """The digest that `run.started` carries: equal configurations have equal ones."""
         # What nobody brought is no part of a run: the digests of the shipped ones are those from before it could be.
-        left_out = {"own"} if self.own == OwnConfig() else None
+        # And who is told decides nothing.
+        left_out: dict[str, Any] = {"notify": {"discord", "webhooks", "email"}}
+        if self.own == OwnConfig():
+            left_out["own"] = True
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()

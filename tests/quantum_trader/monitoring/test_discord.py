@@ -20,7 +20,8 @@ from quantum_trader.events import (
     PolicyUpdatedEvent,
 )
 from quantum_trader.model import HealthStatus, KillMode, RiskMode
-from quantum_trader.monitoring.discord import DiscordNotifier, webhook_from_environment
+from quantum_trader.monitoring.discord import WEBHOOK_VARIABLE, DiscordNotifier
+from quantum_trader.monitoring.secrets import secret
 
 SECRET = "https://hooks.example/secret-token"
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -164,6 +165,6 @@ async def test_long_texts_are_cut_to_what_the_service_takes() -> None:
 
 def test_webhook_comes_from_the_environment_and_does_not_print(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QT_DISCORD_WEBHOOK", raising=False)
-    assert webhook_from_environment() is None
+    assert secret(WEBHOOK_VARIABLE) is None
     monkeypatch.setenv("QT_DISCORD_WEBHOOK", SECRET)
-    assert "secret" not in repr(webhook_from_environment())
+    assert "secret" not in repr(secret(WEBHOOK_VARIABLE))
