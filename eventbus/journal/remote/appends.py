@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -78,20 +79,16 @@ class Appends:
         self.commits += 1
         self.largest = max(self.largest, records)
         self._arrivals.heard(last)
-        if self._hinting is None:
+        if self._hinting is None or self._hinting.done():
             self._hinting = asyncio.get_running_loop().create_task(self._hint())
 
     async def _hint(self) -> None:
         told = -1
-        try:
+        with suppress(JournalError):  # the others look themselves, if later
             while told < self._arrivals.last:
                 told = self._arrivals.last
                 await self._storage.hint()
                 await asyncio.sleep(_HINT_S)
-        except JournalError:
-            pass  # the others look themselves, if later
-        finally:
-            self._hinting = None
 
 
 def told_apart(
