@@ -151,10 +151,10 @@ class Behind:
     async def _catch_up(self) -> None:
         try:
             while self._line.is_open:
+                await asyncio.sleep(0)  # a line that is always ready must not keep the loop, nor whoever gave it work
                 await self._line.until_ready()
                 if self._empties() and not await self._read_on():
                     break
-                await asyncio.sleep(0)  # a line that is always ready must not keep the loop
         except Gone:
             self._owner.lost(1013, "slow_consumer")
         except EventBusError:

@@ -89,20 +89,21 @@ class Tapped:
         """What was missing the last time, and still is, is read from the journal: it was never dispatched."""
         if self._early and self._filling is None:
             self._filling = asyncio.get_running_loop().create_task(self._fill(self._feed.ring.head))
+            self._filling.add_done_callback(self._filled)
 
     async def _fill(self, head: int) -> None:
         ring = self._feed.ring
-        try:
-            page = await JournalHistory(self._bus).read(head, min(self._early) - 1, PAGE)
-            if ring.head != head or not self._early:
-                return  # they came meanwhile
-            missing = min(self._early) - 1 - head
-            found = dict(page)
-            ring.put([found.get(number) for number in range(head + 1, head + 1 + min(missing, PAGE))])
-            self._take_early()
-            self._arrived()
-        finally:
-            self._filling = None
+        page = await JournalHistory(self._bus).read(head, min(self._early) - 1, PAGE)
+        if ring.head != head or not self._early:
+            return  # they came meanwhile
+        missing = min(self._early) - 1 - head
+        found = dict(page)
+        ring.put([found.get(number) for number in range(head + 1, head + 1 + min(missing, PAGE))])
+        self._take_early()
+        self._arrived()
+
+    def _filled(self, filling: asyncio.Task[None]) -> None:
+        self._filling = None
 
 
 class JournalHistory(History):

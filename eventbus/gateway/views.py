@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -130,9 +131,10 @@ class Views:
             self._looking.setdefault(name, {})[client] = _Look(every_ns)
             if name not in self._views:
                 self._views[name] = self.find(name)
-        self._new.set()
-        if self._task is None:
+        if self._task is None and self._looking:
+            self._new.clear()
             self._task = asyncio.get_running_loop().create_task(self._run())
+        self._new.set()  # after the task: who looks is answered first, also where a task takes its first step at once
 
     def look_away(self, client: Client, names: Iterable[str] | None = None) -> None:
         """A client looks at these no more, or at nothing."""
@@ -158,14 +160,12 @@ class Views:
         """While anybody looks."""
         try:
             while self._looking:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY_S):
+                        await self._new.wait()
                 self._new.clear()
                 for name in [*self._looking]:
                     await self._show(name)
-                try:
-                    async with asyncio.timeout(EVERY_S):
-                        await self._new.wait()
-                except TimeoutError:
-                    pass
         finally:
             self._task = None
 
