@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from eventbus.testing.servers.orphanage import Orphanage
 
 
 class NoServer(Exception):
@@ -39,6 +39,7 @@ class Servant:
     def __init__(self) -> None:
         self._is_root = hasattr(os, "geteuid") and os.geteuid() == 0
         self.home = Path(tempfile.mkdtemp(prefix="eventbus-server-"))
+        self._orphanage = Orphanage(self.home)
         if self._is_root:
             import pwd  # not on every system
 
@@ -61,9 +62,11 @@ class Servant:
             raise NoServer(f"{command[0]} failed: {done.stderr.strip()}")
 
     def start(self, *command: str | Path, log: Path) -> subprocess.Popen[bytes]:
-        """Start a program that goes on; what it says goes into `log`."""
+        """Start a program that goes on; what it says goes into `log`. It does not outlive this Python, whatever ends that."""
         with log.open("ab") as file:
-            return subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, **self._as_user())
+            server = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, **self._as_user())
+        self._orphanage.watches_over(server.pid)
+        return server
 
     def write(self, path: Path, text: str) -> None:
         """Write a file that this user may read."""
@@ -72,7 +75,8 @@ class Servant:
             os.chown(path, self._nobody.pw_uid, self._nobody.pw_gid)
 
     def leave(self) -> None:
-        """Remove the folder and what is in it."""
+        """Remove the folder and what is in it. What was started has ended."""
+        self._orphanage.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _as_user(self) -> dict[str, Any]:
@@ -81,23 +85,3 @@ class Servant:
         if self._is_root:
             as_user |= {"user": self._nobody.pw_uid, "group": self._nobody.pw_gid, "extra_groups": []}
         return as_user
-
-
-def kill_with_children(pid: int) -> None:
-    """SIGKILL a process and its children, which need not be of its group. It is stopped first, so that no child is born meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    for child in children_of(pid):
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-    os.kill(pid, signal.SIGKILL)
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that this one started and that are alive."""
-    children = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == pid:
-                children.append(int(stat.parent.name))
-    return children

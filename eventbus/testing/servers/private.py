@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from eventbus.testing.servers.found import NoServer, Servant, free_port, kill_with_children
+from eventbus.testing.servers.found import NoServer, Servant, free_port
+from eventbus.testing.servers.orphanage import kill_with_children
 
 _PATIENCE_S = 60.0
 
