@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from eventbus.journal.shared import part_of
+
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 120.0  # for what a healthy machine does in a moment
 _RECENT = 2_000
@@ -142,6 +144,17 @@ class Fleet:
         """By account, the steps in the order in which their first attempts began."""
         self.look()
         return self._firsts
+
+    def repeats(self, parts: int) -> dict[tuple[int, int], int]:
+        """By part and fencing token: attempts of steps that had begun under an earlier one. So many a takeover repeated."""
+        began: dict[int, int] = {}
+        found: dict[tuple[int, int], int] = {}
+        for n, account, _attempt, token in self.of("began"):
+            part, first = part_of(account, "", parts), began.setdefault(int(n), int(token))
+            if first < int(token):
+                began[int(n)] = int(token)
+                found[part, int(token)] = found.get((part, int(token)), 0) + 1
+        return found
 
     def must_be_in_order(self) -> None:
         """First attempts of one account began in order of acceptance."""

@@ -95,12 +95,16 @@ class Storm:
             fleet.signal(pid, signal.SIGTERM)
         for pid in [*self.workers, self.publisher]:
             fleet.wait(pid)
-        repeated = len(fleet.of("began")) - self.sent
+        repeated, of_a_part = len(fleet.of("began")) - self.sent, fleet.repeats(PARTS)
+        most = max(of_a_part.values(), default=0)
+        assert most <= REPEATED, "a part was taken over with more than that in flight"
         return {
             "events": self.sent,
             "lost": 0,
             "out_of_order": 0,
             "repeated_attempts": repeated,
+            "takeovers_with_repeats": len(of_a_part),
+            "most_repeats_of_a_part_in_a_takeover": most,
             "duration_s": round(time.monotonic() - self.began, 1),
             **counts,
         }
