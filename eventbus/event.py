@@ -279,6 +279,21 @@ def ask_back(event: Event, **where: str) -> None:
         event.model_fields_set.add("metadata")
 
 
+def tell_hops(event: Event, hops: int) -> None:
+    """Say in its metadata how many causes there are between the root and an event, before it is published."""
+    event.__dict__["metadata"] = freeze({**event.__dict__["metadata"], _HOPS: hops})
+    event.model_fields_set.add("metadata")
+
+
+def hops_of(event: Event) -> int:
+    """What was said so in the process that published it."""
+    hops = event.metadata.get(_HOPS, 0)
+    return hops if type(hops) is int else 0
+
+
+_HOPS = "hops"
+
+
 def event_key(event: Event, name: str | None) -> Any:
     """The value of the field that orders and conflates; None when the event has no such field."""
     return None if name is None else event.get(name)

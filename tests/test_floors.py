@@ -48,7 +48,7 @@ DURABILITY = (
         "durability.retention",
         "durability.writing",
     },
-    {"durability.source", "durability.beginning", "durability.leases"},
+    {"durability.ahead", "durability.beginning", "durability.choosing", "durability.leases", "durability.source"},
     {"durability.group", "durability.latching", "durability.quotes", "durability.letters", "durability.tail_source"},
     {"durability.groups", "durability.groups_in_memory"},
     {"durability.store"},

@@ -37,7 +37,7 @@ class Asked(Burst):
     """A question of another process: the first answer that anybody here has is told."""
 
     def __init__(self, event: Event, burst: Burst, tell: Callable[[Event, Any], None]) -> None:
-        super().__init__(event, burst.base, 0, 0, 0, is_urgent=burst.is_urgent)
+        super().__init__(event, burst.base, burst.hops, 0, 0, is_urgent=burst.is_urgent)
         self._question: Event | None = event
         self._tell = tell
 

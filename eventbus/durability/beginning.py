@@ -6,7 +6,7 @@ A crash loop cannot retry a poison event for ever: each start was counted. Knows
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,8 @@ Wanted = tuple["Share", "Found", "Event"]
 
 
 class Beginning:
-    """Of one group, whose `told` learns what becomes of each. `lost` is called with a share that is another process's by now."""
+    """Of one group, whose `told` learns what becomes of each. `lost` is called with a share that is another process's by now, `until`
+    waits for something that a commit or an end of deliveries makes so."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Beginning:
         lifetime: Lifetime,
         trouble: Trouble,
         lost: Callable[[Share], None],
+        until: Callable[[Callable[[], bool]], Awaitable[None]],
     ) -> None:
         self._worker = worker
         self._told = told
@@ -48,6 +50,7 @@ class Beginning:
         self._lifetime = lifetime
         self._trouble = trouble
         self._lost = lost
+        self._until = until
 
     @property
     def is_only_attempt(self) -> bool:
@@ -87,17 +90,33 @@ class Beginning:
                 self._let_go(share, run)
             raise
         failure: BaseException | None = None
+        ready: list[tuple[Share, list[tuple[Found, Event]], Mapping[int, int]]] = []
         for (share, run), attempts in zip(by_share.items(), counted, strict=True):
-            if isinstance(attempts, BaseException) or self._worker.is_cancelled:
-                self._let_go(share, run)
+            if not isinstance(attempts, BaseException):
+                ready.append((share, run, attempts))
+                continue
+            self._let_go(share, run)
             if isinstance(attempts, LeaseLost):
                 self._lost(share)
-            elif isinstance(attempts, BaseException):
+            else:
                 failure = failure or attempts
-            elif not self._worker.is_cancelled:
-                self._let_run(share, run, attempts)
+        await self._run(ready)
         if failure is not None:
             raise failure
+
+    async def _run(self, ready: Sequence[tuple[Share, list[tuple[Found, Event]], Mapping[int, int]]]) -> None:
+        """They are counted. What ended before them is committed first, where a crash could repeat too many."""
+        try:
+            await self._until(lambda: all(share.is_lost or share.is_within for share, *_ in ready))
+        except asyncio.CancelledError:
+            for share, run, _ in ready:
+                self._let_go(share, run)
+            raise
+        for share, run, attempts in ready:
+            if self._worker.is_cancelled:
+                self._let_go(share, run)
+            else:
+                self._let_run(share, run, attempts)
 
     def _let_go(self, share: Share, wanted: Sequence[tuple[Found, Event]]) -> None:
         """What was to run does not: whoever waits for its end waits no longer."""
@@ -109,7 +128,10 @@ class Beginning:
             self._let_go(share, wanted)
             self._lost(share)
             return
-        for (is_first, *_), run in groupby(wanted, lambda each: (attempts[each[0].offset] == 1, *run_of(each))):
+        is_aged = self._worker.policy.max_age is not None
+        for (is_first, *_), run in groupby(
+            wanted, lambda each: (attempts[each[0].offset] == 1, *run_of(each, is_aged))
+        ):
             if is_first:
                 deliver(self._worker, self._part(share, [*run]))
             else:

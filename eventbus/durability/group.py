@@ -9,11 +9,13 @@ crash repeats at most what had begun and was not committed yet: 256 deliveries, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
+from eventbus.durability.ahead import Ahead
 from eventbus.durability.beginning import Beginning, Wanted
+from eventbus.durability.choosing import Choosing
 from eventbus.durability.committing import Committing
 from eventbus.durability.passage import Passage
 from eventbus.durability.share import Share, part_for
@@ -33,15 +35,12 @@ if TYPE_CHECKING:
     from eventbus.durability.trouble import Trouble
     from eventbus.event import Event
     from eventbus.journal.shared import Lease
-    from eventbus.journal.values import Start
+    from eventbus.journal.values import Record, Start
     from eventbus.outcome import Outcome
     from eventbus.road.burst import Burst
     from eventbus.road.lifetime import Lifetime
     from eventbus.road.part import Part
     from eventbus.subscription import Subscription
-
-_AHEAD = 256  # deliveries of one group that are counted as begun and not committed: a crash repeats no more
-_PAGE = _AHEAD // 2  # places read at a time, and attempts counted in one commit
 
 
 class Group:
@@ -73,15 +72,15 @@ class Group:
         self._holding = holding
         self._lifetime = lifetime
         self._trouble = trouble
-        self._since = since
         self._previous = previous  # of the same group, in this process
         self._left = left  # called when its subscription is cancelled
         self._watch = Watch(self._worker)
-        self._chosen: dict[int, bool] = {}  # what where= said of events that are dispatched and not read
         self._task: asyncio.Task[Any] | None = None
         self._waits = False  # for something to read
         self._is_open = False
-        self._beginning = Beginning(self._worker, self, source, lifetime, trouble, self.lost)
+        self._ahead = Ahead(source, lifetime)
+        self._beginning = Beginning(self._worker, self, source, lifetime, trouble, self.lost, self._until)
+        self._choosing = Choosing(subscription, since, self._beginning.give_up)
         self._committing = Committing(name, self.shares, source, lifetime, trouble, self.lost)
 
     @property
@@ -150,6 +149,7 @@ class Group:
     def end(self) -> None:
         """The subscription or the bus is gone. What is pending stays so in the log."""
         self._committing.look_up()
+        self._ahead.end()
         if self._waits and self._task is not None:
             self._task.cancel()
         self._watch.end()
@@ -240,7 +240,7 @@ class Group:
             await self._until(lambda: not self._lifetime.is_running or any(one.takes for one in self.shares.values()))
             return
         after = min(share.position for share in shares.values())
-        page = await self._source.read(after, _PAGE)
+        page = await self._ahead.fetch(after)
         if not page:
             self._lifetime.look_idle()
             self._waits = True
@@ -249,60 +249,54 @@ class Group:
             finally:
                 self._waits = False
             return
+        if await self._begin(page, shares):
+            for share in [one for one in shares.values() if one.takes]:  # of others the next process reads on
+                share.read_upto(page[-1].offset)
+            self._committing.flush()
+
+    async def _begin(self, page: Sequence[Found | Record], shares: Mapping[int, Share]) -> bool:
+        """All of a page that is wanted, as much at a time as a crash may repeat of each part; gives whether that was all.
+
+        Its attempts are counted in the same write that commits what ended before: whatever ended meanwhile, the next may begin.
+        """
         fresh: list[Wanted] = []
-        for found in page:
+        room: dict[Share, int] = {}
+        for found in self._source.found(page):
             share = shares.get(self._part_of(found.event, found.event_id))
             if share is None or not share.takes or found.offset <= share.position:
                 continue
-            event = self._wanted(share, found)
+            event = self._choosing.wanted(share, found)
             if event is None:
                 continue
-            if found.offset in share.cursor.attempts:
-                # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
-                await self._beginning.begin([(share, found, event)])
-                await self._until(lambda here=share: here.is_lost or not here.unfinished)  # type: ignore[misc] # as it is now
-            elif self._beginning.is_only_attempt:
-                # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
-                await self._until(lambda: self._unfinished < self.subscription.policy.concurrency)
-                await self._beginning.begin([(share, found, event)])
-            else:
-                fresh.append((share, found, event))
+            wanted = share, found, event
+            is_alone = found.offset in share.cursor.attempts or self._beginning.is_only_attempt
+            if is_alone or not room.setdefault(share, share.room):
+                await self._beginning.begin(fresh)
+                fresh, room = [], {}
+                await (self._begin_alone(wanted) if is_alone else self._until_roomy(share))
+                if self._worker.is_cancelled or not self._lifetime.is_running:
+                    return False
+                if is_alone or not share.takes:
+                    continue
+                room[share] = share.room
+            fresh.append(wanted)
+            room[share] -= 1
         await self._beginning.begin(fresh)
-        for share in [one for one in shares.values() if one.takes]:  # of others the next process reads on
-            share.read_upto(page[-1].offset)
-        self._committing.flush()
-        await self._until(lambda: self._unfinished <= _AHEAD - _PAGE)
+        return not self._worker.is_cancelled
 
-    def _wanted(self, share: Share, found: Found) -> Event | None:
-        """The event, if this subscription listens to it and has not finished it."""
-        offset, event = found.offset, found.event
-        if share.cursor.is_settled(offset):
-            return None
-        if 0 <= found.burst < self._since:  # accepted before the group was there, and dispatched after
-            return None
-        if event is None:
-            if share.met(offset):
-                share.set_aside(offset, found.unreadable, Status.DROPPED.value)
-            return None
-        if not self.subscription.selector.matches(type(event), event.type):
-            return None
-        try:
-            chooses = self._chooses(offset, event)
-        except BaseException as error:  # noqa: BLE001 - the user's code: this event fails, and only this one
-            if share.met(offset):
-                self._beginning.give_up(share, found, event, "where= raised", error)
-            return None
-        if not chooses:
-            return None
-        share.met(offset)
-        return event
+    async def _begin_alone(self, wanted: Wanted) -> None:
+        share, found, _ = wanted
+        if found.offset in share.cursor.attempts:
+            # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
+            await self._beginning.begin([wanted])
+            await self._until(lambda: share.is_lost or not share.unfinished)
+        else:
+            # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
+            await self._until(lambda: self._unfinished < self.subscription.policy.concurrency)
+            await self._beginning.begin([wanted])
 
-    def _chooses(self, offset: int, event: Event) -> bool:
-        where = self.subscription.policy.where
-        if where is None:
-            return True
-        known = self._chosen.pop(offset, None)
-        return bool(where(event)) if known is None else known
+    async def _until_roomy(self, share: Share) -> None:
+        await self._until(lambda: share.is_roomy or share.is_lost)
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         """Wait for deliveries to end, or to be committed."""
@@ -342,20 +336,14 @@ class Group:
             return None
         places = range(len(events)) if indices is None else indices
         if where is not None:
-            heard = [self._hears(where, first + index, event) for index, event in zip(places, events, strict=True)]
+            heard = [self._hears(first + index, event) for index, event in zip(places, events, strict=True)]
             if not any(heard):
                 return None
             indices, events = [*compress(places, heard)], [*compress(events, heard)]
         return self._watch.arrived(first, burst, events, indices, self._is_elsewhere)
 
-    def _hears(self, where: Callable[[Event], object], offset: int, event: Event) -> bool:
-        try:
-            does = bool(where(event))
-        except BaseException:  # noqa: BLE001 - reading it meets the same error, and makes a dead letter of the event
-            return True
-        if offset > self.position and len(self._chosen) < 2 * _AHEAD * _PAGE:
-            self._chosen[offset] = does
-        return does
+    def _hears(self, offset: int, event: Event) -> bool:
+        return self._choosing.hears(offset, event, is_ahead=offset > self.position)
 
     def _is_elsewhere(self, offset: int, event: Event) -> bool:
         """Is it settled, or another process's to handle?"""
@@ -374,11 +362,13 @@ class Group:
         burst.share.ended(ended)
         if burst.share.is_lost:
             return
-        now_ns = self._lifetime.clock.monotonic_ns()
-        for place in places:
-            outcome = part.outcome(place)
-            queued_ns = max(0, now_ns - burst.accepted_ns - int(outcome.ran_s * 1e9) * len(places))
-            self._note(burst.share, burst.offsets[place], outcome, queued_ns)
+        if places:
+            now_ns, told = self._lifetime.clock.monotonic_ns(), part.outcome(places[0])
+            for place in places:
+                outcome = part.outcome(place) if part.odd else told  # else they simply succeeded, all in a row
+                queued_ns = max(0, now_ns - burst.accepted_ns - int(outcome.ran_s * 1e9) * len(places))
+                self._note(burst.share, burst.offsets[place], outcome, queued_ns)
+        self._committing.look_up()
         self._committing.flush()
 
     def settled(self, share: Share, offset: int, outcome: Outcome, letter: DeadLetter | None) -> None:
@@ -388,12 +378,12 @@ class Group:
             self._committing.look_up()
             return  # the subscription ended, or the bus, or the lease, not the delivery: it stays pending for the group
         self._note(share, offset, outcome, int(outcome.queued_s * 1e9), letter)
+        self._committing.look_up()
         self._committing.flush()
 
     def _note(
         self, share: Share, offset: int, outcome: Outcome, queued_ns: int, letter: DeadLetter | None = None
     ) -> None:
-        self._committing.look_up()
         self._watch.tell(offset, outcome)
         ran_ns = int(outcome.ran_s * 1e9)
         share.settle(Settled(offset, outcome.status.value, outcome.attempts, queued_ns, ran_ns), letter)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eventbus.durability.recent import Recent
+from eventbus.durability.recent import Found, Recent
 from eventbus.errors import OffsetGone
 from eventbus.journal.progress import GroupProgress
 from eventbus.journal.shared import Lease, part_name
@@ -19,10 +19,9 @@ from eventbus.road.burst import SEALED
 
 if TYPE_CHECKING:
     from eventbus.durability.group import Group
-    from eventbus.durability.recent import Found
     from eventbus.durability.share import News
     from eventbus.errors import LeaseLost
-    from eventbus.journal.values import Cursor, Start
+    from eventbus.journal.values import Cursor, Record, Start
     from eventbus.road.burst import Burst
 
 KEPT = 100_000
@@ -65,11 +64,14 @@ class MemorySource:
     async def open_part(self, lease: Lease, start: Start) -> Cursor:
         return self._of(lease).cursor()
 
-    async def read(self, after: int, limit: int) -> list[Found]:
+    async def fetch(self, after: int, limit: int) -> Sequence[Found]:
         oldest = self._recent.oldest
         if oldest is not None and after + 1 < oldest:
             raise OffsetGone(after + 1, oldest)
         return self._recent.following(after, limit)
+
+    def found(self, fetched: Sequence[Found | Record]) -> Iterator[Found]:
+        return (each for each in fetched if isinstance(each, Found))  # it fetches nothing else
 
     async def wait(self, after: int) -> None:
         if self._last > after:

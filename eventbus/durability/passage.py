@@ -56,8 +56,9 @@ class Passage(Burst):
     def passed(self, part: Part, first: int, upto: int, ended: int) -> int:
         """What simply succeeded between is settled; what was given up with the subscription stays pending."""
         if ended:
-            plain = [place for place in range(first, min(upto, part.cut)) if place not in self._told]
-            plain = [place for place in plain if part.odd.get(place) is not OPEN]
+            plain: Sequence[int] = range(first, min(upto, part.cut))
+            if self._told or part.odd:
+                plain = [place for place in plain if place not in self._told and part.odd.get(place) is not OPEN]
             self._group.succeeded(self, part, plain, ended)
         self._told = {place for place in self._told if place >= upto}
         return 0
@@ -81,7 +82,10 @@ class Passage(Burst):
         return self.share.lease.token
 
 
-def run_of(each: tuple[Found, Event]) -> tuple[object, ...]:
-    """What events of one run share."""
+def run_of(each: tuple[Found, Event], is_aged: bool) -> tuple[object, ...]:
+    """What events of one run share. Those that an earlier process left, or another published, have no publisher here: where nobody
+    asks for the age of each, they go together."""
     found, event = each
-    return found.burst, event.__event__.kind, event.__event__.max_age
+    spec = event.__event__
+    is_apart = found.burst >= 0 or is_aged or spec.max_age is not None
+    return found.burst if is_apart else -1, found.hops, spec.kind, spec.max_age

@@ -5,6 +5,7 @@ Unknown versions, altered bodies, broken JSON, validators that raise: never a cr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from eventbus.codec import decode
@@ -35,10 +36,12 @@ class Quarantine:
             self._known.update(item.offset for item in page if item.offset is not None)
             after = page[-1].id
 
-    def try_to_read(self, record: Record) -> tuple[Event | None, NewQuarantined | None]:
+    def try_to_read(
+        self, record: Record, read: Callable[[bytes], Event] = decode
+    ) -> tuple[Event | None, NewQuarantined | None]:
         """The event of a record; or none, and what is to be kept of it unless that was done before."""
         try:
-            return decode(record.body), None
+            return read(record.body), None
         except CodecError as error:
             return None, self._note(record, error)
 

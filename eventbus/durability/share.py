@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from eventbus.policy import Policy
 
 
+MOST = 256
+"""Deliveries of one part that have begun and are not committed: a crash repeats no more."""
+
+
 class News(NamedTuple):
     """What is to be committed of one part, all at once."""
 
@@ -61,6 +65,21 @@ class Share:
     def unfinished(self) -> int:
         """Deliveries that were counted as begun and are not committed."""
         return self.open + self._uncommitted
+
+    @property
+    def room(self) -> int:
+        """So many more may be counted, and begin when what is known by now is committed with that."""
+        return max(0, MOST - self.open)
+
+    @property
+    def is_roomy(self) -> bool:
+        """Is it worth while to count more? One by one would be a write for each."""
+        return self.room >= MOST // 2
+
+    @property
+    def is_within(self) -> bool:
+        """Is all that was counted no more than a crash may repeat?"""
+        return self.unfinished <= MOST
 
     @property
     def has_outcomes(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
+from eventbus.codec import decoder
 from eventbus.durability.aside import as_kept
 from eventbus.durability.recent import Found, Recent
+from eventbus.event import hops_of
 from eventbus.journal.shared import Part
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from eventbus.errors import LeaseLost
     from eventbus.journal.protocol import Journal
     from eventbus.journal.shared import Lease, Sharing
-    from eventbus.journal.values import Cursor, Start
+    from eventbus.journal.values import Cursor, Record, Start
     from eventbus.road.burst import Burst
 
 _NO_CONTEXT = Context()
@@ -39,8 +41,12 @@ class Source(Protocol):
         """The cursor of a part, made at `start` if it is new. Raises `ValueError` for a start that is none, and `LeaseLost`."""
         ...
 
-    async def read(self, after: int, limit: int) -> list[Found]:
-        """What follows. Raises `OffsetGone`."""
+    async def fetch(self, after: int, limit: int) -> Sequence[Found | Record]:
+        """What follows, as it is kept. Raises `OffsetGone`."""
+        ...
+
+    def found(self, fetched: Sequence[Found | Record]) -> Iterator[Found]:
+        """The same as events, each when it is asked for: what is never come to is not read."""
         ...
 
     async def wait(self, after: int) -> None:
@@ -85,25 +91,26 @@ class JournalSource:
     async def open_part(self, lease: Lease, start: Start) -> Cursor:
         return await self._sharing.open_part(lease, start)
 
-    async def read(self, after: int, limit: int) -> list[Found]:
-        """How long ago an old event was accepted, on the clock that measures, its label tells."""
+    async def fetch(self, after: int, limit: int) -> Sequence[Found | Record]:
         lately = self._recent.following(after, limit)
-        if lately or after >= self.last:
-            return lately
-        records = await self._journal.read(after, limit)
+        return lately if lately or after >= self.last else await self._journal.read(after, limit)
+
+    def found(self, fetched: Sequence[Found | Record]) -> Iterator[Found]:
+        """How long ago an old event was accepted, on the clock that measures, its label tells."""
         now_ns, label_ns = self._clock.monotonic_ns(), int(self._clock.now().timestamp() * 1e9)
-        found = list[Found]()
-        for record in records:
-            known = self._recent.following(record.offset - 1, 1)
-            if known:
-                found += known
+        read = decoder()
+        for each in fetched:
+            if isinstance(each, Found):
+                yield each
                 continue
-            event, unreadable = self._quarantine.try_to_read(record)
-            accepted_ns = now_ns - max(0, label_ns - record.time_ns)
-            found.append(
-                Found(record.offset, event, _NO_CONTEXT, 0, accepted_ns, -record.offset, unreadable, record.event_id)
-            )
-        return found
+            offset, oldest = each.offset, self._recent.oldest
+            if oldest is not None and offset >= oldest and (known := self._recent.following(offset - 1, 1)):
+                yield known[0]
+                continue
+            event, unreadable = self._quarantine.try_to_read(each, read)
+            accepted_ns = now_ns - max(0, label_ns - each.time_ns)
+            hops = 0 if event is None else hops_of(event)
+            yield Found(offset, event, _NO_CONTEXT, hops, accepted_ns, -offset, unreadable, each.event_id)
 
     async def wait(self, after: int) -> None:
         await self._journal.wait(after)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from eventbus.codec import decode
 from eventbus.durability.trouble import Patience
 from eventbus.errors import BusStopped, CodecError, JournalError, OffsetGone, PolicyConflict
-from eventbus.event import Kind
+from eventbus.event import Kind, hops_of
 from eventbus.log import log
 from eventbus.road.burst import Burst
 
@@ -262,14 +262,15 @@ class Foreign(Burst):
     is_foreign = True
 
     def __init__(self, event: Event) -> None:
-        super().__init__(event, Context(), 0, 0, 0, is_urgent=event.__event__.kind is Kind.CONTROL)
+        super().__init__(event, Context(), hops_of(event), 0, 0, is_urgent=event.__event__.kind is Kind.CONTROL)
 
 
 def _is_plain(event: Event) -> bool:
     """May it share a burst with others of its kind?"""
     spec = event.__event__
-    return spec.kind in _TOGETHER and spec.max_age is None and not (spec.retain or event.metadata)
+    says_more = event.metadata and len(event.metadata) > bool(hops_of(event))
+    return spec.kind in _TOGETHER and spec.max_age is None and not (spec.retain or says_more)
 
 
 def _are_alike(one: Event, other: Event) -> bool:
-    return _is_plain(one) and _is_plain(other)
+    return _is_plain(one) and _is_plain(other) and hops_of(one) == hops_of(other)

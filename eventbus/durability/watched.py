@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from eventbus.road.burst import Burst
     from eventbus.road.worker import Worker
 
-_EARLY = 20_000  # outcomes kept of events that are not dispatched yet
+_EARLY = 20_000  # outcomes kept at least of events that are not dispatched yet, twice as many for a moment
 _SPARE = 64
 
 
@@ -90,8 +91,8 @@ class Watch:
             part.tell(offset - self._firsts[at], outcome)
         if offset > self._newest:
             self._early[offset] = outcome
-            if len(self._early) > _EARLY:
-                del self._early[next(iter(self._early))]
+            if len(self._early) > 2 * _EARLY:
+                self._early = dict(islice(self._early.items(), _EARLY, None))
 
     def gone(self, is_gone: Callable[[int, Event], bool]) -> None:
         """Of what this group has not settled here, that is not for it, or not any more."""

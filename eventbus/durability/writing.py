@@ -61,6 +61,7 @@ class WriteAhead:
         self._retained = retained
         self._go_on = go_on
         self._has_passed = has_passed
+        self.is_shared = has_passed is not None
         self._with_quotes = with_quotes
         self._must_ask: Callable[[Event], None] | None = None
         self._context = Context()  # what is done later is done in nobody's name
@@ -239,6 +240,7 @@ class WriteBehind:
     """
 
     writes_first = False
+    is_shared = False
     unwritten = 0  # nobody waits for that
 
     def __init__(

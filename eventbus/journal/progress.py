@@ -115,9 +115,9 @@ class GroupProgress:
         for first, last in ranges:
             if last > self.floor:
                 self._settled.add(max(first, self.floor + 1), last)
-            for offset in [begun for begun in self._attempts if first <= begun <= last]:
-                del self._attempts[offset]
         self.floor = self._settled.take_prefix(self.floor)
+        if self._attempts:
+            self._attempts = {begun: count for begun, count in self._attempts.items() if not self._is_settled(begun)}
 
     def clamp(self, last: int) -> bool:
         """Know nothing of offsets beyond `last`. Gives whether anything was known of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventbus.errors import HopLimit
-from eventbus.event import Event, stamp
+from eventbus.event import Event, stamp, tell_hops
 
 if TYPE_CHECKING:
     from eventbus.causality import History, Identify
@@ -23,6 +23,11 @@ class Causes:
     def __init__(self, history: History, identify: Identify | None) -> None:
         self._history = history
         self._identify = identify
+        self._tells_hops = False
+
+    def tells_hops(self, does: bool) -> None:
+        """From the beginning on. Where other processes handle these events too, each is told how far it is from the root."""
+        self._tells_hops = does
 
     def hops(self, event: Event, mark: Mark | None, cause: Event | None) -> int:
         """Causes between the root and this event. Raises `HopLimit`."""
@@ -35,8 +40,10 @@ class Causes:
             self._history.note_hops(event, hops)
         return hops
 
-    def stamp(self, event: Event, mark: Mark | None, cause: Event | None) -> None:
+    def stamp(self, event: Event, mark: Mark | None, cause: Event | None, hops: int) -> None:
         """Fill in what an event still lacks of its cause: the one named, or that whose handler publishes it."""
+        if self._tells_hops:
+            tell_hops(event, hops)
         if mark is None:
             if cause is not None:
                 stamp(event, cause=cause)

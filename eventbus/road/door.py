@@ -126,7 +126,7 @@ class Door:
     def _note(self, burst: Burst, event: Event, receipt: Receipt) -> None:
         """An event is told its cause and written down, as the first of its burst was."""
         if burst.is_caused:
-            self._causes.stamp(event, CURRENT.get(), None)
+            self._causes.stamp(event, CURRENT.get(), None, burst.hops)
         if burst.records is not None and self._station is not None:
             burst.records.append(self._station.record(event))
             if burst.receipts is not None:
@@ -237,7 +237,7 @@ class Door:
         hops = 0
         if mark is not None or cause is not None:
             hops = self._causes.hops(event, mark, cause)
-            self._causes.stamp(event, mark, cause)
+            self._causes.stamp(event, mark, cause, hops)
         record = None if station is None else station.record(event)
         if spec.retain and (station is None or not station.writes_first):
             self._retained.keep(event)
@@ -268,9 +268,7 @@ class Door:
 
     def _pass(self, gates: Sequence[Gate], *, is_inside: bool) -> bool:
         """Has each of these queues a place? Raises where the answer is not to wait for one."""
-        for gate in gates:
-            if gate.room > 0:
-                continue
+        for gate in [gate for gate in gates if gate.room <= 0]:
             if is_inside:
                 raise WouldDeadlock(gate.size)
             if gate.does_refuse:
@@ -329,6 +327,8 @@ class Door:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
         self.take(burst)
         self.places.settle(len(burst.events))
+        for gate in burst.gates:
+            gate.look()  # whoever waits there had waited for these
 
     def part(self, burst: Burst) -> list[Burst]:
         """Its events cannot stay together on their way into the journal: each has a burst of its own from now on."""
@@ -370,6 +370,7 @@ class Door:
     def write_to(self, station: Station) -> None:
         """From the beginning on: accepted bursts stop there."""
         self._station = station
+        self._causes.tells_hops(station.is_shared)
 
     def halt(self, reason: str) -> None:
         """Refuse EXECUTION from now on. Safe in the middle of an admission: whoever is half in stays."""

@@ -17,6 +17,11 @@ class Station(Protocol):
         """Are they written before they are dispatched?"""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Do other processes handle what is written?"""
+        ...
+
     async def ready(self, *, is_inside: bool) -> None:
         """Wait until it can take events; those of handlers wait for nothing but its opening."""
         ...

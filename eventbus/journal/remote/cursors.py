@@ -185,13 +185,15 @@ class Cursors:
 
     def _strange(self, job: Attempts | Commit) -> ValueError | None:
         """What such a job says and cannot."""
-        newest = self._newest()
+        newest, spans = self._newest(), list[tuple[int, int]]()
         if isinstance(job, Attempts):
-            spans = [(offset, offset) for offset in job.offsets]
+            offsets: Sequence[int] = job.offsets
         else:
-            spans = [(delivery.offset, delivery.offset) for delivery in job.settled] + [*job.skip]
+            offsets, spans = [delivery.offset for delivery in job.settled], [*job.skip]
             if strange := {delivery.status for delivery in job.settled} - _STATUSES:
                 return ValueError(f"status {strange.pop()!r} is none of {', '.join(Status)}")
+        if offsets:
+            spans += [(least := min(offsets), least), (most := max(offsets), most)]
         for first, last in spans:
             if first < 0 or last < first or last > newest:
                 return ValueError(f"offsets {first} to {last} are not in this journal, which ends at {newest}")

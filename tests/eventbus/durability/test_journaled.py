@@ -380,6 +380,39 @@ async def test_a_url_says_what_is_kept_and_how_long(tmp_path: Path) -> None:
 # --- refused -------------------------------------------------------------------------------------------------------
 
 
+class SlowToRefuse(MoodyJournal):
+    """It takes its time for that."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.may_refuse = asyncio.Event()
+
+    async def _fail(self, error: Exception) -> list[Appended]:
+        await self.may_refuse.wait()
+        raise error
+
+
+async def test_who_waits_for_a_place_in_a_queue_is_let_in_when_the_journal_refuses_what_had_it(tmp_path: Path) -> None:
+    journal, recorder = SlowToRefuse(tmp_path / "run.db"), Recorder()
+    bus = over(journal)
+    bus.subscribe("*", recorder, queue_size=1)
+    async with bus, asyncio.timeout(10):
+        journal.refuses = True
+        refused = asyncio.create_task(bus.publish(event(0)))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(bus.publish(event(1)))
+        for _ in range(5):
+            await journal.read(0, 1)
+        assert not waiting.done()
+        journal.refuses = False
+        journal.may_refuse.set()
+        with pytest.raises(JournalUnavailable):
+            await refused
+        await waiting
+        await bus.drain()
+    assert recorder.values("n") == [1]
+
+
 async def test_a_failing_journal_accepts_nothing_and_the_bus_lives(
     moody: tuple[InMemoryEventBus, MoodyJournal],
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from eventbus import Event, Policy
-from eventbus.durability.share import Share, part_for
+from eventbus.durability.share import MOST, Share, part_for
 from eventbus.journal.shared import Lease
 from eventbus.journal.values import Cursor, Settled
 
@@ -35,6 +35,21 @@ def test_an_outcome_counts_as_unfinished_until_it_is_committed() -> None:
     assert mine.take().settled == [Settled(11)]
     mine.committed()
     assert mine.unfinished == 1
+
+
+def test_what_has_an_outcome_makes_room_and_starts_nothing_before_it_is_committed() -> None:
+    mine = share()
+    mine.begins(MOST)
+    assert (mine.room, mine.is_roomy, mine.is_within) == (0, False, True)
+    for offset in range(11, 11 + MOST // 2):
+        mine.ended(1)
+        mine.settle(Settled(offset))
+    assert (mine.room, mine.is_roomy) == (MOST // 2, True)
+    mine.begins(1)
+    assert not mine.is_within
+    mine.take()
+    mine.committed()
+    assert mine.is_within
 
 
 def test_with_the_lease_everything_that_was_known_is_lost() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from eventbus import BackendDataLoss, Event, InMemoryEventBus
+from eventbus import BackendDataLoss, Event, HopLimit, InMemoryEventBus
 from eventbus.durability.record import as_record
+from eventbus.road.causes import HOP_LIMIT
 from eventbus.testing import Recorder, SharedMemoryLog
 
 pytestmark = pytest.mark.virtual_time
@@ -141,3 +142,26 @@ async def test_who_cancels_a_group_gives_its_parts_to_others_at_once(make: Make)
     await second.publish("t.x", {"n": 1})
     await asyncio.sleep(1)
     assert heard.values("n") == [1]
+
+
+@pytest.mark.parametrize("group", [None, "books"])
+async def test_a_chain_that_goes_to_and_fro_between_processes_ends_at_the_limit_of_hops(
+    make: Make, group: str | None
+) -> None:
+    buses, heard, limits = (make(), make()), Recorder(), list[str]()
+    for name, bus, answer in (("test.ping", buses[0], "test.pong"), ("test.pong", buses[1], "test.ping")):
+        await bus.connect()
+
+        async def on_ball(_event: Event, bus: InMemoryEventBus = bus, answer: str = answer) -> None:
+            try:
+                await bus.publish(answer)
+            except HopLimit as limit:
+                limits.append(str(limit))
+
+        await bus.subscribe(name, on_ball, group=None if group is None else f"{group}-{name}")
+    buses[0].subscribe("test.*", heard)
+    await buses[0].publish("test.ping")
+    await asyncio.sleep(60)
+    assert len(limits) == 1
+    assert len(heard) == HOP_LIMIT + 1
+    assert [event.metadata.get("hops", 0) for event in heard.events] == list(range(HOP_LIMIT + 1))

@@ -46,7 +46,7 @@ async def test_what_passed_lately_is_the_same_object_and_the_rest_is_read(
     burst = Burst(events[2], Context(), 2, 9, 5)
     burst.written(3, "power_loss")
     source.entered(burst)
-    found = await source.read(0, 10)
+    found = [*source.found(await source.fetch(0, 10))]
     assert [each.event for each in found] == events
     assert [each.event is event for each, event in zip(found, events, strict=True)] == [False, False, True, False]
     assert [(each.offset, each.hops, each.burst) for each in found] == [(1, 0, -1), (2, 0, -2), (3, 2, 9), (4, 0, -4)]
@@ -58,7 +58,7 @@ async def test_how_long_ago_an_old_one_was_accepted_is_told_by_its_label(
     journal: SqliteJournal, source: JournalSource
 ) -> None:
     await journal.append([as_record(event(1))])
-    (found,) = await source.read(0, 10)
+    (found,) = source.found(await source.fetch(0, 10))
     waited_s = (SystemClock().monotonic_ns() - found.accepted_ns) / 1e9
     assert waited_s == pytest.approx((datetime.now(UTC) - LONG_AGO).total_seconds(), abs=60)
 
@@ -67,7 +67,8 @@ async def test_what_cannot_be_read_comes_without_an_event_and_with_what_is_to_be
     journal: SqliteJournal, source: JournalSource
 ) -> None:
     await journal.append([Append("bad", "t.bad", 1, "event", None, 0, None, None, b"\xff")])
-    (first,), (again,) = await source.read(0, 10), await source.read(0, 10)
+    fetched = await source.fetch(0, 10)
+    (first,), (again,) = source.found(fetched), source.found(fetched)
     assert (first.event, again.event, again.unreadable) == (None, None, None)
     assert first.unreadable is not None
     assert first.unreadable.raw == b"\xff"

@@ -11,14 +11,14 @@ from eventbus.road.causes import HOP_LIMIT, Causes
 
 def test_the_cause_that_was_named_is_stamped() -> None:
     root, event = Event("causes.root"), Event("causes.event")
-    Causes(History(10), None).stamp(event, None, root)
+    Causes(History(10), None).stamp(event, None, root, 1)
     assert (event.causation_id, event.correlation_id) == (root.event_id, root.correlation_id)
 
 
 def test_what_nobody_caused_is_left_as_it_is() -> None:
     event = Event("causes.event")
     causes = Causes(History(10), None)
-    causes.stamp(event, None, None)
+    causes.stamp(event, None, None, 0)
     assert event.causation_id is None
     assert causes.hops(event, None, None) == 0
 
