@@ -16,6 +16,7 @@ class Stop:
     """A station where bursts stop until they are passed on."""
 
     writes_first = True
+    is_shared = False
 
     def __init__(self) -> None:
         self.bursts, self.asked = list[Burst](), list[bool]()

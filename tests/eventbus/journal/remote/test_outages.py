@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from eventbus import BackendDataLoss, JournalUnavailable, PublishTimeout
+from eventbus import (
+    BackendDataLoss,
+    Event,
+    EventBus,
+    EventBusError,
+    JournalUnavailable,
+    PublishTimeout,
+    create_event_bus,
+)
+from eventbus.durability.record import as_record
 from eventbus.journal.backends import journal_at
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
 from eventbus.journal.values import Append, Settled
+from eventbus.testing import Recorder
 from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import PrivateServer
 from eventbus.testing.shared_contract.faults import again
@@ -116,6 +128,71 @@ async def test_a_server_put_back_to_an_older_copy_is_noticed_and_accepted_once_t
         assert offsets(await journal.append([item(7)])) == [4]
     async with at(own_server.url) as fresh:
         assert fresh.last == 4
+
+
+async def test_over_a_server_put_back_under_a_running_bus_nothing_is_handled_until_that_is_accepted(
+    own_server: PrivateServer, tmp_path: Path
+) -> None:
+    url, heard, grouped = f"{own_server.url}?poll=0.1&lease=1.5&timeout_s=1", Recorder(), Recorder()
+    async with make_copy(own_server, tmp_path / "copy"), create_event_bus(url) as bus:
+        bus.subscribe("t.*", heard)
+        await bus.subscribe("t.*", grouped, group="books")
+        for n in range(3, 6):
+            await bus.publish("t.x", {"n": n})
+        await bus.drain()
+        own_server.stop()
+        own_server.put_back(tmp_path / "copy")
+        own_server.start()
+
+        async def is_refused() -> bool:
+            try:
+                await bus.publish("t.x", {"n": 6})
+            except BackendDataLoss:
+                return True
+            except EventBusError:
+                return False
+            return False
+
+        await until(is_refused)
+        async with at(own_server.url) as journal:  # another process goes on, and writes where this one had been
+            await journal.append([as_record(Event("t.x", payload={"n": n})) for n in range(10, 16)])
+            await until(lambda: told_of_loss(bus))
+        assert heard.values("n") == grouped.values("n") == [3, 4, 5]
+        await bus.accept_data_loss()
+        await again(lambda: bus.publish("t.x", {"n": 20}))
+        await until(lambda: said(20 in grouped.values("n") and 20 in heard.values("n")))
+        assert heard.values("n") == [3, 4, 5, 20]
+        assert grouped.values("n") == [3, 4, 5, *range(10, 16), 20]  # it goes on from where the copy had it
+
+
+@contextlib.asynccontextmanager
+async def make_copy(server: PrivateServer, folder: Path) -> AsyncIterator[None]:
+    """Of a bus with three events, of which a group has finished all."""
+    done = Recorder()
+    async with create_event_bus(f"{server.url}?lease=1.5") as bus:
+        await bus.subscribe("t.*", done, group="books")
+        for n in range(3):
+            await bus.publish("t.x", {"n": n})
+        await bus.drain()
+    server.stop()
+    server.copy_to(folder)
+    server.start()
+    yield
+
+
+async def told_of_loss(bus: EventBus) -> bool:
+    """Does it still refuse?"""
+    try:
+        await bus.journal.read(0)
+    except BackendDataLoss:
+        return True
+    except JournalUnavailable:
+        return False
+    return False
+
+
+async def said(is_so: bool) -> bool:
+    return is_so
 
 
 async def test_hints_come_long_before_the_poll(bus_url: str) -> None:
