@@ -59,6 +59,7 @@ class StrategyCreatedEvent(Decision, Event, type="strategy.created", key="strate
     params: Mapping[str, int]
     parents: tuple[str, ...] = ()
     trial_no: int = 0
+    session: int = 0
 
 
 class StrategyPromotedEvent(

@@ -227,6 +227,7 @@ class StrategyGenerator:
                 params=spec.named,
                 parents=parents,
                 trial_no=candidate.trial_no,
+                session=session,
                 timestamp=at,
                 source=SOURCE,
             )

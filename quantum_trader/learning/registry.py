@@ -142,7 +142,7 @@ class Registry(RegistryReads):
             "trial_no": event.trial_no,
         }
         stage = StrategyLifecycle.BACKTEST.value
-        await self.put(STRATEGY, event.strategy_id, payload, session=0, at=event.timestamp, stage=stage)
+        await self.put(STRATEGY, event.strategy_id, payload, session=event.session, at=event.timestamp, stage=stage)
 
     async def on_strategy_promoted(self, event: StrategyPromotedEvent) -> None:
         if event.is_step_up:

@@ -68,7 +68,7 @@ class Strategies:
         )
 
     def _created(self, event: StrategyCreatedEvent) -> None:
-        self._row(event.strategy_id)["family"] = event.family
+        self._row(event.strategy_id).update(family=event.family, since=event.timestamp.date().isoformat())
 
     def _promoted(self, event: StrategyPromotedEvent) -> None:
         row = self._row(event.strategy_id)

@@ -19,7 +19,7 @@ def strategies(db: sqlite3.Connection, trips: Iterable[Journey]) -> list[dict[st
     for (text,) in db.execute("SELECT event FROM events WHERE type = 'strategy.created' ORDER BY number"):
         told = json.loads(text)
         params = ", ".join(f"{name} {value}" for name, value in told["params"].items())
-        rows[told["strategy_id"]] = _row(told["strategy_id"], params)
+        rows[told["strategy_id"]] = _row(told["strategy_id"], params) | {"since": told["timestamp"][:10]}
     for (text,) in db.execute("SELECT event FROM promotions WHERE type = 'strategy.promoted' ORDER BY number"):
         told = json.loads(text)
         row = rows.setdefault(told["strategy_id"], _row(told["strategy_id"], ""))

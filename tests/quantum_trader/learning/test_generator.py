@@ -235,7 +235,10 @@ async def test_breeding_makes_new_strategies_within_bounds_and_never_too_many(
     assert len(made) == 24 == generator.trials
     assert len({one.strategy_id for one in made}) == 24
     assert [one.trial_no for one in made] == list(range(1, 25))
+    assert {one.session for one in made[:12]} == {0}
     for child in children:
+        assert child.session > 0
+        assert child.session % 21 == 0, "when they were bred"
         assert child.parents
         assert {parent.partition("-")[0] for parent in child.parents} == {child.family}
         bounds = FAMILIES[child.family].bounds

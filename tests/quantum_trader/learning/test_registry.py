@@ -106,6 +106,18 @@ async def test_a_forged_step_up_is_refused_once_and_changes_no_stage(
         assert registry.stages(STRATEGY, "momentum-126") == ((1, "BACKTEST", 0),)
 
 
+async def test_a_strategy_is_registered_in_the_session_it_was_made_in(event_bus: InMemoryEventBus) -> None:
+    with Registry(event_bus) as registry:
+        await event_bus.publish(
+            StrategyCreatedEvent(
+                strategy_id="momentum-90", family="momentum", params={"lookback": 90}, session=126, timestamp=AT
+            )
+        )
+        await event_bus.drain()
+        assert registry.get(STRATEGY, "momentum-90").created_session == 126
+        assert registry.stages(STRATEGY, "momentum-90") == ((1, "BACKTEST", 126),)
+
+
 async def test_what_was_passed_is_known_after_a_restart_and_what_came_later_is_not(
     event_bus: InMemoryEventBus, tmp_path: Path
 ) -> None:
