@@ -53,7 +53,7 @@ def create_gateway(
     called with the bus before it runs, see `--with`. `extension` adds routes, pages and views of the program that the bus is of.
     """
     added = extension or Extension()
-    gateway = Gateway(bus, settings or GatewaySettings(), tuple(services), clock=clock, more=added.capabilities)
+    gateway = Gateway(bus, settings or GatewaySettings(), tuple(services), clock=clock, added=added)
     added.views(gateway.sockets.views)
 
     @asynccontextmanager

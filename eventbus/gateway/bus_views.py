@@ -16,15 +16,24 @@ _TEXT = 500  # characters of an error
 
 
 class BusViews:
-    """The views of one bus. `clients` counts those who are connected, `blocks` how often the loop was blocked."""
+    """The views of one bus. `clients` counts those who are connected, `blocks` how often the loop was blocked; `keeps` says why a
+    dead letter of a subscription must not be delivered again, "" where it may.
+    """
 
     def __init__(
-        self, bus: EventBus, clock: Clock, *, clients: Callable[[], int], blocks: Callable[[], int] = lambda: 0
+        self,
+        bus: EventBus,
+        clock: Clock,
+        *,
+        clients: Callable[[], int],
+        blocks: Callable[[], int] = lambda: 0,
+        keeps: Callable[[str], str] = lambda _subscription: "",
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._clients = clients
         self._blocks = blocks
+        self._keeps = keeps
         self._rates: dict[str, Rates] = {}
 
     def register(self, views: Views) -> None:
@@ -87,7 +96,10 @@ class BusViews:
     async def letters(self) -> dict[str, Any]:
         """The newest dead letters."""
         found = await self._bus.dead_letters.list()
-        return {"rows": [_letter(one) for one in reversed(found[-NEWEST:])], "total": len(found)}
+        return {
+            "rows": [{**_letter(one), "kept": self._keeps(one.subscription)} for one in reversed(found[-NEWEST:])],
+            "total": len(found),
+        }
 
     def _rate(self, view: str, counts: Mapping[str, int]) -> Mapping[str, float]:
         rates = self._rates.setdefault(view, Rates(self._clock))

@@ -15,6 +15,10 @@ def _nothing() -> Collection[str]:
     return ()
 
 
+def _redrivable(_subscription: str) -> str:
+    return ""
+
+
 def _none(_views: Views) -> None:
     """There are no more views."""
 
@@ -22,7 +26,8 @@ def _none(_views: Views) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
     """Routes beside those of the gateway; folders of files by the first part of their address; a page instead of the gateway's
-    own; names of what can be done besides; and `views`, which is called once to register more, or other ones of the same name.
+    own; names of what can be done besides; `views`, which is called once to register more, or other ones of the same name; and
+    `keeps`, which says why a dead letter of a subscription must not be delivered again, "" where it may.
     """
 
     routers: Sequence[APIRouter] = ()
@@ -30,3 +35,4 @@ class Extension:
     index: Path | None = None
     capabilities: Callable[[], Collection[str]] = _nothing
     views: Callable[[Views], None] = _none
+    keeps: Callable[[str], str] = _redrivable

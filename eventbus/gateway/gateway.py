@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from eventbus import Clock, Event, EventBus, EventBusError, Explanation, InMemoryEventBus, SystemClock
 from eventbus.gateway.auth import Auth
+from eventbus.gateway.extension import Extension
 from eventbus.gateway.feed import Feed
 from eventbus.gateway.follower import Followed
 from eventbus.gateway.letters import Letters
@@ -42,23 +43,26 @@ class Gateway:
         services: tuple[Service, ...] = (),
         *,
         clock: Clock | None = None,
-        more: Callable[[], Collection[str]] = tuple,
+        added: Extension | None = None,
     ) -> None:
         self.is_follower = isinstance(bus, Followed)
         self.bus = InMemoryEventBus(name="follower") if isinstance(bus, Followed) else bus  # nobody publishes there
         self.settings = settings
         self.clock = clock or SystemClock()
         self.watchdog = LoopWatchdog(self.bus)
-        self.sockets = Sockets(bus, name=self.bus.name, clock=self.clock, blocks=lambda: self.watchdog.count)
+        added = added or Extension()
+        self.sockets = Sockets(
+            bus, name=self.bus.name, clock=self.clock, blocks=lambda: self.watchdog.count, keeps=added.keeps
+        )
         limits = settings.limits
         self.auth = Auth(settings, self._monotonic)
         self.places = Places(limits)
         self.requests = Buckets(limits.requests_per_s, limits.requests_burst, self._monotonic)
         self.publishing = Publishing(self.bus, self.auth, limits, self._monotonic)
-        self.letters = Letters(self.bus, tells=not settings.run_owns_events)
+        self.letters = Letters(self.bus, tells=not settings.run_owns_events, keeps=added.keeps)
         self.is_stopping = False
         self.halted_since = ""
-        self._more = more
+        self._more = added.capabilities
         self._services = services
         self._entered = AsyncExitStack()
         self._metrics = MetricsCollector(self.bus, watchdog=self.watchdog)

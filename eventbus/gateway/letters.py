@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 from eventbus import DeadLetter, Event, EventBus, Subscription, SubscriptionStats
@@ -24,16 +25,21 @@ class DeadLetterRedrivenEvent(Event, type="system.dead_letter.redriven"):
 
 
 class Letters:
-    """The dead letters of one bus. `tells` says whether outcomes become events."""
+    """The dead letters of one bus. `tells` says whether outcomes become events, `keeps` why one of a subscription must not be
+    delivered again, "" where it may.
+    """
 
-    def __init__(self, bus: EventBus, *, tells: bool) -> None:
+    def __init__(self, bus: EventBus, *, tells: bool, keeps: Callable[[str], str]) -> None:
         self._bus = bus
         self._tells = tells
+        self._keeps = keeps
         self._watching: set[asyncio.Task[None]] = set()
 
     async def redrive(self, letter_id: int) -> int:
-        """Deliver one again. Raises `Problem`: 404 when there is none, 409 when nobody has its subscription."""
+        """Deliver one again. Raises `Problem`: 404 when there is none, 409 when it must not be, or nobody has its subscription."""
         letter = await self._one(letter_id)
+        if why := self._keeps(letter.subscription):
+            raise Problem(409, "not_redrivable", why)
         live = next((one for one in self._bus.subscriptions if one.name == letter.subscription), None)
         count = await self._bus.dead_letters.redrive(where=lambda each: each.id == letter_id)
         if not count:

@@ -24,7 +24,15 @@ BEAT_S = 0.5
 class Sockets:
     """The live half of a gateway over a bus, or over a journal that another process writes."""
 
-    def __init__(self, bus: EventBus | Followed, *, name: str, clock: Clock, blocks: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        bus: EventBus | Followed,
+        *,
+        name: str,
+        clock: Clock,
+        blocks: Callable[[], int],
+        keeps: Callable[[str], str],
+    ) -> None:
         self._bus = bus
         self._history: History | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -39,7 +47,7 @@ class Sockets:
             FollowedViews(self.follower, clock, clients=self.hub.__len__).register(self.views)
         else:
             self._source = Tapped(bus, self.feed, self.hub.arrived, self.hub.pass_by)
-            BusViews(bus, clock, clients=self.hub.__len__, blocks=blocks).register(self.views)
+            BusViews(bus, clock, clients=self.hub.__len__, blocks=blocks, keeps=keeps).register(self.views)
 
     async def start(self) -> None:
         """Listen to the bus, which must run. Raises what a journal answers that cannot be read."""

@@ -28,6 +28,9 @@ from quantum_trader.wiring import Wiring
 SPEED: Final = 40.0
 """Sessions per second beside a dashboard, where nobody says otherwise: at full speed nobody can follow."""
 
+KEPT: Final = "it is part of the run, which would come out differently when it is resumed; correct the cause and start the run anew"
+"""Why what a component of a run could not handle is not delivered to it again."""
+
 Web = Annotated[
     bool | None, typer.Option("--web/--no-web", help="The dashboard beside the run; by default in a terminal.")
 ]
@@ -111,6 +114,7 @@ async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
             wiring=lambda: wired,
             story=lambda order_id: nodes(run.folder, order_id),
             report=lambda: make_report(system.record).as_dict(),
+            keeps=lambda subscription: KEPT if subscription in run.deciding else "",
         )
 
     try:

@@ -23,7 +23,7 @@ _KEPT: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`session` is the last one completed, `offset` the last journal record of it, `letters` the dead letters until then."""
+    """`session` is the last one completed, `offset` the last journal record of it, `letters` the id of its newest dead letter."""
 
     run_id: str
     session: int

@@ -7,6 +7,7 @@ it has the same ids, and the journal keeps it once. A step that comes out differ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +80,10 @@ class DurableRun:
         self.sessions = 0  # completed, those of earlier processes among them
         self.bars_before = 0  # that earlier processes replayed
         self.is_stopped = False
+        self.deciding: frozenset[str] = frozenset()  # subscriptions of what decides in it, once it is entered
+        self.retold: list[
+            Callable[[Sequence[Event]], object]
+        ] = []  # told what earlier processes published, as it goes on
         self._policies = FilePolicyStore(folder.policy)
         self._switch_file = SwitchFile(folder.kill_switch)
         self._commands = Commands(Inbox(folder.commands))
@@ -99,6 +104,7 @@ class DurableRun:
                 ids=self._ids,
             )
             self._open.callback(self.system.close)
+            self.deciding = frozenset(each.name for each in self.bus.subscriptions)
             analytics = AnalyticsService(self.bus, self.folder.analytics, self.system.record, self.system.digest)
             self._open.callback(analytics.close)
             MetricsLogger(self.bus, self.folder.metrics)
@@ -162,7 +168,7 @@ class DurableRun:
     async def _checkpoint(self, session: int) -> None:
         await self.bus.flush()
         system = self.system
-        offset, letters = self.bus.journal.last, len(await self.bus.dead_letters.list())
+        offset, letters = self.bus.journal.last, max((one.id for one in await self.bus.dead_letters.list()), default=0)
         save(self.folder, Checkpoint(system.run_id, session, offset, letters, system.state()))
 
     def _commands_before(self, session: int) -> list[Event]:
@@ -234,10 +240,9 @@ class DurableRun:
                     raise RunDiffers(self.folder.path, what, then, now)
             return
 
-    async def _forget_letters(self, kept: int) -> None:
-        """Dead letters of what is done again will be made again."""
-        newer = {letter.id for letter in (await self.bus.dead_letters.list())[kept:]}
-        await self.bus.dead_letters.purge(lambda letter: letter.id in newer)
+    async def _forget_letters(self, newest: int) -> None:
+        """Dead letters of what is done again will be made again: those that are newer than the one of that id."""
+        await self.bus.dead_letters.purge(lambda letter: letter.id > newest)
 
     async def _tell_onlookers(self, offset: int) -> None:
         onlookers = [each for each in self.bus.subscriptions if each.name.startswith(ONLOOKERS)]

@@ -31,8 +31,12 @@ def create_dashboard(
     wiring: Callable[[], Ends] = dict,
     story: Story | None = None,
     report: Callable[[], dict[str, Any]] = dict,
+    keeps: Callable[[str], str] = lambda _subscription: "",
 ) -> FastAPI:
-    """The application that shows and steers one run over `bus`, or shows the journal of one that is elsewhere or over."""
+    """The application that shows and steers one run over `bus`, or shows the journal of one that is elsewhere or over.
+
+    `keeps` says why a dead letter of a subscription must not be delivered again, "" where it may.
+    """
 
     def add_views(views: Views) -> None:
         for name, make in panels.views().items():
@@ -50,6 +54,7 @@ def create_dashboard(
             index=STATIC / "index.html",
             capabilities=lambda: desk.capabilities,
             views=add_views,
+            keeps=keeps,
         ),
     )
 

@@ -27,5 +27,7 @@ async def test_the_journal_of_a_run_is_in_its_folder_whatever_that_is_called(
     folder.begin(config)
     async with DurableRun(folder, config, load_feed(config)) as run:
         await run.run(until_session=3)
+        assert {"ledger.trade", "executor.approved", "risk_guard.sized"} <= run.deciding
+        assert "analytics.event" not in run.deciding
     assert folder.journal.exists()
     assert [each.name for each in tmp_path.iterdir()] == [name]

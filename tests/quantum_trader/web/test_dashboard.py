@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -35,7 +36,8 @@ class Clock:
 class Given:
     """A dashboard, and what was commanded through it."""
 
-    def __init__(self, client: httpx.AsyncClient, panels: Panels, asked: list[Event]) -> None:
+    def __init__(self, bus: InMemoryEventBus, client: httpx.AsyncClient, panels: Panels, asked: list[Event]) -> None:
+        self.bus = bus
         self.client = client
         self.panels = panels
         self.asked = asked
@@ -50,7 +52,12 @@ async def given() -> AsyncIterator[Given]:
     bus, panels, asked, clock = InMemoryEventBus(), Panels([], sessions=5), list[Event](), Clock()
     desk = Desk(panels, ask=asked.append, pace=lambda: clock)
     app = create_dashboard(
-        bus, panels, desk, settings=GatewaySettings(port=0, run_owns_events=True), wiring=lambda: ENDS
+        bus,
+        panels,
+        desk,
+        settings=GatewaySettings(port=0, run_owns_events=True),
+        wiring=lambda: ENDS,
+        keeps=lambda subscription: "it decides" if subscription.startswith("ledger.") else "",
     )
 
     async def served(scope: Any, receive: Any, send: Any) -> None:
@@ -61,7 +68,7 @@ async def given() -> AsyncIterator[Given]:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
     ):
-        yield Given(client, panels, asked)
+        yield Given(bus, client, panels, asked)
 
 
 async def test_pages_of_the_run_stand_before_those_of_the_bus(given: Given) -> None:
@@ -98,6 +105,29 @@ async def test_run_owns_its_events(given: Given) -> None:
     ):
         status, problem = await given.post(path, body)
         assert (status, problem["type"]) == (409, "run_owns_its_events")
+
+
+async def test_letter_of_what_decides_stays_and_one_of_an_onlooker_is_redriven(given: Given) -> None:
+    handled: list[str] = []
+
+    async def fail_once(event: Event, name: str) -> None:
+        handled.append(name)
+        if handled.count(name) == 1:
+            raise TimeoutError("late")
+
+    for name in ("ledger.trade", "archive.desk"):
+        given.bus.subscribe("desk.note", partial(fail_once, name=name), name=name)
+    await given.bus.publish(Event("desk.note", payload={}))
+    await given.bus.drain()
+    rows = (await given.client.get("/api/v1/views/letters")).json()["data"]["rows"]
+    kept = {row["subscription"]: row["kept"] for row in rows}
+    assert kept == {"ledger.trade": "it decides", "archive.desk": ""}
+    answers = {row["subscription"]: await given.post(f"dead-letters/{row['id']}/redrive", {}) for row in rows}
+    await given.bus.drain()
+    assert answers["archive.desk"] == (202, {"redriven": 1})
+    status, problem = answers["ledger.trade"]
+    assert (status, problem["type"], problem["detail"]) == (409, "not_redrivable", "it decides")
+    assert sorted(handled) == ["archive.desk", "archive.desk", "ledger.trade"]
 
 
 async def test_command_is_accepted_and_takes_effect_before_the_next_session(given: Given) -> None:

@@ -42,7 +42,9 @@ export function letters(page, body, total) {
   const fill = (node, letter) => {
     const tries = letter.attempts === 1 ? "1 attempt" : `${letter.attempts} attempts`;
     say(node.querySelector(".letter-why"), `${letter.reason} · ${first(letter.error)} · ${tries}`);
-    page.permit(node.lastElementChild, "redrive", WHY);
+    const button = node.lastElementChild;
+    page.permit(button, "redrive", WHY);
+    if (letter.kept) Object.assign(button, { disabled: true, title: letter.kept });
   };
   page.store.on("letters", draw);
   page.store.on("status", () => page.store.view("letters") && draw(page.store.view("letters")));
