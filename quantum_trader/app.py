@@ -33,6 +33,7 @@ from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskState
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import RunCompletedEvent, RunStartedEvent
+from quantum_trader.events.own import GateFinding, GatesReportedEvent
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.ledger import PortfolioLedger
@@ -129,13 +130,14 @@ class TradingSystem:
     alerts: AlertManager
     registry: Registry
     generator: StrategyGenerator | None  # None when the roster is fixed
+    subjects: StrategySubjects
     parts: Mapping[str, Stateful]  # everything that remembers, in the order it was built
     ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
     clock: SessionClock | None = None  # of `play`, while there is one
     closers: Sequence[Callable[[], None]] = ()  # of what users brought
-    publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
+    publishes: ClassVar = (RunStartedEvent, GatesReportedEvent, RunCompletedEvent)
 
     def wiring(self) -> Wiring:
         """Who publishes and who hears what, as things hang on the bus now."""
@@ -184,7 +186,11 @@ class TradingSystem:
         return MarketReplayer(self.feed, interval_s=self.rhythm.interval_s, first=first, ids=self.ids)
 
     async def finish(self, sessions: int) -> RunCompletedEvent:
-        """Tell that the run is over."""
+        """Tell that the run is over, and before what the gates would have said of a strategy that went through none."""
+        own = self.config.own
+        if own.strategy and not own.gated and sessions:
+            await self.bus.publish(self._gates_report(own.strategy_id, sessions - 1))
+            await self.bus.drain()
         completed = RunCompletedEvent(
             run_id=self.run_id,
             sessions=sessions,
@@ -195,6 +201,18 @@ class TradingSystem:
         await self.bus.publish(completed)
         await self.bus.drain()
         return completed
+
+    def _gates_report(self, strategy_id: str, session: int) -> GatesReportedEvent:
+        items = tuple(
+            GateFinding(
+                gate=purpose.value,
+                verdict=found.verdict.word,
+                reasons=found.verdict.reasons,
+                metrics=found.metrics,
+            )
+            for purpose, found in self.subjects.by_own_fills(strategy_id, session).items()
+        )
+        return GatesReportedEvent(strategy_id=strategy_id, items=items, source=CLOCK)
 
     def state(self) -> dict[str, Any]:
         """What every part remembers, in plain JSON values; taken after a session's last barrier."""
@@ -296,7 +314,8 @@ def build(
         rollback_sessions=config.models.gate.rollback_sessions,
     )
     parts["learning"] = ContinuousLearningManager(bus, registry, config.models, alive=roll.answer)
-    generator = _build_evaluation(bus, config, registry, trials, pace, parts, roll)
+    subjects = StrategySubjects(trials, config.strategies, periods_per_year=pace.periods_per_year)
+    generator = _build_evaluation(bus, config, registry, subjects, parts, roll)
     controller = MetaStrategyController(
         bus, policy_store or NoPolicyStore(), config.policy, confirm_every=limits.policy_max_age, warrant=warrant
     )
@@ -360,6 +379,7 @@ def build(
         alerts=alerts,
         registry=registry,
         generator=generator,
+        subjects=subjects,
         parts=parts,
         ids=ids or RunIds(run_id_of(config)),
         data_sha256=feed.digests() if isinstance(feed, Dataset | PaperFeed) else {},
@@ -387,13 +407,11 @@ def _build_evaluation(
     bus: EventBus,
     config: Config,
     registry: Registry,
-    trials: Trials,
-    pace: Rhythm,
+    subjects: StrategySubjects,
     parts: dict[str, Stateful],
     roll: RollCall,
 ) -> StrategyGenerator | None:
     """The evaluation platform, and the generator that asks it; without a generator when the roster is fixed."""
-    subjects = StrategySubjects(trials, config.strategies, periods_per_year=pace.periods_per_year)
     parts["evaluation"] = EvaluationHandler(
         bus,
         QueueHandler(),

@@ -6,8 +6,8 @@ The evaluation handler feeds them and asks; when something is measured, how ofte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -52,6 +52,13 @@ class _Filled(NamedTuple):
     shares: Decimal
     cash: float
     late: bool
+
+
+class _Peers(NamedTuple):
+    """What the deflated Sharpe ratio is deflated by: the ratios of all that were tried, and how many that were."""
+
+    sharpes: Sequence[float]
+    tried: int
 
 
 class StrategySubjects:
@@ -116,11 +123,30 @@ class StrategySubjects:
 
     def measure(self, request: EvaluationRequestedEvent) -> Measured:
         live = request.purpose is Purpose.LIVE_REVIEW
-        metrics = self._live_figures(request) if live else self._trial_figures(request)
-        verdict, replaces = self._judge(request, metrics), tuple[str, ...]()
+        subject, first, last = request.subject_id, request.first_session, request.last_session
+        figures = self._live_figures if live else self._trial_figures
+        metrics = figures(subject, first, last, _Peers(self._all_sharpes(first, last), len(self._trials.known)))
+        verdict, replaces = self._judge(request.purpose, metrics), tuple[str, ...]()
         if request.purpose is Purpose.SHADOW and verdict.passed:
             metrics, verdict, replaces = self._among_the_live(request, metrics)
         return Measured({name: float(getattr(metrics, name)) for name in _FIGURES}, verdict, replaces)
+
+    def by_own_fills(self, strategy_id: str, session: int) -> dict[Purpose, Measured]:
+        """What each gate finds by what the account did for a strategy, in the gate's window up to `session`.
+
+        For a strategy that is LIVE by its user's word, and stands alone: nothing follows from it. Raises `UnknownSubject`.
+        """
+        gates = self._config.gates
+        windows = {
+            Purpose.BACKTEST: gates.backtest_sessions,
+            Purpose.SHADOW: gates.shadow_sessions,
+            Purpose.LIVE_REVIEW: gates.live_sessions,
+        }
+        found = {}
+        for purpose, window in windows.items():
+            metrics = self._live_figures(strategy_id, max(0, session - window + 1), session, _Peers((), 1))
+            found[purpose] = Measured(asdict(metrics), self._judge(purpose, metrics))
+        return found
 
     def _among_the_live(
         self, request: EvaluationRequestedEvent, metrics: StrategyMetrics
@@ -153,36 +179,34 @@ class StrategySubjects:
         self._replaced |= dict.fromkeys(worse)
         return metrics, verdict, tuple(worse)
 
-    def _trial_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
-        first, last = request.first_session, request.last_session
-        account = self._account(request.subject_id)
+    def _trial_figures(self, strategy_id: str, first: int, last: int, peers: _Peers) -> StrategyMetrics:
+        account = self._account(strategy_id)
         returns, profits = account.returns(first, last), account.book.profits(first, last, self._trials.close_at)
-        return self._figures(request, returns, profits, account.equity(first, last), account.book.sessions(first, last))
+        sessions = account.book.sessions(first, last)
+        return self._figures(returns, profits, account.equity(first, last), sessions, peers)
 
-    def _live_figures(self, request: EvaluationRequestedEvent) -> StrategyMetrics:
+    def _live_figures(self, strategy_id: str, first: int, last: int, peers: _Peers) -> StrategyMetrics:
         """By what the account did for it: profit of each session over its own mean capital at work.
 
         The mean is over the sessions in which it had any: days without a position tie up nothing, and would make the
         losses of a strategy that is seldom in the market look the larger the more seldom it is.
         """
-        first, last = request.first_session, request.last_session
-        if request.subject_id not in self._trials.known:
-            raise UnknownSubject(f"strategy {request.subject_id}: nobody created it")
+        if strategy_id not in self._trials.known:
+            raise UnknownSubject(f"strategy {strategy_id}: nobody created it")
         sessions = self._trials.sessions(first, last)
-        book = self._live.get(request.subject_id)
+        book = self._live.get(strategy_id)
         daily = [] if book is None else book.daily(first, last)
         profits = [] if book is None else book.profits(first, last, self._trials.close_at)
         work = [] if book is None else [capital for capital in book.capital(first, last) if capital > 0]
         mean = math.fsum(work) / len(work) if work else 1.0
         returns = [0.0] * (sessions - len(daily)) + [profit / mean for profit in daily]
         equity = list(accumulate(returns, initial=1.0))
-        return self._figures(request, returns, profits, equity, sessions)
+        return self._figures(returns, profits, equity, sessions, peers)
 
     def _figures(
-        self, request: EvaluationRequestedEvent, returns: Series, profits: Series, equity: Series, sessions: int
+        self, returns: Series, profits: Series, equity: Series, sessions: int, peers: _Peers
     ) -> StrategyMetrics:
         known = moments(returns)
-        all_sharpes = self._all_sharpes(request.first_session, request.last_session)
         return StrategyMetrics(
             sessions=sessions,
             trades=len(profits),
@@ -190,7 +214,7 @@ class StrategySubjects:
             max_drawdown=max_drawdown(equity),
             sharpe=annual_sharpe(known, self._periods_per_year),
             psr=probabilistic_sharpe(known),
-            dsr=deflated_sharpe(known, all_sharpes, len(self._trials.known)),
+            dsr=deflated_sharpe(known, peers.sharpes, peers.tried),
         )
 
     def _book_fills(self, session: int) -> None:
@@ -215,8 +239,8 @@ class StrategySubjects:
             found = self._sharpes[first, last] = [sharpe(one) for one in known if one.varies]
         return found
 
-    def _judge(self, request: EvaluationRequestedEvent, metrics: StrategyMetrics) -> Verdict:
-        match request.purpose:
+    def _judge(self, purpose: Purpose, metrics: StrategyMetrics) -> Verdict:
+        match purpose:
             case Purpose.BACKTEST:
                 return backtest_gate(metrics, self._config.gates)
             case Purpose.SHADOW:

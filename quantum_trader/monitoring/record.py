@@ -31,7 +31,7 @@ from quantum_trader.events import (
     TradeExecutedEvent,
     ViolationCreatedEvent,
 )
-from quantum_trader.events.own import StrategyFailedEvent
+from quantum_trader.events.own import GatesReportedEvent, StrategyFailedEvent
 from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, added, money, taken
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 from quantum_trader.monitoring.funnel import Funnel
@@ -90,6 +90,16 @@ class FailureLine:
     remedy: str
 
 
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """What a gate would have said of a strategy that went through none: PASS, FAIL or NOT_JUDGED, and what it missed."""
+
+    gate: str
+    verdict: str
+    missed: tuple[str, ...]
+    metrics: Mapping[str, float]
+
+
 @dataclass(slots=True)
 class ChartTally:
     """How many points a control chart has seen, and how often each rule, by its number, was broken."""
@@ -123,6 +133,7 @@ class RunRecord:
     dropped: dict[str, Counter[str]] = field(default_factory=dict)  # bars kept from everybody, by symbol and reason
     stops: list[StopLine] = field(default_factory=list)
     failures: list[FailureLine] = field(default_factory=list)
+    gates: list[GateLine] = field(default_factory=list)
     funnel: Funnel = field(default_factory=Funnel)
     _firsts: dict[str, float] = field(default_factory=dict)
     _closes: dict[str, float] = field(default_factory=dict)
@@ -147,13 +158,17 @@ class RunRecord:
         self.funnel.attach(bus)
 
     def attach_own(self, bus: EventBus) -> None:
-        """Where a strategy of a user's own runs, hear of its failure."""
+        """Where a strategy of a user's own runs, hear of its failure, and of what the gates would have said of it."""
         bus.subscribe(StrategyFailedEvent, self.on_strategy_failed, name="record.failed")
+        bus.subscribe(GatesReportedEvent, self.on_gates_reported, name="record.gates")
 
     async def on_strategy_failed(self, event: StrategyFailedEvent) -> None:
         date = event.timestamp.date().isoformat()
         line = FailureLine(date, event.strategy_id, event.symbol, event.place, event.error, event.remedy)
         self.failures.append(line)
+
+    async def on_gates_reported(self, event: GatesReportedEvent) -> None:
+        self.gates = [GateLine(item.gate, item.verdict, item.reasons, dict(item.metrics)) for item in event.items]
 
     async def on_bar(self, event: MarketBarEvent) -> None:
         self.bars += 1
@@ -225,6 +240,7 @@ class RunRecord:
             "dropped": {symbol: dict(kinds) for symbol, kinds in self.dropped.items()},
             "stops": [asdict(stop) | {"mode": stop.mode.value} for stop in self.stops],
             "failures": [asdict(failure) for failure in self.failures],
+            "gates": [asdict(gate) for gate in self.gates],
             "funnel": self.funnel.as_dict(),
         }
 
@@ -236,6 +252,7 @@ class RunRecord:
         self.dropped = {symbol: Counter(kinds) for symbol, kinds in rest["dropped"].items()}
         self.stops = [StopLine(**stop | {"mode": KillMode(stop["mode"])}) for stop in rest["stops"]]
         self.failures = [FailureLine(**failure) for failure in rest["failures"]]
+        self.gates = [GateLine(**gate | {"missed": tuple(gate["missed"])}) for gate in rest["gates"]]
         self.funnel = Funnel.load(rest["funnel"])
 
     def keep_portfolio(self, event: PortfolioUpdatedEvent) -> None:

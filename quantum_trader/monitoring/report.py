@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from quantum_trader.monitoring.figures import compound
 from quantum_trader.monitoring.funnel import KILL_SWITCH, Funnel
-from quantum_trader.monitoring.record import FailureLine, RunRecord, StopLine, closed_trades
+from quantum_trader.monitoring.record import FailureLine, GateLine, RunRecord, StopLine, closed_trades
 
 DEMO: Final = "demo"  # the data set that is shipped
 SURVIVORS: Final = "Five surviving stocks, chosen with hindsight: this proves nothing about profit."
@@ -59,6 +59,7 @@ class Report:
     without_volume: dict[str, int]  # bars whose volume nobody knows: it limited no order
     stops: tuple[StopLine, ...]  # times that trading was stopped or restricted
     failures: tuple[FailureLine, ...]  # STRATEGY_FAILED: times that a strategy of a user's own was stopped
+    gates: tuple[GateLine, ...]  # what each would have said of a strategy that is LIVE by its user's word
     funnel: dict[str, Any]  # what became of every wish to buy
     dataset: str
 
@@ -123,6 +124,7 @@ def make_report(record: RunRecord) -> Report:
         without_volume=dict(sorted(record.without_volume.items())),
         stops=tuple(record.stops),
         failures=tuple(record.failures),
+        gates=tuple(record.gates),
         funnel=record.funnel.as_dict(),
         dataset=record.dataset,
     )
@@ -145,6 +147,7 @@ def as_lines(report: Report) -> list[tuple[str, str]]:
         ("Trades", f"{report.fills} fills{_by(report.fills_by_trigger)}, {wins} with profit"),
         ("Wishes", funnel.stages()),
         *([] if funnel.best is None else [("Best candidate refused", str(funnel.best))]),
+        *((f"Gate {gate.gate}", gate_line(gate)) for gate in report.gates),
         ("Net profit closed", f"{report.net_profit_closed:,.2f}"),
         ("Fees", f"{report.fees:,.2f}"),
         ("Turnover", f"{report.turnover:.1f} times the start cash, {report.exposure:.0%} invested on average"),
@@ -167,6 +170,18 @@ def failure_line(failure: FailureLine) -> str:
     """One line: when a strategy was stopped, where in its code, why, and what would do."""
     about = f" asked about {failure.symbol}" if failure.symbol else ""
     return f"{failure.date}: {failure.place}: {failure.error}{about}; what it held was sold; {failure.remedy}"
+
+
+def gate_line(gate: GateLine) -> str:
+    """One line: what a gate would have said, by the strategy's own fills in the window of the gate."""
+    missed = ", ".join(gate.missed)
+    match gate.verdict:
+        case "PASS":
+            return "would let it pass"
+        case "FAIL":
+            return f"would refuse it: {missed}"
+        case _:
+            return f"could not judge it: {missed}"
 
 
 def _stop(stop: StopLine) -> str:

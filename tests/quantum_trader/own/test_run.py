@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from quantum_trader.config import load_config
 from quantum_trader.runs.folder import RunFolder
 
@@ -146,6 +148,36 @@ def test_gates_block_a_gated_strategy_and_the_report_says_which(dip: str, termin
     assert report["fills"] == 0
     assert report["funnel"]["went_live"] == 0
     assert terminal.ok("strategies", "--run", "r").startswith("dip ")
+
+
+def test_an_ungated_run_tells_what_every_gate_would_have_said(dip: str, terminal: Terminal, write: Write) -> None:
+    write("dip.py", dip)
+    command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2002-12-31", "--output")
+    report = terminal.json(*command, "r", "--json")
+    gates = {gate["gate"]: gate for gate in report["gates"]}
+    assert list(gates) == ["BACKTEST", "SHADOW", "LIVE_REVIEW"]
+    assert [gate["metrics"]["sessions"] for gate in gates.values()] == [504, 126, 252]
+    trades = terminal.ok("export", "r", "--trades", "t.csv") and Path("t.csv").read_text().splitlines()[1:]
+    sessions = [int(row.split(",")[1]) for row in trades]
+    last = report["sessions"] - 1
+    for gate, window in (("BACKTEST", 504), ("LIVE_REVIEW", 252)):
+        entries = sum(session > last - window for session in sessions) / 2
+        assert gates[gate]["metrics"]["trades"] == pytest.approx(entries, abs=2), "positions that overlap the window"
+    for gate in gates.values():
+        assert (gate["verdict"] == "PASS") is (not gate["missed"])
+    assert any(gate["verdict"] == "FAIL" for gate in gates.values())
+    told = terminal.ok("report", "r")
+    failed = next(gate for gate in gates.values() if gate["verdict"] == "FAIL")
+    assert f"would refuse it: {', '.join(failed['missed'])}" in told
+    assert failed["missed"][0].replace("<", "&lt;") in Path("r/report.html").read_text()
+    assert "gates.reported" not in dict(report["funnel"])
+    terminal.ok("verify", "r")
+
+
+def test_the_gates_tell_nothing_of_a_run_that_goes_through_them(dip: str, terminal: Terminal, write: Write) -> None:
+    write("dip.py", dip)
+    report = terminal.json("run", "dip.py", "--symbols", "IBM", "--to", "2000-05-31", "--gated", "--json")
+    assert report["gates"] == []
 
 
 def test_the_own_profile_opens_limits_and_keeps_the_collar() -> None:
