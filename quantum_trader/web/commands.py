@@ -66,6 +66,13 @@ class SpeedBody(Told):
     paused: bool
 
 
+class SessionBody(Told):
+    """A session, and the event that it was decided by."""
+
+    session: int
+    event_id: str
+
+
 class Values(BaseModel):
     """Plain values, as the view of that name has them."""
 
@@ -105,6 +112,14 @@ def routes(panels: Panels, desk: Desk, story: Story | None, report: Callable[[],
     async def state(_gateway: Here, _who: Reader) -> Values:
         """Where the run is: the same as the view `run`."""
         return Values(**panels.run())
+
+    @router.get("/sessions/{session}", responses=answers(404))
+    async def session(session: Annotated[int, Path(ge=0, le=2**31)], _who: Reader) -> SessionBody:
+        """Which event a session was decided by: its causal tree is what was decided then."""
+        try:
+            return SessionBody(session=session, event_id=panels.decided(session))
+        except LookupError as error:
+            raise Problem(404, "unknown_session", "the run has not come to this session: see the view run") from error
 
     @router.get("/charts/{characteristic_id}", responses=answers(404))
     async def chart(characteristic_id: Annotated[int, Path(ge=0, le=2**31)], _who: Reader) -> Values:

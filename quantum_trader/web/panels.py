@@ -16,7 +16,9 @@ from quantum_trader.events import (
     RunCompletedEvent,
     RunStartedEvent,
     SessionClosedEvent,
+    SessionDecideEvent,
 )
+from quantum_trader.identity import RunIds
 from quantum_trader.model import HealthStatus, KillMode
 from quantum_trader.web.book import Book
 from quantum_trader.web.charts import Charts
@@ -88,6 +90,12 @@ class Panels:
             "opportunities": self._opportunities.view,
             "charts": self.charts.view,
         }
+
+    def decided(self, session: int) -> str:
+        """The id of the event by which a session was decided on: what came of it follows from there. Raises `LookupError`."""
+        if self._run is None or self._closed is None or not 0 <= session <= self._closed.session:
+            raise LookupError(session)
+        return RunIds(self._run.run_id).root(SessionDecideEvent.type, session)
 
     def run(self) -> dict[str, Any]:
         """The run bar: where the run is, how fast, in which posture, and whether trading is stopped."""

@@ -17,6 +17,18 @@ export function equity(page, body, figures) {
   emptiness(body, "The curve begins with the first session.");
   let plots = null;
   let data = null;
+  let chosen = null; // a session
+  for (const box of Object.values(boxes)) box.addEventListener("click", () => choose(plots?.equity.cursor.idx));
+  Object.assign(boxes.equity, { tabIndex: 0 });
+  boxes.equity.setAttribute("role", "group");
+  boxes.equity.setAttribute("aria-label", "Equity: a click, or the left and right arrows, choose a session and tell what was decided in it");
+  boxes.equity.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step || !data?.t.length) return;
+    event.preventDefault();
+    const last = data.t.length - 1;
+    choose(Math.max(0, Math.min(last, chosen == null ? last : Math.round(chosen / data.every) + step)));
+  });
   page.store.on("equity", (view) => {
     data = { ...view, t: view.minute.map((minute) => minute * 60) };
     draw();
@@ -29,6 +41,32 @@ export function equity(page, body, figures) {
     if (plots) for (const [name, plot] of Object.entries(plots)) plot.setSize(size(boxes[name]));
     else draw();
   }).observe(body);
+
+  /** What was decided in the session of a point is told beside the curve, which marks it. */
+  async function choose(at) {
+    if (at == null) return;
+    chosen = at * data.every;
+    for (const plot of Object.values(plots)) plot.redraw(false);
+    figure(at);
+    try {
+      page.explain((await page.call(`api/v1/sessions/${chosen}`)).event_id);
+    } catch (refused) {
+      page.say(refused.message, "bad");
+    }
+  }
+
+  /** The session that was chosen, as a line. */
+  function mark(plot) {
+    if (chosen == null) return;
+    const at = data.t[Math.round(chosen / data.every)];
+    if (at == null) return;
+    const { ctx, bbox } = plot;
+    const x = Math.round(plot.valToPos(at, "x", true));
+    ctx.save();
+    ctx.fillStyle = colour("--text");
+    ctx.fillRect(x, bbox.top, devicePixelRatio, bbox.height);
+    ctx.restore();
+  }
 
   function destroy() {
     if (plots) for (const plot of Object.values(plots)) plot.destroy();
@@ -103,7 +141,7 @@ export function equity(page, body, figures) {
       ],
       hooks: {
         drawClear: [stops],
-        draw: [modes],
+        draw: [modes, mark],
         setCursor: [(plot) => figure(plot.cursor.idx)],
       },
     };
@@ -123,7 +161,7 @@ export function equity(page, body, figures) {
         axis({ side: 1, size: 58, space: 26, values: (_, ticks) => ticks.map((tick) => percent(tick, 0)) }),
       ],
       series: [{}, { label: "Drawdown", stroke: bad, width: 1.4, fill: alpha(bad, 0.16), points: { show: false } }],
-      hooks: { draw: [rungs] },
+      hooks: { draw: [rungs, mark] },
     };
   }
 
