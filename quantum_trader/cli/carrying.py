@@ -111,7 +111,7 @@ async def _run(
         if completed is not None:
             live.end()
             _report(run, completed, manner, console)
-            if page is not None:
+            if page is not None and not run.is_stopped:
                 console.print(f"the dashboard stays at {page.url} until Ctrl-C")
                 await page.stay()
         return run, completed

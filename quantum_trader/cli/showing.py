@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from eventbus import GatewayError
+from quantum_trader.cli.saying import say
 from quantum_trader.monitoring.report import make_report
 from quantum_trader.pace import Pace
 from quantum_trader.runs.durable import DurableRun
@@ -62,6 +63,15 @@ def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Plac
     return Place(host, usual if port is None else port, port is not None)
 
 
+def shown_at(web: bool | None, host: str, port: int | None, usual: int) -> Place | None:
+    """Where a dashboard is to be opened; None where there is none, which is said in one line."""
+    found = place_for(web, host, port, usual)
+    if isinstance(found, Place):
+        return found
+    say(f"no dashboard: {found}")
+    return None
+
+
 class Dashboard:
     """An open dashboard."""
 
@@ -102,6 +112,7 @@ async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
         digest=system.digest.hexdigest,
     )
     tap = run.bus.tap(panels.take)
+    run.retold.append(panels.take)
     desk = Desk(panels, ask=run.command, pace=pace)
     wired = ends(system.wiring())
 

@@ -247,6 +247,8 @@ class DurableRun:
     async def _tell_onlookers(self, offset: int) -> None:
         onlookers = [each for each in self.bus.subscriptions if each.name.startswith(ONLOOKERS)]
         async for event in self.bus.replay(until=offset):
+            for take in self.retold:
+                take((event,))
             for onlooker in onlookers:
                 if onlooker.selector.matches(type(event), event.type):
                     await onlooker.handler(event)

@@ -44,7 +44,7 @@ export function runBar(page, find) {
 
   function draw(run) {
     say(date, run.date ?? "Quantum Trader");
-    const where = `session ${count(run.session)} of ${count(run.of)}`;
+    const where = `session ${count(run.session)}${run.of ? ` of ${count(run.of)}` : ""}`; // what is live has no end
     say(session, { waiting: "waiting for the run", over: `over · ${where}` }[run.stage] ?? (run.paused ? `paused · ${where}` : where));
     document.documentElement.dataset.run = run.stage === "running" && run.paused ? "paused" : run.stage;
     document.title = `${run.date ?? "Quantum Trader"}${run.stage === "over" ? " · over" : ""}`;
