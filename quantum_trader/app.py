@@ -22,7 +22,15 @@ from quantum_trader.alpha.ranking import Components
 from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
 from quantum_trader.alpha.trials import Trials
-from quantum_trader.brought import own_checks, own_components, own_runtime, own_strategy
+from quantum_trader.brought import (
+    connector,
+    own_builders,
+    own_checks,
+    own_components,
+    own_runtime,
+    own_strategy,
+    own_venue,
+)
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.control.balancer import PortfolioBalancer
 from quantum_trader.control.controller import MetaStrategyController
@@ -434,6 +442,8 @@ def check(config: Config) -> None:
     """Raise the `ConfigError` that building a system with `config` would, before anything is made."""
     own_strategy(config.own)
     own_checks(config)
+    own_builders(config)
+    connector(config)
     seeds(config)
     watched(config)
 

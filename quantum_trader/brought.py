@@ -28,6 +28,7 @@ from quantum_trader.own.checks import Check, Denial, RiskView, asked
 from quantum_trader.own.loading import (
     CHECKS,
     COMPONENTS,
+    VENUES,
     OwnCodeError,
     broken,
     made,
@@ -39,6 +40,7 @@ from quantum_trader.own.machine import OwnMachine
 from quantum_trader.own.runtime import OwnRuntime
 from quantum_trader.own.strategy import Strategy, is_over_sessions
 from quantum_trader.snapshot import Stateful
+from quantum_trader.venues.values import Venue
 
 PREFIX: Final = "own."  # of what users brought, among the parts of a system
 
@@ -102,14 +104,38 @@ def paper_feed(config: Config) -> PaperFeed:
     return PaperFeed(live, own.feed, started=datetime.fromisoformat(own.started), grace=own.grace)
 
 
+def connector(config: Config) -> Callable[[], Any] | None:
+    """What connects to the venue that a paper run's orders go to; None for the paper venue. Raises `OwnCodeError`."""
+    return named(config.own.venue, VENUES) if config.own.venue else None
+
+
+def own_venue(config: Config) -> Venue | None:
+    """The venue that a paper run's orders go to; None for the paper venue. Raises `OwnCodeError`."""
+    connect, reference = connector(config), config.own.venue
+    if connect is None:
+        return None
+    try:
+        venue: Venue = connect()
+    except Exception as error:
+        raise broken(error, reference, "let it give a venue") from error
+    if missing := [
+        name for name in ("submit", "cancel", "open_orders", "positions", "reports") if not hasattr(venue, name)
+    ]:
+        raise OwnCodeError(reference, f"what it gives has no {missing[0]}", remedy="let it give a venue: api.Venue")
+    return venue
+
+
+def named_checks(config: Config) -> tuple[tuple[str, Check], ...]:
+    """The checks that users brought, each with its name. Raises `OwnCodeError`."""
+    return tuple((reference.rpartition(":")[2], named(reference, CHECKS)) for reference in config.own.checks)
+
+
 def own_checks(config: Config) -> tuple[shipped.Check, ...]:
     """The checks that users brought, as the guard asks them. Raises `OwnCodeError`."""
-    return tuple(_check(reference, named(reference, CHECKS)) for reference in config.own.checks)
+    return tuple(_check(name, check) for name, check in named_checks(config))
 
 
-def _check(reference: str, check: Check) -> shipped.Check:
-    name = reference.rpartition(":")[2]
-
+def _check(name: str, check: Check) -> shipped.Check:
     def denies(order: Order, state: RiskState) -> shipped.Denial | None:
         answer: Denial | None = asked(name, check, order, risk_view(state))
         return None if answer is None else shipped.Denial(answer.reason, name, answer.detail)
@@ -144,11 +170,15 @@ class OwnPart:
             self.component.close()
 
 
+def own_builders(config: Config) -> list[tuple[str, Callable[..., Any]]]:
+    """What builds the components that users brought, by its place. Raises `OwnCodeError`."""
+    return [(reference, named(reference, COMPONENTS)) for reference in config.own.components]
+
+
 def own_components(bus: EventBus, config: Config, parts: dict[str, Stateful]) -> list[Callable[[], None]]:
     """Build what users brought and put it among the parts; gives what closes it. Raises `OwnCodeError`."""
     closers: list[Callable[[], None]] = []
-    for reference in config.own.components:
-        build = named(reference, COMPONENTS)
+    for reference, build in own_builders(config):
         try:
             component = build(bus, config)
         except Exception as error:

@@ -17,7 +17,9 @@ from quantum_trader.cli.carrying import Manner, carry_out, unwritable
 from quantum_trader.cli.runs import (
     AlignOption,
     AsJson,
+    Checks,
     Choices,
+    Components,
     From,
     MetricsHost,
     MetricsPort,
@@ -33,7 +35,7 @@ from quantum_trader.cli.runs import (
 )
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import LOOPBACK
+from quantum_trader.cli.showing import LOOPBACK, Host, Port, Web, shown_at
 from quantum_trader.config import Config, ConfigError, RiskConfig, load_config
 from quantum_trader.config.reading import read_toml
 from quantum_trader.own.loading import made, settled, source_sha256, strategy_class
@@ -50,10 +52,6 @@ Limits = Annotated[
 ]
 Ranker = Annotated[bool, typer.Option("--ranker", help="Let the ranker choose what may be bought.")]
 PolicyChoice = Annotated[str, typer.Option("--policy", help="open, or auto: the policy chooses the risk mode.")]
-Check = Annotated[list[str] | None, typer.Option("--check", help="A check of your own, module:name; may be repeated.")]
-With = Annotated[
-    list[str] | None, typer.Option("--with", help="A component of your own, module:build; may be repeated.")
-]
 
 _SIZED_BELOW: Final = 0.96  # of the guard's limit: what is sized at a close is judged with costs
 
@@ -68,8 +66,6 @@ class Brought:
     limits: Path | None = None
     ranker: bool = False
     policy: str = "open"
-    checks: tuple[str, ...] = ()
-    components: tuple[str, ...] = ()
 
     def load(self, choices: Choices) -> Config:
         """The configuration of the run. Raises `ConfigError`, `OwnCodeError`."""
@@ -85,12 +81,10 @@ class Brought:
             "sha256": source_sha256(self.strategy),
             "params": plain_settings(strategy),
             "gated": self.gated,
-            "checks": tuple(map(settled, self.checks)),
-            "components": tuple(map(settled, self.components)),
         }
         overrides = choices.overrides()
         seeds = {"seeds": ({"family": name, "params": ()},)}
-        overrides |= {"own": own, "strategies": overrides.get("strategies", {}) | seeds}
+        overrides |= {"own": overrides.get("own", {}) | own, "strategies": overrides.get("strategies", {}) | seeds}
         if self.gated:
             overrides["strategies"] |= {"breed_most": 0}
         if self.policy == "auto":
@@ -167,8 +161,8 @@ def run(
     limits: Limits = None,
     ranker: Ranker = False,
     policy: PolicyChoice = "open",
-    checks: Check = None,
-    components: With = None,
+    checks: Checks = None,
+    components: Components = None,
     symbols: Symbols = None,
     start: From = None,
     end: To = None,
@@ -186,8 +180,8 @@ def run(
     strict: Strict = False,
 ) -> None:
     """Run a strategy of your own over a data set, live by your word; then report."""
-    brought = Brought(file, pairs(set_), gated, limits, ranker, policy, tuple(checks or ()), tuple(components or ()))
-    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    brought = Brought(file, pairs(set_), gated, limits, ranker, policy)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align, checks, components)
     effective = brought.load(choices)
     own_strategy(effective.own)  # a family must be known before the seeds are looked at
     check(effective)
@@ -211,8 +205,8 @@ def paper(
     limits: Limits = None,
     ranker: Ranker = False,
     policy: PolicyChoice = "open",
-    checks: Check = None,
-    components: With = None,
+    checks: Checks = None,
+    components: Components = None,
     seed: Seed = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = LOOPBACK,
@@ -221,17 +215,33 @@ def paper(
     output: Output = None,
     notify: Notify = False,
     as_json: AsJson = False,
+    venue: Annotated[
+        str | None,
+        typer.Option(help="Send the orders to a venue of your own, module:connect; with --live and --limits."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="You mean it: what goes to --venue may move real money.")
+    ] = False,
+    web: Web = None,
+    host: Host = LOOPBACK,
+    port: Port = None,
 ) -> None:
     """Paper-trade a strategy of your own on a live feed, until Ctrl-C; journalled, and resumable if it dies."""
-    brought = Brought(file, pairs(set_), False, limits, ranker, policy, tuple(checks or ()), tuple(components or ()))
-    effective = brought.load(Choices(profile, config, None, symbols, None, None, seed))
-    live = {
+    if venue is not None and (not live or limits is None):
+        missing = "--limits" if live else "--live"
+        raise ConfigError(
+            "command line", "--venue", f"sends orders to it only with {missing}", remedy="say --live, and --limits FILE"
+        )
+    brought = Brought(file, pairs(set_), False, limits, ranker, policy)
+    effective = brought.load(Choices(profile, config, symbols=symbols, seed=seed, checks=checks, components=components))
+    lived = {
         "feed": settled(feed) if feed_kind(feed) is None else feed_kind(feed),
         "grace": grace,
         "interval_s": interval,
         "started": datetime.now(UTC).isoformat(),
+        "venue": "" if venue is None else settled(venue),
     }
-    effective = effective.model_copy(update={"own": effective.own.model_copy(update=live)})
+    effective = effective.model_copy(update={"own": effective.own.model_copy(update=lived)})
     own_strategy(effective.own)
     check(effective)
     source = paper_feed(effective)
@@ -240,7 +250,8 @@ def paper(
     folder = begun(effective, output)
     if not as_json:
         say(f"{_told(effective)}, on {feed} until Ctrl-C")
-    carry_out(folder, effective, source, Manner(0.0, metrics_port, metrics_host, notify, as_json))
+    place = None if as_json else shown_at(web, host, port, effective.app.gateway_port)
+    carry_out(folder, effective, source, Manner(0.0, metrics_port, metrics_host, notify, as_json, place=place))
 
 
 def feed_kind(reference: str) -> str | None:

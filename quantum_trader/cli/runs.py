@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,18 +20,25 @@ from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, place_for
+from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, shown_at
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_lines, make_report
+from quantum_trader.own.loading import settled
 from quantum_trader.runs.folder import RunFolder, free_folder, newest
 from quantum_trader.runs.page.page import page
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
 
 Speed = Annotated[float, typer.Option(help="Sessions per second; 0 is as fast as possible.", min=0.0)]
+SpeedBeside = Annotated[
+    float | None,
+    typer.Option(
+        help="Sessions per second; 0 is as fast as possible.", min=0.0, show_default="40 beside a dashboard, else 0"
+    ),
+]
 Symbols = Annotated[str | None, typer.Option(help="Comma-separated; all of the data set if left out.")]
 From = Annotated[str | None, typer.Option("--from", help="First date, like 2008-01-01.")]
 To = Annotated[str | None, typer.Option("--to", help="Last date.")]
@@ -53,6 +61,10 @@ Bus = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder of the run: journal, report, plot.")]
+Checks = Annotated[list[str] | None, typer.Option("--check", help="A check of your own, module:name; may be repeated.")]
+Components = Annotated[
+    list[str] | None, typer.Option("--with", help="A component of your own, module:build; may be repeated.")
+]
 
 
 class Align(StrEnum):
@@ -77,6 +89,8 @@ class Choices:
     end: str | None = None
     seed: int | None = None
     align: Align | None = None
+    checks: Sequence[str] | None = None
+    components: Sequence[str] | None = None
 
     def load(self) -> Config:
         """The configuration. Raises `ConfigError`."""
@@ -95,6 +109,9 @@ class Choices:
         overrides: dict[str, dict[str, Any]] = {"universe": universe} if universe else {}
         if self.seed is not None:
             overrides["app"] = {"seed": self.seed}
+        brought = {"checks": self.checks, "components": self.components}
+        if own := {key: tuple(map(settled, references)) for key, references in brought.items() if references}:
+            overrides["own"] = own
         return overrides
 
 
@@ -109,12 +126,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            help="Sessions per second; 0 is as fast as possible.", min=0.0, show_default="40 beside a dashboard, else 0"
-        ),
-    ] = None,
+    speed: SpeedBeside = None,
     symbols: Symbols = None,
     start: From = None,
     end: To = None,
@@ -132,13 +144,12 @@ def demo(
     host: Host = LOOPBACK,
     port: Port = None,
     bus: Bus = None,
+    checks: Checks = None,
+    components: Components = None,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
-    choices = Choices(profile, config, data, symbols, start, end, seed, align)
-    found = place_for(web, host, port, choices.load().app.gateway_port)
-    place = None if isinstance(found, str) else found
-    if isinstance(found, str):
-        say(f"no dashboard: {found}")
+    choices = Choices(profile, config, data, symbols, start, end, seed, align, checks, components)
+    place = shown_at(web, host, port, choices.load().app.gateway_port)
     pace = speed if speed is not None else SPEED if place is not None else 0.0
     manner = Manner(pace, metrics_port, metrics_host, notify, strict=strict, place=place, bus=bus)
     _start(choices, manner, output)
@@ -162,16 +173,18 @@ def replay(
     until_session: Until = None,
     strict: Strict = False,
     bus: Bus = None,
+    checks: Checks = None,
+    components: Components = None,
 ) -> None:
     """Replay a data set with a profile of your choice."""
-    choices = Choices(profile, config, data, symbols, start, end, seed, align)
+    choices = Choices(profile, config, data, symbols, start, end, seed, align, checks, components)
     manner = Manner(speed, metrics_port, metrics_host, notify, as_json, until_session, strict, bus=bus)
     _start(choices, manner, output)
 
 
 def resume(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.")],
-    speed: Speed = 0.0,
+    speed: SpeedBeside = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = LOOPBACK,
     notify: Notify = False,
@@ -179,9 +192,12 @@ def resume(
     until_session: Until = None,
     strict: Strict = False,
     config: ConfigDirectory = None,
+    web: Web = None,
+    host: Host = LOOPBACK,
+    port: Port = None,
     bus: Bus = None,
 ) -> None:
-    """Continue a run whose process ended; it ends as if nothing had happened."""
+    """Continue a run whose process ended, with a dashboard beside it; it ends as if nothing had happened."""
     folder = chosen(run, config)
     if folder.is_complete:
         if as_json:
@@ -192,7 +208,10 @@ def resume(
     effective = folder.config()
     if folder.elsewhere.is_file() and bus is None:
         raise Failed(f"{folder.path}: its journal is on a server: say --bus URL, as when it was started")
-    manner = Manner(speed, metrics_port, metrics_host, notify, as_json, until_session, strict, bus=bus)
+    place = None if as_json else shown_at(web, host, port, effective.app.gateway_port)
+    usual = SPEED if place is not None and not effective.own.feed else 0.0  # what is live has a speed of its own
+    pace = usual if speed is None else speed
+    manner = Manner(pace, metrics_port, metrics_host, notify, as_json, until_session, strict, place=place, bus=bus)
     carry_out(folder, effective, paper_feed(effective) if effective.own.feed else load_feed(effective), manner)
 
 

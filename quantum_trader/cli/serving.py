@@ -9,13 +9,16 @@ import typer
 
 from eventbus import Event, InMemoryEventBus, MissingDriver
 from quantum_trader.app import build, load_feed
+from quantum_trader.brought import own_builders, own_checks
 from quantum_trader.cli.carrying import run_loop
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
+from quantum_trader.cli.onlooking import onlookers
+from quantum_trader.cli.runs import Checks, Choices, Components
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory
 from quantum_trader.cli.showing import LOOPBACK, Dashboard, Host, Place, Port, ends, nodes, opened
-from quantum_trader.config import Config
+from quantum_trader.config import Config, OwnConfig
 from quantum_trader.events import RunStartedEvent
 from quantum_trader.market.errors import DataError
 from quantum_trader.monitoring.record import RunRecord
@@ -37,19 +40,33 @@ def serve(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.", show_default=False)],
     host: Host = LOOPBACK,
     port: Port = None,
+    checks: Checks = None,
+    components: Components = None,
     config: ConfigDirectory = None,
 ) -> None:
-    """Show a run that is over, or that another process carries out, until Ctrl-C."""
+    """Show a run that is over, or that another process carries out, until Ctrl-C.
+
+    A --check is asked about every entry that the run sized, and what it would deny is told; a --with hears the run from here.
+    """
     folder = chosen(run, config)
     effective = folder.config()
     usual = effective.app.gateway_port
+    onlooking = looking_on(effective, checks, components)
+    own_checks(onlooking)
+    own_builders(onlooking)
     try:
-        run_loop(_serve(folder, effective, Place(host, usual if port is None else port, port is not None)))
+        run_loop(_serve(folder, effective, Place(host, usual if port is None else port, port is not None), onlooking))
     except MissingDriver as error:
         raise Failed(f"{error}") from error
 
 
-async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
+def looking_on(config: Config, checks: Sequence[str] | None, components: Sequence[str] | None) -> Config:
+    """The configuration of a run, with what is brought here in place of what its own process has."""
+    brought = Choices(None, checks=checks, components=components).overrides().get("own", {})
+    return config.model_copy(update={"own": OwnConfig(**brought)})
+
+
+async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Config) -> None:
     from eventbus.gateway import Followed, GatewaySettings
     from quantum_trader.web.dashboard import create_dashboard
     from quantum_trader.web.panels import Panels
@@ -62,6 +79,7 @@ async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
     def hear(events: Sequence[Event], first: int | None) -> None:
         told.take(events)
         panels.take(events, first)
+        look_on(events)
 
     def application(port: int) -> Any:
         return create_dashboard(
@@ -74,7 +92,7 @@ async def _serve(folder: RunFolder, config: Config, place: Place) -> None:
             report=lambda: make_report(told.record).as_dict(),
         )
 
-    async with opened(application, place) as (_app, url):
+    async with onlookers(onlooking, say) as look_on, opened(application, place) as (_app, url):
         say(f"serving on {url}")
         await Dashboard(url).stay()
 

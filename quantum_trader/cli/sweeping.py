@@ -15,13 +15,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quantum_trader.app import load_feed
-from quantum_trader.brought import own_checks, own_strategy
+from quantum_trader.app import check, load_feed
 from quantum_trader.cli import choosing
 from quantum_trader.cli.carrying import unwritable, write
 from quantum_trader.cli.faults import CHECK_FAILED, INTERRUPTED, Failed
-from quantum_trader.cli.own import Brought, Check, File, Limits, PolicyChoice, Ranker, Set, With, pairs, with_room
-from quantum_trader.cli.runs import AlignOption, Choices, From, Name, Seed, Symbols, To
+from quantum_trader.cli.own import Brought, File, Limits, PolicyChoice, Ranker, Set, pairs, with_room
+from quantum_trader.cli.runs import AlignOption, Checks, Choices, Components, From, Name, Seed, Symbols, To
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
 from quantum_trader.config import Config, ConfigError
@@ -63,8 +62,8 @@ def sweep(
     limits: Limits = None,
     ranker: Ranker = False,
     policy: PolicyChoice = "open",
-    checks: Check = None,
-    components: With = None,
+    checks: Checks = None,
+    components: Components = None,
     symbols: Symbols = None,
     start: From = None,
     end: To = None,
@@ -85,12 +84,9 @@ def sweep(
         limits=limits,
         ranker=ranker,
         policy=policy,
-        checks=tuple(checks or ()),
-        components=tuple(components or ()),
     )
-    base = brought.load(Choices(profile, config, data, symbols, start, end, seed, align))
-    own_strategy(base.own)
-    own_checks(base)
+    base = brought.load(Choices(profile, config, data, symbols, start, end, seed, align, checks, components))
+    check(base)
     feed = load_feed(base)
     base = base if limits is not None else with_room(base, feed.symbols)
     folder = output or Path(base.app.run_directory) / f"sweep-{base.own.strategy_id}-{_name(base, axes)}"

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from eventbus import InMemoryEventBus
-from quantum_trader.app import build, load_feed
+from quantum_trader.app import build, check, load_feed
+from quantum_trader.brought import named_checks
+from quantum_trader.cli.runs import Checks, Choices, Components
 from quantum_trader.cli.saying import emit, say
 from quantum_trader.cli.score import score
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.config import ConfigError, load_config
+from quantum_trader.config import Config, ConfigError, load_config
 from quantum_trader.monitoring.analytics import FILE_NAME, AnalyticsService
 from quantum_trader.monitoring.discord import DiscordNotifier
 from quantum_trader.monitoring.metrics import MetricsLogger
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def types(as_json: AsJson = False, profile: Profile = None, config: ConfigDirectory = None) -> None:
     """Every type of event: who publishes it, who listens, and what keeps its deliveries in order."""
-    wiring = assembled(config, profile)
+    wiring = assembled(load_config(config, profile))
     if as_json:
         emit([_entry(route) for route in wiring.routes])
         return
@@ -45,14 +47,20 @@ def types(as_json: AsJson = False, profile: Profile = None, config: ConfigDirect
 
 def graph(
     svg: Annotated[Path | None, typer.Option(help="Draw it there instead.")] = None,
+    checks: Checks = None,
+    components: Components = None,
     profile: Profile = None,
     config: ConfigDirectory = None,
 ) -> None:
     """The stations and the arrows between them; names each type of event that leads from nowhere or to nowhere."""
-    wiring = assembled(config, profile)
+    effective = Choices(profile, config, checks=checks, components=components).load()
+    wiring = assembled(effective)
     if svg is None:
         for line in _as_lines(wiring):
             say(line)
+        if effective.own.checks:
+            say("RiskGuard")
+            say(f"  asks besides its own  {', '.join(name for name, _ in named_checks(effective))}")
     else:
         try:
             svg.write_text(score(wiring, "Who publishes and who hears"), encoding="utf-8")
@@ -64,9 +72,9 @@ def graph(
     _tell_gaps(wiring)
 
 
-def assembled(config: Path | None, profile: str | None) -> Wiring:
-    """The wiring of a system as a run has it, with all its onlookers."""
-    effective = load_config(config, profile)
+def assembled(effective: Config) -> Wiring:
+    """The wiring of a system as a run with this configuration has it, with all its onlookers."""
+    check(effective)
     bus = InMemoryEventBus()
     with TemporaryDirectory(prefix="qt-wiring-") as folder:
         system = build(bus, effective, load_feed(effective))

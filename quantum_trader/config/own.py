@@ -21,6 +21,7 @@ class OwnConfig(Section):
     checks: tuple[str, ...] = ()  # asked after the shipped ones; module:name, file.py:name, or an entry point
     components: tuple[str, ...] = ()  # built after the shipped ones, the same way
     feed: str = ""  # of a paper run
+    venue: str = ""  # where its orders go, module:connect; empty for the paper venue
     grace: Annotated[float, Field(gt=0)] = 5.0  # seconds that a session of it waits for the bars of other symbols
     interval_s: Annotated[int, Field(ge=0)] = 0  # between two of its bars; 0 is what it says itself
     started: str = ""  # when a paper run began, ISO

@@ -22,6 +22,7 @@ from quantum_trader.own.strategy import InvalidParameter, Strategy, is_over_sess
 
 CHECKS: Final = "quantum_trader.checks"
 COMPONENTS: Final = "quantum_trader.components"
+VENUES: Final = "quantum_trader.venues"
 _OURS: Final = (Path(__file__).parents[1], Path(eventbus.__file__).parent)
 
 

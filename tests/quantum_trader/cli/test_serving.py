@@ -33,7 +33,9 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
         listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         monkeypatch.setattr(serving, "say", listens.set_result)
         place = Place("127.0.0.1", 0, is_asked=True)
-        served = asyncio.get_running_loop().create_task(serving._serve(run, run.config(), place))
+        served = asyncio.get_running_loop().create_task(
+            serving._serve(run, run.config(), place, serving.looking_on(run.config(), None, None))
+        )
         url = (await listens).removeprefix("serving on ")
         async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as client:
             shown = {
