@@ -12,6 +12,7 @@ from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from eventbus import Event, open_reader
 from quantum_trader.api import Bars, Context, Strategy, Target, load_run
 
 START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
@@ -60,6 +61,19 @@ class Market:
         await socket.wait_closed()  # silent
 
 
+async def decided(journal: Path, minute: datetime) -> None:
+    """Wait until the run has journalled its decision on a minute: another process writes it, and nothing tells when."""
+    async with asyncio.timeout(60):
+        with open_reader(journal) as reader:
+            after = 0
+            while True:
+                for record in reader.read(after, 1_000, ["session.decide"], reader.last()):
+                    after = record.offset
+                    if Event.from_json(record.body).timestamp == minute:
+                        return
+                await asyncio.sleep(0.02)
+
+
 async def main() -> None:
     market = Market()
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,7 +85,7 @@ async def main() -> None:
             qt = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]
             process = await asyncio.create_subprocess_exec(*qt, *command)
             await market.is_over.wait()
-            await asyncio.sleep(1.0)
+            await decided(folder / "run.db", START + timedelta(minutes=MINUTES - 1))
             process.send_signal(signal.SIGINT)  # Ctrl-C: the report is written, and all is well
             assert await process.wait() == 0
             server.close()
