@@ -75,6 +75,8 @@ from quantum_trader.roll import RollCall
 from quantum_trader.session import SOURCE as CLOCK
 from quantum_trader.session import SessionClock
 from quantum_trader.snapshot import Stateful
+from quantum_trader.venues.desk import VenueDesk
+from quantum_trader.venues.executor import VenueExecutor
 from quantum_trader.web.broadcaster import Audience, WebSocketBroadcaster
 from quantum_trader.wiring import Wiring, survey
 
@@ -144,6 +146,7 @@ class TradingSystem:
     data_sha256: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
     clock: SessionClock | None = None  # of `play`, while there is one
+    desk: VenueDesk | None = None  # of a venue that a user brought
     closers: Sequence[Callable[[], None]] = ()  # of what users brought
     publishes: ClassVar = (RunStartedEvent, GatesReportedEvent, RunCompletedEvent)
 
@@ -346,15 +349,7 @@ def build(
         alive=roll.answer,
     )
     parts |= {"controller": controller, "orchestrator": orchestrator, "balancer": balancer, "risk_guard": guard}
-    parts["executor"] = Executor(
-        bus,
-        PaperVenue(
-            config.execution,
-            cash=cash,
-            instruments=instruments,
-        ),
-        alive=roll.answer,
-    )
+    desk = _build_executor(bus, config, instruments, parts, roll)
     parts["ledger"] = PortfolioLedger(bus, Accounts(cash, window=config.policy.drawdown_window), alive=roll.answer)
     spc = _build_charts(bus, config, parts)
     health = parts["health"] = SystemHealthMonitor(
@@ -392,8 +387,26 @@ def build(
         ids=ids or RunIds(run_id_of(config)),
         data_sha256=feed.digests() if isinstance(feed, Dataset | PaperFeed) else {},
         run_id=run_id_of(config),
+        desk=desk,
         closers=closers,
     )
+
+
+def _build_executor(
+    bus: EventBus, config: Config, instruments: Instruments, parts: dict[str, Stateful], roll: RollCall
+) -> VenueDesk | None:
+    """The executor, over the paper venue or, with its desk, over one that a user brought."""
+    costs, venue = config.execution, own_venue(config)
+    if venue is None:
+        paper = PaperVenue(costs, cash=config.app.cash, instruments=instruments)
+        parts["executor"] = Executor(bus, paper, alive=roll.answer)
+        return None
+    desk = VenueDesk(venue)
+    holds_stops = bool(getattr(venue, "holds_stops", False))
+    parts["executor"] = VenueExecutor(
+        bus, desk, time_to_live=costs.time_to_live, holds_stops=holds_stops, alive=roll.answer
+    )
+    return desk
 
 
 def _build_ranker(bus: EventBus, config: Config, pace: Rhythm, parts: dict[str, Stateful], roll: RollCall) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Protocol, cast
 
 from eventbus import Event, event_class
-from quantum_trader.model import Bar
+from quantum_trader.model import Bar, Order, OrderKind, Side
 
 _NUMBERS: Final = frozenset({int, float})
 
@@ -59,6 +61,17 @@ def bar_of(values: Iterable[Any]) -> Bar:
     """The bar that `bar_values` was taken of."""
     symbol, session, ts, *prices = values
     return Bar(symbol, session, datetime.fromisoformat(ts), *prices)
+
+
+def order_values(order: Order) -> dict[str, Any]:
+    """An order that a component holds on to."""
+    return asdict(order) | {"side": order.side.value, "kind": order.kind.value, "qty": str(order.qty)}
+
+
+def order_of(values: Mapping[str, Any]) -> Order:
+    """The order that `order_values` was taken of."""
+    told = {"side": Side(values["side"]), "kind": OrderKind(values["kind"]), "qty": Decimal(values["qty"])}
+    return Order(**{**values, **told})
 
 
 def snapshot(machine: object) -> dict[str, Any]:

@@ -43,6 +43,36 @@ class Unapproved(Exception):
         self.order_id = order_id
 
 
+class Approvals:
+    """Which approvals may be acted on: those that the risk guard gave to an order sized in this session."""
+
+    def __init__(self) -> None:
+        self._sized: set[str] = set()  # ids of the sizing events of this session
+
+    def sized(self, event: OrdersSizedEvent) -> None:
+        """Orders were sized."""
+        self._sized.add(event.event_id)
+
+    def closed(self) -> None:
+        """The next session begins."""
+        self._sized.clear()
+
+    def examine(self, event: OrderApprovedEvent) -> None:
+        """Raises `Unapproved`."""
+        if event.source != GUARD:
+            raise Unapproved(event.order_id, f"approved by {event.source or 'nobody'}")
+        if event.causation_id not in self._sized:
+            raise Unapproved(event.order_id, "its approval descends from no sized order of this session")
+
+    def state(self) -> list[str]:
+        """The ids, sorted."""
+        return sorted(self._sized)
+
+    def restore(self, state: Iterable[str]) -> None:
+        """Become what `state()` described."""
+        self._sized = set(state)
+
+
 class Executor:
     """Wires a `PaperVenue` to the bus."""
 
@@ -60,7 +90,7 @@ class Executor:
         self._alive = alive
         self._venue = venue
         self._session = 0
-        self._sized: set[str] = set()  # ids of the sizing events of this session
+        self._approvals = Approvals()
         bus.subscribe(MarketBarEvent, self.on_bar, name="executor.bar")
         bus.subscribe(SessionClosedEvent, self.on_session_closed, name="executor.closed")
         bus.subscribe(OrdersSizedEvent, self.on_orders_sized, name="executor.sized")
@@ -74,18 +104,15 @@ class Executor:
 
     async def on_session_closed(self, event: SessionClosedEvent) -> None:
         self._session = event.session
-        self._sized.clear()
+        self._approvals.closed()
         await self._tell(self._venue.end_session(event.session), event.session, event.timestamp)
         self._alive(Station.EXECUTOR, SOURCE)
 
     async def on_orders_sized(self, event: OrdersSizedEvent) -> None:
-        self._sized.add(event.event_id)
+        self._approvals.sized(event)
 
     async def on_order_approved(self, event: OrderApprovedEvent) -> None:
-        if event.source != GUARD:
-            raise Unapproved(event.order_id, f"approved by {event.source or 'nobody'}")
-        if event.causation_id not in self._sized:
-            raise Unapproved(event.order_id, "its approval descends from no sized order of this session")
+        self._approvals.examine(event)
         await self._tell(self._venue.submit(event.order()), event.session, event.timestamp)
 
     async def on_kill_switch_changed(self, event: KillSwitchChangedEvent) -> None:
@@ -93,20 +120,21 @@ class Executor:
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on after a restart, in plain JSON values."""
-        return {"venue": self._venue.state(), "session": self._session, "sized": sorted(self._sized)}
+        return {"venue": self._venue.state(), "session": self._session, "sized": self._approvals.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become what `state()` described."""
         self._venue.restore(state["venue"])
         self._session = state["session"]
-        self._sized = set(state["sized"])
+        self._approvals.restore(state["sized"])
 
     async def _tell(self, reports: Iterable[Report], session: int, ts: datetime) -> None:
         for report in reports:
-            await self._bus.publish(_event(report, session, ts))
+            await self._bus.publish(event_of(report, session, ts))
 
 
-def _event(report: Report, session: int, ts: datetime) -> Event:
+def event_of(report: Report, session: int, ts: datetime) -> Event:
+    """How a report is told to everybody else."""
     if isinstance(report, Fill):
         return TradeExecutedEvent(
             order_id=report.order_id,

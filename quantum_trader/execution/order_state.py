@@ -7,13 +7,14 @@ event that the table does not allow raises and changes nothing. Knows no venue a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from quantum_trader.model import Order, OrderKind, Side, added, taken
+from quantum_trader.model import Order, added, taken
+from quantum_trader.snapshot import order_of, order_values
 
 
 class OrderState(StrEnum):
@@ -138,13 +139,8 @@ class WorkingOrder:
 
     def export(self) -> dict[str, Any]:
         """Everything as plain values (JSON types), for a checkpoint."""
-        order = asdict(self.order) | {
-            "side": self.order.side.value,
-            "kind": self.order.kind.value,
-            "qty": str(self.order.qty),
-        }
         return {
-            "order": order,
+            "order": order_values(self.order),
             "state": self.state.value,
             "filled": str(self.filled),
             "expires_session": self.expires_session,
@@ -154,10 +150,8 @@ class WorkingOrder:
     @classmethod
     def load(cls, exported: Mapping[str, Any]) -> WorkingOrder:
         """The order that `export` described."""
-        order = dict(exported["order"])
-        order |= {"side": Side(order["side"]), "kind": OrderKind(order["kind"]), "qty": Decimal(order["qty"])}
         return cls(
-            order=Order(**order),
+            order=order_of(exported["order"]),
             state=OrderState(exported["state"]),
             filled=Decimal(exported["filled"]),
             expires_session=exported["expires_session"],

@@ -19,6 +19,8 @@ class RejectCode(StrEnum):
     QTY_INVALID = "QTY_INVALID"
     WORKING_ORDER = "WORKING_ORDER"  # one of the same kind already works for the pair
     NO_POSITION = "NO_POSITION"  # nothing to reduce
+    REFUSED = "REFUSED"  # by a venue of a user's own, which alone knows why
+    STOP_NOT_HELD = "STOP_NOT_HELD"  # an entry with a stop, for a venue that holds none
 
 
 class CancelReason(StrEnum):
@@ -27,6 +29,7 @@ class CancelReason(StrEnum):
     POSITION_CLOSED = "POSITION_CLOSED"  # the rest of an exit that found less than it wanted to sell
     STOPPED_OUT = "STOPPED_OUT"  # the rest of an entry whose position was just stopped out
     DELISTED = "DELISTED"
+    VENUE = "VENUE"  # a venue of a user's own ended it, asked or not
     CASH = "CASH"  # the account cannot pay for the rest of an entry
 
 

@@ -16,12 +16,12 @@ from quantum_trader.runs.inbox import Inbox
 class Commands:
     """Knows which commands were given, and before which session each one is published."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
+    def __init__(self, *inboxes: Inbox) -> None:
+        self._inboxes = inboxes
         self._again: defaultdict[int, list[Event]] = defaultdict(list)
         self._asked: list[Event] = []
         self._known: set[str] = set()  # ids of what came already
-        self._taken: list[str] = []  # out of the inbox, and perhaps not in the journal yet
+        self._taken: list[tuple[Inbox, str]] = []  # out of the inbox, and perhaps not in the journal yet
         self.frontier = 0  # the first session that no process has begun
 
     def ask(self, command: Event) -> None:
@@ -39,12 +39,12 @@ class Commands:
         if session < self.frontier:
             return again
         asked, self._asked = self._asked, []
-        for command in self._inbox.taken():
+        for inbox, command in [(each, command) for each in self._inboxes for command in each.taken()]:
             if command.event_id in self._known:
-                self._inbox.take_out(command.event_id)
+                inbox.take_out(command.event_id)
             else:
                 self._known.add(command.event_id)
-                self._taken.append(command.event_id)
+                self._taken.append((inbox, command.event_id))
                 asked.append(command)
         return again + [_placed(command, session, at) for command in asked]
 
@@ -55,8 +55,8 @@ class Commands:
 
     def settle(self) -> None:
         """The journal holds all that was taken: the inbox may forget it."""
-        for event_id in self._taken:
-            self._inbox.take_out(event_id)
+        for inbox, event_id in self._taken:
+            inbox.take_out(event_id)
         self._taken.clear()
 
 

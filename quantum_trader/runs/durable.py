@@ -26,6 +26,7 @@ from quantum_trader.events import (
     SessionDecideEvent,
     is_decision,
 )
+from quantum_trader.events.own import VenueReportedEvent
 from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.identity import RunIds
 from quantum_trader.learning.registry import RegistryBehind
@@ -38,6 +39,8 @@ from quantum_trader.runs.commands import Commands
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.history import is_command
 from quantum_trader.runs.inbox import OPERATOR, Inbox
+from quantum_trader.runs.venue import SOURCE as VENUE
+from quantum_trader.runs.venue import VenueLink
 
 ONLOOKERS: Final = ("record.", "analytics.")
 """Subscriptions whose state is not in a checkpoint: they are told again what the journal has."""
@@ -86,7 +89,9 @@ class DurableRun:
         ] = []  # told what earlier processes published, as it goes on
         self._policies = FilePolicyStore(folder.policy)
         self._switch_file = SwitchFile(folder.kill_switch)
-        self._commands = Commands(Inbox(folder.commands))
+        self._reports = Inbox(folder.reports, accepts=(VenueReportedEvent,), source=VENUE)
+        self._commands = Commands(Inbox(folder.commands), self._reports)
+        self._link: VenueLink | None = None
         self._held: Held | None = None  # what the kill switch was at when the last process ended
         self._every = config.app.checkpoint_every
         self._open = ExitStack()
@@ -139,6 +144,17 @@ class DurableRun:
         """
         first = self.sessions = await self._recover()
         self.bars_before = self.system.record.bars
+        if self.system.desk is None:
+            return await self._do(first, speed, until_session)
+        async with VenueLink(
+            self.bus, self.system.desk, self._reports, self.command, grace=self._config.own.grace
+        ) as self._link:
+            completed = await self._do(first, speed, until_session)
+            if completed is not None:
+                await self._link.end()
+            return completed
+
+    async def _do(self, first: int, speed: float, until_session: int | None) -> RunCompletedEvent | None:
         is_paper = isinstance(self._feed, PaperFeed)
         last = (math.inf if is_paper else len(self.system.feed) - 1) if until_session is None else until_session
         sessions = await self.system.play(
@@ -162,6 +178,8 @@ class DurableRun:
         if self._commands.are_taken:
             await self.bus.flush()
             self._commands.settle()
+        if self._link is not None and session + 1 >= self._commands.frontier:
+            await self._link.after(self.bus.flush)
         if (session + 1) % self._every == 0:
             await self._checkpoint(session)
 

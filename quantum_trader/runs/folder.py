@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "commands"
 
     @property
+    def reports(self) -> Path:
+        """What a venue of a user's own reported, until the journal has it."""
+        return self.path / "reports"
+
+    @property
     def report(self) -> Path:
         """Written last: a run that has it is complete."""
         return self.path / "report.json"
@@ -130,7 +135,8 @@ class RunFolder:
         for pattern in (*_OURS, CHECKPOINTS, f"{FILE_NAME}*"):
             for file in self.path.glob(pattern):
                 file.unlink()
-        shutil.rmtree(self.commands, ignore_errors=True)
+        for folder in (self.commands, self.reports):
+            shutil.rmtree(folder, ignore_errors=True)
         write_whole(self.path / "config.json", config.model_dump_json(indent=2).encode())
 
 

@@ -26,10 +26,17 @@ _log = logging.getLogger(__name__)
 
 
 class Inbox:
-    """The commands in one folder. Event ids grow with time, so their names are in the order in which they were given."""
+    """The commands in one folder. Event ids grow with time, so their names are in the order in which they were given.
 
-    def __init__(self, folder: Path) -> None:
+    `accepts` are the classes that may be left there; whoever left one, it comes from `source`.
+    """
+
+    def __init__(
+        self, folder: Path, *, accepts: tuple[type[Event], ...] = Operator.publishes, source: str = OPERATOR
+    ) -> None:
         self._folder = folder
+        self._accepts = accepts
+        self._source = source
         self._refused: set[str] = set()
 
     def put(self, command: Event) -> None:
@@ -56,7 +63,7 @@ class Inbox:
             return
         for file in sorted(self._folder.glob("*.json")):
             if file.name not in self._refused:
-                yield file, _command(file)
+                yield file, self._command(file)
 
     def _refuse(self, file: Path, reason: str) -> None:
         self._refused.add(file.name)
@@ -75,18 +82,17 @@ class Inbox:
     def _file(self, event_id: str) -> Path:
         return self._folder / f"{event_id}.json"
 
-
-def _command(file: Path) -> Event | str:
-    """The command in a file, or why there is none that a run could take."""
-    try:
-        command = event_of(json.loads(file.read_bytes()))
-        # Whoever can write here may command, and no more: a fill or an approval comes from those who make them.
-        if not isinstance(command, Operator.publishes):
-            return "it is no command of an operator"
-        if command.event_id != file.stem:
-            return "its name is not its id"
-        command = command.model_copy(update={"source": OPERATOR, "causation_id": None})
-        encode(command)  # what no journal can keep must not come to a run: it could never go on from there
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, CodecError) as error:
-        return f"{type(error).__name__}: {str(error)[:_REASON]}"
-    return command
+    def _command(self, file: Path) -> Event | str:
+        """The command in a file, or why there is none that a run could take."""
+        try:
+            command = event_of(json.loads(file.read_bytes()))
+            # Whoever can write here may command, and no more: a fill or an approval comes from those who make them.
+            if not isinstance(command, self._accepts):
+                return f"it is no command of {'an operator' if self._source == OPERATOR else self._source}"
+            if command.event_id != file.stem:
+                return "its name is not its id"
+            command = command.model_copy(update={"source": self._source, "causation_id": None})
+            encode(command)  # what no journal can keep must not come to a run: it could never go on from there
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, CodecError) as error:
+            return f"{type(error).__name__}: {str(error)[:_REASON]}"
+        return command

@@ -195,15 +195,20 @@ def makers(name: str) -> set[str]:
 def test_nobody_else_can_make_an_approval_or_put_an_order_to_the_venue() -> None:
     assert makers("OrderApprovedEvent") == {"control/risk_guard.py"}
     assert makers("PaperVenue") == {"app.py"}
-    # Besides: a desk over a broker of the user's own, and the tests that a broker is put to. No run has either.
+    # Besides: a desk over a broker of the user's own, and the tests that a broker is put to.
     assert makers("submit") == {"execution/executor.py", "venues/contract.py", "venues/desk.py"}
-    assert makers("VenueDesk") == set()
-    executor = ast.parse((PACKAGE / "execution" / "executor.py").read_text())
-    (at,) = [
+    assert makers("VenueDesk") == {"app.py"}
+    assert makers("hold") == {"venues/executor.py"}
+    for executor, act in (("execution", "submit"), ("venues", "hold")):
+        assert where(PACKAGE / executor / "executor.py", act) == ["on_order_approved"]
+
+
+def where(file: Path, act: str) -> list[str]:
+    """The methods of a module that use what has this name."""
+    return [
         method.name
-        for method in ast.walk(executor)
+        for method in ast.walk(ast.parse(file.read_text()))
         if isinstance(method, ast.AsyncFunctionDef)
         for node in ast.walk(method)
-        if isinstance(node, ast.Attribute) and node.attr == "submit"
+        if isinstance(node, ast.Attribute) and node.attr == act
     ]
-    assert at == "on_order_approved"

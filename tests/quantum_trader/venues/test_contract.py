@@ -76,14 +76,21 @@ def test_a_broken_venue_breaks_the_contract_by_name(broken: type[PaperBroker], b
     Tried().test_positions_are_the_sum_of_the_fills()  # what it does not break stands
 
 
+async def sent(desk: VenueDesk, name: str) -> DeskState:
+    """What became of an order that was written down and sent."""
+    desk.hold(order(name))
+    await desk.send()
+    return desk.orders[name].state
+
+
 async def test_an_order_is_never_sent_before_what_the_venue_has_is_known() -> None:
     market = Market()
     market.price("XYZ", 10)
     desk = VenueDesk(PaperBroker(market))
     with pytest.raises(NotReconciled, match="was not asked what it has"):
-        await desk.submit(order("early"))
+        await sent(desk, "early")
     await desk.reconcile()
-    assert await desk.submit(order("now")) is DeskState.PENDING_NEW
+    assert await sent(desk, "now") is DeskState.WORKING
 
 
 async def test_a_lost_acknowledgement_is_looked_for_and_never_sent_again() -> None:
@@ -92,8 +99,8 @@ async def test_a_lost_acknowledgement_is_looked_for_and_never_sent_again() -> No
     venue = PaperBroker(market, lost=1)
     desk = VenueDesk(venue)
     await desk.reconcile()
-    assert await desk.submit(order("unheard")) is DeskState.WORKING
-    assert await desk.submit(order("unheard")) is DeskState.WORKING
+    assert await sent(desk, "unheard") is DeskState.WORKING
+    assert await sent(desk, "unheard") is DeskState.WORKING
     assert len(await venue.open_orders()) == 1
 
 
@@ -104,7 +111,7 @@ async def test_what_never_arrived_stays_unknown() -> None:
 
     desk = VenueDesk(Deaf(Market()))
     await desk.reconcile()
-    assert await desk.submit(order("gone")) is DeskState.UNKNOWN
+    assert await sent(desk, "gone") is DeskState.UNKNOWN
     assert await desk.look_for("gone") is DeskState.UNKNOWN
 
 
@@ -125,7 +132,7 @@ async def test_a_fill_told_twice_counts_once_and_what_cannot_be_is_refused() -> 
     venue = PaperBroker(market, most=Decimal(60))
     desk = VenueDesk(venue)
     await desk.reconcile()
-    await desk.submit(order("a"))
+    await sent(desk, "a")
     market.step()
     market.step()
     reports = venue.reports()
