@@ -23,6 +23,7 @@ from quantum_trader.alpha.roster import FixedRoster
 from quantum_trader.alpha.runtime import StrategyRuntimeEngine
 from quantum_trader.alpha.trials import Trials
 from quantum_trader.brought import (
+    GatesReport,
     connector,
     own_builders,
     own_checks,
@@ -41,7 +42,6 @@ from quantum_trader.control.risk_guard import RiskGuard
 from quantum_trader.control.risk_state import RiskState
 from quantum_trader.control.sizing import SizingRules
 from quantum_trader.events import RunCompletedEvent, RunStartedEvent
-from quantum_trader.events.own import GateFinding, GatesReportedEvent
 from quantum_trader.execution.accounts import Accounts
 from quantum_trader.execution.executor import Executor
 from quantum_trader.execution.ledger import PortfolioLedger
@@ -140,7 +140,7 @@ class TradingSystem:
     alerts: AlertManager
     registry: Registry
     generator: StrategyGenerator | None  # None when the roster is fixed
-    subjects: StrategySubjects
+    gates: GatesReport | None  # where a strategy is LIVE by its user's word
     parts: Mapping[str, Stateful]  # everything that remembers, in the order it was built
     ids: RunIds
     data_sha256: dict[str, str] = field(default_factory=dict)
@@ -148,11 +148,12 @@ class TradingSystem:
     clock: SessionClock | None = None  # of `play`, while there is one
     desk: VenueDesk | None = None  # of a venue that a user brought
     closers: Sequence[Callable[[], None]] = ()  # of what users brought
-    publishes: ClassVar = (RunStartedEvent, GatesReportedEvent, RunCompletedEvent)
+    publishes: ClassVar = (RunStartedEvent, RunCompletedEvent)
 
     def wiring(self) -> Wiring:
         """Who publishes and who hears what, as things hang on the bus now."""
-        return survey(self.bus, (TradingSystem, SessionClock, MarketReplayer, QueueHandler))
+        gates = () if self.gates is None else (GatesReport,)
+        return survey(self.bus, (TradingSystem, SessionClock, MarketReplayer, QueueHandler, *gates))
 
     async def run(self, *, speed: float = 0.0, keep_going: Callable[[], bool] | None = None) -> RunCompletedEvent:
         """Replay the whole feed on the bus, which must be running; returns the event that ends the run."""
@@ -198,9 +199,8 @@ class TradingSystem:
 
     async def finish(self, sessions: int) -> RunCompletedEvent:
         """Tell that the run is over, and before what the gates would have said of a strategy that went through none."""
-        own = self.config.own
-        if own.strategy and not own.gated and sessions:
-            await self.bus.publish(self._gates_report(own.strategy_id, sessions - 1))
+        if self.gates is not None and sessions:
+            await self.gates.tell(sessions - 1)
             await self.bus.drain()
         completed = RunCompletedEvent(
             run_id=self.run_id,
@@ -212,18 +212,6 @@ class TradingSystem:
         await self.bus.publish(completed)
         await self.bus.drain()
         return completed
-
-    def _gates_report(self, strategy_id: str, session: int) -> GatesReportedEvent:
-        items = tuple(
-            GateFinding(
-                gate=purpose.value,
-                verdict=found.verdict.word,
-                reasons=found.verdict.reasons,
-                metrics=found.metrics,
-            )
-            for purpose, found in self.subjects.by_own_fills(strategy_id, session).items()
-        )
-        return GatesReportedEvent(strategy_id=strategy_id, items=items, source=CLOCK)
 
     def state(self) -> dict[str, Any]:
         """What every part remembers, in plain JSON values; taken after a session's last barrier."""
@@ -382,7 +370,7 @@ def build(
         alerts=alerts,
         registry=registry,
         generator=generator,
-        subjects=subjects,
+        gates=None if brought is None else GatesReport(bus, subjects, config.own.strategy_id),
         parts=parts,
         ids=ids or RunIds(run_id_of(config)),
         data_sha256=feed.digests() if isinstance(feed, Dataset | PaperFeed) else {},

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from eventbus import EventBus
 from quantum_trader.alpha.families import Family, admit
@@ -19,8 +19,10 @@ from quantum_trader.config import Config, OwnConfig
 from quantum_trader.control import checks as shipped
 from quantum_trader.control.risk_state import RiskState
 from quantum_trader.events import Alive
+from quantum_trader.events.own import GateFinding, GatesReportedEvent
 from quantum_trader.feeds.paper import PaperFeed
 from quantum_trader.feeds.shipped import Chosen, feed_of
+from quantum_trader.learning.strategy_subjects import StrategySubjects
 from quantum_trader.market.calendar import Feed
 from quantum_trader.market.validate import FeedCheck
 from quantum_trader.model import Bar, Order
@@ -84,6 +86,26 @@ def own_runtime(bus: EventBus, config: Config, feed: Feed, alive: Alive) -> OwnR
         history=partial(delivered, feed),
         alive=alive,
     )
+
+
+class GatesReport:
+    """What the gates would have said of a strategy that goes through none, told when its run is over."""
+
+    publishes: ClassVar = (GatesReportedEvent,)
+
+    def __init__(self, bus: EventBus, subjects: StrategySubjects, strategy_id: str) -> None:
+        self._bus = bus
+        self._subjects = subjects
+        self._id = strategy_id
+
+    async def tell(self, session: int) -> None:
+        """Tell it, by what the account did for the strategy up to `session`."""
+        found = self._subjects.by_own_fills(self._id, session)
+        items = tuple(
+            GateFinding(gate=purpose.value, verdict=one.verdict.word, reasons=one.verdict.reasons, metrics=one.metrics)
+            for purpose, one in found.items()
+        )
+        await self._bus.publish(GatesReportedEvent(strategy_id=self._id, items=items, source="gates"))
 
 
 def delivered(feed: Feed, session: int) -> Iterator[Bar]:

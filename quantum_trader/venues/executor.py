@@ -13,22 +13,16 @@ from typing import Any, ClassVar
 from eventbus import EventBus
 from quantum_trader.events import (
     Alive,
-    ComponentHeartbeatEvent,
     KillSwitchChangedEvent,
     KillSwitchRequestedEvent,
-    OrderAcceptedEvent,
     OrderApprovedEvent,
-    OrderCancelledEvent,
-    OrderExpiredEvent,
-    OrderRejectedEvent,
     OrdersSizedEvent,
     SessionClosedEvent,
-    TradeExecutedEvent,
     unwatched,
 )
 from quantum_trader.events.own import VenueReportedEvent
 from quantum_trader.execution import reports as told
-from quantum_trader.execution.executor import SOURCE, Approvals, event_of
+from quantum_trader.execution.executor import SOURCE, Approvals, Executor, event_of
 from quantum_trader.execution.fills import Fill, shortfall_bp
 from quantum_trader.model import KillMode, Order, OrderKind, Station, Trigger, taken
 from quantum_trader.snapshot import event_values, events_of
@@ -42,15 +36,7 @@ class VenueExecutor:
     What is reported while trading is halted waits: nothing that moves money is told then.
     """
 
-    publishes: ClassVar = (
-        OrderAcceptedEvent,
-        OrderRejectedEvent,
-        OrderCancelledEvent,
-        OrderExpiredEvent,
-        TradeExecutedEvent,
-        KillSwitchRequestedEvent,
-        ComponentHeartbeatEvent,
-    )
+    publishes: ClassVar = (*Executor.publishes, KillSwitchRequestedEvent)
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ async def test_a_journal_that_is_not_there_is_told_at_once(tmp_path: Path) -> No
     from eventbus.gateway.sockets import Sockets
 
     with pytest.raises(JournalUnavailable, match="no such file"):
-        await Sockets(follower, name="follower", clock=SystemClock(), blocks=lambda: 0).start()
+        await Sockets(follower, name="follower", clock=SystemClock(), blocks=lambda: 0, keeps=lambda _: "").start()
 
 
 async def test_it_is_a_command(tmp_path: Path) -> None:
