@@ -189,12 +189,14 @@ def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemor
         both = typed({key: settings[key] for key in _SHARED if key in settings}, _SHARED)
         return InMemoryEventBus(store=Shared(cast(SharedJournal, kept), **common, **both), **bus)
     if sharing := [key for key in _SHARED if key in rest]:
-        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql://")
+        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql:// or nats://")
     return InMemoryEventBus(store=Journaled(kept, **common), **bus)
 
 
 _POSTGRES = _kept("postgres", also={"db": "path", "channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
+_NATS = _kept("nats", also={"channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
 _JOURNALS = {
+    "nats": _NATS,
     "sqlite": _kept("sqlite", also={}),
     "postgres": _POSTGRES,
     "postgresql": _POSTGRES,

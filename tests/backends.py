@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus.testing.servers import PostgresServer, PrivateServer
+from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, nats
 from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
 
 
@@ -40,6 +40,14 @@ def _postgres_parts(server: PrivateServer) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": server.port, "user": USER, "password": PASSWORD, "db": DATABASE}
 
 
+def _nats_parts(server: PrivateServer) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": server.port, "user": nats.USER, "password": nats.PASSWORD}
+
+
 BACKENDS: Mapping[str, Backend] = {
-    backend.name: backend for backend in (Backend("postgres", "asyncpg", _postgres, _postgres_parts),)
+    backend.name: backend
+    for backend in (
+        Backend("nats", "nats", NatsServer, _nats_parts),
+        Backend("postgres", "asyncpg", _postgres, _postgres_parts),
+    )
 }

@@ -32,10 +32,11 @@ ONLY_WITH = {
     "eventbus.testing.crash_disk": "dev",
     "eventbus.testing.journal_contract": "dev",
     "eventbus.testing.shared_contract": "dev",
+    "eventbus.journal.nats": "nats",
     "eventbus.journal.postgres": "postgres",
 }
 # Extras of backends, which are not written yet: whoever writes one takes its name out.
-AWAITED = {"redis", "nats"}
+AWAITED = {"redis"}
 # Loaded by their names, when a command needs them.
 BY_NAME = {
     "bokeh_sampledata": "quantum_trader/market/rebuild.py",

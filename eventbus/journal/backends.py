@@ -69,7 +69,14 @@ def _postgres() -> _Backend:
     return _Backend(PostgresJournal, "url", lambda url: url)
 
 
+def _nats() -> _Backend:
+    from eventbus.journal.nats import NatsJournal  # it has a driver of its own
+
+    return _Backend(NatsJournal, "url", lambda url: url)
+
+
 _BACKENDS: Mapping[str, Callable[[], _Backend]] = {
+    "nats": _nats,
     "sqlite": _sqlite,
     "postgres": _postgres,
     "postgresql": _postgres,

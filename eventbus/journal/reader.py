@@ -123,4 +123,9 @@ def _remote(url: Url) -> JournalReader:
     return RemoteReader(lambda: cast("RemoteJournal", journal_at(url, creates=False)))
 
 
-_READERS: dict[str, Callable[[Url], JournalReader]] = {"sqlite": _sqlite, "postgres": _remote, "postgresql": _remote}
+_READERS: dict[str, Callable[[Url], JournalReader]] = {
+    "nats": _remote,
+    "postgres": _remote,
+    "postgresql": _remote,
+    "sqlite": _sqlite,
+}

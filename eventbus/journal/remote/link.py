@@ -21,6 +21,7 @@ Connection = Any
 """A connection of the driver."""
 
 _CONNECT_S = 2.5  # for one try
+_CHECK = "check host and port, and that the server runs"
 _BETWEEN_S = 0.25  # between two connections that did not last
 _SHORTEST_S, _LONGEST_S = 0.05, 2.0  # between tries, at random below a bound that doubles
 
@@ -74,7 +75,7 @@ class Server(ABC):
                 pause = random.uniform(_SHORTEST_S, bound)
                 bound = min(2 * bound, _LONGEST_S)
                 if now() + pause >= deadline:
-                    reason = f"no connection ({self.failure}): check host and port, and that the server runs"
+                    reason = f"no connection ({self.failure}): {_CHECK}"
                     raise NotConnected(self.place, reason) from error
                 await asyncio.sleep(pause)
             else:
@@ -127,7 +128,8 @@ class Link:
                         self._idle.append(connection)
         except TimeoutError as error:
             if connection is None:
-                raise NotConnected(server.place, f"no connection within {limit_s:g} s ({server.failure})") from error
+                why = f"no connection within {limit_s:g} s ({server.failure}): {_CHECK}"
+                raise NotConnected(server.place, why) from error
             raise self._unsure(f"no answer within {limit_s:g} s", changes) from error
         except server.broken as error:
             if (refusal := server.refusal(error)) is not None:

@@ -7,8 +7,9 @@ Nothing outside of the server's own folder is touched, and nothing is left when 
 """
 
 from eventbus.testing.servers.found import NoServer
+from eventbus.testing.servers.nats import NatsServer
 from eventbus.testing.servers.postgres import PostgresServer
 from eventbus.testing.servers.private import PrivateServer
 from eventbus.testing.servers.proxy import FaultProxy
 
-__all__ = ["FaultProxy", "NoServer", "PostgresServer", "PrivateServer"]
+__all__ = ["FaultProxy", "NatsServer", "NoServer", "PostgresServer", "PrivateServer"]
