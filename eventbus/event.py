@@ -271,11 +271,11 @@ def stamp(event: Event, *, cause: Event, event_id: str | None = None) -> None:
         given |= {"causation_id", "correlation_id"}
 
 
-def ask_back(event: Event, **where: str) -> None:
-    """Say in its metadata who waits for an answer, before it is published; what it says already stands."""
+def add_metadata(event: Event, **more: str) -> None:
+    """Say more in its metadata before it is published: who waits for an answer, what it is traced by. What it says already stands."""
     given = event.__dict__["metadata"]
-    if where.keys() - given.keys():
-        event.__dict__["metadata"] = freeze({**where, **given})
+    if more.keys() - given.keys():
+        event.__dict__["metadata"] = freeze({**more, **given})
         event.model_fields_set.add("metadata")
 
 

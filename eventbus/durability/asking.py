@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.codec import decode, encode
 from eventbus.errors import CodecError, JournalError, NoReply, PolicyConflict
-from eventbus.event import Event, ask_back
+from eventbus.event import Event, add_metadata
 from eventbus.log import log
 from eventbus.outcome import Outcome, Status
 from eventbus.road.burst import Burst
@@ -83,7 +83,7 @@ class Asking:
         if timeout is None:
             raise PolicyConflict("timeout", "has to be given where another process may answer, for it may not")
         until = self._clock.now() + timedelta(seconds=timeout)
-        ask_back(event, reply_to=self.channel, reply_by=until.isoformat())
+        add_metadata(event, reply_to=self.channel, reply_by=until.isoformat())
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[event.event_id] = answer
         here = asyncio.ensure_future(_settled(await publish(event)))

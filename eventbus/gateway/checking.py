@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -42,17 +42,17 @@ class Checking:
         self._auth = auth
         self._limits = limits
 
-    def check(self, items: Sequence[Any], who: Principal, key: str | None) -> list[Checked]:
+    def check(self, items: Sequence[Any], who: Principal, key: str | None, trace: Mapping[str, str]) -> list[Checked]:
         """What the items are, each with its id. Raises `Problem`; of several items it names the first that is wrong.
 
-        With a `key` of the client's own, items without an id get one that the same key gives again.
+        With a `key` of the client's own, items without an id get one that the same key gives again. `trace` is said in their metadata.
         """
         checked: list[Checked] = []
         signs: dict[str, bytes] = {}
         for index, item in enumerate(items):
             at = "" if len(items) == 1 else f"events[{index}]"
             try:
-                one = self._one(item, who, key and f"{who.id}/{key}/{index}", at)
+                one = self._one(item, who, key and f"{who.id}/{key}/{index}", at, trace)
                 if signs.setdefault(one.event.event_id, one.sign) != one.sign:
                     raise Problem(409, "id_conflict", "two events of one request have one id")
             except ValidationError as error:
@@ -62,14 +62,19 @@ class Checking:
             checked.append(one)
         return checked
 
-    def _one(self, item: Any, who: Principal, key: str | None, at: str) -> Checked:
+    def _one(self, item: Any, who: Principal, key: str | None, at: str, trace: Mapping[str, str]) -> Checked:
         asked = NewEvent.model_validate(item)
         if not self._auth.publishable(asked.type):
             raise Problem(403, "not_publishable", "events of this type are not taken here: --publishable lists them")
         if not who.may_publish(asked.type):
             raise not_allowed("publish: for this type")
         header: dict[str, Any] = {"event_id": asked.event_id or (key and _id_of(key))}
-        header |= {"timestamp": asked.timestamp, "correlation_id": asked.correlation_id, "source": asked.source}
+        header |= {
+            "metadata": {**trace},
+            "timestamp": asked.timestamp,
+            "correlation_id": asked.correlation_id,
+            "source": asked.source,
+        }
         header = {name: value for name, value in header.items() if value}
         cls = self._auth.class_of(asked.type)
         if cls is not None:

@@ -6,6 +6,7 @@ Each may be sent again: with an `event_id` or an `Idempotency-Key` it counts onc
 from __future__ import annotations
 
 import logging
+import re
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Path
@@ -32,6 +33,8 @@ Key = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:\-]+$"),
 ]
+_PARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_STATE = re.compile(r"[\x20-\x7e]{1,512}")
 LetterId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -48,7 +51,15 @@ async def publish(request: Request, gateway: Here, who: Who, key: Key = None) ->
     items: list[Any] = given if isinstance(given, list) else [given]
     if not 1 <= len(items) <= gateway.settings.limits.events:
         raise Problem(422, "invalid", f"send one event, or a list of 1 to {gateway.settings.limits.events}")
-    return Receipts(receipts=await gateway.publishing.publish(items, who, key))
+    return Receipts(receipts=await gateway.publishing.publish(items, who, key, _trace(request)))
+
+
+def _trace(request: Request) -> dict[str, str]:
+    """The W3C trace context that a request belongs to; one that is none is no fault of the request."""
+    parent, state = request.headers.get("traceparent", ""), request.headers.get("tracestate", "")
+    if not _PARENT.fullmatch(parent):
+        return {}
+    return {"traceparent": parent} | ({"tracestate": state} if _STATE.fullmatch(state) else {})
 
 
 @router.post(

@@ -21,6 +21,7 @@ from eventbus.gateway.settings import Limits
 
 _KEPT = 10_000  # ids of events that were published lately
 _THROTTLED = "trade.*"
+_UNTRACED: Mapping[str, str] = {}
 
 _Run = asyncio.Task[Mapping[str, ReceiptBody]]
 
@@ -35,12 +36,15 @@ class Publishing:
         self._trades = Buckets(limits.trades_per_s, max(limits.trades_per_s, limits.events), monotonic)
         self._known: OrderedDict[str, tuple[bytes, _Run]] = OrderedDict()  # ids that may come again
 
-    async def publish(self, items: Sequence[Any], who: Principal, key: str | None = None) -> list[ReceiptBody]:
+    async def publish(
+        self, items: Sequence[Any], who: Principal, key: str | None = None, trace: Mapping[str, str] = _UNTRACED
+    ) -> list[ReceiptBody]:
         """Publish all of them or none; gives their receipts in order. Raises `Problem`, which names the first that is wrong.
 
-        With a `key` of the client's own, items without an id get one that the same key gives again.
+        With a `key` of the client's own, items without an id get one that the same key gives again. `trace` is what the events say of
+        the trace that they belong to.
         """
-        checked = self._checking.check(items, who, key)
+        checked = self._checking.check(items, who, key, trace)
         if self._bus.is_halted and any(one.event.__event__.kind is Kind.EXECUTION for one in checked):
             raise Halted(self._bus.halt_reason or "")
         if trades := sum(matches(_THROTTLED, one.event.type) for one in checked):
