@@ -167,7 +167,10 @@ class LoopWatchdog:
         self.count += 1
         self.blocks.append(block)
         log.error(
-            "event loop blocked",
+            "event loop blocked: %s at %s, for %.3f s so far",
+            f"{block.subscription} handling {block.type}" if block.subscription else "no delivery",
+            block.where,
+            block.blocked_s,
             extra={
                 "subscription": block.subscription,
                 "type": block.type,

@@ -334,8 +334,8 @@ class SqliteJournal:
 
 def _level(value: Synchronous | str) -> Synchronous:
     try:
-        return Synchronous(value)
-    except ValueError as error:
+        return Synchronous(value.lower())  # SQLite writes them in capitals
+    except (ValueError, AttributeError) as error:
         raise PolicyConflict("synchronous", f"{shown(value)} is none of {', '.join(Synchronous)}") from error
 
 

@@ -46,7 +46,7 @@
         tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
         cursor: { y: false, points: { size: 7 }, sync: options.sync ? { key: options.sync } : undefined },
         legend: { show: false },
-        padding: [8, 6, 0, 0],
+        padding: [8, 6, options.bare ? 8 : 0, 0], // half of a label hangs over where no axis is below
         ...options.more,
         axes: axes(options.format, options.bare),
         scales: { x: { time: true }, y: options.scale ?? {} },

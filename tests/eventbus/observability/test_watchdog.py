@@ -81,6 +81,16 @@ async def test_handler_in_the_middle_of_a_batch_is_named(witness: Witness) -> No
     assert [block.subscription for block in witness.blocks] == ["counter"]
 
 
+async def test_what_is_logged_says_who_blocked_where_and_for_how_long(
+    witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nobody configured logging, and fields are not shown."""
+    with caplog.at_level(logging.ERROR, "eventbus"):
+        await block_once(witness, InMemoryEventBus())
+    said = r"event loop blocked: ledger handling watchdog\.blocked at .*wait.*threading\.py:\d+.*, for \d+\.\d+ s so far"
+    assert re.fullmatch(said, caplog.messages[0])
+
+
 async def test_block_outside_a_delivery_shows_its_stack(witness: Witness) -> None:
     with LoopWatchdog(asyncio.get_running_loop(), THRESHOLD, on_block=witness.note):
         await witness.hold_the_loop(Blocked())
@@ -95,7 +105,7 @@ async def test_each_block_is_logged_and_counted_once(witness: Witness, caplog: p
             await witness.hold_the_loop(Blocked())
             await sign_of_life(watchdog)
     assert watchdog.count == len(watchdog.blocks) == len(witness.blocks) == 2
-    assert [record.getMessage() for record in caplog.records] == ["event loop blocked"] * 2
+    assert len(caplog.records) == 2
     assert watchdog.blocked_s == pytest.approx(sum(block.blocked_s for block in witness.blocks))
 
 

@@ -446,7 +446,12 @@ async def test_closing_goes_on_when_its_caller_is_cancelled(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("synchronous", "durability"),
-    [("full", Durability.POWER_LOSS), ("normal", Durability.PROCESS_CRASH), ("off", Durability.PROCESS_CRASH)],
+    [
+        ("full", Durability.POWER_LOSS),
+        ("normal", Durability.PROCESS_CRASH),
+        ("off", Durability.PROCESS_CRASH),
+        ("NORMAL", Durability.PROCESS_CRASH),  # as SQLite writes it
+    ],
 )
 def test_the_level_says_what_is_survived(path: Path, synchronous: str, durability: Durability) -> None:
     assert SqliteJournal(path, synchronous=synchronous).durability is durability
