@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import cast
 
@@ -76,3 +77,9 @@ def test_readme_is_one_look() -> None:
     assert len(kept) >= 10
     leads_to = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     assert [path for path in (*kept, *leads_to) if not (ROOT / path).exists()] == []
+
+
+def test_the_newest_change_is_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert version == next(heading for heading in headings if heading != "Unreleased")
