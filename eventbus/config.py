@@ -189,18 +189,25 @@ def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemor
         both = typed({key: settings[key] for key in _SHARED if key in settings}, _SHARED)
         return InMemoryEventBus(store=Shared(cast(SharedJournal, kept), **common, **both), **bus)
     if sharing := [key for key in _SHARED if key in rest]:
-        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql:// or nats://")
+        raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql://, redis:// or nats://")
     return InMemoryEventBus(store=Journaled(kept, **common), **bus)
 
 
-_POSTGRES = _kept("postgres", also={"db": "path", "channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
-_NATS = _kept("nats", also={"channel_prefix": "name"}, shares=("name", "poll", "timeout_s"))
+def _on_server(scheme: str, **also: str) -> Callable[[Settings], InMemoryEventBus]:
+    return _kept(scheme, also={"channel_prefix": "name", **also}, shares=("name", "poll", "timeout_s"))
+
+
 _JOURNALS = {
-    "nats": _NATS,
+    "nats": _on_server("nats"),
     "sqlite": _kept("sqlite", also={}),
-    "postgres": _POSTGRES,
-    "postgresql": _POSTGRES,
+    "postgres": _on_server("postgres", db="path"),
+    "postgresql": _on_server("postgresql", db="path"),
+    "redis": _on_server("redis", db="path"),
+    "rediss": _on_server("rediss", db="path"),
 }
+_SAME = {"postgresql": "postgres", "rediss": "redis"}
+"""Backends by their other names. Which of them a text begins with may mean something: with TLS or without."""
+
 _STORE: Mapping[str, Any] = {
     "journal_quotes": bool,
     "write_behind": bool,
@@ -250,10 +257,11 @@ def _with_connection(settings: Settings) -> dict[str, Any]:
     text = settings["connection_string"]
     if not isinstance(text, str) or "://" not in text:
         raise PolicyConflict("connection_string", "is no URL such as postgresql://user:password@host:5432/database")
-    named, place = str(settings.get("backend", "")), _from_url(text)
-    if named and _known().get(named) is not _known().get(place["backend"]):
-        raise PolicyConflict("connection_string", f"is of {place['backend']}, and backend says {named}")
-    return place | {key: value for key, value in settings.items() if key != "connection_string"}
+    place = _from_url(text)
+    named, meant = str(settings.get("backend", place["backend"])), place["backend"]
+    if _SAME.get(named, named) != _SAME.get(meant, meant):
+        raise PolicyConflict("connection_string", f"is of {meant}, and backend says {named}")
+    return place | {key: value for key, value in settings.items() if key not in ("connection_string", "backend")}
 
 
 def _from_url(text: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, nats
+from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, RedisServer, nats
 from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
+from eventbus.testing.servers.redis import PASSWORD as REDIS_PASSWORD
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,17 @@ def _nats_parts(server: PrivateServer) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": server.port, "user": nats.USER, "password": nats.PASSWORD}
 
 
+def _redis() -> PrivateServer:
+    version = os.environ.get("EVENTBUS_REDIS")
+    return RedisServer(version=None if version is None else int(version))
+
+
+def _redis_parts(server: PrivateServer) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": server.port, "password": REDIS_PASSWORD, "db": 0}
+
+
 BACKENDS: Mapping[str, Backend] = {
-    backend.name: backend
-    for backend in (
-        Backend("nats", "nats", NatsServer, _nats_parts),
-        Backend("postgres", "asyncpg", _postgres, _postgres_parts),
-    )
+    "nats": Backend("nats", "nats", NatsServer, _nats_parts),
+    "postgres": Backend("postgres", "asyncpg", _postgres, _postgres_parts),
+    "redis": Backend("redis", "redis", _redis, _redis_parts),
 }

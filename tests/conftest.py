@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventbus.testing.servers import NoServer, PostgresServer, PrivateServer
+from eventbus.testing.servers import NoServer, PostgresServer, PrivateServer, RedisServer
 from tests.backends import BACKENDS, Backend
 
 try:
@@ -133,3 +133,15 @@ def postgres_server(servers: Callable[[str], PrivateServer]) -> PostgresServer:
 def postgres_url(postgres_server: PostgresServer) -> str:
     """A bus of its own there."""
     return f"{postgres_server.url}?name=bus_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def redis_server(servers: Callable[[str], PrivateServer]) -> RedisServer:
+    """For what is asked of Redis alone."""
+    return cast(RedisServer, servers("redis"))
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """A bus of its own there."""
+    return f"{redis_server.url}?name=bus_{secrets.token_hex(6)}"

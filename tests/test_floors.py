@@ -74,7 +74,7 @@ JOURNALS_KNOW = {
     *("wording", "errors", "clock", "bounds", "url", "settings"),
     *("codec", "journal.protocol", "journal.values", "journal.progress", "journal.shared", "journal.hearing", "log"),
 }
-BACKENDS = ("journal.sqlite", "journal.postgres", "journal.nats")
+BACKENDS = ("journal.sqlite", "journal.postgres", "journal.redis", "journal.nats")
 OPENERS = {
     "config",
     "journal.reader",

@@ -129,7 +129,8 @@ class Store:
         """Raise `PolicyConflict` where a group cannot have so many parts."""
         if parts not in (None, 1):
             raise PolicyConflict(
-                "parts", f"{parts!r} is for processes that share a group: one process has one part; use postgresql://"
+                "parts",
+                f"{parts!r} is for processes that share a group: one process has one part; use postgresql:// or redis://",
             )
 
     def groups(self) -> tuple[GroupStats, ...]:

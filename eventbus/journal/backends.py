@@ -75,9 +75,17 @@ def _nats() -> _Backend:
     return _Backend(NatsJournal, "url", lambda url: url)
 
 
+def _redis() -> _Backend:
+    from eventbus.journal.redis import RedisJournal  # it has a driver of its own
+
+    return _Backend(RedisJournal, "url", lambda url: url)
+
+
 _BACKENDS: Mapping[str, Callable[[], _Backend]] = {
     "nats": _nats,
     "sqlite": _sqlite,
     "postgres": _postgres,
     "postgresql": _postgres,
+    "redis": _redis,
+    "rediss": _redis,
 }

@@ -125,7 +125,9 @@ def _remote(url: Url) -> JournalReader:
 
 _READERS: dict[str, Callable[[Url], JournalReader]] = {
     "nats": _remote,
+    "sqlite": _sqlite,
     "postgres": _remote,
     "postgresql": _remote,
-    "sqlite": _sqlite,
+    "redis": _remote,
+    "rediss": _remote,
 }

@@ -119,10 +119,9 @@ def test_a_journal_is_named_by_its_file_or_by_its_url(cli: Run, path: Path) -> N
     assert cli("diff", path, f"sqlite:///{path}")[0] == 0
     assert cli("compact", f"sqlite:///{path}")[0] == 0
     code, _, complaint = cli("events", "nosuch:///run.db")
-    assert (code, complaint) == (
-        2,
-        "eventbus: unknown backend 'nosuch': available are nats, postgres, postgresql, sqlite\n",
-    )
+    assert code == 2
+    assert complaint.startswith("eventbus: unknown backend 'nosuch': available are ")
+    assert complaint.endswith(", sqlite\n")
 
 
 def test_tail_shows_the_newest(cli: Run, path: Path) -> None:

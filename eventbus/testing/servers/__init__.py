@@ -11,5 +11,6 @@ from eventbus.testing.servers.nats import NatsServer
 from eventbus.testing.servers.postgres import PostgresServer
 from eventbus.testing.servers.private import PrivateServer
 from eventbus.testing.servers.proxy import FaultProxy
+from eventbus.testing.servers.redis import RedisServer
 
-__all__ = ["FaultProxy", "NatsServer", "NoServer", "PostgresServer", "PrivateServer"]
+__all__ = ["FaultProxy", "NatsServer", "NoServer", "PostgresServer", "PrivateServer", "RedisServer"]

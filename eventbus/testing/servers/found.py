@@ -74,6 +74,12 @@ class Servant:
         if self._is_root:
             os.chown(path, self._nobody.pw_uid, self._nobody.pw_gid)
 
+    def make(self, folder: Path) -> None:
+        """Make a folder that this user may write."""
+        folder.mkdir()
+        if self._is_root:
+            os.chown(folder, self._nobody.pw_uid, self._nobody.pw_gid)
+
     def leave(self) -> None:
         """Remove the folder and what is in it. What was started has ended."""
         self._orphanage.close()

@@ -35,5 +35,5 @@ def test_a_path_needs_no_text(tmp_path: Path) -> None:
 
 
 def test_an_unknown_backend_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownBackend, match="'nosuch': available are nats, postgres, postgresql, sqlite"):
+    with pytest.raises(UnknownBackend, match=r"'nosuch': available are .*sqlite"):
         open_reader("nosuch:///run.db")

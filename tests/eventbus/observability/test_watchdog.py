@@ -87,7 +87,9 @@ async def test_what_is_logged_says_who_blocked_where_and_for_how_long(
     """Also where nobody configured logging, and fields are not shown."""
     with caplog.at_level(logging.ERROR, "eventbus"):
         await block_once(witness, InMemoryEventBus())
-    said = r"event loop blocked: ledger handling watchdog\.blocked at .*wait.*threading\.py:\d+.*, for \d+\.\d+ s so far"
+    said = (
+        r"event loop blocked: ledger handling watchdog\.blocked at .*wait.*threading\.py:\d+.*, for \d+\.\d+ s so far"
+    )
     assert re.fullmatch(said, caplog.messages[0])
 
 
