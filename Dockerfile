@@ -12,7 +12,7 @@ RUN pip wheel --no-cache-dir --no-deps --build-constraint constraints.txt --whee
 FROM python:3.11-slim AS service
 COPY constraints.txt /tmp/
 RUN --mount=from=wheel,source=/dist,target=/dist \
-    pip install --no-cache-dir --constraint /tmp/constraints.txt "$(ls /dist/*.whl)[gateway]" \
+    pip install --no-cache-dir --constraint /tmp/constraints.txt "$(ls /dist/*.whl)[gateway,nats,postgres,redis]" \
     && useradd --create-home --uid 10002 bus \
     && install --directory --owner=bus /home/bus/data
 
@@ -28,7 +28,7 @@ CMD ["--bus", "sqlite:///run.db"]
 FROM python:3.11-slim
 COPY constraints.txt /tmp/
 RUN --mount=from=wheel,source=/dist,target=/dist \
-    pip install --no-cache-dir --constraint /tmp/constraints.txt /dist/*.whl \
+    pip install --no-cache-dir --constraint /tmp/constraints.txt "$(ls /dist/*.whl)[gateway,mail,postgres]" \
     && useradd --create-home --uid 10001 trader \
     && install --directory --owner=trader /home/trader/runs /home/trader/data
 
