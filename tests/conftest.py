@@ -84,18 +84,22 @@ def servers() -> Iterator[Callable[[str], PrivateServer]]:
 
     def of(name: str) -> PrivateServer:
         if name not in started:
-            try:
-                started[name] = BACKENDS[name].server()
-            except NoServer as reason:
-                if os.environ.get("CI") == "true":
-                    raise
-                pytest.skip(str(reason))
+            started[name] = _made(BACKENDS[name])
             started[name].start()
         return started[name]
 
     yield of
     for server in started.values():
         server.remove()
+
+
+def _made(backend: Backend) -> PrivateServer:
+    try:
+        return backend.server()
+    except NoServer as reason:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(params=sorted(BACKENDS))
@@ -111,9 +115,9 @@ def server(servers: Callable[[str], PrivateServer], backend: Backend) -> Private
 
 
 @pytest.fixture
-def own_server(backend: Backend, server: PrivateServer) -> Iterator[PrivateServer]:
+def own_server(backend: Backend) -> Iterator[PrivateServer]:
     """One that nobody else uses."""
-    with backend.server() as own:
+    with _made(backend) as own:
         yield own
 
 

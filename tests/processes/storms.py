@@ -1,7 +1,7 @@
 """Storms: what a group of processes has to survive, as often as it is told: deaths, pauses, a server that is killed, a network that fails.
 
-Each gives what was counted, after it has seen that nothing acknowledged is lost, that each account is handled in order, and that every
-step has one outcome in the journal.
+Each gives what was counted. After all of them nothing acknowledged is lost, each account was handled in order, and every step has one
+outcome in the journal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from eventbus import EventBus, create_event_bus
@@ -121,56 +121,60 @@ async def _outcomes(bus: EventBus) -> dict[str, int]:
     return totals
 
 
-async def kill_workers(fleet: Fleet, kills: int) -> dict[str, Any]:
+async def through(storm: Storm, weather: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """What was counted in a storm of one kind, and what holds after it."""
+    async with storm.load():
+        counts = await weather
+    return await storm.counted(**counts)
+
+
+async def kill_workers(storm: Storm, kills: int) -> dict[str, Any]:
     """SIGKILL a worker that has work in flight; others finish it."""
-    storm, slowest, in_flight, done = Storm(fleet, 3), 0.0, 0, 0
-    async with storm.load():
-        while storm.goes_on(done, kills):
-            await fleet.until(lambda: sum(bool(fleet.of("ready", pid)) for pid in storm.workers) > 1)
-            victim = await storm.busy()
-            fleet.signal(victim, signal.SIGKILL)
-            killed, done = time.monotonic(), done + 1
-            storm.workers.remove(victim)
-            orphans = fleet.open_steps(victim)
-            in_flight += bool(orphans)
-            storm.workers.append(fleet.start(**storm.config))
-            await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
-            slowest = max(slowest, time.monotonic() - killed)
-        await fleet.ready(*storm.workers)
-    return await storm.counted(kills=done, with_work_in_flight=in_flight, slowest_takeover_s=round(slowest, 2))
+    fleet, slowest, in_flight, done = storm.fleet, 0.0, 0, 0
+    while storm.goes_on(done, kills):
+        await fleet.until(lambda: sum(bool(fleet.of("ready", pid)) for pid in storm.workers) > 1)
+        victim = await storm.busy()
+        fleet.signal(victim, signal.SIGKILL)
+        killed, done = time.monotonic(), done + 1
+        storm.workers.remove(victim)
+        orphans = fleet.open_steps(victim)
+        in_flight += bool(orphans)
+        storm.workers.append(fleet.start(**storm.config))
+        await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
+        slowest = max(slowest, time.monotonic() - killed)
+    await fleet.ready(*storm.workers)
+    return {"kills": done, "with_work_in_flight": in_flight, "slowest_takeover_s": round(slowest, 2)}
 
 
-async def pause_workers(fleet: Fleet, pauses: int) -> dict[str, Any]:
+async def pause_workers(storm: Storm, pauses: int) -> dict[str, Any]:
     """SIGSTOP a worker for longer than its lease; what it says afterwards of what it lost changes nothing."""
-    storm, taken, done = Storm(fleet, 2), 0, 0
-    async with storm.load():
-        while storm.goes_on(done, pauses):
-            done += 1
-            victim = await storm.busy()
-            fleet.signal(victim, signal.SIGSTOP)
-            orphans = fleet.open_steps(victim)
-            taken += bool(orphans)
-            await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
-            fleet.signal(victim, signal.SIGCONT)
-            before = len(fleet.of("began", victim))
-            await fleet.until(lambda pid=victim, n=before: len(fleet.of("began", pid)) > n)  # type: ignore[misc]
-    return await storm.counted(pauses=done, with_work_taken_over=taken)
+    fleet, taken, done = storm.fleet, 0, 0
+    while storm.goes_on(done, pauses):
+        done += 1
+        victim = await storm.busy()
+        fleet.signal(victim, signal.SIGSTOP)
+        orphans = fleet.open_steps(victim)
+        taken += bool(orphans)
+        await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
+        fleet.signal(victim, signal.SIGCONT)
+        before = len(fleet.of("began", victim))
+        await fleet.until(lambda pid=victim, n=before: len(fleet.of("began", pid)) > n)  # type: ignore[misc]
+    return {"pauses": done, "with_work_taken_over": taken}
 
 
-async def kill_servers(fleet: Fleet, server: PrivateServer, kills: int) -> dict[str, Any]:
+async def kill_servers(storm: Storm, server: PrivateServer, kills: int) -> dict[str, Any]:
     """SIGKILL the server with its children, under load; everybody goes on when it is back."""
-    storm, slowest, done = Storm(fleet, 2), 0.0, 0
-    async with storm.load():
-        while storm.goes_on(done, kills):
-            await storm.busy()
-            done += 1
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(_start_again, server)
-            back, kept, ended = time.monotonic(), len(fleet.of("kept")), len(fleet.of("ended"))
-            await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc] # as it is now
-            await fleet.until(lambda ended=ended: len(fleet.of("ended")) > ended)  # type: ignore[misc]
-            slowest = max(slowest, time.monotonic() - back)
-    return await storm.counted(server_kills=done, slowest_back_s=round(slowest, 2))
+    fleet, slowest, done = storm.fleet, 0.0, 0
+    while storm.goes_on(done, kills):
+        await storm.busy()
+        done += 1
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(_start_again, server)
+        back, kept, ended = time.monotonic(), len(fleet.of("kept")), len(fleet.of("ended"))
+        await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc] # as it is now
+        await fleet.until(lambda ended=ended: len(fleet.of("ended")) > ended)  # type: ignore[misc]
+        slowest = max(slowest, time.monotonic() - back)
+    return {"server_kills": done, "slowest_back_s": round(slowest, 2)}
 
 
 def _start_again(server: PrivateServer) -> None:
@@ -183,23 +187,19 @@ def _start_again(server: PrivateServer) -> None:
     raise NoServer("the server did not start again")
 
 
-async def fail_network(fleet: Fleet, server: PrivateServer, faults: int, seed: int) -> dict[str, Any]:
+async def fail_network(storm: Storm, proxy: FaultProxy, faults: int, seed: int) -> dict[str, Any]:
     """Connections are cut, reset, refused, silent, slow, or lose their answers."""
-    chance, kinds, done = random.Random(seed), dict[str, int](), 0
-    async with FaultProxy(server.port) as proxy:
-        name = fleet.url.partition("?")[2]
-        storm = Storm(fleet, 2, url=f"{server.url_at(proxy.port)}?{name}", timeout_s=1.5)
-        async with storm.load():
-            while storm.goes_on(done, faults):
-                done += 1
-                kind = chance.choice(("cut", "reset", "refuse", "black_hole", "lose_answers", "delay"))
-                kinds[kind] = kinds.get(kind, 0) + 1
-                if kind == "delay":
-                    proxy.delay(0.05)
-                else:
-                    getattr(proxy, kind)()
-                await asyncio.sleep(chance.uniform(0.02, 0.25))
-                proxy.heal()
-                kept = len(fleet.of("kept"))
-                await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc]
-        return await storm.counted(faults=done, kinds=kinds)
+    fleet, chance, kinds, done = storm.fleet, random.Random(seed), dict[str, int](), 0
+    while storm.goes_on(done, faults):
+        done += 1
+        kind = chance.choice(("cut", "reset", "refuse", "black_hole", "lose_answers", "delay"))
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kind == "delay":
+            proxy.delay(0.05)
+        else:
+            getattr(proxy, kind)()
+        await asyncio.sleep(chance.uniform(0.02, 0.25))
+        proxy.heal()
+        kept = len(fleet.of("kept"))
+        await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc]
+    return {"faults": done, "kinds": kinds}

@@ -10,11 +10,20 @@ from pathlib import Path
 import pytest
 
 from eventbus import Event, create_event_bus
+from tests.backends import BACKENDS, Backend
 from tests.processes.fleet import Fleet
 
 pytestmark = pytest.mark.server
 
 TRADER = Path(__file__).with_name("trader.py")
+
+
+@pytest.fixture(
+    params=[name if name == "postgres" else pytest.param(name, marks=pytest.mark.long) for name in BACKENDS]
+)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each of them; all but one where there is time."""
+    return BACKENDS[request.param]
 
 
 def run(folder: Path, url: str, die_at: str = "") -> subprocess.CompletedProcess[str]:

@@ -14,10 +14,19 @@ from typing import Any
 
 import pytest
 
-from eventbus.testing.servers import PrivateServer
+from eventbus.testing.servers import FaultProxy, PrivateServer
 from tests.backends import Backend
 from tests.processes.fleet import Fleet
-from tests.processes.storms import LEASE_S, PARTS, fail_network, kill_servers, kill_workers, pause_workers
+from tests.processes.storms import (
+    LEASE_S,
+    PARTS,
+    Storm,
+    fail_network,
+    kill_servers,
+    kill_workers,
+    pause_workers,
+    through,
+)
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SEED = 7
@@ -38,51 +47,50 @@ def write_down(backend: Backend, storm: str, counts: dict[str, Any]) -> None:
     file.write_text(json.dumps(known, indent=2) + "\n")
 
 
-async def test_a_worker_dies_with_work_in_flight(fleet: Fleet) -> None:
-    counts = await kill_workers(fleet, 2)
-    assert counts["with_work_in_flight"] >= 1
-
-
-async def test_a_worker_pauses_for_longer_than_its_lease(fleet: Fleet) -> None:
-    counts = await pause_workers(fleet, 1)
-    assert counts["with_work_taken_over"] == 1
-
-
-async def test_the_server_is_killed_with_its_children(own_server: PrivateServer, tmp_path: Path) -> None:
+async def test_a_group_survives_a_bit_of_everything(own_server: PrivateServer, tmp_path: Path) -> None:
     fleet = Fleet(f"{own_server.url}?name=storm", tmp_path)
     try:
-        counts = await kill_servers(fleet, own_server, 1)
+        async with FaultProxy(own_server.port) as proxy:
+            storm = Storm(fleet, 2, url=f"{own_server.url_at(proxy.port)}?name=storm", timeout_s=1.5)
+            async with storm.load():
+                counts = await kill_workers(storm, 1)
+                counts |= await pause_workers(storm, 1)
+                counts |= await fail_network(storm, proxy, 6, SEED)
+                counts |= await kill_servers(storm, own_server, 1)
+            await storm.counted()
     finally:
         fleet.end()
-    assert counts["server_kills"] == 1
-
-
-async def test_the_network_fails(fleet: Fleet, server: PrivateServer) -> None:
-    counts = await fail_network(fleet, server, 10, SEED)
-    assert sum(counts["kinds"].values()) == 10
+    assert (counts["with_work_in_flight"], counts["with_work_taken_over"]) == (1, 1)
+    assert (sum(counts["kinds"].values()), counts["server_kills"]) == (6, 1)
 
 
 @pytest.mark.torture
 async def test_200_deaths(fleet: Fleet, backend: Backend) -> None:
-    counts = await kill_workers(fleet, 200)
+    storm = Storm(fleet, 3)
+    counts = await through(storm, kill_workers(storm, 200))
     write_down(backend, "worker_kills", counts)
     assert counts["with_work_in_flight"] >= counts["kills"] * 0.9
 
 
 @pytest.mark.torture
 async def test_50_pauses(fleet: Fleet, backend: Backend) -> None:
-    write_down(backend, "pauses", await pause_workers(fleet, 50))
+    storm = Storm(fleet, 2)
+    write_down(backend, "pauses", await through(storm, pause_workers(storm, 50)))
 
 
 @pytest.mark.torture
 async def test_200_server_deaths(own_server: PrivateServer, backend: Backend, tmp_path: Path) -> None:
     fleet = Fleet(f"{own_server.url}?name=storm", tmp_path)
+    storm = Storm(fleet, 2)
     try:
-        write_down(backend, "server_kills", await kill_servers(fleet, own_server, 200))
+        write_down(backend, "server_kills", await through(storm, kill_servers(storm, own_server, 200)))
     finally:
         fleet.end()
 
 
 @pytest.mark.torture
 async def test_1000_faults_of_the_network(fleet: Fleet, server: PrivateServer, backend: Backend) -> None:
-    write_down(backend, "network_faults", await fail_network(fleet, server, 1_000, SEED))
+    async with FaultProxy(server.port) as proxy:
+        query = fleet.url.partition("?")[2]
+        storm = Storm(fleet, 2, url=f"{server.url_at(proxy.port)}?{query}", timeout_s=1.5)
+        write_down(backend, "network_faults", await through(storm, fail_network(storm, proxy, 1_000, SEED)))
