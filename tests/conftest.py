@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, settings
 
-from eventbus.testing.servers import NoServer, PostgresServer, PrivateServer, RedisServer
+from eventbus.testing.servers import NatsServer, NoServer, PostgresServer, PrivateServer, RedisServer
 from tests.backends import BACKENDS, Backend
 
 try:
@@ -149,3 +149,15 @@ def redis_server(servers: Callable[[str], PrivateServer]) -> RedisServer:
 def redis_url(redis_server: RedisServer) -> str:
     """A bus of its own there."""
     return f"{redis_server.url}?name=bus_{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def nats_server(servers: Callable[[str], PrivateServer]) -> NatsServer:
+    """For what is asked of NATS alone."""
+    return cast(NatsServer, servers("nats"))
+
+
+@pytest.fixture
+def nats_url(nats_server: NatsServer) -> str:
+    """A bus of its own there."""
+    return f"{nats_server.url}?name=bus_{secrets.token_hex(6)}"

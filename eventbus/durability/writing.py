@@ -178,7 +178,7 @@ class WriteAhead:
             self._enter(burst)
             return
         is_new = isinstance(places, NewRecords)
-        if count > 1 and not is_new and any(place.duplicate for place in places[at : at + count]):
+        if count > 1 and not is_new and not _follow(places[at : at + count]):
             for part in self._part(burst):
                 self._settle(part, places, at)
                 at += 1
@@ -371,6 +371,12 @@ def _is_in_loop() -> bool:
 def _size(burst: Burst) -> int:
     """Its records: all of its events are written, or none."""
     return 0 if not burst.records or burst.records[0] is None else len(burst.records)
+
+
+def _follow(places: Sequence[Appended]) -> bool:
+    """Are they all new, one after the other? More than one batch holds may have others between, and an id may have been there."""
+    first = places[0].offset
+    return not any(place.duplicate or place.offset != first + nth for nth, place in enumerate(places))
 
 
 def _error_of(done: asyncio.Future[Any]) -> BaseException | None:

@@ -26,7 +26,9 @@ _GOODBYE_S = 1.0
 _UNAVAILABLE = 503
 _PAGE_BYTES = 8 << 20
 _OVERHEAD = 100  # of the headers of a message, at most
+_NOT_ALLOWED = frozenset({10039, 10076})  # JetStream, to the account or at all: no other try would mend it
 _REMEDIES = {
+    "jetstream not enabled": "start the server with --jetstream, or allow it to the account",
     "authorization violation": "check user and password, or the token, in the URL",
     "permissions violation": "let the user publish to $JS.API.> and the subjects of the bus, and subscribe to those and _INBOX.>",
     "tls": "check ssl= in the URL and the certificate of the server",
@@ -313,5 +315,6 @@ def _ack(answer: Msg) -> Ack:
 
 
 def _refusal(error: Mapping[str, Any]) -> Refused | Gone:
-    text = f"{error.get('description', 'no reason given')} ({error.get('err_code', 0)})"
-    return Gone(text) if error.get("code") == _UNAVAILABLE else Refused(error.get("err_code", 0), text)
+    code = error.get("err_code", 0)
+    text = f"{error.get('description', 'no reason given')} ({code})"
+    return Gone(text) if error.get("code") == _UNAVAILABLE and code not in _NOT_ALLOWED else Refused(code, text)
