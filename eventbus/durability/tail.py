@@ -153,6 +153,7 @@ class Tail:
 
     async def step(self) -> None:
         """Read once; where there is nothing, wait for more."""
+        self._go_on()  # what was read last may be all that came before it
         until = min(self._own) - 1 if self._own else None
         records = await self._journal.read(self.at, _PAGE, until=until)
         if not records:

@@ -100,6 +100,23 @@ async def test_what_cannot_be_read_is_passed_over(make: Make) -> None:
     assert heard.values("n") == [1]
 
 
+@pytest.mark.parametrize("body", [None, b"\xff"])
+async def test_what_comes_after_something_of_others_goes_on_without_more_to_come(
+    make: Make, log: SharedMemoryLog, body: bytes | None
+) -> None:
+    first, second = await pair(make)
+    heard = Recorder()
+    first.subscribe("t.*", heard)
+    log.hints = False  # what others append is read later than what follows it is known
+    if body is None:
+        await second.publish("t.x", {"n": 1})
+    else:
+        await second.journal.append([item(1, type="t.bad", body=body)])
+    async with asyncio.timeout(20):
+        await first.publish_and_wait("t.x", {"n": 2})
+    assert heard.values("n")[-1] == 2
+
+
 async def test_what_was_removed_before_it_was_heard_is_a_gap(make: Make, log: SharedMemoryLog) -> None:
     first, second = await pair(make)
     heard = Recorder()

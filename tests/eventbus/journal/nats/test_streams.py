@@ -118,7 +118,7 @@ async def test_receipts_tell_the_places_of_a_burst_that_others_come_between(nats
     """More than a batch holds are several batches, and each event knows where it is all the same."""
     async with create_event_bus(nats_url) as bus, at(nats_url) as other:
         publishing = asyncio.ensure_future(
-            bus.publish_many([Event("bar.closed", payload={"n": n}) for n in range(1_200)])
+            bus.publish_many([Event("bar.closed", payload={"n": n}) for n in range(2_200)])
         )
         number = 0
         while not publishing.done():
