@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from eventbus import GatewayError
+from quantum_trader.cli.faults import USAGE, Failed
 from quantum_trader.cli.saying import say
 from quantum_trader.monitoring.report import make_report
 from quantum_trader.pace import Pace
@@ -38,6 +39,7 @@ Web = Annotated[
 Host = Annotated[str, typer.Option(help="Where the dashboard listens.")]
 Port = Annotated[int | None, typer.Option(help="Its port; 0 for any free one.", min=0, max=65_535)]
 LOOPBACK: Final = "127.0.0.1"
+_REMEDY: Final = "pip install 'quantum-trader[gateway]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Place:
 
 
 def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Place | str:
-    """Where a dashboard is to be opened, or in a few words why there is none."""
+    """Where a dashboard is to be opened, or in a few words why there is none. Raises `Failed` where it was asked for and cannot be."""
     if web is False:
         return "--no-web"
     if web is None:
@@ -58,9 +60,15 @@ def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Plac
             return "CI is set"
         if not sys.stdout.isatty():
             return "this is no terminal; --web opens one anyway"
-        if any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets")):
-            return "pip install 'quantum-trader[gateway]' brings one"
+        if _is_missing():
+            return f"{_REMEDY} brings one"
+    elif _is_missing():
+        raise Failed(f"--web needs what is not installed: {_REMEDY}", USAGE)
     return Place(host, usual if port is None else port, port is not None)
+
+
+def _is_missing() -> bool:
+    return any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets"))
 
 
 def shown_at(web: bool | None, host: str, port: int | None, usual: int) -> Place | None:

@@ -9,6 +9,7 @@ import asyncio
 import csv
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -142,6 +143,12 @@ def feed_of(reference: str, symbols: Sequence[str], interval_s: int | None) -> A
             raise OwnCodeError(reference, "does not say which symbols it has", remedy="name them with --symbols A,B")
         seconds = interval_s or 60
         if kind != "tail":
+            if find_spec("websockets") is None:
+                raise OwnCodeError(
+                    reference,
+                    "needs websockets, which is not installed",
+                    remedy="pip install 'quantum-trader[gateway]'",
+                )
             return WebSocketFeed(reference, symbols, seconds)
         if not Path(rest).is_file():
             raise OwnCodeError(rest, "no such file", remedy="check the path, or make it first")

@@ -2,7 +2,7 @@
 
 A page is a folder: what has a title is a file in it, and stays there for the blocks below. What a language asks for:
 
-    python      a program, run on its own; titled test_*.py, by pytest
+    python      a program, run on its own, that prints what stands behind `# > `; titled test_*.py, by pytest
     console     commands behind `$ `, each run, with what they print; `...` stands for what changes
     sh          commands that take long, never end or need a machine: their names and options must exist
     toml, json  readable
@@ -121,7 +121,7 @@ class Folder:
         runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if file.name.startswith("test_") else ["-W", "error"]
         done = self._run([sys.executable, *runner, file.name])
         assert done.returncode == 0, f"{block}\n{done.stdout}"
-        for expected in re.findall(r"#> (.*)", text):  # what a program says that it prints
+        for expected in re.findall(r"# ?> (.*)", text):  # what a program says that it prints
             assert expected in done.stdout, f"{block}: does not print {expected!r}\n{done.stdout}"
 
     def _session(self, block: Block, text: str) -> None:

@@ -42,7 +42,7 @@ def test_files_have_names_of_their_own() -> None:
     ("language", "text"),
     [
         ("python", "raise SystemExit(1)"),
-        ("python", "print('two')  #> three"),
+        ("python", "print('two')  # > three"),
         ("console", "$ echo two\nthree\n"),
         ("sh", "qt demo --fast"),
         ("sh", "eventbus listen"),

@@ -32,6 +32,15 @@ def test_without_the_extra_there_is_none_and_its_name_is_said(monkeypatch: pytes
     assert "quantum-trader[gateway]" in str(place_for(None, "127.0.0.1", None, 8765))
 
 
+def test_who_asks_for_one_that_cannot_be_is_told_before_anything_is_made(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(showing, "find_spec", lambda name: None)
+    assert terminal.qt("demo", "--web", "--output", "run") == 2
+    assert "quantum-trader[gateway]" in terminal.complaint()
+    assert not (terminal.home / "run").exists()
+
+
 @pytest.mark.usefixtures("at_a_terminal")
 def test_in_ci_and_without_a_terminal_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)

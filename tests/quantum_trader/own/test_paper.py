@@ -251,6 +251,16 @@ def test_a_feed_that_cannot_be_used_is_one_line(
     assert not Path("r").exists()
 
 
+def test_a_websocket_feed_without_its_extra_is_one_line(
+    terminal: Terminal, write: Write, dip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("dip.py", dip)
+    monkeypatch.setattr("quantum_trader.feeds.shipped.find_spec", lambda name: None)
+    feed = ("--feed", "ws://127.0.0.1:1/x", "--symbols", "A")
+    assert "pip install 'quantum-trader[gateway]'" in terminal.complaint("paper", "dip.py", *feed, "--output", "r")
+    assert not Path("r").exists()
+
+
 async def test_a_websocket_that_is_cut_is_opened_again() -> None:
     from websockets.asyncio.server import ServerConnection, serve
 
