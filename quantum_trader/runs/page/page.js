@@ -33,7 +33,7 @@
   function axes(format, bare) {
     const line = { stroke: colour("line"), width: 1 };
     const common = { stroke: colour("muted"), grid: line, ticks: { ...line, size: 4 }, font: "12px system-ui", labelFont: "12px system-ui" };
-    return [{ ...common, grid: { show: false }, show: !bare }, { ...common, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) }];
+    return [{ ...common, grid: { show: false }, show: !bare, size: 30 }, { ...common, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) }];
   }
 
   function draw(id, data, series, options) {
@@ -87,12 +87,22 @@
     const add = (name, value, tone) => {
       const dot = make("i");
       dot.style.background = `var(--${tone})`;
-      box.append(dot, make("span", name), make("b", value));
+      const one = make("span", undefined, "one");
+      one.append(dot, make("span", name), make("b", value));
+      box.append(one);
     };
     add("Equity", number(curve.equity[last]), "accent");
     add("Buy and hold", number(curve.benchmark[last]), "benchmark");
-    box.append(make("span", day(curve.ts[last])));
+    box.append(make("span", day(curve.ts[last]), "day"));
   }
+
+  // Where the highest is many times the lowest, a linear scale shows nothing but the end.
+  const LOG = { distr: 3 };
+  const isWide = (values, times) => {
+    const known = values.filter((value) => value > 0);
+    return known.length === values.length && Math.max(...known) > times * Math.min(...known);
+  };
+  $("#log").checked = isWide([...curve.equity, ...curve.benchmark], 4);
 
   function drawEquity() {
     const isLog = $("#log").checked;
@@ -106,7 +116,7 @@
       {
         format: compact,
         sync: "run",
-        scale: isLog ? { distr: 3 } : {},
+        scale: isLog ? LOG : {},
         more: { hooks: { draw: [bands], setCursor: [(plot) => legend(plot.cursor.idx ?? undefined)] } },
       },
     );
@@ -135,7 +145,7 @@
 
   function marks(plot) {
     const { ctx, bbox } = plot;
-    const size = 5 * devicePixelRatio;
+    const size = (plot.width < 500 ? 3 : 4.5) * devicePixelRatio;
     for (const [ts, at, side, trigger] of facts.prices[shown].fills) {
       const x = plot.valToPos(ts, "x", true);
       const y = plot.valToPos(at, "y", true);
@@ -155,6 +165,7 @@
     const one = facts.prices[shown];
     draw("plot-symbol", [one.ts, one.close], [{ stroke: colour("text"), width: 1.2, points: { show: false } }], {
       format: (value) => compact(value),
+      scale: isWide(one.close, 8) ? LOG : { range: (_, low, high) => [low - (high - low) * 0.1, high + (high - low) * 0.1] },
       more: { hooks: { draw: [marks] } },
     });
     for (const tab of $("#symbol-tabs").children) tab.setAttribute("aria-selected", String(tab.textContent === shown));
@@ -211,7 +222,7 @@
       const tone = trip.left ? (trip.result >= 0 ? "up" : "down") : "";
       row.append(
         make("td", trip.entered),
-        make("td", trip.left || "held"),
+        make("td", trip.left || "held", "wide"),
         make("td", trip.symbol),
         make("td", trip.strategy, "wide"),
         make("td", number(trip.units), "num wide"),
@@ -302,8 +313,10 @@
   function controlChart(chart) {
     const box = make("div", undefined, "spc");
     const head = make("h3", chart.name);
+    const found = chart.violations.length;
     const open = chart.violations.filter((one) => !one.by).length;
-    head.append(make("span", `${number(chart.points)} points, ${number(chart.violations.length)} violations${open ? `, ${number(open)} open` : ""}`));
+    const told = found && open === found ? `${number(found)} open violations` : `${number(found)} violations${open ? `, ${number(open)} open` : ""}`;
+    head.append(make("span", `${number(chart.points)} points, ${told}`));
     const known = chart.value.flatMap((value, at) => (chart.sigma[at] === null ? [value] : [value, chart.centre[at] + 3 * chart.sigma[at], chart.centre[at] - 3 * chart.sigma[at]]));
     const low = Math.min(...known);
     const high = Math.max(...known);

@@ -156,6 +156,9 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(
     assert tab.evaluate("document.documentElement.scrollWidth") <= size[0], "nothing sticks out"
     assert tab.locator(".big").inner_text() == f"{float(found['report']['equity']):,.0f}"
     assert tab.locator("#trade-table tr.trip").count() == len(found["trips"])
+    results = tab.locator("#trade-table tr.trip").first.locator("td.num").last
+    assert results.is_visible() or size[0] < 500
+    assert tab.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#trades .scroll'))")
     tab.locator("#filter").fill("ibm")
     ibm = [trip for trip in found["trips"] if trip["symbol"] == "IBM"]
     assert tab.locator("#trade-table tr.trip").count() == len(ibm) > 0
@@ -164,6 +167,8 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(
     assert first.inner_text().split()[0] == min(ibm, key=lambda trip: trip["result"])["entered"]
     first.click()
     assert "fell </script> far" in tab.locator("td.story").inner_text()
+    worth = found["curve"]["equity"] + found["curve"]["benchmark"]
+    assert tab.locator("#log").is_checked() is (max(worth) > 4 * min(worth)), "a scale on which all of it is seen"
     tab.locator("#log").check()
     tab.locator("#theme").click()
     tab.locator("#symbol-tabs button").last.click()
