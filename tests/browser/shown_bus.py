@@ -1,14 +1,19 @@
-"""A bus without a trader, and its page: an event each 20 ms, and a handler that fails once. Prints where it is."""
+"""A bus without a trader, and its page: an event each 20 ms, and a handler that fails once. Prints where it is.
+
+Its arguments are a port, 0 for any, and a file of tokens, for a gateway that asks for one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 
 from eventbus import InMemoryEventBus, OnFailure
 from eventbus.gateway import GatewaySettings, create_gateway, serve
 
 
-async def main() -> None:
+async def main(port: int = 0, tokens: str | None = None) -> None:
     bus = InMemoryEventBus()
     has_failed = False
 
@@ -30,7 +35,7 @@ async def main() -> None:
 
     bus.subscribe("parcel.weighed", weigh, name="scales")
     bus.subscribe("parcel.packed", ship, name="shipping", on_failure=OnFailure.DEAD_LETTER)
-    app = create_gateway(bus, GatewaySettings(port=0))
+    app = create_gateway(bus, GatewaySettings(port=port, tokens=None if tokens is None else Path(tokens)))
     async with bus, asyncio.TaskGroup() as tasks:
         feeding = tasks.create_task(feed())
         await bus.publish("parcel.packed", {"parcel": 1})
@@ -39,4 +44,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*map(int, sys.argv[1:2]), *sys.argv[2:3]))

@@ -104,6 +104,19 @@ def test_clicked_fill_shows_why_it_happened(page: Page) -> None:
     assert types.index("order.approved") < types.index("trade.executed")
 
 
+def test_click_on_the_curve_tells_what_was_decided_in_that_session(page: Page) -> None:
+    curve = panel(page, "equity").locator(".plot.is-equity")
+    box = curve.bounding_box()
+    assert box is not None
+    curve.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    chosen = panel(page, "why").locator(".step.is-chosen")
+    expect(chosen).to_contain_text("session.decide")
+    first = chosen.get_attribute("data-event")
+    curve.press("ArrowRight")
+    expect(panel(page, "why").locator(f'.step.is-chosen:not([data-event="{first}"])')).to_contain_text("session.decide")
+    page.keyboard.press("Escape")
+
+
 def test_filter_and_arrows_walk_the_events(page: Page) -> None:
     page.keyboard.press("/")
     expect(panel(page, "filter")).to_be_focused()

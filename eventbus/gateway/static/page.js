@@ -162,7 +162,7 @@ export class Page {
       fields: [{ name: "token", label: "Token", type: "password" }],
       action: "Connect",
       act: async ({ token }) => {
-        this.link.authenticate(token);
+        await this.link.authenticate(token);
         await this.#begin();
       },
     });

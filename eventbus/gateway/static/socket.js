@@ -19,6 +19,7 @@ export class Link extends EventTarget {
   #tries = 0;
   #timer = 0;
   #token = null;
+  #shown = false; // what stands for it, on this connection
   #skip = false; // the next subscription begins with what comes then
   #hidden = 0;
 
@@ -42,16 +43,37 @@ export class Link extends EventTarget {
     clearTimeout(this.#timer);
     if (this.#socket) return;
     if (this.state !== "stale" && this.state !== "lost") this.#become("connecting");
+    this.#shown = false;
     const socket = (this.#socket = new WebSocket(this.url, "eventbus.v1"));
     socket.onmessage = (message) => this.#hear(socket, JSON.parse(message.data));
     socket.onclose = (closed) => this.#closed(socket, closed);
   }
 
-  /** Come in with a token, where the server wants one. */
-  authenticate(token) {
+  /** Come in with a token, where the server wants one. Raises `Refused` for one that it does not take. */
+  async authenticate(token) {
     this.#token = token;
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#send({ type: "auth", token });
+    try {
+      await call(this, "api/v1/status");
+    } catch (refused) {
+      this.#token = null;
+      throw refused;
+    }
+    if (this.#socket?.readyState === WebSocket.OPEN) await this.#show();
     else this.open();
+  }
+
+  /** The socket is shown a ticket, good for once: the token itself goes nowhere but into the header of a request. */
+  async #show() {
+    const socket = this.#socket;
+    try {
+      const { ticket } = await call(this, "api/v1/ticket", {});
+      if (socket !== this.#socket) return;
+      this.#shown = true;
+      this.#send({ type: "auth", token: ticket });
+    } catch (refused) {
+      if (refused.status === 401 || refused.status === 403) this.#token = null;
+      socket?.close(4000);
+    }
   }
 
   /** Views from now on; they come whole, then as often as they change. */
@@ -94,7 +116,7 @@ export class Link extends EventTarget {
     this.#heard = performance.now();
     switch (message.type) {
       case "auth_required":
-        if (this.#token) this.#send({ type: "auth", token: this.#token });
+        if (this.#token) this.#show();
         else this.#become("auth");
         return;
       case "welcome":
@@ -140,8 +162,9 @@ export class Link extends EventTarget {
     this.welcome = null;
     if (this.#hidden && document.hidden) return this.#become("asleep");
     if (code === 1013) this.#skip = true; // it could not keep up: to ask for all of it again would end the same way
-    if (code === 4401 && this.#token) this.#token = null;
-    if (code === 4401) return this.#become("auth", reason);
+    if (code === 4401 && this.#shown) this.#token = null;
+    if (code === 4401 && !this.#token) return this.#become("auth", reason);
+    if (code === 4401) return this.open(); // it waited too long for what was not there yet
     if (FINAL.has(code)) return this.#become("refused", reason || `closed with ${code}`);
     this.#become("lost", reason);
     const most = Math.min(5_000, 250 * 2 ** this.#tries++);
