@@ -44,4 +44,4 @@ async def main(port: int = 0, tokens: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:2]), *sys.argv[2:3]))
+    asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else 0, sys.argv[2] if sys.argv[2:] else None))

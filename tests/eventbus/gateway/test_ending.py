@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 import websockets
 
-from eventbus import open_reader
-from tests.eventbus.gateway.facts import PLAIN
+from eventbus import Event, InMemoryEventBus, open_reader
+from eventbus.testing.gateway import Peer
+from tests.eventbus.gateway.facts import PLAIN, Serving
 from tests.eventbus.gateway.processes import ServingProcess, serving_process
 
 SLOW = """
@@ -104,3 +106,37 @@ async def test_what_hangs_is_left_after_the_drain_timeout(tmp_path: Path) -> Non
             assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
         served.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(served.wait) == 0
+
+
+@pytest.mark.timed
+async def test_clients_are_closed_within_a_second_of_the_end_of_the_drain(serving: Serving) -> None:
+    """A tenth of it on a machine that has nothing else to do, with fifty of them."""
+    bus = InMemoryEventBus()
+    handled: list[float] = []
+    clock = asyncio.get_running_loop().time
+
+    async def work(_event: Event) -> None:
+        await asyncio.sleep(0.005)
+        handled.append(clock())
+
+    bus.subscribe("work.come", work, name="worker")
+    served = await serving(bus)
+    async with AsyncExitStack() as clients:
+        peers = [await clients.enter_async_context(served.connect()) for _ in range(50)]
+        for peer in peers:
+            await peer.subscribe("work.*")
+
+        async def ended(peer: Peer) -> tuple[int, float]:
+            code, _ = await peer.closed()
+            return code, clock()
+
+        ends = [asyncio.create_task(ended(peer)) for peer in peers]
+        for _ in range(50):
+            await bus.publish(Event("work.come"))
+        stopping = asyncio.create_task(served.stop())
+        closed = await asyncio.gather(*ends)
+        await stopping
+    assert len(handled) == 50, "drained"
+    assert {code for code, _ in closed} == {1001}
+    assert max(at for _, at in closed) - handled[-1] < 1.0
+    assert all(len(peer.events) == 50 for peer in peers), "and everybody heard the last one"
