@@ -46,7 +46,8 @@ class Tap:
             if is_over:
                 self.cancel()
             if is_over or self._failed_in_a_row == 1:
-                log.error("tap removed" if is_over else "tap failed", extra={"error": describe(error)})
+                told = describe(error)
+                log.error("tap removed: %s" if is_over else "tap failed: %s", told, extra={"error": told})
         else:
             self._failed_in_a_row = 0
 

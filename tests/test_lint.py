@@ -61,6 +61,13 @@ def trims_by_length(node: ast.AST) -> bool:
     return text(r"\bMAXLEN\b")(node)
 
 
+def says_it_aside(node: ast.AST) -> bool:
+    """A line of the log that keeps what it is about in its fields: a plain formatter shows none of them."""
+    if not (isinstance(node, ast.Call) and re.fullmatch(r"_?log\.(warning|error|critical)", dotted(node.func))):
+        return False
+    return len(node.args) == 1 and any(keyword.arg == "extra" for keyword in node.keywords)
+
+
 class Rule(NamedTuple):
     name: str
     where: str  # folders or files
@@ -84,6 +91,7 @@ RULES = [
     Rule("pydantic_core reads JSON", "eventbus", named(r"json\.loads?"), "from json import loads"),
     Rule("nothing is unpickled", CODE, named(r"(pickle|marshal|shelve|yaml)(\..*)?"), "import pickle"),
     Rule("nothing is evaluated", CODE, named(r"eval|exec"), "eval('1')"),
+    Rule("what failed says so", CODE, says_it_aside, "log.error('it failed', extra={'error': 'what'})"),
     Rule("money is no float", "quantum_trader/execution/ledger.py", named("float"), "float(x)"),
     Rule("trimming by length loses events", "eventbus", trims_by_length, "redis.xadd(s, f, maxlen=9)"),
     # A sequence hands ids out before the commit that makes them visible; SQLite, with its one writer, does not. Over PostgreSQL

@@ -223,7 +223,7 @@ class WriteAhead:
 
     def _refuse(self, bursts: Iterable[Burst], error: BaseException) -> None:
         if not isinstance(error, EventBusError):
-            log.error("journal failed", extra={"error": repr(error)})
+            log.error("journal failed: %r", error, extra={"error": repr(error)})
         for burst in bursts:
             if isinstance(error, OutcomeUnknown):
                 self._unknown.update(event.event_id for event in burst.events)

@@ -91,7 +91,7 @@ async def halt(request: Request, gateway: Here, who: Admin) -> Halt:
     asked = await given(Because, request, gateway)
     gateway.must_take_events()
     token = gateway.halt(asked.reason)
-    log.warning("bus halted", extra={"by": who.id, "reason": asked.reason})
+    log.warning("bus halted by %s: %s", who.id, asked.reason, extra={"by": who.id, "reason": asked.reason})
     return Halt(token=token, reason=gateway.bus.halt_reason or asked.reason, since=gateway.halted_since)
 
 
@@ -109,7 +109,7 @@ async def rearm(request: Request, gateway: Here, who: Admin, key: Key = None) ->
         except PolicyConflict as error:
             detail = "this is not the token that the halt gave: halting again gives it"
             raise Problem(409, "wrong_rearm_token", detail) from error
-        log.warning("bus re-armed", extra={"by": who.id, "reason": asked.reason})
+        log.warning("bus re-armed by %s: %s", who.id, asked.reason, extra={"by": who.id, "reason": asked.reason})
         return 1
 
     await gateway.once(key, ("rearm", who.id, asked.token), clear)

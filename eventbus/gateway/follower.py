@@ -100,7 +100,7 @@ class Follower(History):
                 await self._look()
             except EventBusError as error:
                 if not self._is_lost:
-                    _log.warning("journal cannot be followed now", extra={"error": str(error)})
+                    _log.warning("journal cannot be followed now: %s", error, extra={"error": str(error)})
                 self._is_lost = True
             else:
                 self._is_lost = False

@@ -66,7 +66,8 @@ class Guard:
         except Problem as problem:
             await answer.refuse(problem, receive)
         except EventBusError as error:
-            log.warning("request failed", extra={"request_id": answer.request_id, "error": str(error)})
+            extra = {"request_id": answer.request_id, "error": str(error)}
+            log.warning("request %s failed: %s", answer.request_id, error, extra=extra)
             await answer.refuse(of_bus(error), receive)
         except Exception:  # the client's session: whatever it is, it is told and logged here
             log.exception("request failed", extra={"request_id": answer.request_id})

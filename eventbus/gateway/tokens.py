@@ -89,7 +89,7 @@ class TokenFile:
                     self._tokens = read_tokens(self._path)
                 except GatewayError as error:
                     self._tokens = []
-                    log.error("tokens cannot be read, none is valid", extra={"error": str(error)})
+                    log.error("tokens cannot be read, none is valid: %s", error, extra={"error": str(error)})
         return self._tokens
 
 

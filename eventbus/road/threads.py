@@ -362,7 +362,8 @@ class _Hop:
         # All threads hang in handlers of others, or there are none. A spare one may go to another job: the next look will tell.
         is_stuck = self._started_ns < 0 and waited_s >= _STUCK_S
         if is_stuck and not self._pool.replace_stuck() and waited_s < 2 * _STUCK_S:
-            log.warning("no thread for a sync handler", extra={"subscription": self._worker.name})
+            name = self._worker.name
+            log.warning("no thread for a sync handler of %s: others hang", name, extra={"subscription": name})
         self._report()
         delay_s = min(waited_s, _STUCK_S)
         self._look = self._lifetime.crew.call_later(delay_s, self._look_after, waited_s + delay_s)

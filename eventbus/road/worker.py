@@ -318,10 +318,8 @@ class Worker:
         self.lifetime.crew.abandon(task, self._came_back)
         if self.given_up >= _ABANDONED_CAP and not self.is_paused:
             self.pause()
-            log.error(
-                "subscription paused",
-                extra={"subscription": self.name, "reason": f"{self.given_up} attempts ignore their cancellation"},
-            )
+            told = f"{self.given_up} attempts ignore their cancellation"
+            log.error("subscription %s paused: %s", self.name, told, extra={"subscription": self.name})
 
     def _came_back(self) -> None:
         self.given_up -= 1

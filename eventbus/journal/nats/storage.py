@@ -157,7 +157,8 @@ class NatsStorage(Writes):
         if not self._is_warned:  # once, and not of whoever only looks or steers
             self._is_warned = True
             log.warning(
-                "NATS acknowledges before it has synced, unless sync_interval is always: no client can see that",
+                "%s acknowledges before it has synced, unless sync_interval is always: no client can see that",
+                self.server.place,
                 extra={"server": self.server.place},
             )
 

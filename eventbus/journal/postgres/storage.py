@@ -155,7 +155,8 @@ class PostgresStorage(Writes):
                 await self._hears.wait()
         except TimeoutError:
             if self._is_hinted:
-                log.warning("no notifications from PostgreSQL: the log is polled", extra={"server": self.server.place})
+                place = self.server.place
+                log.warning("no notifications from %s: the log is polled", place, extra={"server": place})
             self._is_hinted = False
             self._server.behind_a_pooler()
         else:

@@ -125,7 +125,8 @@ class RedisStorage(Calls):
             info, *(None if isinstance(answer, ResponseError) else answer[1].decode() for answer in settings)
         )
         if now_kept != self._kept and now_kept.warning is not None:
-            log.warning(now_kept.warning, extra={"server": self.server.place, "durability": str(now_kept.durability)})
+            place, durability = self.server.place, str(now_kept.durability)
+            log.warning("%s: %s", place, now_kept.warning, extra={"server": place, "durability": durability})
         self._kept = now_kept
         await self._look(db)
 

@@ -275,12 +275,14 @@ class JournalFile:
                 damage = other
             else:
                 about |= {"last": damage.last_good, "expected": damage.expected}
-                log.warning("the end of a journal is accepted as it is", extra=about)
+                log.warning("the end of a journal is accepted as it is: %s", damage, extra=about)
                 return
         if not settings.allow_damaged:
             raise damage
         kept = repair(self.path, settings.connect, mark or NEW)
-        log.error("damaged journal repaired", extra=about | {"copy": str(kept)})
+        log.error(
+            "damaged journal repaired, what was there is in %s: %s", kept, damage, extra=about | {"copy": str(kept)}
+        )
 
     def _settle_in(self, db: Database, store: Store, again: bool) -> None:
         """Bring the log into the file and to the disk, and sign the file."""
@@ -344,7 +346,8 @@ class JournalFile:
         self.counters.held(self._is_held_back)
         if self._is_held_back and not was_held_back:
             log.warning(
-                "a reader holds back the log of a journal: end its transaction, or it grows without bound",
+                "a reader holds back the log of %s: end its transaction, or it grows without bound",
+                self.path,
                 extra={"journal": str(self.path), "log_bytes": pages * PAGE_BYTES},
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -61,6 +62,40 @@ def test_what_a_child_logs_is_written_and_no_line_twice(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert sum("in the child" in line for line in lines) == 3
     assert sum("in the parent" in line for line in lines) == 3
+
+
+@pytest.mark.parametrize("parent", ["", "configured", "busy"])
+def test_a_child_sets_up_logging_of_its_own_and_is_told_what_failed_there(tmp_path: Path, parent: str) -> None:
+    """Whatever the parent had: no logging of ours, a sink, or one whose thread is at work as it forks."""
+    path = tmp_path / "child.log"
+    program = """
+    parent = sys.argv[2] and configure_logging("json", stream=open(os.devnull, "w"))
+    log = logging.getLogger("forked")
+    async def fails(event):
+        raise ValueError("no such customer")
+    async def use():
+        bus = InMemoryEventBus()
+        bus.subscribe("order.placed", fails, name="billing")
+        async with bus:
+            await bus.publish_and_wait("order.placed", {"number": 1})
+    def act():
+        sink = configure_logging("json", stream=open(sys.argv[1], "a"))
+        log.info("in the child")
+        asyncio.run(use())
+        sink.close()
+    for _ in range(200 if sys.argv[2] == "busy" else 0):
+        log.info("in the parent")
+    child(act)
+    if parent:
+        parent.close()
+    """
+    assert printed(program, str(path), parent) == ["None"]
+    first, failed = map(json.loads, path.read_text().splitlines())
+    assert first["message"] == "in the child"
+    assert failed["subscription"] == "billing"
+    assert "ValueError: no such customer (in fails, <string>:" in failed["error"]
+    frames = [line for line in failed["exception"].splitlines() if line.lstrip().startswith("File")]
+    assert len(frames) == 1, "the user's, and none of ours"
 
 
 def test_the_page_of_a_bus_that_runs_in_the_parent_is_what_it_was() -> None:
