@@ -9,13 +9,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eventbus.durability.share import MOST
+
 if TYPE_CHECKING:
     from eventbus.durability.recent import Found
     from eventbus.durability.source import Source
     from eventbus.journal.values import Record
     from eventbus.road.lifetime import Lifetime
 
-PAGE = 1_000
+PAGE = 3 * MOST
 """Places fetched at a time."""
 
 _Page = Sequence["Found | Record"]

@@ -6,6 +6,7 @@ A crash loop cannot retry a poison event for ever: each start was counted. Knows
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from eventbus.road.worker import Worker
 
 Wanted = tuple["Share", "Found", "Event"]
+_AT_ONCE = 2  # batches: one is counted, and the next waits for the same write as what ends meanwhile
 
 
 class Beginning:
@@ -51,6 +53,7 @@ class Beginning:
         self._trouble = trouble
         self._lost = lost
         self._until = until
+        self._under_way: deque[asyncio.Task[bool]] = deque()  # batches that are counted, the oldest first
 
     @property
     def is_only_attempt(self) -> bool:
@@ -72,51 +75,90 @@ class Beginning:
         burst.routed((part,), 1)
         return part
 
-    async def begin(self, wanted: Sequence[Wanted]) -> None:
-        """Count an attempt for each, durably, and only then let them run. Raises what the journal answered for some of them."""
-        if not wanted:
-            return
+    # --- one batch after the other ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """The bus runs, perhaps in another loop."""
+        self._under_way.clear()
+
+    async def begin(self, wanted: Sequence[Wanted], then: Callable[[], None] | None = None) -> None:
+        """Have an attempt of each counted, durably, let them run, and call `then`. Returns when that is under way: what comes next
+        may be read meanwhile, and counted in the next write. Raises what the journal answered to an earlier batch."""
+        while len(self._under_way) >= _AT_ONCE:
+            await self._oldest()
         by_share: dict[Share, list[tuple[Found, Event]]] = {}
         for share, found, event in wanted:
             if not share.is_lost:
                 by_share.setdefault(share, []).append((found, event))
         for share, run in by_share.items():
             share.begins(len(run))  # from here on it is not given to another process
-        counting = [self._source.record_attempts(share.lease, _offsets(run)) for share, run in by_share.items()]
-        try:
-            counted = await asyncio.gather(*counting, return_exceptions=True)
-        except asyncio.CancelledError:
-            for share, run in by_share.items():
-                self._let_go(share, run)
-            raise
-        failure: BaseException | None = None
-        ready: list[tuple[Share, list[tuple[Found, Event]], Mapping[int, int]]] = []
-        for (share, run), attempts in zip(by_share.items(), counted, strict=True):
-            if not isinstance(attempts, BaseException):
-                ready.append((share, run, attempts))
-                continue
-            self._let_go(share, run)
-            if isinstance(attempts, LeaseLost):
-                self._lost(share)
-            else:
-                failure = failure or attempts
-        await self._run(ready)
-        if failure is not None:
-            raise failure
+        if not (by_share or self._under_way):
+            if then is not None:
+                then()
+            return
+        before = self._under_way[-1] if self._under_way else None
+        self._under_way.append(self._lifetime.crew.start(self._begin(by_share, before, then)))
 
-    async def _run(self, ready: Sequence[tuple[Share, list[tuple[Found, Event]], Mapping[int, int]]]) -> None:
-        """They are counted. What ended before them is committed first, where a crash could repeat too many."""
+    async def begun(self) -> None:
+        """Wait until all of it runs, or does not: then it raises what the journal answered."""
+        while self._under_way:
+            await self._oldest()
+
+    async def _oldest(self) -> None:
+        oldest = self._under_way[0]
+        await asyncio.wait([oldest])
+        if self._under_way and self._under_way[0] is oldest:
+            self._under_way.popleft()
+            oldest.result()
+
+    async def _begin(
+        self,
+        by_share: Mapping[Share, list[tuple[Found, Event]]],
+        before: asyncio.Task[bool] | None,
+        then: Callable[[], None] | None,
+    ) -> bool:
+        """Gives whether what comes after it may run: not where it comes to be read again."""
+        ready: dict[Share, Mapping[int, int]] = {}
+        failures: list[BaseException] = []
+        goes_on = False
         try:
-            await self._until(lambda: all(share.is_lost or share.is_within for share, *_ in ready))
-        except asyncio.CancelledError:
-            for share, run, _ in ready:
-                self._let_go(share, run)
+            counting = [self._count(share, _offsets(run)) for share, run in by_share.items()]
+            for share, attempts in zip(by_share, await asyncio.gather(*counting, return_exceptions=True), strict=True):
+                if not isinstance(attempts, BaseException):
+                    ready[share] = attempts
+                elif isinstance(attempts, LeaseLost):
+                    self._lost(share)
+                else:
+                    failures.append(attempts)
+            if before is not None:
+                await asyncio.wait([before])
+            # What ended before them is committed first, where a crash could repeat too many.
+            await self._until(lambda: all(share.is_lost or share.is_within for share in ready))
+            goes_on = not self._worker.is_cancelled and _went_well(before)
+        finally:
+            for share, run in by_share.items():
+                if not goes_on or share not in ready:
+                    share.did_not_start(ready.get(share, {}))
+                    self._let_go(share, run)
+        if goes_on:
+            for share, attempts in ready.items():
+                self._let_run(share, by_share[share], attempts)
+        if failures:
+            raise failures[0]
+        if goes_on and then is not None:
+            then()
+        return goes_on
+
+    async def _count(self, share: Share, offsets: Sequence[int]) -> Mapping[int, int]:
+        known = share.counts(offsets)
+        if not known:
+            return await self._source.record_attempts(share.lease, offsets)
+        others = [offset for offset in offsets if offset not in known]
+        try:
+            return {**known, **(await self._source.record_attempts(share.lease, others) if others else {})}
+        except BaseException:
+            share.did_not_start(known)
             raise
-        for share, run, attempts in ready:
-            if self._worker.is_cancelled:
-                self._let_go(share, run)
-            else:
-                self._let_run(share, run, attempts)
 
     def _let_go(self, share: Share, wanted: Sequence[tuple[Found, Event]]) -> None:
         """What was to run does not: whoever waits for its end waits no longer."""
@@ -162,6 +204,10 @@ class Beginning:
                 await patience.wait()
             else:
                 return
+
+
+def _went_well(before: asyncio.Task[bool] | None) -> bool:
+    return before is None or (not before.cancelled() and before.exception() is None and before.result())
 
 
 def _offsets(run: Iterable[tuple[Found, Event]]) -> list[int]:

@@ -6,23 +6,24 @@ Knows its shares and where they are kept, and no handler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus.durability.trouble import Patience
 from eventbus.errors import JournalError, LeaseLost
 
 if TYPE_CHECKING:
-    from eventbus.durability.share import Share
+    from eventbus.durability.share import News, Share
     from eventbus.durability.source import Source
     from eventbus.durability.trouble import Trouble
     from eventbus.road.lifetime import Lifetime
 
+_GATHER_S = 0.01  # what ended is committed so much later, with what ends meanwhile
 _LINGER_S = 1.0  # what is passed over in a part where nothing else happens is committed so much later
 
 
 class Committing:
-    """Of one group. `lost` is called with a share that is another process's by now."""
+    """Of one group. `lost` is called with a share that is another process's by now, `is_over` says that nobody waits any more."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Committing:
         lifetime: Lifetime,
         trouble: Trouble,
         lost: Callable[[Share], None],
+        is_over: Callable[[], bool],
     ) -> None:
         self._group = group
         self._shares = shares
@@ -39,14 +41,19 @@ class Committing:
         self._lifetime = lifetime
         self._trouble = trouble
         self._lost = lost
+        self._is_over = is_over
+        self._more_begins = False  # and somebody waits for room for it
+        self._gathers = False  # something due is committed in a moment
         self._lingers = False  # something passed over is committed in a moment
         self._progress = asyncio.Event()
+        self._patience = Patience()
         self._parts = 1
         self.is_running = False
 
     def start(self) -> None:
         """The bus runs, perhaps in another loop."""
-        self._progress, self.is_running, self._lingers = asyncio.Event(), False, False
+        self._progress = asyncio.Event()
+        self.is_running = self._gathers = self._lingers = False
 
     def of_parts(self, parts: int) -> None:
         """So many parts there are, here and elsewhere."""
@@ -70,23 +77,45 @@ class Committing:
         self._progress.clear()
         await self._progress.wait()
 
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for deliveries to end, or to be committed: or for the subscription to be cancelled."""
+        while not (is_so() or self._is_over()):
+            await self.change()
+
     # --- commits ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Commit what is due, soon; and in a while what is passed over."""
+        """Commit what is due: at once where nothing is under way that could go along, else in a moment. Later what is passed over."""
         if self.is_running:
             return
         if self.is_due:
-            self.all()
+            if not (self._more_begins or any(share.open for share in self._shares.values() if share.has_news)):
+                self.all()
+            elif not self._gathers:
+                self._gathers = True
+                self._lifetime.crew.call_later(_GATHER_S, self._gathered)
         elif not self._lingers and any(share.has_news for share in self._shares.values()):
             self._lingers = True
             self._lifetime.crew.call_later(_LINGER_S, self._lingered)
+
+    async def until_room(self, is_there: Callable[[], bool]) -> None:
+        """Wait for room to begin more. What ended is committed with that, and not before, if it does not take long."""
+        self._more_begins = True
+        try:
+            await self.until(is_there)
+        finally:
+            self._more_begins = False
 
     def all(self) -> None:
         """Commit everything that is known, soon."""
         if not self.is_running and any(share.has_news for share in self._shares.values()):
             self.is_running = True
-            self._lifetime.crew.start(self.run())
+            self._lifetime.crew.start(self._run_soon())
+
+    def _gathered(self) -> None:
+        self._gathers = False
+        if self._lifetime.is_running:
+            self.all()
 
     def _lingered(self) -> None:
         self._lingers = False
@@ -95,30 +124,54 @@ class Committing:
 
     async def run(self) -> None:
         """Commit until nothing is due."""
-        self.is_running, patience = True, Patience()
+        self.is_running = True
         try:
-            while told := [share for share in self._shares.values() if share.has_news]:
-                news = [share.take() for share in told]
-                try:
-                    answers = await self._source.commit(news)
-                    patience.worked()
-                except JournalError as error:
-                    for share, untold in zip(told, news, strict=True):
-                        share.put_back(untold)
-                    self._trouble.tell("cursor not committed", error, group=self._group)
-                    if not self._lifetime.is_running:
-                        return  # these deliveries repeat
-                    await patience.wait()
-                    answers = []
-                for share in told:
-                    share.committed()
-                for share, answer in zip(told, answers, strict=False):
-                    if isinstance(answer, LeaseLost):
-                        self._lost(share)
-                self._progress.set()
-                if not self.is_due:
-                    break
+            while await self._commit() and self.is_due:
+                pass
         finally:
-            self.is_running = False
-            self._progress.set()
-            self._lifetime.look_idle()
+            self._ran()
+
+    async def _run_soon(self) -> None:
+        try:
+            await self._commit()
+        finally:
+            self._ran()
+        if self._lifetime.is_running:
+            self.flush()
+
+    def _ran(self) -> None:
+        self.is_running = False
+        self._progress.set()
+        self._lifetime.look_idle()
+
+    async def _commit(self) -> bool:
+        """What is known by now; gives whether it makes sense to go on."""
+        told = [share for share in self._shares.values() if share.has_news]
+        if not told:
+            return False
+        news = [share.take() for share in told]
+        try:
+            answers = await self._source.commit(news)
+            self._patience.worked()
+        except asyncio.CancelledError:
+            _put_back(told, news)  # to say it twice changes nothing
+            raise
+        except JournalError as error:
+            _put_back(told, news)
+            self._trouble.tell("cursor not committed", error, group=self._group)
+            if not self._lifetime.is_running:
+                return False  # these deliveries repeat
+            await self._patience.wait()
+            answers = []
+        for share in told:
+            share.committed()
+        for share, answer in zip(told, answers, strict=False):
+            if isinstance(answer, LeaseLost):
+                self._lost(share)
+        self._progress.set()
+        return True
+
+
+def _put_back(told: Sequence[Share], news: Sequence[News]) -> None:
+    for share, untold in zip(told, news, strict=True):
+        share.put_back(untold)

@@ -9,14 +9,14 @@ crash repeats at most what had begun and was not committed yet: 256 deliveries, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from eventbus.durability.ahead import Ahead
-from eventbus.durability.beginning import Beginning, Wanted
+from eventbus.durability.beginning import Beginning
 from eventbus.durability.choosing import Choosing
 from eventbus.durability.committing import Committing
+from eventbus.durability.following import Following
 from eventbus.durability.passage import Passage
 from eventbus.durability.share import Share, part_for
 from eventbus.durability.trouble import Patience
@@ -30,12 +30,11 @@ from eventbus.road.withdrawal import withdraw
 if TYPE_CHECKING:
     from eventbus.dead_letter import DeadLetter
     from eventbus.durability.holding import Holding
-    from eventbus.durability.recent import Found
     from eventbus.durability.source import Source
     from eventbus.durability.trouble import Trouble
     from eventbus.event import Event
     from eventbus.journal.shared import Lease
-    from eventbus.journal.values import Record, Start
+    from eventbus.journal.values import Start
     from eventbus.outcome import Outcome
     from eventbus.road.burst import Burst
     from eventbus.road.lifetime import Lifetime
@@ -76,12 +75,11 @@ class Group:
         self._left = left  # called when its subscription is cancelled
         self._watch = Watch(self._worker)
         self._task: asyncio.Task[Any] | None = None
-        self._waits = False  # for something to read
         self._is_open = False
-        self._ahead = Ahead(source, lifetime)
-        self._beginning = Beginning(self._worker, self, source, lifetime, trouble, self.lost, self._until)
+        self._committing = Committing(name, self.shares, source, lifetime, trouble, self.lost, lambda: self.is_over)
+        self._beginning = Beginning(self._worker, self, source, lifetime, trouble, self.lost, self._committing.until)
         self._choosing = Choosing(subscription, since, self._beginning.give_up)
-        self._committing = Committing(name, self.shares, source, lifetime, trouble, self.lost)
+        self._following = Following(self, source, lifetime, self._choosing, self._beginning, self._committing)
 
     @property
     def is_over(self) -> bool:
@@ -111,11 +109,6 @@ class Group:
         is_known = not any(share.unfinished or share.has_news for share in self.shares.values())
         return is_known and not (self._committing.is_running or self._worker.tally.pending)
 
-    @property
-    def _unfinished(self) -> int:
-        """Deliveries that were counted as begun and are not committed."""
-        return sum(share.unfinished for share in self.shares.values())
-
     # --- life ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -143,14 +136,16 @@ class Group:
         """Read, deliver and commit from now on, until the bus stops."""
         if self._task is None or self._task.done() or self._task.get_loop() is not self._lifetime.loop:
             self._committing.start()
+            self._beginning.start()
+            self._following.forget()
             self._task = self._lifetime.crew.start(self._run())
         self._committing.flush()
 
     def end(self) -> None:
         """The subscription or the bus is gone. What is pending stays so in the log."""
         self._committing.look_up()
-        self._ahead.end()
-        if self._waits and self._task is not None:
+        self._following.end()
+        if self._following.waits and self._task is not None:
             self._task.cancel()
         self._watch.end()
 
@@ -180,7 +175,7 @@ class Group:
         if share.part in self.shares and self.shares[share.part].lease.token == lease.token:
             return  # it was opened meanwhile
         self.shares[share.part] = share
-        self._watch.gone(lambda offset, event: offset <= share.cursor.floor and self._part_of(event) == share.part)
+        self._watch.gone(lambda offset, event: offset <= share.cursor.floor and self.part_of(event) == share.part)
         self._committing.look_up()
 
     def lost(self, share: Share) -> None:
@@ -199,7 +194,7 @@ class Group:
 
     def handles(self, event: Event) -> bool:
         """Is this event's part this process's?"""
-        share = self.shares.get(self._part_of(event))
+        share = self.shares.get(self.part_of(event))
         return share is not None and share.takes
 
     def look_up(self) -> None:
@@ -210,10 +205,11 @@ class Group:
     def _out_of_hand(self, share: Share) -> None:
         if self.shares.get(share.part) is share:
             del self.shares[share.part]
-        self._watch.gone(lambda _offset, event: self._part_of(event) == share.part)
+        self._watch.gone(lambda _offset, event: self.part_of(event) == share.part)
         self._committing.look_up()
 
-    def _part_of(self, event: Event | None, event_id: str = "") -> int:
+    def part_of(self, event: Event | None, event_id: str = "") -> int:
+        """Which of its parts an event is in; of what nobody can read, its id says."""
         return 0 if self.parts == 1 else part_for(self.subscription.policy, self.parts, event, event_id)
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -223,85 +219,16 @@ class Group:
         while self._lifetime.is_running and not self._worker.is_cancelled:
             try:
                 await self.open()
-                await self._step()
+                await self._following.step()
                 patience.worked()
             except OffsetGone as gone:
                 self._skip_gone(gone)
             except JournalError as error:
+                self._following.forget()  # what failed is read again
                 self._trouble.tell("durable subscription waits for its journal", error, group=self.name)
                 await patience.wait()
             except ValueError as error:
                 self._cannot(error)
-
-    async def _step(self) -> None:
-        shares = {part: share for part, share in self.shares.items() if share.takes}  # the page is for no others
-        if not shares:
-            self._lifetime.look_idle()
-            await self._until(lambda: not self._lifetime.is_running or any(one.takes for one in self.shares.values()))
-            return
-        after = min(share.position for share in shares.values())
-        page = await self._ahead.fetch(after)
-        if not page:
-            self._lifetime.look_idle()
-            self._waits = True
-            try:
-                await self._source.wait(after)
-            finally:
-                self._waits = False
-            return
-        if await self._begin(page, shares):
-            for share in [one for one in shares.values() if one.takes]:  # of others the next process reads on
-                share.read_upto(page[-1].offset)
-            self._committing.flush()
-
-    async def _begin(self, page: Sequence[Found | Record], shares: Mapping[int, Share]) -> bool:
-        """All of a page that is wanted, as much at a time as a crash may repeat of each part; gives whether that was all.
-
-        Its attempts are counted in the same write that commits what ended before: whatever ended meanwhile, the next may begin.
-        """
-        fresh: list[Wanted] = []
-        room: dict[Share, int] = {}
-        for found in self._source.found(page):
-            share = shares.get(self._part_of(found.event, found.event_id))
-            if share is None or not share.takes or found.offset <= share.position:
-                continue
-            event = self._choosing.wanted(share, found)
-            if event is None:
-                continue
-            wanted = share, found, event
-            is_alone = found.offset in share.cursor.attempts or self._beginning.is_only_attempt
-            if is_alone or not room.setdefault(share, share.room):
-                await self._beginning.begin(fresh)
-                fresh, room = [], {}
-                await (self._begin_alone(wanted) if is_alone else self._until_roomy(share))
-                if self._worker.is_cancelled or not self._lifetime.is_running:
-                    return False
-                if is_alone or not share.takes:
-                    continue
-                room[share] = share.room
-            fresh.append(wanted)
-            room[share] -= 1
-        await self._beginning.begin(fresh)
-        return not self._worker.is_cancelled
-
-    async def _begin_alone(self, wanted: Wanted) -> None:
-        share, found, _ = wanted
-        if found.offset in share.cursor.attempts:
-            # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
-            await self._beginning.begin([wanted])
-            await self._until(lambda: share.is_lost or not share.unfinished)
-        else:
-            # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
-            await self._until(lambda: self._unfinished < self.subscription.policy.concurrency)
-            await self._beginning.begin([wanted])
-
-    async def _until_roomy(self, share: Share) -> None:
-        await self._until(lambda: share.is_roomy or share.is_lost)
-
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        """Wait for deliveries to end, or to be committed."""
-        while not is_so() and not self._worker.is_cancelled:
-            await self._committing.change()
 
     def _skip_gone(self, gone: OffsetGone) -> None:
         """What this group had not read is removed: say so, and go on with what is left."""
@@ -313,9 +240,7 @@ class Group:
             lost,
             extra={"group": self.name, "error": str(gone), "records": lost},
         )
-        for share in self.shares.values():
-            share.read_upto(gone.oldest - 1)
-        self._committing.flush()
+        self._following.goes_on_at(gone.oldest)
 
     def _cannot(self, error: Exception) -> None:
         if self.subscription.is_active:
@@ -349,7 +274,7 @@ class Group:
         """Is it settled, or another process's to handle?"""
         if not self._is_open:
             return False
-        share = self.shares.get(self._part_of(event))
+        share = self.shares.get(self.part_of(event))
         return share is None or not share.takes or share.cursor.is_settled(offset)
 
     def ended(self) -> None:

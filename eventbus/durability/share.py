@@ -5,6 +5,7 @@ Plain bookkeeping, whoever holds the lease and wherever the cursor is kept. Know
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventbus.journal.shared import part_of, split_part
@@ -45,6 +46,7 @@ class Share:
         self.is_lost = False  # another process may have it by now
         self.is_leaving = False  # nothing new begins: it is about to be given up
         self.open = 0  # deliveries that were counted as begun and have no outcome
+        self._counted: dict[int, int] = {}  # attempts that were counted, and did not start after all
         self._noted = cursor.floor  # read up to here: what nobody listens to is noted as such
         self._uncommitted = 0  # outcomes that are known and not committed
         self._settled: list[Settled] = []
@@ -70,11 +72,6 @@ class Share:
     def room(self) -> int:
         """So many more may be counted, and begin when what is known by now is committed with that."""
         return max(0, MOST - self.open)
-
-    @property
-    def is_roomy(self) -> bool:
-        """Is it worth while to count more? One by one would be a write for each."""
-        return self.room >= MOST // 2
 
     @property
     def is_within(self) -> bool:
@@ -115,6 +112,14 @@ class Share:
     def begun_upto(self, offset: int) -> None:
         """All of it up to there that is wanted was counted."""
         self.position = max(self.position, offset)
+
+    def counts(self, offsets: Sequence[int]) -> dict[int, int]:
+        """Those of them that are counted already, and did not start, with their counts."""
+        return {offset: self._counted.pop(offset) for offset in offsets if offset in self._counted}
+
+    def did_not_start(self, attempts: Mapping[int, int]) -> None:
+        """These are counted, and are not counted again when they are read again."""
+        self._counted.update(attempts)
 
     # --- what became of it -----------------------------------------------------------------------------------------
 

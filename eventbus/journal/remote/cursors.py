@@ -17,7 +17,7 @@ from eventbus.journal.remote.gathering import Gathering
 from eventbus.journal.values import NewDeadLetter, NewQuarantined, Settled, Status
 
 _STATUSES = frozenset(Status)
-_MOST = 2_000  # deliveries in one write, so that nobody waits long behind it
+_MOST = 8_000  # deliveries in one write, so that nobody waits long behind it
 
 
 class Row(NamedTuple):

@@ -47,3 +47,29 @@ async def test_what_gathers_while_a_commit_runs_goes_with_the_next(make: Make) -
     assert commits[0] < 10
     assert sum(commits) == 10
     assert len(commits) <= 3
+
+
+async def test_a_commit_that_is_cut_short_is_made_again_when_the_bus_closes(make: Make) -> None:
+    bus, calls, hangs = make(), 0, asyncio.Event()
+    await bus.connect()
+    journal: Any = bus.journal
+    plain = journal.commit_parts
+
+    async def first_hangs(parts: Any) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            hangs.set()
+            await asyncio.Event().wait()
+        return await plain(parts)
+
+    journal.commit_parts = first_hangs
+    await bus.subscribe("t.*", Recorder(), group="books")
+    await bus.publish("t.x")
+    await hangs.wait()
+    await bus.shutdown(1)
+    reader = make()
+    await reader.connect()
+    cursor = await reader.journal.committed("books/0")
+    assert cursor is not None
+    assert cursor.floor == 1

@@ -40,11 +40,11 @@ def test_an_outcome_counts_as_unfinished_until_it_is_committed() -> None:
 def test_what_has_an_outcome_makes_room_and_starts_nothing_before_it_is_committed() -> None:
     mine = share()
     mine.begins(MOST)
-    assert (mine.room, mine.is_roomy, mine.is_within) == (0, False, True)
+    assert (mine.room, mine.is_within) == (0, True)
     for offset in range(11, 11 + MOST // 2):
         mine.ended(1)
         mine.settle(Settled(offset))
-    assert (mine.room, mine.is_roomy) == (MOST // 2, True)
+    assert mine.room == MOST // 2
     mine.begins(1)
     assert not mine.is_within
     mine.take()
