@@ -1,12 +1,14 @@
 """eventbus: a typed, asyncio, queue-worker event runtime.
 
-bus = InMemoryEventBus()
+    bus = InMemoryEventBus()
 
-@bus.on("greeting.*")
-async def greet(event): print(event["text"])
+    @bus.on("greeting.*")
+    async def greet(event): print(event["text"])
 
-async with bus:
-    await bus.publish("greeting.made", {"text": "hello"})
+    async with bus:
+        await bus.publish("greeting.made", {"text": "hello"})
+
+`EventBus` is what every bus promises; `create_event_bus` makes one over a file or a server.
 """
 
 from eventbus.bus import InMemoryEventBus
