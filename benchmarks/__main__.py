@@ -83,7 +83,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--python", action="append", metavar="PATH", help="an interpreter to repeat it under; may be given often"
     )
-    parser.add_argument("--markdown", action="store_true", help="print the rows of BENCHMARKS.md")
+    parser.add_argument("--markdown", action="store_true", help="print the rows of docs/figures.md")
     parser.add_argument("--before", type=Path, metavar="FILE", help="lay an earlier run, kept with --json, beside them")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there; - for standard output only")
     return parser

@@ -16,7 +16,7 @@ from benchmarks.rows import Now, Place, Row, Run, at_most, speed, times
 from benchmarks.table import ROWS, TABLE, selected
 
 ROOT = Path(__file__).parent.parent
-PAGE, README = ROOT / "BENCHMARKS.md", ROOT / "README.md"
+PAGE, README = ROOT / "docs" / "figures.md", ROOT / "README.md"
 FEW = 20  # events
 
 
