@@ -4,12 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from benchmarks import churn, handlers, journal, memory, postgres, publishing, routes, stats, trading, waiting, wrapped
+from benchmarks import (
+    churn,
+    handlers,
+    journal,
+    memory,
+    postgres,
+    publishing,
+    redis,
+    routes,
+    stats,
+    trading,
+    waiting,
+    wrapped,
+)
 from benchmarks.rows import Row
 
 TABLE: dict[str, tuple[Row, ...]] = {
     module.__name__.rpartition(".")[2]: module.ROWS
-    for module in (handlers, publishing, routes, waiting, churn, memory, stats, wrapped, journal, postgres, trading)
+    for module in (
+        handlers,
+        publishing,
+        routes,
+        waiting,
+        churn,
+        memory,
+        stats,
+        wrapped,
+        journal,
+        postgres,
+        redis,
+        trading,
+    )
 }
 ROWS: tuple[Row, ...] = tuple(row for rows in TABLE.values() for row in rows)
 
