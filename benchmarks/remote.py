@@ -60,7 +60,9 @@ class Subject(NamedTuple):
             self._publishing("100 publishers", Publishers(100, 1), 5_000),
             self._publishing("`publish_many` of 1,000", Publishers(1, 1_000), 20_000),
             self.row("a group drained by one process", speed(0.5), self._draining, self._reading, 10_000),
-            self.row("one event to its handler, p50", times(2), self._end_to_end, self._round_trip, 200),
+            self.row(
+                "one event from publishing to its handler, p50", times(2), self._end_to_end, self._round_trip, 200
+            ),
             self.row(shared, speed(1.6), self._sharing(2), self._sharing(1), 5_000, "one process"),
         )
 

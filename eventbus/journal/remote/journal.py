@@ -366,10 +366,12 @@ class RemoteJournal:
     # --- helpers ----------------------------------------------------------------------------------------------------
 
     async def _look_for_loss(self) -> None:
-        """A cursor beyond the end of the log tells a fresh process that there was more."""
-        floors = [row.floor for row in await self._storage.shelf.fetch(None)]
-        if max(floors, default=0) > self.last:
-            self._arrivals.lost(f"offset {max(floors)}", f"offset {self.last}")
+        """A cursor beyond the end of the log tells a fresh process that there was more. The end may have moved since it was looked at."""
+        floor = max((row.floor for row in await self._storage.shelf.fetch(None)), default=0)
+        if floor > self.last:
+            await self._storage.look()
+        if floor > self.last:
+            self._arrivals.lost(f"offset {floor}", f"offset {self.last}")
 
     def _ask(self, call: str) -> Storage:
         """The storage, if the journal is open, is called where it lives, and lost nothing."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from eventbus import (
 )
 from eventbus.durability.record import as_record
 from eventbus.journal.backends import journal_at
+from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
 from eventbus.journal.values import Append, Settled
@@ -193,6 +194,26 @@ async def told_of_loss(bus: EventBus) -> bool:
 
 async def said(is_so: bool) -> bool:
     return is_so
+
+
+async def test_a_cursor_that_moved_while_a_process_opens_is_no_loss(bus_url: str) -> None:
+    async with at(bus_url) as journal:
+        await journal.append([item(1)])
+        await journal.open_group("g", "beginning")
+        fresh = at(bus_url)
+        shelf: Any = fresh._storage.shelf
+        fetch = shelf.fetch
+
+        async def later(names: Collection[str] | None) -> list[Row]:
+            await journal.append([item(2)])
+            await journal.commit("g", skip=[(1, 2)])
+            rows: list[Row] = await fetch(names)
+            return rows
+
+        shelf.fetch = later
+        async with fresh:
+            shelf.fetch = fetch
+            assert offsets(await fresh.read(0)) == [1, 2]
 
 
 async def test_hints_come_long_before_the_poll(bus_url: str) -> None:
