@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import eventbus
 from benchmarks.handlers import kept
 from benchmarks.rows import Now, Row, Run, times
-from benchmarks.sides import bus_loop, suspending
+from benchmarks.sides import Counted, Witness, bus_loop, counted, suspending, timed
 from benchmarks.waiting import one_at_a_time, publish_and_wait
+from eventbus import InMemoryEventBus
 
 ELSEWHERE = {"cli", "durability", "gateway", "journal", "observability", "testing"}
 CALLS = 20_000
@@ -113,9 +114,23 @@ def _row(name: str, run: Run, count: int = 20_000) -> Row:
     )
 
 
+async def untraced(count: int, now: Now) -> float:
+    """The first row through what `traced_bus` gives where no provider is set up."""
+    from eventbus.observability.tracing import traced_bus  # of an extra
+
+    events, witness = counted(count), Witness()
+    bus = InMemoryEventBus()
+    given = traced_bus(bus)
+    given.subscribe(Counted, witness.on_event)
+    seconds = await timed(cast(InMemoryEventBus, given), events, now)
+    witness.check(events)
+    return seconds / count
+
+
 ROWS = (
     _row("one handler, receipts dropped", bus_loop()),
     _row("receipts kept", bus_loop(publishing=kept)),
     _row("handler that suspends once", bus_loop(suspending), 4_000),
     _row("`publish_and_wait`", one_at_a_time(publish_and_wait), 4_000),
+    Row("`traced_bus` where nobody traces", times(1.1), untraced, bus_loop(), against="the first row"),
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventbus import Event, InMemoryEventBus, Status
-from eventbus.stats import Histogram, Tally
+from eventbus.stats import Histogram, Raised, Tally
 
 
 async def ignore(_event: Event) -> None:
@@ -92,3 +92,13 @@ def test_the_total_is_the_sum_of_its_parts(one_does: list[Any], other_does: list
         assert getattr(total, name) == getattr(one, name) + getattr(other, name), name
     assert total.attempts == one.ran.count + other.ran.count
     assert total.ran_ns == one.ran.total_ns + other.ran.total_ns
+
+
+def test_what_was_raised_is_counted_by_name_and_names_are_bounded() -> None:
+    raised = Raised()
+    for number in range(150):
+        raised.add(type(f"Error{number}", (Exception,), {})())
+    raised.add(type("Error0", (Exception,), {})())
+    counts = raised.by_name()
+    assert list(counts)[:2] == ["Error0", "Error1"]
+    assert (counts["Error0"], counts["other"], len(counts)) == (2, 50, 101)

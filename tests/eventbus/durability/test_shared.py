@@ -74,6 +74,25 @@ async def test_parts_are_shared_fairly_and_each_event_is_handled_once(make: Make
     assert not {event["account"] for event in heard[0].events} & {event["account"] for event in heard[1].events}
 
 
+async def test_each_process_tells_which_parts_it_holds_and_how_far_behind_it_is(make: Make) -> None:
+    first, second = make(), make()
+    async with first, second:
+        for bus in (first, second):
+            bus.subscribe(Moved, Recorder(), group="books", parts=4)
+        await asyncio.sleep(60)
+        (mine,), (other,) = first.stats().groups, second.stats().groups
+        assert [(one.name, one.parts, one.held, one.lag) for one in (mine, other)] == [("books", 4, 2, 0)] * 2
+        await second.shutdown()
+        await asyncio.sleep(60)
+        assert first.stats().groups[0].held == 4
+        first.subscriptions[0].pause()
+        for n in range(10):
+            await first.publish(Moved(n=n))
+        await asyncio.sleep(5)
+        assert first.stats().groups[0].lag == 10
+        first.subscriptions[0].resume()
+
+
 async def test_what_a_dead_process_held_is_taken_over_when_its_lease_runs_out(make: Make) -> None:
     first, second = make(lease=2.0), make(lease=2.0)
     heard = Recorder(), Recorder()

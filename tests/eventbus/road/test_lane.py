@@ -27,6 +27,14 @@ async def test_control_comes_out_first_and_others_as_they_came_in() -> None:
     assert not lane.bursts
 
 
+async def test_the_oldest_is_told_wherever_it_stands() -> None:
+    lane = Lane()
+    assert lane.oldest_ns() is None
+    for accepted_ns, is_urgent in ((30, True), (10, False), (20, False)):
+        lane.put(Burst(Event("lane.event"), copy_context(), 0, 1, accepted_ns, is_urgent=is_urgent))
+    assert lane.oldest_ns() == 10
+
+
 @pytest.mark.parametrize("looks_up", [lambda lane: lane.put(burst(1)), lambda lane: lane.nudge()], ids=["put", "nudge"])
 async def test_who_waits_looks_up_when_something_comes_or_it_is_nudged(looks_up: object) -> None:
     lane = Lane()
