@@ -15,8 +15,7 @@ from prometheus_client.registry import Collector
 from eventbus.observability.page import Page
 from eventbus.observability.reading import labelled
 
-_LABELLED = 6  # values of a label, in the order in which they came; all others are one
-EDGES_S = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5)
+EDGES_S = (0.001, 0.01, 0.1, 0.5, 2.5)
 
 
 class Counts(Collector):
@@ -61,9 +60,9 @@ class Counts(Collector):
         page = Page(self._bus)
         yield page.gauge("eventbus_gateway_clients", "Connected WebSocket clients.", clients)
         yield page.gauge("eventbus_gateway_outbox_bytes", "Bytes that wait for slow clients.", waiting)
-        yield _by(page, "eventbus_gateway_sent_messages", "Messages sent.", "kind", self.sent)
-        yield _by(page, "eventbus_gateway_closed", "Connections that the gateway closed.", "code", self.closed)
-        yield _by(page, "eventbus_gateway_refused", "What was not let in, by reason.", "reason", self.refused)
+        yield _by(page, "eventbus_gateway_sent_messages", "Messages sent.", "kind", self.sent, 9)
+        yield _by(page, "eventbus_gateway_closed", "Connections that the gateway closed.", "code", self.closed, 4)
+        yield _by(page, "eventbus_gateway_refused", "What was not let in, by reason.", "reason", self.refused, 5)
         yield page.counter(
             "eventbus_gateway_conflated", "Values not sent because a newer one was.", self._conflated + conflated
         )
@@ -82,8 +81,9 @@ class Counts(Collector):
         yield delays
 
 
-def _by(page: Page, name: str, text: str, label: str, counted: Counter[str] | Counter[int]) -> Metric:
-    shown = labelled(counted, _LABELLED)
+def _by(page: Page, name: str, text: str, label: str, counted: Counter[str] | Counter[int], most: int) -> Metric:
+    """So many values have a series of their own: those that came first."""
+    shown = labelled(counted, most)
     return page.counters(name, text, (label,), [((value,), count) for value, count in shown.items()])
 
 

@@ -86,7 +86,7 @@ class MetricsCollector(Collector):
             "How long the loop let wait who asked it for a sign of life: a watchdog, else whoever read this page.",
             (),
             {(): Durations.of(self._lags)},
-            every=3,
+            every=4,
         )
         if self._watchdog is not None:
             yield page.counter(

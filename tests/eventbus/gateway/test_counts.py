@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from eventbus.gateway.counts import Counts
 from eventbus.testing.gateway import Served
 
 Serving = Callable[..., Awaitable[Served]]
@@ -40,3 +41,17 @@ async def test_the_page_counts_what_was_sent_refused_and_closed_and_how_late_it_
     assert found["eventbus_gateway_outbox_bytes",] == 0
     assert found["eventbus_gateway_send_delay_seconds_count",] >= 1
     assert found["eventbus_gateway_clients",] in (0, 1)
+
+
+def test_labels_are_bounded_whatever_clients_do() -> None:
+    """Beside a page of a bus, which has at most 166 series, they are 200 in all."""
+    counts = Counts("desk")
+    for number in range(50):
+        counts.sent[f"kind {number}"] += 1
+        counts.closed[4_000 + number] += 2
+        counts.refused[f"reason {number}"] += 3
+    found = [sample for family in counts.collect() for sample in family.samples]
+    assert len(found) == 34
+    assert {sample.labels["bus"] for sample in found} == {"desk"}
+    refused = {sample.labels["reason"]: sample.value for sample in found if "reason" in sample.labels}
+    assert (refused["reason 0"], refused["other"]) == (3, 45 * 3)

@@ -321,6 +321,20 @@ async def test_what_comes_from_another_process_is_linked_to_who_published_it(spa
     assert is_linked(span, sent)
 
 
+@pytest.mark.server
+async def test_what_comes_over_a_server_is_linked_to_who_published_it(spans: Spans, postgres_url: str) -> None:
+    here, there = (traced_bus(create_event_bus(postgres_url), spans.provider) for _ in range(2))
+    async with here, there:
+        await there.subscribe("trace.sent", fine, name="ledger", group="ledger")
+        heard = there.expect("trace.sent", timeout=20)
+        await here.publish("trace.sent", {})
+        await heard
+        await there.drain()
+    span, sent = spans.one("process trace.sent"), spans.one("publish trace.sent")
+    assert span.parent is None
+    assert is_linked(span, sent)
+
+
 async def test_a_trace_goes_through_the_gateway_and_on_to_who_listens_there(spans: Spans) -> None:
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     given = {"traceparent": f"00-{trace}-{parent}-01", "tracestate": "desk=1"}

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from eventbus import InMemoryEventBus
+from quantum_trader.cli import main
 from quantum_trader.config import NotifyConfig, WebhookConfig
 from quantum_trader.events import KillSwitchChangedEvent, NotificationFailedEvent, NotificationSentEvent
 from quantum_trader.model import KillMode
@@ -190,3 +192,25 @@ async def test_neither_the_address_nor_the_secret_is_said_anywhere(
 def test_a_template_with_an_unknown_placeholder_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match=r"known are \$title, \$text"):
         WebhookConfig(body={"deep": [{"er": text}]})
+
+
+def test_a_run_tells_every_webhook_that_the_configuration_names(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "url").write_text(receiver.url)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QT_WEBHOOK_OPS_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("QT_WEBHOOK_OPS_SECRET", SECRET)
+    monkeypatch.setenv("QT_NOTIFY__WEBHOOKS__OPS__BODY__TEXT", '"$title"')
+    monkeypatch.setenv("QT_NOTIFY__COALESCE_S", "0.001")
+    short = ("--from", "2000-03-01", "--to", "2000-06-30", "--symbols", "IBM", "--profile", "oracle")
+    with pytest.raises(SystemExit) as ended:
+        main(("demo", *short, "--notify"))
+    assert ended.value.code == 0
+    told = {json.loads(body)["text"] for _headers, body in receiver.came}
+    assert "trend-20-50: BACKTEST to LIVE" in told
+    assert all(headers["webhook-signature"].startswith("v1,") for headers, _body in receiver.came)
+    kept = [file.read_bytes() for file in (tmp_path / "runs").rglob("*") if file.is_file()]
+    printed = "".join(capsys.readouterr())
+    assert kept
+    assert not any(b"very-secret" in text or SECRET.encode() in text for text in [*kept, printed.encode()])
