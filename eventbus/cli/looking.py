@@ -31,7 +31,7 @@ _LOOK_S = 0.1  # how often `tail --follow` looks for more
 Journal = Annotated[
     str,
     typer.Argument(
-        help="A journal file such as run.db, or a URL: sqlite:///run.db, postgresql://..., redis://...",
+        help="A journal file such as run.db, or a URL: sqlite:///run.db, postgresql://..., redis://..., nats://...",
         show_default=False,
     ),
 ]

@@ -130,7 +130,7 @@ class Store:
         if parts not in (None, 1):
             raise PolicyConflict(
                 "parts",
-                f"{parts!r} is for processes that share a group: one process has one part; use postgresql:// or redis://",
+                f"{parts!r} is for processes that share a group: one process has one part; use postgresql://, redis:// or nats://",
             )
 
     def groups(self) -> tuple[GroupStats, ...]:

@@ -56,7 +56,7 @@ Bus = Annotated[
     str | None,
     typer.Option(
         "--bus",
-        help="Keep the journal on a server, postgresql://... or redis://..., where other processes hear the run.",
+        help="Keep the journal on a server, postgresql://..., redis:// or nats://..., where other processes hear the run.",
         metavar="URL",
     ),
 ]
