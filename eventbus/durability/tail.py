@@ -86,6 +86,7 @@ class Tail:
         self._own: dict[int, Burst] = {}  # by place: written, and waiting for what comes before
         self._came: asyncio.Future[None] | None = None  # somebody waits for one of these
         self._unreadable: set[int] = set()
+        self._must_look = True  # nothing came of ours: others may have published, or a poll is over
         self.at = 0  # everything up to here went on
         self.gaps = 0  # stretches that were removed before they were read here
         self.is_crowded = False  # nobody here takes what comes: it waits
@@ -155,12 +156,18 @@ class Tail:
         """Read once; where there is nothing, wait for more."""
         self._go_on()  # what was read last may be all that came before it
         until = min(self._own) - 1 if self._own else None
-        records = await self._journal.read(self.at, _PAGE, until=until)
+        records: Sequence[Record] = ()
+        if self._must_look or self.at < self._journal.last:  # what was published here is known already
+            records = await self._journal.read(self.at, _PAGE, until=until)
+            self._must_look = False
         if not records:
+            before = self.at
             if until is None and not self._sending.is_behind:
-                await self._journal.wait(self.at, self.poll)
+                await self._journal.wait(before, self.poll)
+                await asyncio.sleep(0)  # what was published here goes on in the same turn
             else:
                 await self._wait_for_own()
+            self._must_look = self.at == before
             return
         at = 0
         while at < len(records):

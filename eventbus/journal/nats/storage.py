@@ -6,6 +6,7 @@ Knows what the server and the streams must be like, and how hints come. The rest
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
@@ -59,6 +60,7 @@ class NatsStorage(Writes):
         }
         self._dedupe_ns = dedupe_ns
         self._is_warned = False
+        self._me = secrets.token_bytes(8)  # by which our own hints are told: we know what we appended
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -173,7 +175,8 @@ class NatsStorage(Writes):
 
         async def hear(message: Msg) -> None:
             if message.subject == f"{self._bus}.hint":
-                hinted.set()
+                if message.data != self._me:
+                    hinted.set()
                 return
             (channel,), body = unpacked(message)
             if channel in channels:
@@ -191,7 +194,7 @@ class NatsStorage(Writes):
 
     @change("tending")
     async def hint(self, wire: Wire) -> None:
-        await wire.send(Put(f"{self._bus}.hint"))
+        await wire.send(Put(f"{self._bus}.hint", self._me))
 
     @change("tending")
     async def tell(self, wire: Wire, channel: str, body: bytes) -> None:
