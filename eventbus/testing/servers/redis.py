@@ -38,6 +38,7 @@ class RedisServer(PrivateServer):
 
     def __init__(self, *, version: int | None = None, port: int | None = None, **settings: str) -> None:
         self._program = program(version)
+        self.version = _version_of(self._program)
         self._settings = dict(_SETTINGS)
         self.set(**settings)
         super().__init__(port)

@@ -57,7 +57,7 @@ async def test_receipts_say_how_durable_the_server_is_and_a_warning_says_what_ma
         async with create_event_bus(server.url) as bus:
             receipt = await bus.publish("desk.opened", {})
             assert receipt.durability == durability
-    said = [record.message for record in caplog.records if record.message.startswith("Redis")]
+    said = [record.message for record in caplog.records if "lose" in record.message or "lost" in record.message]
     assert len(said) == (0 if warning is None else 1)
     assert warning is None or warning in said[0]
 
@@ -180,7 +180,8 @@ async def test_a_record_is_acknowledged_once_the_replicas_have_it_and_else_in_do
     async with at(f"{redis_url}&wait_replicas=1&timeout_s=1") as journal:
         with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
             await journal.append([item(1)])
-        with RedisServer(replicaof=f"127.0.0.1 {redis_server.port}", masterauth=PASSWORD) as replica:
+        same = redis_server.version
+        with RedisServer(version=same, replicaof=f"127.0.0.1 {redis_server.port}", masterauth=PASSWORD) as replica:
             (answer,) = await again(lambda: journal.append([item(1)]))
             assert answer == Appended(1, duplicate=True)
             async with client(replica) as asking:

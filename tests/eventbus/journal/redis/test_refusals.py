@@ -74,7 +74,8 @@ async def test_a_server_that_is_too_old(redis_url: str, monkeypatch: pytest.Monk
 
 
 async def test_a_replica(redis_server: RedisServer) -> None:
-    with RedisServer(replicaof=f"127.0.0.1 {redis_server.port}", masterauth=PASSWORD) as replica:
+    same = redis_server.version
+    with RedisServer(version=same, replicaof=f"127.0.0.1 {redis_server.port}", masterauth=PASSWORD) as replica:
         error = await refusal(replica.url)
     assert isinstance(error, JournalUnavailable)
     assert "use the primary" in str(error)
