@@ -25,6 +25,7 @@ from quantum_trader.alpha.trials import Trials
 from quantum_trader.brought import (
     GatesReport,
     connector,
+    installed_here,
     own_builders,
     own_checks,
     own_components,
@@ -247,6 +248,7 @@ class TradingSystem:
             universe=self.feed.symbols,
             data_sha256=self.data_sha256,
             sessions=sessions,
+            installed=installed_here(self.config),
             timestamp=ts,
             source=CLOCK,
             event_id=self.ids.root(RunStartedEvent.type, -1),

@@ -33,6 +33,7 @@ from quantum_trader.own.loading import (
     VENUES,
     OwnCodeError,
     broken,
+    installed,
     made,
     named,
     source_sha256,
@@ -190,6 +191,12 @@ class OwnPart:
     def close(self) -> None:
         if hasattr(self.component, "close"):
             self.component.close()
+
+
+def installed_here(config: Config) -> tuple[str, ...]:
+    """The entry points of installed packages that act in a run with this configuration."""
+    acting = [(name, CHECKS) for name in config.own.checks] + [(name, COMPONENTS) for name in config.own.components]
+    return tuple(filter(None, (installed(name, group) for name, group in acting)))
 
 
 def own_builders(config: Config) -> list[tuple[str, Callable[..., Any]]]:

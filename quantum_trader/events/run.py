@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
@@ -14,7 +14,10 @@ from quantum_trader.model import Bar
 
 
 class RunStartedEvent(Decision, Event, type="run.started"):
-    """A run began over this data, configuration and seed. Digests are SHA-256; `data_sha256` is by symbol."""
+    """A run began over this data, configuration and seed. Digests are SHA-256; `data_sha256` is by symbol.
+
+    `installed` are the entry points of installed packages that act in it, each with what it is and of which version.
+    """
 
     run_id: str
     seed: int
@@ -23,6 +26,7 @@ class RunStartedEvent(Decision, Event, type="run.started"):
     universe: tuple[str, ...]
     data_sha256: Mapping[str, str] = Field(default_factory=dict)
     sessions: int = 0
+    installed: Annotated[tuple[str, ...], Field(exclude_if=lambda named: not named)] = ()
 
 
 class RunCompletedEvent(Operation, Event, type="run.completed"):

@@ -97,6 +97,14 @@ def named(reference: str, group: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # callable() tells nothing of what it takes
 
 
+def installed(reference: str, group: str) -> str:
+    """What the name of an entry point stands for, and of which version of its package; "" for what is no such name."""
+    for point in entry_points(group=group, name=reference):
+        package = "" if point.dist is None else f" of {point.dist.name} {point.dist.version}"
+        return f"{reference} = {point.value}{package}"
+    return ""
+
+
 def settled(reference: str) -> str:
     """The reference with its file's whole path: what a run that is continued elsewhere finds again."""
     path, name = _split(reference)

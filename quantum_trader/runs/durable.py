@@ -252,7 +252,7 @@ class DurableRun:
     async def _check_origin(self) -> None:
         async for started in self.bus.replay(types=RunStartedEvent.type):
             here = self.system.started()
-            for what in ("config_sha256", "code_version", "data_sha256"):
+            for what in ("config_sha256", "code_version", "installed", "data_sha256"):
                 then, now = started[what], here[what]
                 if then != now:
                     raise RunDiffers(self.folder.path, what, then, now)

@@ -123,6 +123,36 @@ def test_a_sweep_is_stopped_and_gone_on_with(terminal: Terminal, write: Write) -
     assert [run["params"]["window"] for run in told["runs"]] == [5, 30, 40]
 
 
+@pytest.mark.long
+def test_a_hundred_runs_use_every_core_survive_a_death_and_are_stopped_and_gone_on_with(
+    terminal: Terminal, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("traced.py", TRACED)
+    monkeypatch.setenv("DIES", "90")
+    grid = ("--grid", "window=3:102:100", "--to", "2000-04-20", "--symbols", "IBM", "--output", "s")
+    command = ["sweep", "traced.py", *grid]
+    process = subprocess.Popen([*QT, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(list(Path("s").glob("*/report.json"))) < 25:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    before = {file: file.stat().st_mtime_ns for file in Path("s").glob("*/report.json")}
+    assert 25 <= len(before) < 100
+    told = terminal.json(*command, "--json")
+    assert [run["params"]["window"] for run in told["runs"]] == list(range(3, 103))
+    assert (told["failed"], told["worker_deaths"]) == ({}, 1)
+    assert all(file.stat().st_mtime_ns == at for file, at in before.items()), "nothing done twice"
+    lines = [line.split() for line in Path("trace").read_text().splitlines()]
+    assert len({pid for pid, *_ in lines}) >= 2 * cores() + 1, "every core, before and after, and one for the dead"
+    assert {int(window) for _, window, _ in lines} == set(range(3, 103))
+    assert len(lines) <= 100 + cores() + 1, "only what was in hand is begun again"
+    folders = {Path(run["run"]).name for run in told["runs"]}
+    assert len(folders) == 100, "each has a folder of its own"
+    assert len(list(csv.DictReader(Path("s/results.csv").read_text().splitlines()))) == 100
+
+
 @pytest.mark.parametrize(
     ("grid", "said"),
     [
