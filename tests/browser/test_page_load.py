@@ -1,0 +1,73 @@
+"""What the page costs who looks at it: the processor time of its thread beside a lively demo, and memory that does not grow."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, CDPSession, expect
+
+from tests.browser.conftest import PATIENCE_MS, opened
+
+pytestmark = [pytest.mark.browser, pytest.mark.timed]
+
+SHARE = 0.30  # of a core
+GROWTH_MIB = 8.0
+QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]
+
+
+@contextmanager
+def demo(folder: Path, profile: str, speed: float) -> Iterator[str]:
+    """The address of the dashboard of a demo that goes on."""
+    command = [*QT, "demo", "--profile", profile, "--speed", str(speed), "--output", str(folder / "run")]
+    command += ["--web", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        try:
+            yield next(line.split()[-1] for line in running.stdout if line.startswith("dashboard at "))
+        finally:
+            running.send_signal(signal.SIGKILL)
+
+
+def figures(session: CDPSession) -> dict[str, float]:
+    """What Chromium knows of the page, after its garbage was collected. Durations are processor time of its main thread."""
+    session.send("HeapProfiler.collectGarbage")
+    found: dict[str, Any] = session.send("Performance.getMetrics")
+    return {one["name"]: one["value"] for one in found["metrics"]}
+
+
+@pytest.mark.parametrize(
+    ("profile", "speed", "seconds", "listed"),
+    [
+        ("fast", 50.0, 8, 40),  # 755 sessions
+        pytest.param("demo", 17.0, 150, 100, marks=pytest.mark.long),  # 3,270
+    ],
+)
+def test_a_lively_demo_takes_a_page_less_than_a_third_of_a_core_and_no_more_memory(
+    browser: Browser, tmp_path: Path, profile: str, speed: float, seconds: int, listed: int
+) -> None:
+    with demo(tmp_path, profile, speed) as url, opened(browser, url) as page:
+        expect(page.locator("[data-link-text]").first).to_have_text("live", timeout=PATIENCE_MS)
+        session = page.context.new_cdp_session(page)
+        session.send("HeapProfiler.enable")
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        rows = page.locator('[data-panel="events"] [role=option]')
+        expect(rows.nth(listed)).to_be_attached(timeout=10 * PATIENCE_MS)
+        before = figures(session)
+        wall = page.evaluate("performance.now()")
+        page.wait_for_timeout(1_000 * seconds)
+        after = figures(session)
+        passed = (page.evaluate("performance.now()") - wall) / 1_000
+        share = (after["TaskDuration"] - before["TaskDuration"]) / passed
+        growth = (after["JSHeapUsedSize"] - before["JSHeapUsedSize"]) / 2**20
+        nodes = after["Nodes"] - before["Nodes"]
+        print(f"{share:.1%} of a core, {growth:+.2f} MiB, {nodes:+.0f} nodes in {passed:.0f} s")
+        assert share < SHARE
+        assert growth < GROWTH_MIB
+        assert nodes < 8_000, "it keeps 500 events, and no more"
