@@ -46,9 +46,14 @@ _ALIASES: Final[Mapping[str, tuple[frozenset[str], ...]]] = {
         frozenset({"adjvolume"}),
     ),
     "tick_volume": (frozenset({"tickvol", "tickvolume", "ticks"}),),
+    "turnover": (
+        frozenset({"turnover", "amount", "tradedvalue", "totaltradedvalue", "dollarvolume", "chiffredaffaires"}),
+        frozenset({"quotevolume", "quoteassetvolume"}),
+    ),
     "adj_close": (frozenset({"adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjusted"}),),
 }
-_OPTIONAL: Final = frozenset({"time", "symbol", "tick_volume", "adj_close"})
+_OPTIONAL: Final = frozenset({"time", "symbol", "tick_volume", "turnover", "adj_close"})
+VOLUMES: Final = ("volume", "tick_volume", "turnover")  # what tells how much was traded, the best of it first
 PRICES: Final = ("open", "high", "low", "close")
 
 
@@ -68,8 +73,8 @@ def locate(
     """Where each field is: by `wanted` (field -> header) where given, otherwise by common names.
 
     A wanted header must be written as in the file; the common ones are found in any case and punctuation. Optional are time,
-    symbol, tick_volume and adj_close, and the volume where there is one of ticks or `has_volume` is false. A first column
-    without a name has the date when no other has. Raises `Unusable` for a field in `wanted` that does not exist and
+    symbol, tick_volume, turnover and adj_close, and the volume where there is one of those or `has_volume` is false. A first
+    column without a name has the date when no other has. Raises `Unusable` for a field in `wanted` that does not exist and
     `MissingColumns` when a needed field has no column, or two that it could be.
     """
     for field in wanted:
@@ -78,7 +83,7 @@ def locate(
     found: Columns = {}
     missing: list[str] = []
     for field in _ALIASES:
-        if not has_volume and field in {"volume", "tick_volume"}:
+        if not has_volume and field in VOLUMES:
             continue
         fits = _fits(field, header, wanted.get(field), {column.place for column in found.values()})
         if len(fits) > 1:
@@ -89,7 +94,7 @@ def locate(
             found[field] = fits[0]
         elif field in wanted or field not in _OPTIONAL:
             missing.append(field)
-    if "tick_volume" in found and "volume" not in wanted and "volume" in missing:
+    if found.keys() & VOLUMES and "volume" not in wanted and "volume" in missing:
         missing.remove("volume")
     if missing:
         there = ", ".join(quoted(text.strip()) for text in header) or "none"
@@ -112,7 +117,7 @@ def field_of(header: str) -> str | None:
     name = _plain(header)
     if name in _ALIASES["adj_close"][0]:
         return "adj_close"
-    numbers = (*PRICES, "volume", "tick_volume")
+    numbers = (*PRICES, *VOLUMES)
     return next((field for field in numbers if any(name in group for group in _ALIASES[field])), None)
 
 

@@ -43,6 +43,7 @@ class _Range(NamedTuple):
 # Wider than any market; within them no adjustment can overflow.
 _PRICES: Final = _Range(1e-9, 1e12)
 _VOLUMES: Final = _Range(0.0, 1e15)
+_TURNOVERS: Final = _Range(0.0, 1e18)
 
 
 class _Row(NamedTuple):
@@ -133,7 +134,7 @@ class Reading:
 
         ts = self._caught(faults, partial(self._ts, row))
         open_, high, low, close = (number(field) for field in PRICES)
-        volume = UNKNOWN_VOLUME if self._writing.volume is None else number(self._writing.volume, _VOLUMES)
+        volume = self._volume((open_, high, low, close), number)
         adj_close = number("adj_close") if "adj_close" in row.columns else close
         if faults or ts is None:
             return None
@@ -146,6 +147,17 @@ class Reading:
             faults.append(Fault(row.number, None, fault, "correct or remove the row"))
         self._idle += volume == 0
         return RawBar(ts, open_, high, low, close, volume, adj_close)
+
+    def _volume(self, prices: Sequence[float], number: Callable[[str, _Range], float]) -> float:
+        """Units that were traded; of money they are what it buys at the mean price of the bar, to twelve digits."""
+        match self._writing.volume:
+            case None:
+                return UNKNOWN_VOLUME
+            case "turnover":
+                mean = math.fsum(prices) / len(prices)
+                return float(f"{number('turnover', _TURNOVERS) / mean:.12g}")
+            case field:
+                return number(field, _VOLUMES)
 
     def _caught(self, faults: list[Fault], read: Callable[[], _T]) -> _T | None:
         try:

@@ -10,7 +10,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import NamedTuple
 
-from quantum_trader.market.columns import PRICES, Columns, text_at
+from quantum_trader.market.columns import PRICES, VOLUMES, Columns, text_at
 from quantum_trader.market.errors import MissingColumns, Unusable, quoted
 from quantum_trader.market.importing.dates import DateEvidence, Dates, UnknownZone, zone_of
 from quantum_trader.market.importing.heads import Head
@@ -32,7 +32,7 @@ def survey(rows: Iterable[tuple[Sequence[str], Columns]], head: Head, shape: Sha
     dates, numerals, traded = DateEvidence(), NumeralEvidence(), False
     for cells, columns in rows:
         dates.add(text_at(cells, columns, "date"))
-        for field in (*PRICES, "volume", "tick_volume", "adj_close"):
+        for field in (*PRICES, *VOLUMES, "adj_close"):
             if field in columns:
                 numerals.add(text_at(cells, columns, field))
         traded = traded or text_at(cells, columns, "volume").strip("0.,") != ""
@@ -47,7 +47,7 @@ def survey(rows: Iterable[tuple[Sequence[str], Columns]], head: Head, shape: Sha
     told = (
         f"dates: read as {reader.wanted.removeprefix('a ').removeprefix('an ')}",
         f"numbers: decimal {decimal}",
-        "volume: none, no order is limited by it" if volume is None else f"volume: column {columns[volume].header!r}",
+        _volume_told(columns, volume),
     )
     return Writing(reader, decimal, volume, told)
 
@@ -75,7 +75,15 @@ def _zone(name: str) -> tzinfo:
 
 
 def _volume(columns: Columns, shape: Shape, *, traded: bool) -> str | None:
-    """The real volume where there is one, else that of ticks."""
+    """The real volume where there is one, else that of ticks, else what the turnover in money comes to."""
     if not shape.has_volume:
         return None
-    return "volume" if "volume" in columns and (traded or "tick_volume" not in columns) else "tick_volume"
+    there = [field for field in VOLUMES if field in columns]
+    return there[1] if there[0] == "volume" and not traded and len(there) > 1 else there[0]
+
+
+def _volume_told(columns: Columns, field: str | None) -> str:
+    if field is None:
+        return "volume: none, no order is limited by it"
+    over = " (money) over the mean price of the bar" if field == "turnover" else ""
+    return f"volume: column {columns[field].header!r}{over}"

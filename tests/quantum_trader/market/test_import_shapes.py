@@ -18,6 +18,7 @@ from quantum_trader.market.csv_import import import_csv
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.market.errors import BadRows, DamagedFile, DataError, MissingColumns, Unusable
 from quantum_trader.market.importing.shape import Shape
+from quantum_trader.model import UNKNOWN_VOLUME
 
 FILES = Path(__file__).parents[2] / "data" / "import"
 DAYS = [datetime(2020, 1, 30, tzinfo=UTC), datetime(2020, 1, 31, tzinfo=UTC), datetime(2020, 2, 3, tzinfo=UTC)]
@@ -128,6 +129,19 @@ def test_of_two_volumes_of_currencies_one_is_chosen_by_the_user(tmp_path: Path) 
     with pytest.raises(MissingColumns, match=r"row 2: no column for volume .*'Volume XYZ', 'Volume USDT'"):
         read("two_dates.csv", tmp_path, None)
     assert read("two_dates.csv", tmp_path, None, columns={"volume": "Volume XYZ"})[0] == {"XYZ/USDT": BARS}
+
+
+def test_a_turnover_in_money_is_the_volume_where_there_is_no_other(tmp_path: Path) -> None:
+    bars, told = read("turnover.csv", tmp_path / "money")
+    for found, bar in zip(bars["XYZ"], BARS, strict=True):
+        assert found._replace(volume=bar.volume) == bar
+        assert found.volume == pytest.approx(bar.volume, rel=1e-6)
+    assert "volume: column 'Turnover' (money) over the mean price of the bar" in told
+    unlimited, _ = read("turnover.csv", tmp_path / "none", has_volume=False)
+    assert {bar.volume for bar in unlimited["XYZ"]} == {UNKNOWN_VOLUME}
+    both, told = read("turnover_beside.csv", tmp_path / "both")
+    assert both == {"XYZ": BARS}
+    assert "volume: column 'Volume'" in told
 
 
 @pytest.mark.parametrize("name", ["header_in_two_lines.csv", "adjusted_columns.csv"])
