@@ -33,7 +33,7 @@ from quantum_trader.cli.saying import clean, is_text, say, shortened
 
 app = typer.Typer(
     name="qt",
-    help="A paper-trading laboratory on the eventbus. It has no order path to any venue.",
+    help="A paper-trading laboratory on the eventbus. It ships no order path to any venue.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
