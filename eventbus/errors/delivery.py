@@ -89,6 +89,8 @@ class NoReply(DeliveryError, LookupError):
     def __init__(self, event_type: str, deliveries: int) -> None:
         super().__init__(
             f"{event_type} was delivered {deliveries} times and answered by nobody: return a value from its handler"
+            if deliveries
+            else f"nobody listens to {event_type}: subscribe a handler that returns a value"
         )
         self.type = event_type
         self.deliveries = deliveries

@@ -119,10 +119,20 @@ class InvalidEventType(UsageError, ValueError):
 
 
 class DuplicateEventType(UsageError, ValueError):
-    """Two classes claim one type. Rename one, or give the newer a `version` and drop the older class."""
+    """Two classes claim one type. Rename one, or give the newer a `version` and drop the older class.
+
+    A file that is run as the program and imported by a module, too, is two: put its events into a module of their own.
+    """
 
     def __init__(self, type_name: str, existing: str, newcomer: str) -> None:
-        super().__init__(f"event type {type_name!r} of {newcomer} is taken by {existing}: choose another type name")
+        name, _, rest = existing.partition(".")
+        is_one_file = name == "__main__" and newcomer.endswith(f".{rest}")
+        remedy = (
+            "a file that is run is not the module that is imported, so keep events in a module of their own"
+            if is_one_file
+            else "choose another type name"
+        )
+        super().__init__(f"event type {type_name!r} of {newcomer} is taken by {existing}: {remedy}")
         self.type = type_name
         self.existing = existing
         self.newcomer = newcomer

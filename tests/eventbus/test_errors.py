@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from eventbus import PolicyConflict, ReentrantPublish, Reject, RetryLater, WouldDeadlock, WrongProcess
+from eventbus import (
+    DuplicateEventType,
+    NoReply,
+    PolicyConflict,
+    ReentrantPublish,
+    Reject,
+    RetryLater,
+    WouldDeadlock,
+    WrongProcess,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +50,13 @@ def test_errors_say_what_to_do() -> None:
     circle = WouldDeadlock(call="request()", circle=("a", "b"))
     assert "request() inside a handler would wait for itself (a -> b -> a)" in str(circle)
     assert (circle.circle, circle.call) == (("a", "b"), "request()")
+
+
+def test_who_asks_nobody_is_told_so() -> None:
+    assert str(NoReply("risk.check", 0)) == "nobody listens to risk.check: subscribe a handler that returns a value"
+    assert "delivered 2 times" in str(NoReply("risk.check", 2))
+
+
+def test_a_file_that_is_run_and_imported_is_told_what_it_is() -> None:
+    assert "a module of their own" in str(DuplicateEventType("order.placed", "__main__.Placed", "shop.Placed"))
+    assert "choose another type name" in str(DuplicateEventType("order.placed", "desk.Placed", "shop.Placed"))
