@@ -24,6 +24,7 @@ from eventbus.durability.tail_source import TailSource
 from eventbus.durability.writing import WriteAhead
 from eventbus.errors import BackendDataLoss, BusStopped, JournalError, JournalInUse, OutcomeUnknown, PolicyConflict
 from eventbus.log import log
+from eventbus.road.commit import NotYet
 from eventbus.wording import shown
 
 if TYPE_CHECKING:
@@ -263,15 +264,20 @@ class Shared(Journaled):
     # --- publish -----------------------------------------------------------------------------------------------------
 
     async def written(self, receipt: Receipt, timeout: float | None) -> Receipt:
-        limit = self._timeout_s * 2 if timeout is None else timeout  # the journal itself answers within its own
-        patience = asyncio.timeout(limit)
+        if timeout is None:
+            limit = self._timeout_s * 2  # the journal itself answers within its own
+            try:
+                return await receipt.written(limit)
+            except NotYet:
+                raise OutcomeUnknown(receipt.event_id, f"no answer within {limit:g} s") from None
+        patience = asyncio.timeout(timeout)
         try:
             async with patience:
                 return await receipt.written()
         except TimeoutError:
             if not patience.expired():
                 raise
-            raise OutcomeUnknown(receipt.event_id, f"no answer within {limit:g} s") from None
+            raise OutcomeUnknown(receipt.event_id, f"no answer within {timeout:g} s") from None
 
     async def ask(self, event: Event, publish: Callable[[Event], Awaitable[Receipt]], timeout: float | None) -> object:
         return await self._asking.ask(event, publish, timeout)

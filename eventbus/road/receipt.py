@@ -45,12 +45,12 @@ class Receipt:
         """Its event parted from its burst, and has one of its own."""
         self.burst, self.index = burst, 0
 
-    async def written(self) -> Receipt:
-        """Wait until its event is in the journal; gives itself. Raises what the journal answered."""
+    async def written(self, within: float | None = None) -> Receipt:
+        """Wait until its event is in the journal; gives itself. Raises what the journal answered, and `NotYet` after so many seconds."""
         while True:
             burst = self.burst
             if burst.commit is not None:
-                await burst.commit.wait()
+                await burst.commit.wait(within)
             if self.burst is burst:  # else it parted from its neighbours, and has to wait by itself
                 return self
 

@@ -69,7 +69,7 @@ class Reads(Linked):
     @question
     async def related(self, db: Connection, correlation_id: str, limit: int) -> list[Record]:
         sql = f"""SELECT {names(RECORD)} FROM {self._schema}.events
-            WHERE correlation_id = $1 OR event_id = $1 ORDER BY "offset" LIMIT $2"""
+            WHERE (correlation_id = $1 AND correlation_id <> event_id) OR event_id = $1 ORDER BY "offset" LIMIT $2"""
         return await self._sound(db, await db.fetch(sql, kept(correlation_id), limit))
 
     @question

@@ -26,7 +26,8 @@ CREATE TABLE {schema}.events (
     body bytea NOT NULL,
     crc bigint NOT NULL
 );
-CREATE INDEX ON {schema}.events (correlation_id, "offset") WHERE correlation_id IS NOT NULL;
+-- The root of a chain is found by its own id.
+CREATE INDEX ON {schema}.events (correlation_id, "offset") WHERE correlation_id <> event_id;
 
 -- A lease is never deleted, so that no token is used twice.
 CREATE TABLE {schema}.leases (

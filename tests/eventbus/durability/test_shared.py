@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from eventbus import BackendDataLoss, Event, HopLimit, InMemoryEventBus
+from eventbus import BackendDataLoss, Event, HopLimit, InMemoryEventBus, OutcomeUnknown
 from eventbus.durability.record import as_record
 from eventbus.road.causes import HOP_LIMIT
-from eventbus.testing import Recorder, SharedMemoryLog
+from eventbus.testing import Recorder, SharedMemoryLog, VirtualClock
 
 pytestmark = pytest.mark.virtual_time
 
@@ -184,3 +184,22 @@ async def test_a_chain_that_goes_to_and_fro_between_processes_ends_at_the_limit_
     assert len(limits) == 1
     assert len(heard) == HOP_LIMIT + 1
     assert [event.metadata.get("hops", 0) for event in heard.events] == list(range(HOP_LIMIT + 1))
+
+
+@pytest.mark.parametrize(("timeout", "within_s"), [(None, 4.0), (1.0, 1.0)])
+async def test_a_publish_that_nobody_answers_ends_in_doubt(
+    make: Make, virtual_clock: VirtualClock, timeout: float | None, within_s: float
+) -> None:
+    bus = make(timeout_s=2.0)
+    await bus.connect()
+    never: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    bus.journal.append = lambda _batch: never  # type: ignore[method-assign, assignment, return-value] # no answer comes
+    began = virtual_clock.time()
+    events = [Event("t.x", payload={"n": n}) for n in range(3)]
+    answers = await asyncio.gather(*(bus.publish(event, timeout=timeout) for event in events), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [OutcomeUnknown] * 3
+    assert [answer.event_id for answer in answers if isinstance(answer, OutcomeUnknown)] == [
+        event.event_id for event in events
+    ]
+    assert virtual_clock.time() - began == pytest.approx(within_s, abs=0.1)
+    never.cancel()

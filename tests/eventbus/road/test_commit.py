@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from eventbus.road.commit import Commit
+from eventbus.road.commit import Commit, NotYet
+from eventbus.testing import VirtualClock
 
 
 @pytest.mark.parametrize("error", [None, OSError("disk full")], ids=["durable", "refused"])
@@ -39,3 +40,15 @@ async def test_one_that_stopped_waiting_keeps_nobody_from_being_told() -> None:
     commit.resolve(None)
     assert await stays == "durable"
     assert gone.cancelled()
+
+
+@pytest.mark.virtual_time
+async def test_who_waits_for_too_long_is_told_and_it_may_be_durable_after_all(virtual_clock: VirtualClock) -> None:
+    commit = Commit()
+    answers = await asyncio.gather(*(commit.wait(2.0) for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [NotYet] * 3
+    assert virtual_clock.time() == pytest.approx(2.0)
+    again = commit.wait(2.0)
+    commit.resolve(None)
+    await again
+    await asyncio.sleep(5)
