@@ -225,6 +225,7 @@ _SHARED: Mapping[str, Any] = {
     "poll": float,
     "timeout_s": float,
     "on_data_loss": str,
+    "forget_after": float,
 }
 
 

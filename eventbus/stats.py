@@ -254,7 +254,10 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True)
 class BusStats:
-    """The whole bus at one moment. Counters never go down; `raised` are the errors by the name of the exception."""
+    """The whole bus at one moment. Counters never go down; `raised` are the errors by the name of the exception.
+
+    `forgotten` are groups that no process has read for during `forget_after`: they hold retention back until `drop_group()`.
+    """
 
     published: int
     dispatched: int
@@ -281,6 +284,7 @@ class BusStats:
     types: Mapping[str, TypeStats]
     subscriptions: tuple[SubscriptionStats, ...]
     groups: tuple[GroupStats, ...]
+    forgotten: tuple[str, ...]
     dispatch: Histogram = field(repr=False, compare=False)  # acceptance to first attempt
 
     @property

@@ -51,6 +51,7 @@ DURABILITY = (
     {"durability.ahead", "durability.beginning", "durability.choosing", "durability.leases", "durability.source"},
     {
         "durability.following",
+        "durability.forgotten",
         "durability.latching",
         "durability.quotes",
         "durability.letters",

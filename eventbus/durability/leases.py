@@ -77,6 +77,7 @@ class Leases:
         self._errands_until_ns: dict[str, float] = {}
         self._errands_lost: dict[str, Callable[[], object]] = {}
         self._wanting: dict[str, int] = {}  # live processes that read for a group
+        self.read: frozenset[str] | None = None  # groups that any of them reads for; None: not known yet
         self._alarm: asyncio.TimerHandle | None = None
         self._beaten_ns = -math.inf
         self._is_open = self._is_ending = False
@@ -109,7 +110,7 @@ class Leases:
             try:
                 await self._journal.put_if(GROUPS, group.name, None, -1)
             except ValueChanged as there:
-                if there.value is not None:
+                if there.value is not None and await self._is_made(group.name):
                     made = from_json(there.value)
                     break
                 version = there.version
@@ -133,6 +134,14 @@ class Leases:
                 f"or subscribe with parts={made['parts']}",
             )
         group.made_of(parts, made["start"])
+
+    async def _is_made(self, name: str) -> bool:
+        """It was not dropped since."""
+        return await self._journal.committed(part_name(name, 0)) is not None
+
+    async def made(self) -> frozenset[str]:
+        """The groups that there are."""
+        return frozenset([name for name in await self._journal.values(GROUPS) if await self._is_made(name)])
 
     async def let_go(self, group: Group) -> None:
         """It was cancelled here, and has finished."""
@@ -288,6 +297,8 @@ class Leases:
                 self._wanting[name] = self._wanting.get(name, 0) + 1
             elif process not in members or members[process] > 10 * self._ttl:
                 await self._journal.set_values(WANTING, {entry: None})
+
+        self.read = frozenset(self._wanting)
 
     async def _announce(self, group: Group) -> None:
         if group.name not in self._announced:

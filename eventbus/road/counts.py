@@ -82,6 +82,7 @@ class Counts:
             types={name: TypeStats(count) for name, count in sorted(self._dispatcher.by_type.items())},
             subscriptions=self._registry.stats(),
             groups=self._store.groups(),
+            forgotten=self._store.forgotten(),
             dispatch=lifetime.dispatch.copy(),
         )
 

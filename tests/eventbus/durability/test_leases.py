@@ -227,3 +227,14 @@ async def test_one_process_removes_what_is_old(make: Make, log: SharedMemoryLog)
     owners = {owner for name, (owner, _, _) in log.leases.items() if name == "trim"}
     assert len(owners) == 1
     assert log.first == 2
+
+
+async def test_a_group_that_was_dropped_may_be_made_with_other_parts(make: Make) -> None:
+    first, second = make(), make()
+    await first.connect()
+    books = await first.subscribe("t.*", Recorder(), group="books")
+    await books.cancel()
+    await asyncio.sleep(5)
+    await first.journal.drop_group("books")
+    await second.connect()
+    assert (await second.subscribe("t.*", Recorder(), group="books", parts=16)).is_active
