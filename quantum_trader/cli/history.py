@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = None) -> None:
+def verify(run: Run, json: choosing.AsJson = False, config: ConfigDirectory = None, bus: choosing.Bus = None) -> None:
     """Compute again what a run claims: the journal's chain, the digest of its decisions, its books."""
-    folder = choosing.chosen(run, config)
+    folder = choosing.chosen(run, config, bus)
     with busy(f"verifying {folder.path}"):
         findings = asyncio.run(audit(folder))
     if json:

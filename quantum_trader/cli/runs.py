@@ -27,7 +27,7 @@ from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import load_record
 from quantum_trader.monitoring.report import as_lines, make_report
 from quantum_trader.own.loading import settled
-from quantum_trader.runs.folder import RunFolder, free_folder, newest
+from quantum_trader.runs.folder import ON_A_SERVER, RunFolder, free_folder, newest
 from quantum_trader.runs.page.page import page
 
 oracle_app = typer.Typer(help="Reference runs.", no_args_is_help=True)
@@ -207,7 +207,7 @@ def resume(
         return
     effective = folder.config()
     if folder.elsewhere.is_file() and bus is None:
-        raise Failed(f"{folder.path}: its journal is on a server: say --bus URL, as when it was started")
+        raise Failed(f"{folder.path}: {ON_A_SERVER}")
     place = None if as_json else shown_at(web, host, port, effective.app.gateway_port)
     usual = SPEED if place is not None and not effective.own.feed else 0.0  # what is live has a speed of its own
     pace = usual if speed is None else speed

@@ -11,7 +11,7 @@ from eventbus import Event, InMemoryEventBus, MissingDriver
 from quantum_trader.app import build, load_feed
 from quantum_trader.brought import own_builders, own_checks
 from quantum_trader.cli.carrying import run_loop
-from quantum_trader.cli.choosing import chosen
+from quantum_trader.cli.choosing import Bus, chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.onlooking import onlookers
 from quantum_trader.cli.runs import Checks, Choices, Components
@@ -43,12 +43,13 @@ def serve(
     checks: Checks = None,
     components: Components = None,
     config: ConfigDirectory = None,
+    bus: Bus = None,
 ) -> None:
     """Show a run that is over, or that another process carries out, until Ctrl-C.
 
     A --check is asked about every entry that the run sized, and what it would deny is told; a --with hears the run from here.
     """
-    folder = chosen(run, config)
+    folder = chosen(run, config, bus)
     effective = folder.config()
     usual = effective.app.gateway_port
     onlooking = looking_on(effective, checks, components)
@@ -83,7 +84,7 @@ async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Con
 
     def application(port: int) -> Any:
         return create_dashboard(
-            Followed(str(folder.journal), heard=hear),
+            Followed(folder.source, heard=hear),
             panels,
             desk,
             settings=GatewaySettings(host=place.host, port=port, run_owns_events=True),

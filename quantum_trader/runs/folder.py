@@ -17,6 +17,7 @@ from quantum_trader.config import Config
 from quantum_trader.files import write_whole
 from quantum_trader.monitoring.analytics import FILE_NAME, NoRun
 
+ON_A_SERVER: Final = "its journal is on a server: say --bus URL, as when it was started"
 CHECKPOINTS: Final = "checkpoint-*.json"
 _OURS: Final = (
     "run.db*",
@@ -47,10 +48,21 @@ class RunFolder:
     """The folder of one run. Nothing is read or made before it is asked for."""
 
     path: Path
+    bus: str | None = None  # where its journal is, of a run over a server: the URL is not kept, for it has a password
 
     @property
     def journal(self) -> Path:
         return self.path / "run.db"
+
+    @property
+    def source(self) -> str:
+        """Where its journal is read. Raises `NoRun` where there is none, or nobody says where."""
+        if self.bus is not None:
+            return self.bus
+        if not self.journal.is_file():
+            is_elsewhere = self.elsewhere.is_file()
+            raise NoRun(self.path, ON_A_SERVER if is_elsewhere else "no run is recorded there")
+        return str(self.journal)
 
     @property
     def elsewhere(self) -> Path:

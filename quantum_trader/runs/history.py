@@ -14,7 +14,6 @@ from eventbus import Event, JournalReader, open_reader
 from eventbus.codec import decode
 from quantum_trader.events import is_decision
 from quantum_trader.market.replayer import SOURCE as REPLAYER
-from quantum_trader.monitoring.analytics import NoRun
 from quantum_trader.monitoring.health import SOURCE as HEALTH
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.session import SOURCE as CLOCK
@@ -37,9 +36,7 @@ class Barrier:
 @contextmanager
 def opened(folder: RunFolder) -> Iterator[JournalReader]:
     """The journal of a run, to read. Raises `NoRun`, `JournalUnavailable`, `JournalDamaged`."""
-    if not folder.journal.is_file():
-        raise NoRun(folder.path, "no run is recorded there")
-    with open_reader(folder.journal) as reader:
+    with open_reader(folder.source) as reader:
         yield reader
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from eventbus import Event, create_event_bus
+from quantum_trader.runs.audit import audit
+from quantum_trader.runs.folder import RunFolder
 from tests.backends import BACKENDS, Backend
 from tests.processes.fleet import Fleet
 
@@ -48,3 +51,6 @@ async def test_the_digest_is_the_same_over_a_file_and_a_server_and_after_a_kill(
     async with create_event_bus(fleet.url) as bus:
         traded: list[Event] = [event async for event in bus.replay(types="trade.executed")]
     assert len(fleet.of("heard", hearer)) == len(traded) == fills
+    findings = await asyncio.to_thread(lambda: asyncio.run(audit(RunFolder(tmp_path / "server", fleet.url))))
+    assert [finding.check for finding in findings if finding.is_well] == ["journal", "origin", "digest", "books"]
+    assert whole.stdout.split()[0] in findings[2].detail

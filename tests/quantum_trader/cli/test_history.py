@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,22 @@ def test_verify_computes_again_what_a_run_claims(home: Path, said: Callable[...,
     assert [finding["check"] for finding in findings] == ["journal", "origin", "digest", "books"]
     assert all(finding["is_well"] for finding in findings)
     assert "as claimed" in said("verify", "whole")
+
+
+def test_a_run_whose_journal_is_elsewhere_is_looked_at_there_and_asks_where_that_is(
+    home: Path, said: Callable[..., Any], complaint: Callable[..., tuple[int, str]]
+) -> None:
+    run = RunFolder(home / "runs" / "whole")
+    (home / "elsewhere").mkdir()
+    for file in run.path.glob("run.db*"):
+        file.rename(home / "elsewhere" / file.name)
+    run.elsewhere.write_text("{}")
+    for command in ("verify", "serve"):
+        code, line = complaint(command, "whole")
+        assert (code, "its journal is on a server: say --bus URL" in line) == (3, True)
+    url = f"sqlite:///{home}/elsewhere/run.db"
+    assert "as claimed" in said("verify", "whole", "--bus", url)
+    assert replace(run, bus=url).source == url
 
 
 def test_verify_misses_a_fill_that_was_taken_out(home: Path, complaint: Callable[..., tuple[int, str]]) -> None:
