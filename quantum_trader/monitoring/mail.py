@@ -39,8 +39,12 @@ class MailChannel:
         """Hand it to the server. Raises `Refused`."""
         settings = self._settings
         try:
+            message = self._message(notice)
+        except ValueError:
+            raise Refused("sender or to is no address", is_final=True) from None
+        try:
             refused, _said = await aiosmtplib.send(
-                self._message(notice),
+                message,
                 recipients=[*settings.to],
                 hostname=settings.host,
                 port=settings.port,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import cache
 from typing import Final
 
 import httpx
@@ -41,14 +43,14 @@ async def post(
     `named` says in words where the address comes from.
     """
     if client is None:
-        async with httpx.AsyncClient(timeout=timeout_s) as own:
+        async with httpx.AsyncClient(timeout=timeout_s, verify=_authorities()) as own:
             return await post(address, body, headers, client=own, timeout_s=timeout_s, named=named)
     token = _posts.set(True)
     try:
         answer = await client.post(
             address.get_secret_value(), content=body, headers={"Content-Type": "application/json", **headers}
         )
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
         raise Refused(f"{named} is no address", is_final=True) from None
     except httpx.HTTPError as error:
         raise Refused(type(error).__name__) from None  # its text may hold the address
@@ -61,6 +63,12 @@ async def post(
     is_final = status < httpx.codes.INTERNAL_SERVER_ERROR and not is_busy
     after = _asked_pause(answer) if is_busy or status == httpx.codes.SERVICE_UNAVAILABLE else None
     raise Refused(f"answered {status}", status=status, is_final=is_final, after=after)
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Read once: to read them takes longer than most requests, and the loop has to wait."""
+    return httpx.create_ssl_context()
 
 
 def _asked_pause(answer: httpx.Response) -> float | None:

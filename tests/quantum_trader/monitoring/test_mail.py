@@ -149,6 +149,13 @@ async def test_a_certificate_that_nobody_knows_is_not_accepted(serve: Any) -> No
     assert (outcome.attempts, postbox.came) == (1, [])
 
 
+async def test_what_is_no_address_is_told_and_holds_up_nothing(serve: Any) -> None:
+    postbox, settings = serve()
+    outcome, _pauses, _said = await sent(settings.model_copy(update={"sender": "desk\n@example.org"}))
+    assert isinstance(outcome, NotificationFailedEvent)
+    assert (outcome.reason, outcome.attempts, postbox.came) == ("sender or to is no address", 1, [])
+
+
 async def test_a_server_without_tls_is_sent_nothing() -> None:
     postbox = Postbox()
     controller = Controller(postbox, "127.0.0.1", free_port())
