@@ -189,8 +189,8 @@ async def test_metrics_are_of_the_bus_and_of_the_gateway(serving: Serving) -> No
         await http.get("/nothing/here")
         page = (await http.get("/metrics")).text
     assert "eventbus_published_events_total" in page
-    assert 'eventbus_gateway_refused_total{reason="not_found"} 1.0' in page
-    assert "eventbus_gateway_clients 0.0" in page
+    assert f'eventbus_gateway_refused_total{{bus="{served.bus.name}",reason="not_found"}} 1.0' in page
+    assert f'eventbus_gateway_clients{{bus="{served.bus.name}"}} 0.0' in page
 
 
 @pytest.mark.parametrize(
