@@ -12,13 +12,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.journal import DurableTrade, Publishers, Record, trades
-from benchmarks.remote import BULK, Client, Subject
-from benchmarks.rows import Now, speed
-from eventbus import create_event_bus
+from benchmarks.journal import Record, trades
+from benchmarks.remote import BULK, PUBLISHERS, Client, Subject
+from benchmarks.rows import Now
 from eventbus.testing.servers import RedisServer
-
-PUBLISHERS = Publishers(100, 1)
 
 
 @cache
@@ -61,28 +58,8 @@ async def client() -> AsyncIterator[Client]:
         yield RedisPyClient(redis)
 
 
-async def through_bus(count: int, now: Now) -> float:
-    """From the publishing to the last handler of a group in the same process, and its commit."""
-    handled, done = 0, asyncio.Event()
-
-    async def handle(_event: DurableTrade) -> None:
-        nonlocal handled
-        handled += 1
-        if handled == count:
-            done.set()
-
-    events = trades(count)
-    async with create_event_bus(SUBJECT.fresh_url()) as bus:
-        await bus.subscribe(DurableTrade, handle, group="ledger")
-        began = now()
-        await PUBLISHERS.seconds(events, lambda one: bus.publish(*one), now)
-        await done.wait()
-        await bus.drain()
-        return (now() - began) / count
-
-
 async def through_faststream(count: int, now: Now) -> float:
-    """The same: a stream, a group, the body as JSON, an acknowledgement for each message."""
+    """As the bus does it: a stream, a group, the body as JSON, an acknowledgement for each message."""
     faststream: Any = import_module("faststream.redis")  # only who measures has it
     stream, handled, done = secrets.token_hex(6), 0, asyncio.Event()
     broker = faststream.RedisBroker(server().url, logger=None, max_connections=2 * PUBLISHERS.number)
@@ -107,5 +84,5 @@ async def through_faststream(count: int, now: Now) -> float:
 SUBJECT = Subject("redis", server, "redis-py", client)
 ROWS = (
     *SUBJECT.rows(),
-    SUBJECT.row("100 publishers to a group", speed(1.0), through_bus, through_faststream, 2_000, "FastStream"),
+    SUBJECT.against_framework("FastStream", through_faststream),
 )

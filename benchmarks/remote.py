@@ -25,6 +25,7 @@ ROUNDS = 5
 BULK = 1_000
 PARTS = 16
 WORK_S = 0.001
+PUBLISHERS = Publishers(100, 1)  # of those who publish to a group in the same process
 _READY = "ready"
 
 
@@ -65,6 +66,10 @@ class Subject(NamedTuple):
             ),
             self.row(shared, speed(1.6), self._sharing(2), self._sharing(1), 5_000, "one process"),
         )
+
+    def against_framework(self, name: str, through: Run) -> Row:
+        """Of a backend that a framework has too: from the publishing to the handlers of a group in the same process."""
+        return self.row("100 publishers to a group", speed(1.0), self._through, through, 2_000, name)
 
     def row(self, name: str, aim: Aim, bus: Run, raw: Run, count: int, against: str = "") -> Row:
         """Against the bare client, where nothing else is said."""
@@ -132,6 +137,25 @@ class Subject(NamedTuple):
         if handled != count:
             raise AssertionError(f"{handled} of {count} were handled")
         return taken / count
+
+    async def _through(self, count: int, now: Now) -> float:
+        """From the publishing to the last handler, and its commit."""
+        handled, done = 0, asyncio.Event()
+
+        async def handle(_event: DurableTrade) -> None:
+            nonlocal handled
+            handled += 1
+            if handled == count:
+                done.set()
+
+        events = trades(count)
+        async with create_event_bus(self.fresh_url()) as bus:
+            await bus.subscribe(DurableTrade, handle, group="ledger")
+            began = now()
+            await PUBLISHERS.seconds(events, lambda one: bus.publish(*one), now)
+            await done.wait()
+            await bus.drain()
+            return (now() - began) / count
 
     async def _round_trip(self, count: int, now: Now) -> float:
         """The median of an append of one."""
