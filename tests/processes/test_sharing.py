@@ -128,3 +128,31 @@ async def test_a_process_that_ends_in_order_hands_over_at_once(fleet: Fleet) -> 
     fleet.send(publisher, "publish", 20, 20, 3)
     await fleet.until(lambda: len(fleet.of("ended", second)) == 20, seconds=20)  # no lease of 30 s has run out
     assert len(fleet.of("began")) == 40
+
+
+@pytest.mark.long
+async def test_a_handler_that_takes_three_leases_is_begun_once(fleet: Fleet) -> None:
+    workers = [fleet.start(settings=settings(), group=BOOKS, work_s=3 * LEASE_S) for _ in range(2)]
+    publisher = fleet.start()
+    await fleet.ready(*workers, publisher)
+    fleet.send(publisher, "publish", 0, 2, 1)
+    await fleet.until(lambda: fleet.handled() == {0, 1})
+    assert [(n, attempt) for n, _, attempt, _ in fleet.of("began")] == [("0", "1"), ("1", "1")]
+
+
+@pytest.mark.long
+async def test_a_rolling_restart_under_load_loses_and_repeats_nothing(fleet: Fleet) -> None:
+    workers = [fleet.start(settings=settings(), group=SHARED, work_s=0.005) for _ in range(3)]
+    publisher = fleet.start()
+    await fleet.ready(*workers, publisher)
+    sent = 0
+    for leaving in workers:
+        fleet.send(publisher, "publish", sent, 300, 40)
+        sent += 300
+        await fleet.until(lambda: fleet.in_flight(leaving) > 0)  # noqa: B023 # called before the next one leaves
+        fleet.signal(leaving, signal.SIGTERM)
+        assert fleet.wait(leaving) == 0
+        await fleet.ready(fleet.start(settings=settings(), group=SHARED, work_s=0.005))
+    await fleet.until(lambda: fleet.handled() == {*range(sent)})
+    assert len(fleet.of("began")) == sent, "without a death nothing is repeated"
+    fleet.must_be_in_order()

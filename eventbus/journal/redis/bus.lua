@@ -3,7 +3,7 @@
 -- KEYS[1] is "{name}:meta"; all other keys have its prefix, and with it their place in a cluster. ARGV holds the name of a call, the
 -- epoch that who calls knows ("" for none), and what the call takes. Offsets are whole numbers below 2^53, times are milliseconds.
 --
---   meta          hash    format, epoch, first, last, bytes; ids, ids_since: the newest of the two hashes of ids; dead, quarantined: ids given
+--   meta          hash    format, epoch, first, last, bytes; ids, ids_since: of the newest hash of ids; dead-letters, quarantine: ids given
 --   log           stream  a record under the id "<offset>-0"
 --   ids:<n>       hash    event id -> offset, of the newest records and of those before them
 --   cursors       hash    group or part -> "revision floor|settled|attempts|totals"
@@ -60,11 +60,7 @@ local function is_held(name, token)
 end
 
 local function put(space, name, value)
-    if value then
-        redis.call('HSET', key('values:' .. space), name, value)
-    else
-        redis.call('HDEL', key('values:' .. space), name)
-    end
+    if value then redis.call('HSET', key('values:' .. space), name, value) else redis.call('HDEL', key('values:' .. space), name) end
     return redis.call('HINCRBY', key('versions:' .. space), name, 1)
 end
 
@@ -95,7 +91,7 @@ end
 
 -- Append records that are all new: gives the first offset, or nothing where one is not. With care: an offset for each, negative where it
 -- was there, or which id has another type or body. A record is the number of its words, what it is retained as, and the words of its
--- entry: id, type and body come first.
+-- entry: event_id, type and body come first.
 function calls.append()
     local with_care, period, count = take() == 'care', number(), number()
     local first, last, newest, since = of_meta('first', 'last', 'ids', 'ids_since')
@@ -121,13 +117,14 @@ function calls.append()
         local offset = known[ids[i]]
         if offset then
             local kind, body = ARGV[words[i][1] + 3], ARGV[words[i][1] + 5]
-            local there, before = fresh[offset - last], nil
-            if there then
-                before = {nil, nil, nil, ARGV[words[there][1] + 3], nil, ARGV[words[there][1] + 5]}
+            local place, kind_before, body_before = fresh[offset - last], nil, nil
+            if place then
+                kind_before, body_before = ARGV[words[place][1] + 3], ARGV[words[place][1] + 5]
             else
-                before = redis.call('XRANGE', key('log'), whole(offset) .. '-0', whole(offset) .. '-0')[1][2]
+                local entry = redis.call('XRANGE', key('log'), whole(offset) .. '-0', whole(offset) .. '-0')[1][2]
+                kind_before, body_before = entry[4], entry[6]
             end
-            if before[4] ~= kind or before[6] ~= body then return {'conflict', ids[i]} end
+            if kind_before ~= kind or body_before ~= body then return {'conflict', ids[i]} end
             answers[i] = -offset
         else
             fresh[#fresh + 1] = i
@@ -212,17 +209,11 @@ function calls.write()
     local verdicts = {}
     for i = 1, number() do
         local name, token, revision, row, group = take(), number(), number(), take(), take()
-        local before = redis.call('HGET', key('cursors'), name) or ''
-        if token > 0 and not is_held(name, token) then
-            verdicts[i] = 'lost'
-        elseif tonumber(string.match(before, '^%d+')) ~= revision then
-            verdicts[i] = 'outdated'
-        else
-            verdicts[i] = 'written'
-            redis.call('HSET', key('cursors'), name, whole(revision + 1) .. ' ' .. row)
-        end
+        local before, outcomes = redis.call('HGET', key('cursors'), name) or '', number()
+        local is_outdated = tonumber(string.match(before, '^%d+')) ~= revision
+        verdicts[i] = token > 0 and not is_held(name, token) and 'lost' or is_outdated and 'outdated' or 'written'
         local is_written = verdicts[i] == 'written'
-        local outcomes = number()
+        if is_written then redis.call('HSET', key('cursors'), name, whole(revision + 1) .. ' ' .. row) end
         if is_written and outcomes > 0 then redis.call('SADD', key('groups'), group) end
         for _ = 1, outcomes do
             local offset, text = take(), take()
@@ -232,11 +223,7 @@ function calls.write()
         end
         for _, stream in ipairs({'dead-letters', 'quarantine'}) do
             for _ = 1, number() do
-                if is_written then
-                    add(stream, stream)
-                else
-                    at = at + 1 + ARGV[at + 1]
-                end
+                if is_written then add(stream, stream) else at = at + 1 + ARGV[at + 1] end
             end
         end
     end

@@ -19,38 +19,23 @@ from eventbus.journal.values import (
 )
 
 _NONE = b"-"
+_RECORD = ("event_id", "type", "body", "version", "kind", "time_ns", "key", "correlation_id", "causation_id")
+_NUMBERS = {"attempts", "first_failed_ns", "last_failed_ns", "offset", "time_ns", "version"}
+_BYTES = {"body", "raw"}
 
 
 def words_of(record: Append) -> list[Any]:
     """A record for `append`: how many words its entry has, what it is retained as, and the words. What is None is left out."""
-    words: list[Any] = ["id", record.event_id, "type", record.type, "body", record.body]
-    words += ["version", record.version, "kind", record.kind, "time_ns", record.time_ns, "crc", checksum(record)]
-    for name in ("key", "correlation_id", "causation_id"):
-        if (value := getattr(record, name)) is not None:
-            words += [name, value]
-    return [len(words), maybe(record.retain), *words]
+    words = [word for name in _RECORD if (value := getattr(record, name)) is not None for word in (name, value)]
+    return [len(words) + 2, maybe(record.retain), *words, "crc", checksum(record)]
 
 
 def as_record(entry: Any) -> Record | None:
     """A record as it was appended; None for an entry that was altered."""
-    it = _fields(entry)
-    optional = (it.get(b"key"), it.get(b"correlation_id"), it.get(b"causation_id"))
     try:
-        key, correlation, causation = (None if value is None else value.decode() for value in optional)
-        record = Record(
-            offset_of(entry),
-            it[b"id"].decode(),
-            it[b"type"].decode(),
-            int(it[b"version"]),
-            it[b"kind"].decode(),
-            key,
-            int(it[b"time_ns"]),
-            correlation,
-            causation,
-            it[b"body"],
-        )
-        return record if checksum(record) == int(it[b"crc"]) else None
-    except (KeyError, ValueError):
+        record = Record(offset_of(entry), *_typed(entry, Record._fields[1:]))
+        return record if _fields(entry)[b"crc"] == b"%d" % checksum(record) else None
+    except (KeyError, TypeError, ValueError):  # a field that is not there, or not what it was
         return None
 
 
@@ -101,13 +86,12 @@ def words_of_item(item: NewDeadLetter | NewQuarantined) -> list[Any]:
 
 def as_letter(entry: Any, redriven: int) -> DeadLetterRecord:
     """A dead letter."""
-    letter = NewDeadLetter(*_typed(entry, NewDeadLetter))
-    return DeadLetterRecord(offset_of(entry), *letter, redriven=bool(redriven))
+    return DeadLetterRecord._make((offset_of(entry), *_typed(entry, NewDeadLetter._fields), bool(redriven)))
 
 
 def as_quarantined(entry: Any) -> Quarantined:
     """What is quarantined."""
-    return Quarantined(offset_of(entry), *_typed(entry, NewQuarantined))
+    return Quarantined(offset_of(entry), *_typed(entry, NewQuarantined._fields))
 
 
 def maybe(value: str | bytes | None) -> bytes:
@@ -122,12 +106,12 @@ def _fields(entry: Any) -> dict[bytes, bytes]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-_NUMBERS = {"offset", "attempts", "first_failed_ns", "last_failed_ns", "time_ns"}
-_BYTES = {"body", "raw"}
-
-
-def _typed(entry: Any, kind: type[NewDeadLetter] | type[NewQuarantined]) -> Iterable[Any]:
+def _typed(entry: Any, names: Iterable[str]) -> Iterable[Any]:
+    """The values of an entry by their names, each as what it was."""
     fields = _fields(entry)
-    for name in kind._fields:
+    for name in names:
         value = fields.get(name.encode())
-        yield int(value) if name in _NUMBERS and value else value if name in _BYTES or value is None else value.decode()
+        if value is None or name in _BYTES:
+            yield value
+        else:
+            yield int(value) if name in _NUMBERS else value.decode()
