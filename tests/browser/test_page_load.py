@@ -45,7 +45,7 @@ def figures(session: CDPSession) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("profile", "speed", "seconds", "listed"),
     [
-        ("fast", 50.0, 8, 40),  # 755 sessions
+        ("fast", 60.0, 5, 20),  # 755 sessions
         pytest.param("demo", 17.0, 150, 100, marks=pytest.mark.long),  # 3,270
     ],
 )

@@ -55,7 +55,7 @@ def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here
     terminal: Terminal, write: Write, dip: str
 ) -> None:
     write("dip.py", dip)
-    command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2001-12-31", "--speed", "150", "--output", "r")
+    command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2001-06-29", "--speed", "15", "--output", "r")
     with process(*command) as running:
         until(lambda: Path("r/run.db").exists() or running.poll() is not None)
         with process("serve", "r", "--port", "0") as serving:
@@ -93,9 +93,7 @@ def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here
 
 def test_a_violation_of_a_run_of_ones_own_is_acknowledged(terminal: Terminal, write: Write, dip: str) -> None:
     write("dip.py", dip)
-    terminal.ok(
-        "run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2001-10-31", "--output", "r", "--until-session", "400"
-    )
+    terminal.ok("run", "dip.py", "--symbols", "IBM", "--to", "2001-06-29", "--output", "r", "--until-session", "320")
     one = terminal.json("spc", "--run", "r", "--open", "--json")["violations"][-1]["violation_id"]
     assert "acknowledged before its next session" in terminal.ok("ack", one, "--reason", "seen", "--run", "r")
     terminal.ok("resume", "r", "--json")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.quantum_trader.own.conftest import Terminal
 
 Write = Callable[[str, str], Path]
-SHORT = ("--to", "2000-06-30", "--symbols", "AAPL,IBM")
+SHORT = ("--to", "2000-05-10", "--symbols", "AAPL,IBM")
 
 PACKAGE = """
 from pathlib import Path
