@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from eventbus import Event, Kind, Retry, create_event_bus
-from eventbus.gateway import GatewaySettings
+from eventbus.gateway import GatewaySettings, Limits
 from eventbus.testing.gateway import serve_here
 from eventbus.testing.servers.found import free_port
 
@@ -174,7 +174,7 @@ async def watched(folder: Path) -> AsyncIterator[tuple[Any, Prometheus, Callable
     bus.subscribe(Fill, fails_at_times, name="picky", retry=Retry(attempts=2, delay=0.0))
     bus.subscribe("operating.*", fine, name="ledger", group="ledger")
     async with AsyncExitStack() as ends:
-        served = await serve_here(bus, settings=GatewaySettings(port=0))
+        served = await serve_here(bus, settings=GatewaySettings(port=0, limits=Limits(messages_per_s=10_000)))
         ends.push_async_callback(served.stop)
         prometheus = await ends.enter_async_context(Prometheus(folder, served.url.removeprefix("http://")))
         peer = await ends.enter_async_context(served.connect())
@@ -194,11 +194,12 @@ async def watched(folder: Path) -> AsyncIterator[tuple[Any, Prometheus, Callable
 
 @pytest.mark.server
 async def test_no_query_of_the_dashboard_is_empty_and_alerts_fire_over_a_bus_that_runs(tmp_path: Path) -> None:
-    async with watched(tmp_path) as (bus, prometheus, busy), asyncio.timeout(PATIENCE_S):
-        missing = dict(QUERIES)
-        while missing:
+    async with watched(tmp_path) as (bus, prometheus, busy), asyncio.timeout(2 * PATIENCE_S):
+        missing, began = dict(QUERIES), asyncio.get_running_loop().time()
+        while missing and asyncio.get_running_loop().time() < began + PATIENCE_S:
             await busy()
             missing = {name: query for name, query in missing.items() if not await prometheus.has(query)}
+        assert missing == {}
 
         rules = (await prometheus.get("rules"))["groups"][0]["rules"]
         assert sorted(rule["name"] for rule in rules) == ALERTS
