@@ -20,7 +20,13 @@ from pydantic import SecretStr, ValidationError
 from eventbus import InMemoryEventBus
 from quantum_trader.cli import main
 from quantum_trader.config import NotifyConfig, WebhookConfig
-from quantum_trader.events import KillSwitchChangedEvent, NotificationFailedEvent, NotificationSentEvent
+from quantum_trader.events import (
+    KillSwitchChangedEvent,
+    NotificationFailedEvent,
+    NotificationSentEvent,
+    ViolationAcknowledgedEvent,
+    ViolationCreatedEvent,
+)
 from quantum_trader.model import KillMode
 from quantum_trader.monitoring.alerts import AlertManager
 from quantum_trader.monitoring.notices import Notifier
@@ -121,6 +127,25 @@ async def test_a_notice_is_json_of_the_receivers_own_shape(receiver: Receiver) -
         "version": 2,
     }
     assert [(one.channel, type(one)) for one in sending.outcomes] == [("webhook.ops", NotificationSentEvent)]
+
+
+async def test_a_violation_reaches_it_as_it_does_every_notifier(receiver: Receiver) -> None:
+    critical, mild = (
+        ViolationCreatedEvent(
+            violation_id=n,
+            sample_id=7,
+            characteristic_id=1,
+            rule_id=1,
+            rule_name="Outlier",
+            severity=severity,
+            chart="x",
+        )
+        for n, severity in enumerate(("CRITICAL", "WARNING"))
+    )
+    acknowledged = ViolationAcknowledgedEvent(violation_id=0, user="ada", reason="seen")
+    await Sending().of(receiver.url, critical, mild, acknowledged)
+    told = [json.loads(body)["title"] for _headers, body in receiver.came]
+    assert told == ["Rule 1 (Outlier) on x", "0 acknowledged"]
 
 
 async def test_equal_notices_are_one_with_a_count(receiver: Receiver) -> None:
