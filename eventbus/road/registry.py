@@ -199,10 +199,12 @@ def alone(burst: Burst, worker: Worker) -> Part:
     return part
 
 
+_OF_SUBSCRIBING = ("name", "replay_last", "durable", "group", "start", "parts")  # keywords that are no part of a policy
+
+
 def _policy(options: dict[str, Any]) -> Policy:
     unknown = sorted(set(options) - set(Policy.__dataclass_fields__))
     if unknown:
-        raise PolicyConflict(
-            unknown[0], f"is no policy of this bus; there are {', '.join(Policy.__dataclass_fields__)}"
-        )
+        there_are = ", ".join((*Policy.__dataclass_fields__, *_OF_SUBSCRIBING))
+        raise PolicyConflict(unknown[0], f"is no policy of this bus; there are {there_are}")
     return Policy(**options)

@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus import Event, Kind, OnFailure, Overflow, Policy, PolicyConflict, Reject, Retry, RetryLater
+from eventbus import (
+    Event,
+    InMemoryEventBus,
+    Kind,
+    OnFailure,
+    Overflow,
+    Policy,
+    PolicyConflict,
+    PolicyOptions,
+    Reject,
+    Retry,
+    RetryLater,
+)
 from eventbus.policy import GiveUp, RetryIn
 
 
@@ -338,3 +350,11 @@ def test_deadline_concurrency_and_isolation_need_a_task() -> None:
 def test_policies_are_values() -> None:
     assert Policy(concurrency=2) == Policy(concurrency=2)
     assert OnFailure("dead_letter") is Policy().on_failure
+
+
+def test_who_misspells_a_keyword_is_told_all_there_are() -> None:
+    misspelt: Any = {"gruop": "ledger"}
+    with pytest.raises(PolicyConflict, match="gruop: is no policy") as refused:
+        InMemoryEventBus().subscribe("desk.opened", print, **misspelt)
+    told = str(refused.value).partition("there are ")[2].split(", ")
+    assert set(told) == set(PolicyOptions.__annotations__)
