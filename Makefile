@@ -38,11 +38,11 @@ eager: $(VENV)/.check
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
 		tests/eventbus $(ARGS)
 
-# Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it.
+# Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it: neither servers nor kills.
 check-all: check docs
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop -m long $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
-	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED)" \
+	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED) and not slow and not server" \
 		tests/eventbus tests/found tests/scenarios $(ARGS)
 
 # The documentation, as a folder of pages: strictly, and without a request. To read it: python3 -m http.server --directory build/site
