@@ -42,7 +42,7 @@ class Committing:
         self._trouble = trouble
         self._lost = lost
         self._is_over = is_over
-        self._more_begins = False  # and somebody waits for room for it
+        self._more_begins = False  # soon
         self._gathers = False  # something due is committed in a moment
         self._lingers = False  # something passed over is committed in a moment
         self._progress = asyncio.Event()
@@ -98,13 +98,9 @@ class Committing:
             self._lingers = True
             self._lifetime.crew.call_later(_LINGER_S, self._lingered)
 
-    async def until_room(self, is_there: Callable[[], bool]) -> None:
-        """Wait for room to begin more. What ended is committed with that, and not before, if it does not take long."""
-        self._more_begins = True
-        try:
-            await self.until(is_there)
-        finally:
-            self._more_begins = False
+    def expects_more(self, does: bool) -> None:
+        """More is about to begin, or not: what ended is committed with that, and not before, if it does not take long."""
+        self._more_begins = does
 
     def all(self) -> None:
         """Commit everything that is known, soon."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eventbus.durability.ahead import Ahead
+from eventbus.durability.ahead import PAGE, Ahead
 from eventbus.durability.beginning import Wanted
 from eventbus.durability.share import MOST
 
@@ -61,6 +61,7 @@ class Following:
 
     def forget(self) -> None:
         """Begin anew with what was begun last of each part."""
+        self._committing.expects_more(False)
         self._reads_for = {}
 
     def goes_on_at(self, oldest: int) -> None:
@@ -86,9 +87,11 @@ class Following:
             )
             return
         page = await self._ahead.fetch(self._upto)
+        self._committing.expects_more(bool(page))
         if page:
             self._reads_for = shares if await self._begin(page, shares) else {}
             self._upto = page[-1].offset
+            self._committing.expects_more(len(page) == PAGE)
             return
         await self._beginning.begun()
         self._lifetime.look_idle()
@@ -140,7 +143,7 @@ class Following:
     async def _begin_some(self, fresh: Sequence[Wanted], then: Callable[[], None] | None = None) -> list[Wanted]:
         """As many as there is room for, once that is worth a write; gives the others. `then` is called after the last."""
         of_share = Counter(share for share, *_ in fresh)
-        await self._committing.until_room(
+        await self._committing.until(
             lambda: all(share.is_lost or share.room >= min(n, MOST // 2) for share, n in of_share.items())
         )
         room = {share: len(fresh) if share.is_lost else share.room for share in of_share}
