@@ -14,7 +14,7 @@ from eventbus.errors import HandlerCancelled
 from eventbus.failure import Failure
 from eventbus.log import log
 from eventbus.outcome import Outcome, Status
-from eventbus.policy import GiveUp, OnFailure, RetryIn
+from eventbus.policy import GiveUp, OnFailure, Overflow, RetryIn
 from eventbus.road.part import Delivery, Part
 from eventbus.road.telling import FailureLog
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eventbus.road.lifetime import Lifetime
     from eventbus.road.worker import Worker
 
+_RETRIES = 1_000  # of what may be dropped, where the subscription names no size: so many wait for another attempt
 _SLICE = 1_000  # deliveries settled in one turn of the loop
 
 
@@ -67,6 +68,9 @@ class Endings:
         delivery.failed_at(self._lifetime.clock.now())
         match decision:
             case RetryIn(seconds) if not worker.is_cancelled:
+                if not self._may_wait(worker, delivery):
+                    self.finish(worker, delivery, Status.DROPPED, error=error, ran_ns=ran_ns)
+                    return
                 log.info(
                     "delivery retried",
                     extra={
@@ -82,6 +86,23 @@ class Endings:
                 self.finish(worker, delivery, Status.CANCELLED, error=error, ran_ns=ran_ns)
             case GiveUp(reason):
                 self.give_up(worker, delivery, reason, error, ran_ns)
+
+    def _may_wait(self, worker: Worker, delivery: Delivery) -> bool:
+        """For another attempt. What may be dropped holds no place at the door, so that only so many of it wait: the oldest goes, or
+        the newest, as the policy says."""
+        policy, overflow = worker.policy, worker.policy.overflow_for(delivery.event.__event__)
+        is_kept = worker.feed is not None or overflow in (
+            Overflow.BLOCK,
+            Overflow.REJECT,
+        )  # the group bounds these, or the door
+        if is_kept or len(worker.retries) < (policy.queue_size or _RETRIES):
+            return True
+        if overflow is Overflow.DROP_NEWEST:
+            return False
+        oldest = next(iter(worker.retries))
+        worker.retries.drop(oldest)
+        self.finish(worker, oldest, Status.DROPPED)
+        return True
 
     def give_up(
         self, worker: Worker, delivery: Delivery, reason: str, error: BaseException | None = None, ran_ns: int = 0

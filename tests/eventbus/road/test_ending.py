@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from eventbus import Event, InMemoryEventBus, OnFailure, Reject, Retry, RetryLater, Status
-from eventbus.testing import settle
+from eventbus import Event, InMemoryEventBus, OnFailure, Overflow, Reject, Retry, RetryLater, Status
+from eventbus.testing import Recorder, settle
 
 pytestmark = pytest.mark.virtual_time
 
@@ -108,3 +108,31 @@ async def test_what_a_cancelled_subscription_never_began_is_cancelled_and_the_lo
     release.set()
     statuses = [(await receipt)[0].status for receipt in receipts]
     assert (statuses.count(S), statuses.count(Status.CANCELLED)) == (1, 2_999)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"), [(Overflow.DROP_OLDEST, [17, 18, 19]), (Overflow.DROP_NEWEST, [0, 1, 2])]
+)
+async def test_what_may_be_dropped_waits_for_another_attempt_in_bounds(
+    event_bus: InMemoryEventBus, overflow: Overflow, kept: list[int]
+) -> None:
+    tried = Recorder(lambda _event: 1 / 0)
+    retry = Retry(attempts=2, delay=60, jitter=False)
+    sub = event_bus.subscribe("a.b", tried, queue_size=3, overflow=overflow, retry=retry)
+    for n in range(20):
+        await event_bus.publish("a.b", {"n": n})
+        await settle()
+    stats = sub.stats()
+    assert (stats.retry_wait, stats.dropped, stats.pending) == (3, 17, 3)
+    await event_bus.drain()
+    assert tried.values("n")[20:] == kept
+    assert sub.stats().dead_lettered == 3
+
+
+async def test_what_is_never_dropped_waits_for_another_attempt_without_a_bound_of_its_own(
+    event_bus: InMemoryEventBus,
+) -> None:
+    sub = event_bus.subscribe("a.b", Recorder(lambda _event: 1 / 0), retry=Retry(attempts=2, delay=60, jitter=False))
+    await event_bus.publish_many([Event("a.b", payload={"n": n}) for n in range(1_500)])
+    await settle()
+    assert (sub.stats().retry_wait, sub.stats().dropped) == (1_500, 0)
