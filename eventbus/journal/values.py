@@ -148,7 +148,9 @@ class Cursor:
 
     def is_settled(self, offset: int) -> bool:
         """Whether the delivery of this offset reached its end."""
-        return offset <= self.floor or any(first <= offset <= last for first, last in self.settled)
+        if offset <= self.floor or not self.settled:
+            return offset <= self.floor
+        return any(first <= offset <= last for first, last in self.settled)
 
 
 class NewDeadLetter(NamedTuple):

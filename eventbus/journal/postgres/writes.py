@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,7 @@ from eventbus.journal.postgres.rows import (
     LETTER,
     NEW_RECORD,
     OUTCOME,
+    OUTCOMES,
     RECORD,
     RETAINED,
     Columns,
@@ -171,9 +173,14 @@ class Writes(Reads):
         new = CURSOR | {"token": "bigint"}
         of_cursor = {"cursor": "text"}
         outcomes = [
-            (write.row.name, (split_part(write.row.name) or write.row)[0], *settled)
+            (
+                write.row.name,
+                (split_part(write.row.name) or write.row)[0],
+                " ".join(str(each[0]) for each in alike),
+                *said,
+            )
             for write in writes
-            for settled in write.outcomes
+            for said, alike in groupby(write.outcomes, lambda settled: settled[1:])  # those of a row were handled alike
         ]
         rows = await db.fetch(
             f"""WITH new AS (SELECT * FROM {table_of(new, 1, "n")}), held AS (
@@ -187,8 +194,9 @@ class Writes(Reads):
                 RETURNING c.name, {self._at_level}
             ), ended AS (
                 INSERT INTO {self._schema}.outcomes ({names(OUTCOME)})
-                SELECT DISTINCT ON (d.name, d."offset") {names(OUTCOME, "d")}
-                FROM {table_of(of_cursor | OUTCOME, 8, "d")} JOIN written ON written.name = d.cursor
+                SELECT DISTINCT ON (d.name, o.place) d.name, o.place, d.status, d.attempts, d.queued_ns, d.ran_ns
+                FROM {table_of(of_cursor | OUTCOMES, 8, "d")} JOIN written ON written.name = d.cursor
+                CROSS JOIN unnest(string_to_array(d.offsets, ' ')::bigint[]) AS o(place)
                 ON CONFLICT ("offset", name) DO UPDATE SET status = excluded.status, attempts = excluded.attempts,
                     queued_ns = excluded.queued_ns, ran_ns = excluded.ran_ns
             ), dead AS (
@@ -201,7 +209,7 @@ class Writes(Reads):
             SELECT new.name, held.name IS NOT NULL OR new.token = 0, written.name IS NOT NULL
             FROM new LEFT JOIN held USING (name) LEFT JOIN written USING (name)""",
             *turned([(*write.row, write.token) for write in writes], new),
-            *turned(outcomes, of_cursor | OUTCOME),
+            *turned(outcomes, of_cursor | OUTCOMES),
             *turned([(w.row.name, *each) for w in writes for each in w.dead], of_cursor | LETTER),
             *turned([(w.row.name, *each) for w in writes for each in w.quarantined], of_cursor | ITEM),
         )
