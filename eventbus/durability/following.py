@@ -75,10 +75,10 @@ class Following:
 
     async def step(self) -> None:
         """Read once; where there is nothing, wait for more. Raises `OffsetGone`, and what the journal answers."""
-        shares = {part: share for part, share in self._group.shares.items() if share.takes}  # the page is for no others
+        shares = self._taken()  # the page is for no others
         if shares != self._reads_for or not shares:
             await self._beginning.begun()
-            self._reads_for = shares = {part: share for part, share in self._group.shares.items() if share.takes}
+            self._reads_for = shares = self._taken()
             self._upto = min((share.position for share in shares.values()), default=0)
         if not shares:
             self._lifetime.look_idle()
@@ -95,11 +95,16 @@ class Following:
             return
         await self._beginning.begun()
         self._lifetime.look_idle()
+        if self._taken() != shares or self._is_to_end:
+            return  # it was told so before anybody waited to be told: there may be much to read for a part that came
         self.waits = True
         try:
             await self._source.wait(self._upto)
         finally:
             self.waits = False
+
+    def _taken(self) -> dict[int, Share]:
+        return {part: share for part, share in self._group.shares.items() if share.takes}
 
     async def _begin(self, page: Sequence[Found | Record], shares: Mapping[int, Share]) -> bool:
         """All of a page that is wanted, as much at a time as a crash may repeat of each part; gives whether that was all.

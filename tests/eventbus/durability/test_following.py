@@ -77,3 +77,36 @@ async def test_what_ends_is_committed_with_what_begins_next(make: Make) -> None:
     counts, commits = ([at for what, at in said if what == each] for each in ("count", "commit"))
     assert len(counts) == len(commits) == EVENTS // MOST
     assert counts[1:] == pytest.approx(commits[:-1], abs=1e-6)
+
+
+async def test_a_part_that_comes_while_the_last_batch_is_counted_is_read_though_nothing_follows(make: Make) -> None:
+    first, second, publisher, handled = make(lease=2.0), make(lease=2.0), make(), list[int]()
+    for bus in (first, second, publisher):
+        await bus.connect()
+
+    async def handle(event: Event) -> None:
+        handled.append(event["n"])
+
+    policy: dict[str, Any] = {"group": "books", "key": "account", "concurrency": 4, "parts": 2}
+    await first.subscribe("t.*", handle, **policy)
+    await second.subscribe("t.*", handle, **policy)
+    await asyncio.sleep(30)  # each has one of the parts
+    journal: Any = second.journal
+    plain_open, plain_count, came = journal.open_part, journal.record_part_attempts, asyncio.Event()
+
+    async def opened(*arguments: Any) -> Any:
+        cursor = await plain_open(*arguments)
+        came.set()
+        return cursor
+
+    async def counted(*arguments: Any) -> Any:
+        await came.wait()
+        await asyncio.sleep(0.01)
+        return await plain_count(*arguments)
+
+    journal.open_part, journal.record_part_attempts = opened, counted
+    first.journal.cut_off()  # type: ignore[attr-defined] # as when it dies: the other part comes when its lease ran out
+    await publisher.publish_many([Event("t.x", payload={"n": n, "account": n}) for n in range(200)])
+    await asyncio.sleep(60)
+    assert came.is_set()
+    assert sorted(handled) == [*range(200)]
