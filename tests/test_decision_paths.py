@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from quantum_trader import events
+from quantum_trader.events import own
 
 ROOT = Path(__file__).parents[1] / "quantum_trader"
 
@@ -44,8 +45,11 @@ ONLOOKERS: Mapping[str, str] = {
     "runs.page.*": "shows what happened",
     "runs.sweep": "leads processes that each do a run of their own",
     "runs.durable": "puts commands into a run, which get the time of the session that takes them",
+    "runs.venue": "sends what is journalled, and puts what a venue reports into a run, which decides on it when the journal has it",
+    "venues.contract": "tries a venue",
+    "venues.market": "prices of a venue that is tried",
+    "venues.paper": "a venue to try others by: what it reports is journalled before anything is decided on it",
     "web.*": "shows people what happens",
-    "venues.*": "talks to brokers, and no run decides on it",
     "wiring": "tells people who hears what",
 }
 
@@ -157,7 +161,7 @@ def made_events(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
 
 def is_marked(name: str, mark: type) -> bool:
     """Whether the class of that name carries the mark."""
-    found = getattr(events, name, None)
+    found = getattr(events, name, None) or getattr(own, name, None)
     return isinstance(found, type) and issubclass(found, mark)
 
 

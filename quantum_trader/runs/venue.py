@@ -20,7 +20,7 @@ from quantum_trader.events.own import VenueReportedEvent
 from quantum_trader.model import KillMode
 from quantum_trader.runs.inbox import OPERATOR, Inbox
 from quantum_trader.venues.desk import NotReconciled, VenueDesk
-from quantum_trader.venues.executor import report_of, reported
+from quantum_trader.venues.executor import report_of
 from quantum_trader.venues.values import Report, ReportStatus
 
 SOURCE: Final = "venue"
@@ -127,3 +127,16 @@ _NOTHING: Final = (Decimal(0), Decimal(0), Decimal(0))
 
 def _key(report: Report) -> tuple[str, str, str]:
     return report.client_id, ReportStatus(report.status).value, report.venue_trade_id
+
+
+def reported(report: Report) -> VenueReportedEvent:
+    """A report as an event."""
+    return VenueReportedEvent(
+        client_id=report.client_id,
+        status=ReportStatus(report.status).value,
+        filled=report.filled,
+        price=report.price,
+        fee=report.fee,
+        venue_trade_id=report.venue_trade_id,
+        reported=report.ts.isoformat(),
+    )

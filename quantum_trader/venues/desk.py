@@ -110,9 +110,7 @@ class VenueDesk:
         theirs = await self._venue.positions()
         heard = {report.client_id for report in coming}
         ended = {report.client_id for report in coming if report.status in ENDS}
-        for name in there:
-            self._arrived(name)
-        for name in heard:
+        for name in sorted(there | heard):
             self._arrived(name)
         here = {name for name, one in self._orders.items() if one.state is DeskState.WORKING} - ended
         told = [f"order {name} works there and not here" for name in sorted(there - set(self._orders))]

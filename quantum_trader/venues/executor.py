@@ -188,19 +188,6 @@ class VenueExecutor:
         return found
 
 
-def reported(report: Report) -> VenueReportedEvent:
-    """A report as an event."""
-    return VenueReportedEvent(
-        client_id=report.client_id,
-        status=ReportStatus(report.status).value,
-        filled=report.filled,
-        price=report.price,
-        fee=report.fee,
-        venue_trade_id=report.venue_trade_id,
-        reported=report.ts.isoformat(),
-    )
-
-
 def report_of(event: VenueReportedEvent) -> Report:
     """The report that `reported` told of."""
     return Report(

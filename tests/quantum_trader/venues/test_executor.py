@@ -24,8 +24,9 @@ from quantum_trader.events import (
 )
 from quantum_trader.execution.executor import GUARD
 from quantum_trader.model import KillMode, OrderKind, Side
+from quantum_trader.runs.venue import reported
 from quantum_trader.venues.desk import DeskState, VenueDesk
-from quantum_trader.venues.executor import VenueExecutor, reported
+from quantum_trader.venues.executor import VenueExecutor
 from quantum_trader.venues.market import Market
 from quantum_trader.venues.paper import PaperBroker
 from quantum_trader.venues.values import Report, ReportStatus
