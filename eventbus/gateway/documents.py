@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -71,7 +72,7 @@ _JSON_VALUE = {
     "anyOf": [
         {"type": ["null", "boolean"]},
         {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
-        {"type": "number", "minimum": -1e300, "maximum": 1e300},
+        {"type": "number", "minimum": -sys.float_info.max, "maximum": sys.float_info.max},
         {"type": "string", "maxLength": 16_384},
         {"type": "array", "items": _VALUE},
         {"type": "object", "additionalProperties": _VALUE, "maxProperties": 256},
