@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 from collections.abc import Mapping
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
@@ -374,7 +375,7 @@ def test_no_registered_class_has_a_default_that_can_be_changed(data: st.DataObje
     for cls in event_types():
         if cls.__module__.startswith("quantum_trader"):
             try:
-                event = data.draw(st.builds(cls))  # with what is required only
+                event = copy_context().run(data.draw, st.builds(cls))  # with what is required only
             except (ValueError, TypeError):
                 continue  # a combination that the class itself refuses
             unset = event.__dict__.keys() - event.model_fields_set
