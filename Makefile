@@ -19,8 +19,9 @@ help:
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
 
-# Beside each other what may be, then alone what depends on real time.
-PARALLEL := -n 2 --dist worksteal
+# Beside each other what may be, twice as many as there are cores since servers and processes are waited for, then alone what
+# depends on real time.
+PARALLEL := -n 4 --dist worksteal
 UNTIMED := not timed and not torture and not bench and not long
 
 test: $(VENV)/.dev
@@ -33,10 +34,10 @@ quick: $(VENV)/.check
 
 QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
 
-# With tasks that take their first step where they are made: Python 3.12 and newer.
+# The same with tasks that take their first step where they are made: Python 3.12 and newer.
 eager: $(VENV)/.check
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
-		tests/eventbus $(ARGS)
+		$(QUICK) $(ARGS)
 
 # Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it: neither servers nor kills.
 check-all: check docs
