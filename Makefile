@@ -44,7 +44,7 @@ check-all: check docs
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop -m long $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile ci -m "$(UNTIMED)" $(RANDOM) $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --hypothesis-profile fast -m "$(UNTIMED) and not slow and not server" \
-		tests/eventbus tests/found tests/scenarios $(ARGS)
+		tests/eventbus tests/found tests/scenarios/test_asyncio_traps.py tests/scenarios/test_fault_matrix.py $(ARGS)
 
 # The documentation, as a folder of pages: strictly, and without a request. To read it: python3 -m http.server --directory build/site
 docs: $(VENV)/.dev
