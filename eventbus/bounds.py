@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from eventbus.wording import shown
 
 CENTURY = 100 * 365.25 * 86_400
 """The longest time, in seconds, that every event loop and every journal can hold."""
+
+_BUS_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 def whole(argument: str, value: object, *, least: int = 1) -> int:
@@ -60,6 +63,14 @@ def text(argument: str, value: object) -> str:
             raise PolicyConflict(argument, f"{shown(value)} has a character that is none: {error.reason}") from error
         return value
     raise PolicyConflict(argument, f"{shown(value)} is no text")
+
+
+def bus_name(value: object) -> str:
+    """`value`, if a bus on a server may be called so: schema, key prefix or stream there. Raises `PolicyConflict`."""
+    name = text("name", value)
+    if _BUS_NAME.fullmatch(name):
+        return name
+    raise PolicyConflict("name", f"{shown(name)} is no name of a bus: a-z, then up to 30 of a-z, 0-9 and _")
 
 
 def truth(argument: str, value: object) -> bool:

@@ -5,11 +5,10 @@ In the order of a call: `storage` (opened, watched), `writes` over `leases` over
 
 from __future__ import annotations
 
-import re
 import ssl as tls
 from typing import Any
 
-from eventbus.bounds import seconds, text
+from eventbus.bounds import bus_name, seconds
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.url import Url
@@ -22,8 +21,6 @@ except ImportError as error:
 
 from eventbus.journal.nats.server import NatsServer
 from eventbus.journal.nats.storage import NatsStorage
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 class NatsJournal(RemoteJournal):
@@ -47,8 +44,7 @@ class NatsJournal(RemoteJournal):
         ssl: bool | str | None = None,
         creates: bool = True,
     ) -> None:
-        if not _NAME.fullmatch(text("name", name)):
-            raise PolicyConflict("name", f"{shown(name)} is no name of a bus: a-z, then up to 30 of a-z, 0-9 and _")
+        bus_name(name)
         if url.path:
             raise PolicyConflict("url", f"nats has no database {shown(url.path)}: the bus is chosen by name=")
         host = url.host or "localhost"

@@ -5,10 +5,9 @@ In the order of a call: `storage` (opened, watched), `writes` over `reads` over 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from eventbus.bounds import seconds, text
+from eventbus.bounds import bus_name, seconds
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.url import Url
@@ -22,7 +21,6 @@ except ImportError as error:
 from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.storage import PostgresStorage
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LEVELS = ("on", "remote_apply", "remote_write", "local", "off")
 
 
@@ -45,8 +43,7 @@ class PostgresJournal(RemoteJournal):
         ssl: bool | str | None = None,
         creates: bool = True,
     ) -> None:
-        if not _NAME.fullmatch(text("name", name)):
-            raise PolicyConflict("name", f"{shown(name)} is no name of a bus: a-z, then up to 30 of a-z, 0-9 and _")
+        bus_name(name)
         if synchronous_commit not in _LEVELS:
             raise PolicyConflict("synchronous_commit", f"{shown(synchronous_commit)} is none of {', '.join(_LEVELS)}")
         options: dict[str, Any] = {

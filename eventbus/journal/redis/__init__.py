@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from eventbus.bounds import seconds, text, truth, whole
+from eventbus.bounds import bus_name, seconds, text, truth, whole
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.url import Url
@@ -22,8 +22,6 @@ except ImportError as error:
 
 from eventbus.journal.redis.server import RedisServer
 from eventbus.journal.redis.storage import RedisStorage
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 class RedisJournal(RemoteJournal):
@@ -51,8 +49,7 @@ class RedisJournal(RemoteJournal):
         ssl_keyfile: str | None = None,
         creates: bool = True,
     ) -> None:
-        if not _NAME.fullmatch(text("name", name)):
-            raise PolicyConflict("name", f"{shown(name)} is no name of a bus: a-z, then up to 30 of a-z, 0-9 and _")
+        bus_name(name)
         database = str(url.path if url.path is not None else 0)
         if not re.fullmatch("[0-9]{1,9}", database):
             raise PolicyConflict("db", f"{shown(database)} is no number of a database: 0, or redis://host:6379/0")
