@@ -5,11 +5,18 @@ Whoever writes a backend adds an entry here; the tests in `tests/eventbus/journa
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import pytest
+
+from eventbus import EventBusError
+from eventbus.journal.backends import journal_at
+from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, RedisServer, nats
 from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
 from eventbus.testing.servers.redis import PASSWORD as REDIS_PASSWORD
@@ -59,3 +66,26 @@ BACKENDS: Mapping[str, Backend] = {
     "postgres": Backend("postgres", "asyncpg", _postgres, _postgres_parts),
     "redis": Backend("redis", "redis", _redis, _redis_parts),
 }
+
+
+def a_bus_at(server: PrivateServer) -> str:
+    """The address of a bus that nobody else uses."""
+    return f"{server.url}?name=bus_{secrets.token_hex(6)}"
+
+
+def name_of(url: str) -> str:
+    """The name of the bus at that address."""
+    return url.partition("name=")[2].partition("&")[0]
+
+
+def at(url: str) -> RemoteJournal:
+    """The journal at that address, not open yet."""
+    return cast(RemoteJournal, journal_at(url))
+
+
+async def refusal(url: str, **settings: Any) -> EventBusError:
+    """Why it cannot be opened, which it says within 5 s."""
+    async with asyncio.timeout(5):
+        with pytest.raises(EventBusError) as refused:
+            await journal_at(url, **settings).open()
+    return refused.value

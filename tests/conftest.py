@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from eventbus.testing.servers import NatsServer, NoServer, PostgresServer, PrivateServer, RedisServer
-from tests.backends import BACKENDS, Backend
+from tests.backends import BACKENDS, Backend, a_bus_at
 
 try:
     import uvloop
@@ -124,7 +123,7 @@ def own_server(backend: Backend) -> Iterator[PrivateServer]:
 @pytest.fixture
 def bus_url(server: PrivateServer) -> str:
     """A bus of its own there."""
-    return f"{server.url}?name=bus_{secrets.token_hex(6)}"
+    return a_bus_at(server)
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def postgres_server(servers: Callable[[str], PrivateServer]) -> PostgresServer:
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> str:
     """A bus of its own there."""
-    return f"{postgres_server.url}?name=bus_{secrets.token_hex(6)}"
+    return a_bus_at(postgres_server)
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def redis_server(servers: Callable[[str], PrivateServer]) -> RedisServer:
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """A bus of its own there."""
-    return f"{redis_server.url}?name=bus_{secrets.token_hex(6)}"
+    return a_bus_at(redis_server)
 
 
 @pytest.fixture
@@ -160,4 +159,4 @@ def nats_server(servers: Callable[[str], PrivateServer]) -> NatsServer:
 @pytest.fixture
 def nats_url(nats_server: NatsServer) -> str:
     """A bus of its own there."""
-    return f"{nats_server.url}?name=bus_{secrets.token_hex(6)}"
+    return a_bus_at(nats_server)

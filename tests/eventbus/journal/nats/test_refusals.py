@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import nats
 import pytest
 
-from eventbus import BackendUnsafe, EventBusError, JournalUnavailable, PolicyConflict
+from eventbus import BackendUnsafe, JournalUnavailable, PolicyConflict
 from eventbus.journal.backends import journal_at
 from eventbus.testing.journal_contract import item
 from eventbus.testing.servers import NatsServer
 from eventbus.testing.servers.nats import PASSWORD, USER
+from tests.backends import name_of, refusal
 
 pytestmark = pytest.mark.server
-
-
-async def refusal(url: str) -> EventBusError:
-    async with asyncio.timeout(5):
-        with pytest.raises(EventBusError) as refused:
-            await journal_at(url).open()
-    return refused.value
 
 
 async def api(url: str, call: str, **body: Any) -> dict[str, Any]:
@@ -37,10 +30,6 @@ async def api(url: str, call: str, **body: Any) -> dict[str, Any]:
 
 async def streams(url: str) -> set[str]:
     return {*((await api(url, "STREAM.NAMES"))["streams"] or ())}
-
-
-def name_of(url: str) -> str:
-    return url.partition("name=")[2]
 
 
 async def changed(url: str, stream: str, **changes: Any) -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
 
 import pytest
 
 from eventbus import BackendDataLoss, Event, create_event_bus
-from eventbus.journal.backends import journal_at
-from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.values import RETAINED, Durability, Settled, Status
 from eventbus.testing.journal_contract import item, items, letter, offsets
 from eventbus.testing.shared_contract.opened import until
-from tests.eventbus.journal.nats.test_refusals import api, name_of
+from tests.backends import at, name_of
+from tests.eventbus.journal.nats.test_refusals import api
 
 pytestmark = pytest.mark.server
-
-
-def at(url: str) -> RemoteJournal:
-    return cast(RemoteJournal, journal_at(url))
 
 
 async def test_what_an_acknowledgement_means_is_said_to_be_the_server_s_affair(

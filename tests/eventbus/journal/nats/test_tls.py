@@ -12,7 +12,7 @@ import pytest
 from eventbus import JournalUnavailable, create_event_bus
 from eventbus.testing.servers import NatsServer
 from eventbus.testing.servers.nats import PASSWORD, USER
-from tests.eventbus.journal.nats.test_refusals import refusal
+from tests.backends import refusal
 
 pytestmark = pytest.mark.server
 

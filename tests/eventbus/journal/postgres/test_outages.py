@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import cast
 
 import asyncpg
 import pytest
 
 from eventbus import BackendDataLoss
-from eventbus.journal.backends import journal_at
-from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
 from eventbus.journal.values import Durability, Settled
 from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import FaultProxy, PostgresServer
 from eventbus.testing.servers.proxy import without_messages
 from eventbus.testing.shared_contract.opened import until
+from tests.backends import at
 
 pytestmark = pytest.mark.server
 
@@ -26,10 +24,6 @@ pytestmark = pytest.mark.server
 def server() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
         yield server
-
-
-def at(url: str) -> RemoteJournal:
-    return cast(RemoteJournal, journal_at(url))
 
 
 async def test_a_fresh_process_notices_a_cursor_beyond_the_end(server: PostgresServer) -> None:

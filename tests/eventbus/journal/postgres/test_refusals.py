@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import asyncpg
 import pytest
 
 from eventbus import (
     BackendUnsafe,
-    EventBusError,
     JournalUnavailable,
     PolicyConflict,
 )
 from eventbus.journal.backends import journal_at
 from eventbus.testing.servers import PostgresServer
+from tests.backends import refusal
 
 pytestmark = pytest.mark.server
-
-
-async def refusal(url: str, **settings: Any) -> EventBusError:
-    async with asyncio.timeout(5):
-        with pytest.raises(EventBusError) as refused:
-            await journal_at(url, **settings).open()
-    return refused.value
 
 
 async def schemas(url: str) -> set[str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from eventbus import BackendDataLoss, JournalDamaged, OutcomeUnknown, create_event_bus
-from eventbus.journal.backends import journal_at
-from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
 from eventbus.journal.values import Appended, Durability, Settled
 from eventbus.testing.journal_contract import item, items, offsets
@@ -19,16 +17,13 @@ from eventbus.testing.servers import RedisServer
 from eventbus.testing.servers.redis import PASSWORD
 from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
+from tests.backends import at, name_of
 
 pytestmark = pytest.mark.server
 
 
-def at(url: str) -> RemoteJournal:
-    return cast(RemoteJournal, journal_at(url))
-
-
 def key(url: str, name: str) -> str:
-    return f"{{{url.partition('name=')[2].partition('&')[0]}}}:{name}"
+    return f"{{{name_of(url)}}}:{name}"
 
 
 def client(server: RedisServer) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from eventbus import BackendUnsafe, EventBusError, JournalUnavailable, PolicyConflict, create_event_bus
+from eventbus import BackendUnsafe, JournalUnavailable, PolicyConflict, create_event_bus
 from eventbus.journal.backends import journal_at
 from eventbus.journal.protocol import Journal
 from eventbus.testing.journal_contract import item, items, letter, offsets
@@ -22,15 +22,9 @@ from eventbus.testing.servers import RedisServer
 from eventbus.testing.servers.found import free_port
 from eventbus.testing.servers.redis import PASSWORD
 from eventbus.testing.shared_contract.opened import until
+from tests.backends import name_of, refusal
 
 pytestmark = pytest.mark.server
-
-
-async def refusal(url: str) -> EventBusError:
-    async with asyncio.timeout(5):
-        with pytest.raises(EventBusError) as refused:
-            await journal_at(url).open()
-    return refused.value
 
 
 @asynccontextmanager
@@ -39,10 +33,6 @@ async def client(server: RedisServer) -> AsyncIterator[Any]:
     asking: Any = Redis.from_url(server.url, decode_responses=True)
     async with asking:
         yield asking
-
-
-def name_of(url: str) -> str:
-    return url.partition("name=")[2]
 
 
 # --- servers that would break a promise ----------------------------------------------------------------------------

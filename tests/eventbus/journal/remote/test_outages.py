@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -20,7 +20,6 @@ from eventbus import (
     create_event_bus,
 )
 from eventbus.durability.record import as_record
-from eventbus.journal.backends import journal_at
 from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Part
@@ -30,12 +29,9 @@ from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import PrivateServer
 from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
+from tests.backends import at
 
 pytestmark = pytest.mark.server
-
-
-def at(url: str) -> RemoteJournal:
-    return cast(RemoteJournal, journal_at(url))
 
 
 async def test_what_was_acknowledged_survives_kills_of_the_server(own_server: PrivateServer) -> None:

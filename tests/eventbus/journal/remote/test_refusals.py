@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from eventbus import (
-    EventBusError,
     InMemoryEventBus,
     JournalUnavailable,
     PolicyConflict,
@@ -20,16 +19,9 @@ from eventbus import (
 from eventbus.journal.backends import journal_at
 from eventbus.testing.servers import FaultProxy, PrivateServer
 from eventbus.testing.servers.found import free_port
-from tests.backends import Backend
+from tests.backends import Backend, refusal
 
 pytestmark = pytest.mark.server
-
-
-async def refusal(url: str) -> EventBusError:
-    async with asyncio.timeout(5):
-        with pytest.raises(EventBusError) as refused:
-            await journal_at(url).open()
-    return refused.value
 
 
 async def test_a_wrong_password(bus_url: str) -> None:
