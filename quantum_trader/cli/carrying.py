@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +20,7 @@ from eventbus.observability import serve_metrics
 from quantum_trader.cli.faults import HALTED, INTERRUPTED, Failed
 from quantum_trader.cli.live import LiveView
 from quantum_trader.cli.saying import Screen, emit, say
-from quantum_trader.cli.showing import LOOPBACK, Place, dashboard
+from quantum_trader.cli.showing import Place, dashboard
 from quantum_trader.config import Config, ConfigError
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.feeds.paper import PaperFeed
@@ -32,6 +32,8 @@ from quantum_trader.monitoring.report import Report, as_lines
 from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.ending import conclude
 from quantum_trader.runs.folder import RunFolder
+
+LOOPBACK: Final = "127.0.0.1"
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import typer
 from quantum_trader.alpha.families import SHIPPED
 from quantum_trader.app import check, load_feed
 from quantum_trader.brought import own_strategy, paper_feed
-from quantum_trader.cli.carrying import Manner, carry_out, unwritable
+from quantum_trader.cli.carrying import LOOPBACK, Manner, carry_out, unwritable
 from quantum_trader.cli.runs import (
     AlignOption,
     AsJson,
@@ -35,7 +35,7 @@ from quantum_trader.cli.runs import (
 )
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import LOOPBACK, Host, Port, Web, shown_at
+from quantum_trader.cli.showing import Host, Port, Web, shown_at
 from quantum_trader.config import Config, ConfigError, RiskConfig, load_config
 from quantum_trader.config.reading import read_toml
 from quantum_trader.own.loading import made, settled, source_sha256, strategy_class
@@ -223,7 +223,7 @@ def paper(
         bool, typer.Option("--live", help="You mean it: what goes to --venue may move real money.")
     ] = False,
     web: Web = None,
-    host: Host = LOOPBACK,
+    host: Host = None,
     port: Port = None,
 ) -> None:
     """Paper-trade a strategy of your own on a live feed, until Ctrl-C; journalled, and resumable if it dies."""
@@ -250,7 +250,7 @@ def paper(
     folder = begun(effective, output)
     if not as_json:
         say(f"{_told(effective)}, on {feed} until Ctrl-C")
-    place = None if as_json else shown_at(web, host, port, effective.app.gateway_port)
+    place = None if as_json else shown_at(web, host, port, effective.app)
     carry_out(folder, effective, source, Manner(0.0, metrics_port, metrics_host, notify, as_json, place=place))
 
 

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from quantum_trader.app import check, load_feed
 from quantum_trader.brought import paper_feed
-from quantum_trader.cli.carrying import Manner, carry_out, figures, run_loop, unwritable, write
+from quantum_trader.cli.carrying import LOOPBACK, Manner, carry_out, figures, run_loop, unwritable, write
 from quantum_trader.cli.choosing import chosen
 from quantum_trader.cli.faults import Failed
 from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import LOOPBACK, SPEED, Host, Port, Web, shown_at
+from quantum_trader.cli.showing import SPEED, Host, Port, Web, shown_at
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.files import write_whole
@@ -141,7 +141,7 @@ def demo(
     notify: Notify = False,
     strict: Strict = False,
     web: Web = None,
-    host: Host = LOOPBACK,
+    host: Host = None,
     port: Port = None,
     bus: Bus = None,
     checks: Checks = None,
@@ -149,7 +149,7 @@ def demo(
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align, checks, components)
-    place = shown_at(web, host, port, choices.load().app.gateway_port)
+    place = shown_at(web, host, port, choices.load().app)
     pace = speed if speed is not None else SPEED if place is not None else 0.0
     manner = Manner(pace, metrics_port, metrics_host, notify, strict=strict, place=place, bus=bus)
     _start(choices, manner, output)
@@ -193,7 +193,7 @@ def resume(
     strict: Strict = False,
     config: ConfigDirectory = None,
     web: Web = None,
-    host: Host = LOOPBACK,
+    host: Host = None,
     port: Port = None,
     bus: Bus = None,
 ) -> None:
@@ -208,7 +208,7 @@ def resume(
     effective = folder.config()
     if folder.elsewhere.is_file() and bus is None:
         raise Failed(f"{folder.path}: {ON_A_SERVER}")
-    place = None if as_json else shown_at(web, host, port, effective.app.gateway_port)
+    place = None if as_json else shown_at(web, host, port, effective.app)
     usual = SPEED if place is not None and not effective.own.feed else 0.0  # what is live has a speed of its own
     pace = usual if speed is None else speed
     manner = Manner(pace, metrics_port, metrics_host, notify, as_json, until_session, strict, place=place, bus=bus)

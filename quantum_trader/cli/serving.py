@@ -17,7 +17,7 @@ from quantum_trader.cli.onlooking import onlookers
 from quantum_trader.cli.runs import Checks, Choices, Components
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory
-from quantum_trader.cli.showing import LOOPBACK, Dashboard, Host, Place, Port, ends, nodes, opened
+from quantum_trader.cli.showing import Dashboard, Host, Place, Port, ends, nodes, opened, place_of
 from quantum_trader.config import Config, OwnConfig
 from quantum_trader.events import RunStartedEvent
 from quantum_trader.market.errors import DataError
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.", show_default=False)],
-    host: Host = LOOPBACK,
+    host: Host = None,
     port: Port = None,
     checks: Checks = None,
     components: Components = None,
@@ -51,12 +51,11 @@ def serve(
     """
     folder = chosen(run, config, bus)
     effective = folder.config()
-    usual = effective.app.gateway_port
     onlooking = looking_on(effective, checks, components)
     own_checks(onlooking)
     own_builders(onlooking)
     try:
-        run_loop(_serve(folder, effective, Place(host, usual if port is None else port, port is not None), onlooking))
+        run_loop(_serve(folder, effective, place_of(host, port, effective.app), onlooking))
     except MissingDriver as error:
         raise Failed(f"{error}") from error
 

@@ -20,6 +20,7 @@ import typer
 from eventbus import GatewayError
 from quantum_trader.cli.faults import USAGE, Failed
 from quantum_trader.cli.saying import say
+from quantum_trader.config import AppConfig
 from quantum_trader.monitoring.report import make_report
 from quantum_trader.pace import Pace
 from quantum_trader.runs.durable import DurableRun
@@ -36,9 +37,10 @@ KEPT: Final = "it is part of the run, which would come out differently when it i
 Web = Annotated[
     bool | None, typer.Option("--web/--no-web", help="The dashboard beside the run; by default in a terminal.")
 ]
-Host = Annotated[str, typer.Option(help="Where the dashboard listens.")]
-Port = Annotated[int | None, typer.Option(help="Its port; 0 for any free one.", min=0, max=65_535)]
-LOOPBACK: Final = "127.0.0.1"
+Host = Annotated[str | None, typer.Option(help="Where the dashboard listens; app.gateway_host by default.")]
+Port = Annotated[
+    int | None, typer.Option(help="Its port, 0 for any free one; app.gateway_port by default.", min=0, max=65_535)
+]
 _REMEDY: Final = "pip install 'quantum-trader[gateway]'"
 
 
@@ -51,7 +53,16 @@ class Place:
     is_asked: bool
 
 
-def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Place | str:
+def place_of(host: str | None, port: int | None, usual: AppConfig) -> Place:
+    """Where a dashboard listens: as somebody said, and else as it is configured."""
+    return Place(
+        usual.gateway_host if host is None else host,
+        usual.gateway_port if port is None else port,
+        is_asked=port is not None,
+    )
+
+
+def place_for(web: bool | None, host: str | None, port: int | None, usual: AppConfig) -> Place | str:
     """Where a dashboard is to be opened, or in a few words why there is none. Raises `Failed` where it was asked for and cannot be."""
     if web is False:
         return "--no-web"
@@ -64,14 +75,14 @@ def place_for(web: bool | None, host: str, port: int | None, usual: int) -> Plac
             return f"{_REMEDY} brings one"
     elif _is_missing():
         raise Failed(f"--web needs what is not installed: {_REMEDY}", USAGE)
-    return Place(host, usual if port is None else port, port is not None)
+    return place_of(host, port, usual)
 
 
 def _is_missing() -> bool:
     return any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets"))
 
 
-def shown_at(web: bool | None, host: str, port: int | None, usual: int) -> Place | None:
+def shown_at(web: bool | None, host: str | None, port: int | None, usual: AppConfig) -> Place | None:
     """Where a dashboard is to be opened; None where there is none, which is said in one line."""
     found = place_for(web, host, port, usual)
     if isinstance(found, Place):
