@@ -176,19 +176,3 @@ class StrategySpec:
     def machine(self) -> Machine:
         """A fresh machine for one symbol."""
         return FAMILIES[self.family].build(*self.params)
-
-
-SEEDS: Final = (
-    StrategySpec("trend", (10, 50)),
-    StrategySpec("trend", (20, 50)),
-    StrategySpec("trend", (20, 100)),
-    StrategySpec("trend", (50, 200)),
-    StrategySpec("breakout", (20, 10)),
-    StrategySpec("breakout", (55, 20)),
-    StrategySpec("momentum", (126,)),
-    StrategySpec("momentum", (252,)),
-    StrategySpec("reversion", (2, 10, 200, 60)),
-    StrategySpec("reversion", (2, 5, 200, 70)),
-    StrategySpec("reversion", (3, 15, 100, 60)),
-    StrategySpec("reversion", (5, 30, 200, 55)),
-)

@@ -28,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from quantum_trader.alpha.families import SEEDS, StrategySpec
+from quantum_trader.alpha.families import StrategySpec
+from quantum_trader.app import seeds
+from quantum_trader.config import Config
 from quantum_trader.control.policy_rules import Inputs, VolatilityRatio, decide, memoryless
 from quantum_trader.learning.forecast import Ewma, RangeHistory
 from quantum_trader.learning.statistics import annual_sharpe
@@ -138,7 +140,7 @@ def shares(found: Sequence[RiskMode]) -> list[float]:
 
 def test_seeds_and_benchmark_earn_what_the_design_measured(demo: Dataset) -> None:
     start = next(at for at, session in enumerate(demo) if session.bars[0].ts.year >= 2003)
-    assert annual_sharpe(always_on(demo, SEEDS)[start:]) == pytest.approx(1.06, abs=0.05)
+    assert annual_sharpe(always_on(demo, seeds(Config()))[start:]) == pytest.approx(1.06, abs=0.05)
     assert annual_sharpe(buy_and_hold(demo)[start:]) == pytest.approx(1.01, abs=0.05)
 
 

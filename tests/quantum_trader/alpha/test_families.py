@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_trader.alpha.families import SEEDS, SHIPPED, InvalidStrategy, StrategySpec
+from quantum_trader.alpha.families import SHIPPED, InvalidStrategy, StrategySpec
+from quantum_trader.app import seeds
+from quantum_trader.config import Config
 from quantum_trader.model import Bar
+
+SEEDS = seeds(Config())
 
 
 def bar(session: int, close: float, *, high: float | None = None, low: float | None = None) -> Bar:

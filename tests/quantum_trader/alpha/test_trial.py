@@ -8,15 +8,17 @@ from decimal import Decimal
 
 import pytest
 
-from quantum_trader.alpha.families import SEEDS, StrategySpec
+from quantum_trader.alpha.families import StrategySpec
 from quantum_trader.alpha.stops import Stops
 from quantum_trader.alpha.trial import Group, Trial, run
-from quantum_trader.config import Costs
+from quantum_trader.app import seeds
+from quantum_trader.config import Config, Costs
 from quantum_trader.execution.sole import START, SoleAccount
 from quantum_trader.market.dataset import load_dataset
 from quantum_trader.model import Bar
 from quantum_trader.snapshot import reinstate, snapshot
 
+SEEDS = seeds(Config())
 USUAL = Costs()
 FREE = Costs(half_spread_bp=0.0, impact_bp=0.0, participation=1.0, fee_rate=Decimal(0))
 
