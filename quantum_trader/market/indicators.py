@@ -11,7 +11,6 @@ checked before they come here.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from collections import deque
 from typing import Final
@@ -22,9 +21,9 @@ _UNIT: Final = 2.0**60
 class _Indicator:
     __slots__ = ("n", "value")
 
-    def __init__(self, n: int, least: int = 1) -> None:
-        if n < least:
-            raise ValueError(f"{type(self).__name__}: n is {n}; give {least} or more")
+    def __init__(self, n: int) -> None:
+        if n < 1:
+            raise ValueError(f"{type(self).__name__}: n is {n}; give 1 or more")
         self.n = n
         self.value: float | None = None
 
@@ -49,70 +48,6 @@ class SMA(_Indicator):
         elif len(self._window) < self.n:
             return None
         self.value = self._sum / self._divisor
-        return self.value
-
-
-class RollingStd(_Indicator):
-    """Sample standard deviation (n - 1) of the last n values."""
-
-    __slots__ = ("_squares", "_sum", "_window")
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n, least=2)
-        self._window: deque[int] = deque()
-        self._sum = self._squares = 0
-
-    def update(self, x: float) -> float | None:
-        units = int(x * _UNIT)
-        self._window.append(units)
-        self._sum += units
-        self._squares += units * units
-        if len(self._window) > self.n:
-            old = self._window.popleft()
-            self._sum -= old
-            self._squares -= old * old
-        elif len(self._window) < self.n:
-            return None
-        # Integers, so the difference of large sums loses nothing and is never negative.
-        self.value = math.sqrt((self.n * self._squares - self._sum**2) / (self.n * (self.n - 1))) / _UNIT
-        return self.value
-
-
-class EfficiencyRatio(_Indicator):
-    """Kaufman's efficiency ratio: |x[t] - x[t-n]| / sum |x[i] - x[i-1]| over n steps; 0 if there was no movement."""
-
-    __slots__ = ("_path", "_window")
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self._window: deque[int] = deque()
-        self._path = 0
-
-    def update(self, x: float) -> float | None:
-        units, window = int(x * _UNIT), self._window
-        if window:
-            self._path += abs(units - window[-1])
-        window.append(units)
-        if len(window) > self.n + 1:
-            self._path -= abs(window[1] - window.popleft())
-        elif len(window) <= self.n:
-            return None
-        self.value = abs(units - window[0]) / self._path if self._path else 0.0
-        return self.value
-
-
-class EMA(_Indicator):
-    """Exponential moving average with weight 2 / (n + 1), started from the mean of the first n values."""
-
-    __slots__ = ("_start", "_weight")
-
-    def __init__(self, n: int) -> None:
-        super().__init__(n)
-        self._start = SMA(n)
-        self._weight = 2.0 / (n + 1)
-
-    def update(self, x: float) -> float | None:
-        self.value = self._start.update(x) if self.value is None else self.value + self._weight * (x - self.value)
         return self.value
 
 
