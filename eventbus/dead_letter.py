@@ -17,6 +17,8 @@ from eventbus.event import Event
 from eventbus.failure import TRACEBACK, Failure
 from eventbus.wording import capped
 
+_MOST = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -58,15 +60,13 @@ class Shelf(Protocol):
 
 
 class DeadLetters:
-    """The kept dead letters of a bus, oldest first, at most `cap`; beyond it the oldest is let go, and `evicted` counts it."""
+    """The kept dead letters of a bus, oldest first, at most 10,000; beyond that the oldest is let go."""
 
-    def __init__(self, redrive: Callable[[DeadLetter], bool], shelf: Shelf | None = None, *, cap: int = 10_000) -> None:
+    def __init__(self, redrive: Callable[[DeadLetter], bool], shelf: Shelf | None = None) -> None:
         self._redrive = redrive
         self._shelf = shelf
-        self._cap = cap
         self._letters: OrderedDict[int, DeadLetter] = OrderedDict()
         self._last_id = 0
-        self.evicted = 0
 
     def add(
         self,
@@ -93,9 +93,8 @@ class DeadLetters:
             last_failed,
         )
         self._letters[letter.id] = letter
-        if len(self._letters) > self._cap:
+        if len(self._letters) > _MOST:
             self._letters.popitem(last=False)
-            self.evicted += 1
         if self._shelf is not None and not is_shelved:
             self._shelf.letter_added(letter)
         return letter

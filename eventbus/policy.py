@@ -234,11 +234,6 @@ class Policy:
         """Is this a lossless subscription with a queue of its own, which publishers have to wait for?"""
         return self.queue_size is not None and not (self.overflow is not None and self.overflow.is_lossy)
 
-    @property
-    def needs_task(self) -> bool:
-        """Must every delivery have a task of its own?"""
-        return self.isolation == "task" or self.timeout is not None or self.concurrency > 1
-
 
 _DEFAULT_RETRY = Retry()
 _Word = TypeVar("_Word", bound=StrEnum)

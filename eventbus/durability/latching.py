@@ -53,11 +53,6 @@ class Latching:
         if event.__event__.kind is Kind.EXECUTION and self._clock.monotonic_ns() > self._seen_ns + self._ttl_ns:
             raise Halted("cannot see the halt latch")
 
-    @property
-    def is_blind(self) -> bool:
-        """Would it refuse EXECUTION for that reason?"""
-        return self._clock.monotonic_ns() > self._seen_ns + self._ttl_ns
-
     def forget(self) -> None:
         """The log is another: what was seen of the old one says nothing."""
         self._version, self._told = 0, -1

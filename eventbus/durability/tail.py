@@ -105,11 +105,6 @@ class Tail:
         """Did what lies there go on already?"""
         return offset <= self.at
 
-    @property
-    def has_own(self) -> bool:
-        """Does anything wait that was published here?"""
-        return bool(self._own)
-
     def took(self, burst: Burst) -> None:
         """It is durable, and goes on in its turn; at once if it is not for the log."""
         if burst.offset is None:

@@ -28,19 +28,17 @@ class VirtualTimeStuck(RuntimeError):
 class VirtualClock:
     """A clock that moves only when told to, or when a `VirtualLoop` runs out of other things to do.
 
-    `monotonic_ns` never goes back. The wall clock follows it, and may be set elsewhere or stopped to see that nobody minds.
+    `monotonic_ns` never goes back. The wall clock follows it, and may be set elsewhere to see that nobody minds.
     """
 
     def __init__(self, start: datetime = _EPOCH) -> None:
         self._ns = 0
         self._wall = start
         self._wall_set_at = 0
-        self._wall_runs = True
 
     def now(self) -> datetime:
         """The wall clock."""
-        gone = self._ns - self._wall_set_at if self._wall_runs else 0
-        return self._wall + timedelta(microseconds=gone // 1_000)
+        return self._wall + timedelta(microseconds=(self._ns - self._wall_set_at) // 1_000)
 
     def monotonic_ns(self) -> int:
         """Nanoseconds since the clock was made."""
@@ -63,11 +61,6 @@ class VirtualClock:
     def jump_wall(self, seconds: float) -> None:
         """The wall clock jumps, forward or back."""
         self.set_wall(self.now() + timedelta(seconds=seconds))
-
-    def stop_wall(self) -> None:
-        """The wall clock stands still from now on."""
-        self.set_wall(self.now())
-        self._wall_runs = False
 
     async def advance(self, seconds: float) -> None:
         """Let time pass on the running virtual loop: everything that falls due on the way has run when this returns."""

@@ -340,13 +340,6 @@ def test_gate_is_a_lossless_queue_of_its_own() -> None:
     assert not Policy(queue_size=1, overflow=Overflow.DROP_OLDEST).is_gate
 
 
-def test_deadline_concurrency_and_isolation_need_a_task() -> None:
-    assert not Policy().needs_task
-    assert Policy(timeout=1.0).needs_task
-    assert Policy(concurrency=2).needs_task
-    assert Policy(isolation="task").needs_task
-
-
 def test_policies_are_values() -> None:
     assert Policy(concurrency=2) == Policy(concurrency=2)
     assert OnFailure("dead_letter") is Policy().on_failure

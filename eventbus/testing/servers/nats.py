@@ -15,7 +15,7 @@ from eventbus.testing.servers.private import PrivateServer
 USER, PASSWORD = "desk", "p@ss:w/rd"
 _CONFIG = """
 listen: 127.0.0.1:{port}
-jetstream {{ store_dir: "{data}", sync_interval: {sync_interval} }}
+jetstream {{ store_dir: "{data}", sync_interval: always }}
 {more}
 """
 _USER = f'authorization {{ user: {USER}, password: "{PASSWORD}" }}'
@@ -34,13 +34,12 @@ def program() -> Path:
 
 
 class NatsServer(PrivateServer):
-    """One server. What it acknowledges is synced, unless `sync_interval` says otherwise.
+    """One server. What it acknowledges is synced.
 
     `config` stands in its file in place of the user and the password of `url`. Raises `NoServer` where there is none.
     """
 
-    def __init__(self, *, port: int | None = None, sync_interval: str = "always", config: str = _USER) -> None:
-        self._sync_interval = sync_interval
+    def __init__(self, *, port: int | None = None, config: str = _USER) -> None:
         self._more = config
         super().__init__(port)
 
@@ -50,7 +49,7 @@ class NatsServer(PrivateServer):
     def _make(self) -> None:
         home = self._servant.home
         self._program = Path(shutil.copy2(program(), home / "nats-server"))  # where its user can run it
-        said = {"port": self.port, "data": self._data, "sync_interval": self._sync_interval, "more": self._more}
+        said = {"port": self.port, "data": self._data, "more": self._more}
         self._servant.write(home / "config", _CONFIG.format(**said))
 
     def _command(self) -> Sequence[str | Path]:
