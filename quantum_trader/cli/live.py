@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from eventbus import Clock, EventBus, SystemClock
+from eventbus import EventBus, SystemClock
 from quantum_trader.cli.saying import clean
 from quantum_trader.events import (
     HealthStatusChangedEvent,
@@ -38,14 +38,12 @@ PLAIN_LINES = 10
 class LiveView:
     """A context manager around a run over `sessions` sessions."""
 
-    def __init__(
-        self, bus: EventBus, record: RunRecord, sessions: int, console: Console, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, bus: EventBus, record: RunRecord, sessions: int, console: Console) -> None:
         self._bus = bus
         self._record = record
         self._sessions = sessions
         self._console = console
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._started = self._shown = self._now()
         self._progress = Progress(
             TextColumn("replaying"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()

@@ -49,10 +49,9 @@ class Position:
 
 
 class MarkedBook:
-    """Tell it the fills of a session, then close the session. `kept` is how many sessions it can look back on at least."""
+    """Tell it the fills of a session, then close the session."""
 
-    def __init__(self, *, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self) -> None:
         self._cash = 0.0  # what all fills brought
         self._held: dict[str, Position] = {}  # in sorted order: sums do not depend on what was bought first
         self._over: deque[Position] = deque()
@@ -87,7 +86,7 @@ class MarkedBook:
         self._worth.append(self._cash + gross)
         self._work.append(self._gross + self._bought)
         self._gross, self._bought = gross, 0.0
-        if len(self._sessions) > 2 * self._kept:
+        if len(self._sessions) > 2 * KEPT:
             self._forget()
         return self._worth[-1]
 
@@ -149,7 +148,7 @@ class MarkedBook:
                 yield position
 
     def _forget(self) -> None:
-        drop = len(self._sessions) - self._kept
+        drop = len(self._sessions) - KEPT
         self._base = self._worth[drop - 1]
         del self._sessions[:drop], self._worth[:drop], self._work[:drop]
         while self._over and self._over[0].fills[-1][0] < self._sessions[0]:

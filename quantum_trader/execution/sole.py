@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from quantum_trader.config import Costs
 from quantum_trader.execution.fills import Execution, fill_at_open, fill_at_stop, hits, notional
-from quantum_trader.execution.marked import KEPT, MarkedBook
+from quantum_trader.execution.marked import MarkedBook
 from quantum_trader.instruments import SHARES, Instrument, Instruments
 from quantum_trader.model import Bar, Side, added, money
 
@@ -42,11 +42,9 @@ class Lot:
 
 class SoleAccount:
     """Give each bar to `take`, then the session to `close`. `weight` is the share of equity per symbol, `cooldown` the
-    sessions that a symbol rests after its stop, `kept` the sessions to look back on at least."""
+    sessions that a symbol rests after its stop."""
 
-    def __init__(
-        self, costs: Costs, *, weight: float, cooldown: int, kept: int = KEPT, instruments: Instruments = SHARES
-    ) -> None:
+    def __init__(self, costs: Costs, *, weight: float, cooldown: int, instruments: Instruments = SHARES) -> None:
         self._costs = costs
         self._instruments = instruments
         self._weight = weight
@@ -54,7 +52,7 @@ class SoleAccount:
         self._cash = START
         self._lots: dict[str, Lot] = {}  # in sorted order, for what does not depend on listing dates
         self._closes: dict[str, float] = {}
-        self.book = MarkedBook(kept=kept)
+        self.book = MarkedBook()
 
     def lot(self, symbol: str) -> Lot:
         """The lot of a symbol, made when it is first asked for."""

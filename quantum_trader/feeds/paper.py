@@ -7,7 +7,7 @@ journalled, so both ways through it decide the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +60,6 @@ class PaperFeed:
         *,
         started: datetime,
         grace: float = 5.0,
-        clock: Callable[[], float] | None = None,
     ) -> None:
         self.name = name
         self.started = started
@@ -68,7 +67,6 @@ class PaperFeed:
         self.sessions: list[SessionBars] = []
         self.recalled: list[_Recalled] = []
         self.live = live
-        self._clock = clock
         self._queue: asyncio.Queue[object] = asyncio.Queue(_MOST)
         self.is_stopped = False
         self.assembler = Assembler(
@@ -130,7 +128,7 @@ class PaperFeed:
 
     async def coming(self) -> AsyncGenerator[Assembled, None]:
         """Each session as it closes. Raises `FeedBroken`."""
-        clock = self._clock or asyncio.get_running_loop().time
+        clock = asyncio.get_running_loop().time
         self.assembler.listen(clock())
         reader = asyncio.create_task(self._read())
         try:

@@ -15,7 +15,6 @@ STRATEGY: Final = "STRATEGY"
 MODEL: Final = "MODEL"
 POLICY: Final = "POLICY"
 LIMITS: Final = "LIMITS"
-KINDS: Final = (STRATEGY, MODEL, POLICY, LIMITS)
 
 _SELECT: Final = """
 SELECT v.version, v.payload_json, v.sha256, v.created_session,

@@ -31,8 +31,7 @@ class QueueHandler:
 
     publishes: ClassVar = (QueueTaskAddedEvent, QueueTaskProcessedEvent)
 
-    def __init__(self, *, name: str = EVALUATIONS, clock: Clock | None = None) -> None:
-        self._name = name
+    def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._heap: list[tuple[int, int, EvaluationRequestedEvent]] = []
         self._count = 0
@@ -48,7 +47,7 @@ class QueueHandler:
         self._count += 1
         self._added_ns[task.evaluation_id] = self._clock.monotonic_ns()
         return QueueTaskAddedEvent(
-            queue=self._name,
+            queue=EVALUATIONS,
             task_id=task.evaluation_id,
             depth=len(self._heap),
             timestamp=task.timestamp,
@@ -69,7 +68,7 @@ class QueueHandler:
         taken = self._taken_ns.pop(task.evaluation_id, now)
         added = self._added_ns.pop(task.evaluation_id, taken)
         return QueueTaskProcessedEvent(
-            queue=self._name,
+            queue=EVALUATIONS,
             task_id=task.evaluation_id,
             outcome=outcome,
             wait_ms=(taken - added) / 1e6,

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from eventbus import Clock, Event, EventBus, SystemClock
+from eventbus import Event, EventBus, SystemClock
 from quantum_trader.events import (
     AlertThresholdExceededEvent,
     EvaluationRetriedEvent,
@@ -86,12 +86,10 @@ class AnalyticsService:
     """Writes beside a run; `record` and `digest` are where it looks up what it would have to compute twice. `failures`
     counts writes."""
 
-    def __init__(
-        self, bus: EventBus, path: Path, record: RunRecord, digest: ReplayDigest, *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, bus: EventBus, path: Path, record: RunRecord, digest: ReplayDigest) -> None:
         self._record = record
         self._digest = digest
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._written_ns = 0
         self._rows: dict[str, list[tuple[Any, ...]]] = {}  # by table
         self.failures = 0

@@ -34,7 +34,7 @@ async def post(
     body: bytes,
     headers: Mapping[str, str],
     *,
-    client: httpx.AsyncClient | None,
+    client: httpx.AsyncClient | None = None,
     timeout_s: float,
     named: str,
 ) -> int:

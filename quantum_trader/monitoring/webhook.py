@@ -16,7 +16,6 @@ from datetime import datetime
 from string import Template
 from typing import Any, Final
 
-import httpx
 from pydantic import SecretStr
 
 from eventbus import SystemClock
@@ -38,7 +37,6 @@ class WebhookChannel:
         secret: SecretStr | None = None,
         *,
         timeout_s: float,
-        client: httpx.AsyncClient | None = None,
         now: Callable[[], datetime] = SystemClock.now,
     ) -> None:
         self.name = f"webhook.{name}"
@@ -47,7 +45,6 @@ class WebhookChannel:
         self._url = url
         self._secret = secret
         self._timeout_s = timeout_s
-        self._client = client
         self._now = now
 
     async def send(self, notice: Notice) -> int:
@@ -57,8 +54,7 @@ class WebhookChannel:
         headers = {"webhook-id": notice.id, "webhook-timestamp": at}
         if self._secret is not None:
             headers["webhook-signature"] = signature(self._secret, notice.id, at, body)
-        client, timeout_s = self._client, self._timeout_s
-        return await post(self._url, body, headers, client=client, timeout_s=timeout_s, named=self.remedy)
+        return await post(self._url, body, headers, timeout_s=self._timeout_s, named=self.remedy)
 
 
 def variable_of(name: str) -> str:

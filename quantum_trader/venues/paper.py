@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -13,6 +13,7 @@ from quantum_trader.venues.market import Market
 from quantum_trader.venues.values import Report, ReportStatus
 
 _NOTHING: Final = Decimal(0)
+_FEE_RATE: Final = Decimal("0.001")  # of the traded value
 
 
 @dataclass(slots=True)
@@ -26,8 +27,8 @@ class _Working:
 class PaperBroker:
     """Fills market orders at the price of `market`, `latency` steps after they came, at most `most` units a step.
 
-    Orders in a symbol of `rejects` are refused. With `lost` set, every so many acknowledgements is not heard: the order works
-    all the same, and `submit` raises `TimeoutError`.
+    With `lost` set, every so many acknowledgements is not heard: the order works all the same, and `submit` raises
+    `TimeoutError`.
     """
 
     def __init__(
@@ -36,16 +37,12 @@ class PaperBroker:
         *,
         latency: int = 0,
         most: Decimal | None = None,
-        rejects: Collection[str] = (),
         lost: int = 0,
-        fee_rate: Decimal = Decimal("0.001"),
     ) -> None:
         self._market = market
         self._latency = latency
         self._most = most
-        self._rejects = frozenset(rejects)
         self._lost = lost
-        self._fee_rate = fee_rate
         self._step = 0
         self._known: dict[str, Order] = {}
         self._working: dict[str, _Working] = {}
@@ -57,7 +54,7 @@ class PaperBroker:
         if order.client_id in self._known:
             return
         self._known[order.client_id] = order
-        if order.symbol in self._rejects or order.symbol not in self._market.prices or order.qty <= 0:
+        if order.symbol not in self._market.prices or order.qty <= 0:
             self.tell(order.client_id, ReportStatus.REJECTED)
             return
         self._working[order.client_id] = _Working(order, order.qty, self._step)
@@ -101,7 +98,7 @@ class PaperBroker:
             ReportStatus.PARTLY_FILLED if working.leaves else ReportStatus.FILLED,
             filled=qty,
             price=price,
-            fee=MONEY.multiply(MONEY.multiply(qty, price), self._fee_rate),
+            fee=MONEY.multiply(MONEY.multiply(qty, price), _FEE_RATE),
             trade_id=f"{client_id}/{working.fills}",
         )
 
