@@ -113,15 +113,7 @@ class EnsembleManager:
         key = (event.model, event.version)
         if event.model not in MODELS or key in self._members:
             return
-        entry = self._registry.get(MODEL, event.model, event.version)
-        forecaster = build(event.model, entry.payload["name"])
-        forecaster.restore(entry.payload["state"])
-        if digest(forecaster) != event.params_sha256:
-            raise Reject(
-                f"{event.model} {event.version}: the registered parameters are not those announced; train again"
-            )
-        self._members[key] = Member(event.model, event.version, forecaster, ModelStage.SHADOW)
-        self._members = dict(sorted(self._members.items()))
+        self._load(key, announced=event.params_sha256)
 
     async def on_model_promoted(self, event: ModelPromotedEvent) -> None:
         """Live from the next forecast on. What it replaces stays scored while its successor has to prove itself."""
@@ -142,13 +134,13 @@ class EnsembleManager:
         if member is not None and member.stage is ModelStage.SHADOW:
             self._forget(member)
 
-    def _load(self, key: tuple[str, int], params_sha256: str | None = None) -> None:
-        """Take a registered version in, as a shadow."""
+    def _load(self, key: tuple[str, int], *, announced: str | None = None) -> None:
+        """Take a registered version in, as a shadow. Raises `Reject` if its parameters are not those that were announced."""
         model, version = key
         entry = self._registry.get(MODEL, model, version)
         forecaster = build(model, entry.payload["name"])
         forecaster.restore(entry.payload["state"])
-        if params_sha256 is not None and digest(forecaster) != params_sha256:
+        if announced is not None and digest(forecaster) != announced:
             raise Reject(f"{model} {version}: the registered parameters are not those announced; train again")
         self._members[key] = Member(model, version, forecaster, ModelStage.SHADOW)
         self._members = dict(sorted(self._members.items()))
