@@ -42,7 +42,7 @@ class UniverseConfig(Section):
     symbols: tuple[str, ...] = ()
     start: str = ""
     end: str = ""
-    currency: str = "USD"
+    currency: str = "USD"  # of the account, for whoever reads this; nothing is converted
     align: Literal["strict", "outer"] = "strict"  # outer accepts symbols that hardly ever trade in the same session
 
 
