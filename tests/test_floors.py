@@ -93,7 +93,24 @@ SPEAK_SQL = {"journal.sqlite", "testing.crash_disk"}  # and the disk that loses 
 # quantum_trader: values, components that meet only as events, and those who build them.
 VALUES = {"events", "model", "instruments", "config", "snapshot", "identity", "files"}
 COMPONENTS = {"own", "market", "alpha", "control", "execution", "learning", "monitoring", "web"}
-BUILDERS = {"api", "app", "brought", "feeds", "venues", "pace", "roll", "session", "wiring", "runs", "cli", ""}
+BUILDERS = {
+    *(
+        "api",
+        "app",
+        "system",
+        "derived",
+        "brought",
+        "feeds",
+        "venues",
+        "pace",
+        "roll",
+        "session",
+        "wiring",
+        "runs",
+        "cli",
+        "",
+    ),
+}
 PURE = {
     "market.indicators",
     "execution.fills",

@@ -88,7 +88,7 @@ async def test_a_run_tells_of_each_loose_end_once(caplog: pytest.LogCaptureFixtu
         with caplog.at_level(logging.WARNING):
             await system.run()
     system.close()
-    [record] = [record for record in caplog.records if record.name == "quantum_trader.app"]
+    [record] = [record for record in caplog.records if record.name == "quantum_trader.system"]
     assert "signals.generated: published by StrategyRuntimeEngine, heard by nobody" in record.getMessage()
     assert "command.policy: published by Operator, heard by nobody" in record.getMessage()
 
