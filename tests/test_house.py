@@ -107,14 +107,14 @@ STRANGERS: dict[str, str] = {
 STRANGERS_CAP = 10
 # Objects of libraries, whose documented way is an assignment.
 OF_LIBRARIES: dict[str, str] = {
-    "eventbus/fields.py field.default": "of pydantic",
-    "eventbus/fields.py field.default_factory": "of pydantic",
-    "eventbus/fields.py field.validate_default": "of pydantic",
+    "eventbus/fields.py field.default": "of pydantic: a field is changed by assignment, before its model is built",
+    "eventbus/fields.py field.default_factory": "the same",
+    "eventbus/fields.py field.validate_default": "the same",
     "eventbus/gateway/app.py app.router.default": "of starlette: what no route is for",
     "eventbus/gateway/app.py app.state.gateway": "of starlette: where a route finds what all of them share",
-    "eventbus/gateway/protocol.py self.cycle.disconnected": "of uvicorn, as its own protocol does it",
-    "eventbus/stream.py self._dropped.atexit": "weakref.finalize",
-    "eventbus/testing/crash_disk.py translated.sqlite_errorcode": "an error of apsw told as one of sqlite3",
+    "eventbus/gateway/protocol.py self.cycle.disconnected": "of uvicorn, which tells a cycle so in its own protocol",
+    "eventbus/stream.py self._dropped.atexit": "of weakref.finalize: when the interpreter ends, there is no loop to tell",
+    "eventbus/testing/crash_disk.py translated.sqlite_errorcode": "of sqlite3, whose errors take their code so",
 }
 
 

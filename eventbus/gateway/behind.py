@@ -45,6 +45,10 @@ class Replay:
             return []
         return [one for one in self.topics if one.fits(name)]
 
+    def reached(self, at: int) -> None:
+        """It was given everything up to there."""
+        self.at = at
+
 
 class Owner(Protocol):
     """The client, as far as what is behind needs it."""
@@ -196,7 +200,7 @@ class Behind:
         if replay is None:
             self._lag = reached
         else:
-            replay.at = reached
+            replay.reached(reached)
         return True
 
     def _is_through(self, replay: Replay | None) -> bool:

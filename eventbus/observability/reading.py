@@ -231,7 +231,13 @@ def _unseen(stats: BusStats, rows: Mapping[str, Row]) -> Row:
     """What the bus counted under no row: subscriptions without one, and those that came and went between two readings."""
     seen = rows.values()
     others = [row for row in stats.subscriptions if row.name not in rows]
-    unseen = Row(oldest_age_s=max((row.oldest_age_s for row in others), default=0.0))
+    unseen = Row(
+        oldest_age_s=max((row.oldest_age_s for row in others), default=0.0),
+        ran=Durations(
+            count=stats.attempts - sum(row.ran.count for row in seen),
+            total_s=stats.ran_s - sum(row.ran.total_s for row in seen),
+        ),
+    )
     for name in (*OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned"):
         unseen.counts[name] = getattr(stats, name) - sum(row.counts[name] for row in seen)
     unseen.levels["in_flight"] = stats.in_flight - sum(row.levels["in_flight"] for row in seen)
@@ -239,6 +245,4 @@ def _unseen(stats: BusStats, rows: Mapping[str, Row]) -> Row:
     unseen.levels["retry_wait"] = sum(row.retry_wait for row in others)
     unseen.levels["queued"] = unseen.levels["pending"] - unseen.levels["in_flight"] - unseen.levels["retry_wait"]
     unseen.counts["accepted"] = unseen.levels["pending"] + sum(unseen.counts[name] for name in OUTCOMES)
-    unseen.ran.count = stats.attempts - sum(row.ran.count for row in seen)
-    unseen.ran.total_s = stats.ran_s - sum(row.ran.total_s for row in seen)
     return unseen
