@@ -166,8 +166,9 @@ class Following:
         if found.offset in share.cursor.attempts:
             # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
             await self._beginning.begin([wanted])
+            self._committing.all()  # the one before it ended: in the same write
             await self._beginning.begun()
-            await self._committing.until(lambda: share.is_lost or not share.unfinished)
+            await self._committing.until(lambda: share.is_lost or not share.open)
         else:
             # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
             await self._committing.until(lambda: _unfinished(self._group) < self._worker.policy.concurrency)

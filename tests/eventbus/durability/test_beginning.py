@@ -43,6 +43,26 @@ async def test_who_takes_over_runs_alone_first_what_had_begun(make: Make) -> Non
     assert sorted(seen) == [(0, 2, 1), (1, 2, 1), (2, 2, 1), (3, 1, 1)]
 
 
+async def test_what_runs_alone_is_counted_in_the_write_that_commits_the_one_before(make: Make) -> None:
+    first, second, began, latency = make(lease=3.0), make(lease=3.0, latency=0.1), list[float](), 0.1
+
+    async def note(_event: Event) -> None:
+        began.append(asyncio.get_running_loop().time())
+
+    await first.connect()
+    first.subscribe("t.*", hang, group="books", parts=1)
+    await asyncio.sleep(1)
+    await second.connect()
+    second.subscribe("t.*", note, group="books", parts=1)
+    for n in range(20):
+        await second.publish("t.x", {"n": n})
+    await asyncio.sleep(1)
+    first.journal.cut_off()  # type: ignore[attr-defined]
+    await asyncio.sleep(15)
+    assert len(began) == 20
+    assert began[-1] - began[0] < 19 * 1.5 * latency
+
+
 async def test_what_several_processes_died_of_is_given_up(make: Make) -> None:
     buses, handled = [make(lease=2.0) for _ in range(3)], Recorder()
     policy: dict[str, Any] = {"group": "books", "retry": Retry(attempts=2, delay=0), "parts": 1}
