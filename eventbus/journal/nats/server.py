@@ -95,11 +95,12 @@ class Wire:
             "reconnect_time_wait": 0,
             "pending_size": 0,
         }
-        calls: dict[str, Any] = {"error_cb": self._failed, "closed_cb": self._closed}
-        connecting = asyncio.ensure_future(self.client.connect([address], **calls, **once, **options))
+        connecting = asyncio.ensure_future(self.client.connect([address], error_cb=self._failed, **once, **options))
         try:
             await asyncio.wait([connecting])  # a cancellation may be lost inside it
             connecting.result()
+            # Where something is left to send, the client may fail while it closes, and then calls nobody: the end of its reading tells.
+            self.client._reading_task.add_done_callback(self._closed)  # type: ignore[union-attr] # noqa: SLF001 - as it is connected
             self._inbox = self.client.new_inbox()
             await self.client.subscribe(
                 f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0
@@ -234,7 +235,9 @@ class Wire:
         if "permissions violation" in self.reason.lower():
             self.give_up(Refused(0, self.reason))
 
-    async def _closed(self) -> None:
+    def _closed(self, reading: asyncio.Task[None]) -> None:
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            self.reason = str(error) or type(error).__name__
         self.give_up(Gone(self.reason))
         self._lost()
 

@@ -1,0 +1,41 @@
+"""One connection to NATS: whoever waits on it learns that it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from eventbus.journal.nats.messages import Put
+from eventbus.journal.nats.server import Gone, Wire
+
+_INFO = b'INFO {"server_id": "x", "version": "2.12.0", "headers": true, "max_payload": 1048576}\r\n'
+
+
+async def test_who_asks_is_told_of_a_loss_when_something_is_left_to_send() -> None:
+    asked: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_INFO)
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+            elif line.startswith(b"PUB"):
+                asked.set_result(writer)
+                break
+
+    server, wire = await asyncio.start_server(serve, "127.0.0.1", 0), Wire()
+    async with server:
+        await wire.open(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", {})
+        asking = asyncio.ensure_future(wire.ask([Put("question")]))
+        writer = await asked
+        wire.client._pending.append(b"PING\r\n")  # as while the client's task that sends waits for its turn
+        wire.client._pending_data_size += 6
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        async with asyncio.timeout(30):
+            with pytest.raises(Gone):
+                await asking
+        await wire.end()
