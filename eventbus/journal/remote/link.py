@@ -36,6 +36,7 @@ class Server(ABC):
         self.place = place
         self.timeout_s = timeout_s
         self.failure: str | None = None
+        self._pausing: set[asyncio.Future[None]] = set()  # who tries again after a while
 
     @abstractmethod
     async def dial(self) -> Connection:
@@ -57,7 +58,7 @@ class Server(ABC):
         """Close it, and say goodbye."""
 
     async def connect(self, deadline: float) -> Connection:
-        """A connection, tried for with growing pauses until the deadline of the loop.
+        """A connection, tried for until the deadline of the loop, with growing pauses that end when anybody else is connected.
 
         Raises `NotConnected`, and at once `JournalUnavailable` for what no other try would mend.
         """
@@ -77,10 +78,23 @@ class Server(ABC):
                 if now() + pause >= deadline:
                     reason = f"no connection ({self.failure}): {_CHECK}"
                     raise NotConnected(self.place, reason) from error
-                await asyncio.sleep(pause)
+                await self._pause(pause)
             else:
-                self.failure = None
+                self._is_back()
                 return connection
+
+    async def _pause(self, seconds: float) -> None:
+        self._pausing.add(back := asyncio.get_running_loop().create_future())
+        try:
+            await asyncio.wait([back], timeout=seconds)
+        finally:
+            self._pausing.discard(back)
+
+    def _is_back(self) -> None:
+        self.failure = None
+        for back in self._pausing:
+            if not back.done():
+                back.set_result(None)
 
     async def always(self, work: Callable[[Connection], Awaitable[None]]) -> None:
         """Until cancelled: do work on a connection of its own, and begin anew on another whenever that ends."""
