@@ -48,6 +48,7 @@ class PostgresStorage(Writes):
         self._hears = asyncio.Event()
         self._is_hinted = True
         self._channels = f"eventbus_{schema}", f"eventbus_{schema}_told"
+        self._me = secrets.token_hex(8)  # by which our own hints are told: we know what we appended
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -131,7 +132,7 @@ class PostgresStorage(Writes):
     async def _listen(self, db: Connection, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
         self._hears.clear()
         for channel in self._channels:
-            await db.add_listener(channel, lambda *_: self._hears.set())
+            await db.add_listener(channel, self._heard)
         seen = await db.fetchval(f"SELECT coalesce(max(id), 0) FROM {self._schema}.told")
         await self._probe()
         while True:
@@ -147,9 +148,13 @@ class PostgresStorage(Writes):
                     await self._hears.wait()
             self._hears.clear()
 
+    def _heard(self, _db: object, _pid: int, _channel: str, whose: str) -> None:
+        if whose != self._me:
+            self._hears.set()
+
     async def _probe(self) -> None:
         """Does what we tell ourselves come back? Behind a proxy that lends the server's processes by the transaction it does not."""
-        await self.hint()
+        await self._notify("")
         try:
             async with asyncio.timeout(_PROBE_S):
                 await self._hears.wait()
@@ -162,9 +167,14 @@ class PostgresStorage(Writes):
         else:
             self._is_hinted = True
 
+    async def hint(self) -> None:
+        await self._notify(self._me)
+
     @change("tending")
-    async def hint(self, db: Connection) -> None:
-        await db.execute(f"NOTIFY {self._channels[0]}")
+    async def _notify(self, db: Connection, whose: str) -> None:
+        """Without waiting for the server's disk, which others want."""
+        sql = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+        await db.execute(sql, self._channels[0], whose)
 
     @change("tending")
     async def tell(self, db: Connection, channel: str, body: bytes) -> None:
