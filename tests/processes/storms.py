@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import signal
+import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
@@ -130,7 +131,7 @@ async def through(storm: Storm, weather: Awaitable[dict[str, Any]]) -> dict[str,
 
 async def kill_workers(storm: Storm, kills: int) -> dict[str, Any]:
     """SIGKILL a worker that has work in flight; others finish it."""
-    fleet, slowest, in_flight, done = storm.fleet, 0.0, 0, 0
+    fleet, taken, in_flight, done = storm.fleet, list[float](), 0, 0
     while storm.goes_on(done, kills):
         await fleet.until(lambda: sum(bool(fleet.of("ready", pid)) for pid in storm.workers) > 1)
         victim = await storm.busy()
@@ -141,9 +142,9 @@ async def kill_workers(storm: Storm, kills: int) -> dict[str, Any]:
         in_flight += bool(orphans)
         storm.workers.append(fleet.start(**storm.config))
         await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
-        slowest = max(slowest, time.monotonic() - killed)
+        taken.append(time.monotonic() - killed)
     await fleet.ready(*storm.workers)
-    return {"kills": done, "with_work_in_flight": in_flight, "slowest_takeover_s": round(slowest, 2)}
+    return {"kills": done, "with_work_in_flight": in_flight, **_times("takeover", taken)}
 
 
 async def pause_workers(storm: Storm, pauses: int) -> dict[str, Any]:
@@ -164,7 +165,7 @@ async def pause_workers(storm: Storm, pauses: int) -> dict[str, Any]:
 
 async def kill_servers(storm: Storm, server: PrivateServer, kills: int) -> dict[str, Any]:
     """SIGKILL the server with its children, under load; everybody goes on when it is back."""
-    fleet, slowest, done = storm.fleet, 0.0, 0
+    fleet, waited, done = storm.fleet, list[float](), 0
     while storm.goes_on(done, kills):
         await storm.busy()
         done += 1
@@ -173,8 +174,12 @@ async def kill_servers(storm: Storm, server: PrivateServer, kills: int) -> dict[
         back, kept, ended = time.monotonic(), len(fleet.of("kept")), len(fleet.of("ended"))
         await fleet.until(lambda kept=kept: len(fleet.of("kept")) > kept)  # type: ignore[misc] # as it is now
         await fleet.until(lambda ended=ended: len(fleet.of("ended")) > ended)  # type: ignore[misc]
-        slowest = max(slowest, time.monotonic() - back)
-    return {"server_kills": done, "slowest_back_s": round(slowest, 2)}
+        waited.append(time.monotonic() - back)
+    return {"server_kills": done, **_times("back", waited)}
+
+
+def _times(of: str, seconds: list[float]) -> dict[str, float]:
+    return {f"median_{of}_s": round(statistics.median(seconds), 2), f"slowest_{of}_s": round(max(seconds), 2)}
 
 
 def _start_again(server: PrivateServer) -> None:
