@@ -56,6 +56,11 @@ def split_part(name: str) -> tuple[str, int] | None:
     return (group, int(part)) if slash and part.isdecimal() else None
 
 
+def group_of(name: str) -> str:
+    """The group that a cursor of that name is a part of; or the name, where it is no part."""
+    return (split_part(name) or (name,))[0]
+
+
 def part_of(key: str | None, event_id: str, parts: int) -> int:
     """Which of so many parts an event is in, by its key, or by its id where it has none: the same in every process and language."""
     return crc32((event_id if key is None else key).encode()) % parts

@@ -12,7 +12,7 @@ from eventbus.clock import Clock, SystemClock
 from eventbus.errors import IdConflict, OffsetGone, ValueChanged
 from eventbus.journal.hearing import Hearing
 from eventbus.journal.progress import GroupProgress
-from eventbus.journal.shared import Lease, split_part
+from eventbus.journal.shared import Lease, group_of
 from eventbus.journal.values import (
     RETAINED,
     TEXT_CAP,
@@ -140,7 +140,7 @@ class LogState:
 
     def drop_group(self, group: str) -> bool:
         """It, or all its parts."""
-        names = [name for name in self._progress if name == group or (split_part(name) or ("",))[0] == group]
+        names = [name for name in self._progress if group in (name, group_of(name))]
         for name in names:
             del self._progress[name]
         self._outcomes = {key: kept for key, kept in self._outcomes.items() if key[1] not in names}
@@ -169,7 +169,7 @@ class LogState:
         progress.skip(skip)
         done = {each.offset for each in fresh}
         for each in fresh:
-            self._outcomes[each.offset, group] = SettledDelivery((split_part(group) or (group,))[0], *each)
+            self._outcomes[each.offset, group] = SettledDelivery(group_of(group), *each)
         self.add_dead_letters([letter for letter in dead if letter.offset is None or letter.offset in done])
         self.add_quarantined([item for item in quarantined if item.offset is None or item.offset in done])
         return progress.floor, len(fresh)

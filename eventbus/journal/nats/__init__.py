@@ -11,6 +11,7 @@ from typing import Any
 from eventbus.bounds import bus_name, seconds
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
+from eventbus.journal.remote.link import Bus
 from eventbus.url import Url
 from eventbus.wording import shown
 
@@ -44,7 +45,7 @@ class NatsJournal(RemoteJournal):
         ssl: bool | str | None = None,
         creates: bool = True,
     ) -> None:
-        bus_name(name)
+        bus = Bus(bus_name(name), seconds("poll", poll), creates)
         if url.path:
             raise PolicyConflict("url", f"nats has no database {shown(url.path)}: the bus is chosen by name=")
         host = url.host or "localhost"
@@ -57,7 +58,7 @@ class NatsJournal(RemoteJournal):
         place = f"nats://{f'{url.user}@' if url.user and url.password is not None else ''}{address}"
         server = NatsServer(place, f"nats://{address}", options, seconds("timeout_s", timeout_s))
         dedupe_ns = int(seconds("dedupe_s", dedupe_s) * 1e9)
-        super().__init__(NatsStorage(server, name, seconds("poll", poll), dedupe_ns, creates=creates))
+        super().__init__(NatsStorage(server, bus, dedupe_ns))
 
 
 def _context(ssl: bool | str | None) -> tls.SSLContext | None:

@@ -13,7 +13,7 @@ from eventbus.errors import JournalUnavailable
 from eventbus.journal.nats.messages import EXPECTED, EXPECTED_OF, TTL, Put, lasting, packed, place_of, subject, unpacked
 from eventbus.journal.nats.reads import Reads
 from eventbus.journal.nats.server import Ack, Wire
-from eventbus.journal.remote.link import Server, change
+from eventbus.journal.remote.link import Bus, Server, change
 from eventbus.journal.shared import Lease
 
 TRIES = 8  # for what somebody else may come before
@@ -24,7 +24,7 @@ _SILENT = 10  # leases that a process may be silent for and still be known, one 
 class Leases(Reads):
     """Who does what on the bus of that name."""
 
-    def __init__(self, server: Server, bus: str) -> None:
+    def __init__(self, server: Server, bus: Bus) -> None:
         super().__init__(server, bus)
         self._held: dict[str, tuple[int, int]] = {}  # token and place of the message, as far as is known
 
@@ -40,7 +40,7 @@ class Leases(Reads):
 
     @change("tending")
     async def acquire(self, wire: Wire, names: Sequence[str], process: str, ttl: float) -> Mapping[str, Lease]:
-        owners = await self._look(wire, names)
+        owners = await self._owners(wire, names)
         wanted = [name for name in sorted({*names}) if owners.get(name, process) == process]
         told = await wire.store_each([self._claim(name, process, ttl) for name in wanted])
         for name, answer in zip(wanted, told, strict=True):
@@ -58,7 +58,7 @@ class Leases(Reads):
         await wire.store([self._beat(process, ttl)])
         for again in (False, True):
             if again and left:  # a commit, or an answer that was lost, may have come between
-                await self._look(wire, [lease.name for lease in left])
+                await self._owners(wire, [lease.name for lease in left])
             left = [lease for lease in left if self._holds(lease.name, lease.token)]
             told = await wire.store_each([self._claim(lease.name, process, ttl) for lease in left])
             for lease, answer in zip(left, told, strict=True):
@@ -70,7 +70,7 @@ class Leases(Reads):
 
     @change("tending")
     async def release(self, wire: Wire, leases: Sequence[Lease], process: str) -> None:
-        await self._look(wire, [lease.name for lease in leases])
+        await self._owners(wire, [lease.name for lease in leases])
         mine = [lease.name for lease in leases if self._holds(lease.name, lease.token)]
         await self._free(wire, [self._held.pop(name)[1] for name in mine])
 
@@ -95,7 +95,7 @@ class Leases(Reads):
             self._under("lease", name), packed([name, process, token]), {TTL: lasting(ttl), EXPECTED: str(place)}
         )
 
-    async def _look(self, wire: Wire, names: Sequence[str]) -> dict[str, str]:
+    async def _owners(self, wire: Wire, names: Sequence[str]) -> dict[str, str]:
         """Know these leases as they are; gives their owners."""
         under = {self._under("lease", name): name for name in names}
         found = {under[subject(each)]: each for each in await wire.last(self._beside, [*under])}

@@ -30,8 +30,8 @@ from eventbus.journal.nats.messages import (
 from eventbus.journal.nats.server import Ack, Refused, Wire
 from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.integrity import damaged
-from eventbus.journal.remote.link import Linked, Server, question
-from eventbus.journal.shared import split_part
+from eventbus.journal.remote.link import Bus, Linked, Server, question
+from eventbus.journal.shared import group_of
 from eventbus.journal.values import RETAINED, DeadLetterRecord, Quarantined, Record, SettledDelivery
 
 PAGE = 1_000
@@ -61,10 +61,10 @@ class Ids(NamedTuple):
 class Reads(Linked):
     """The questions to the bus of that name."""
 
-    def __init__(self, server: Server, bus: str) -> None:
-        super().__init__(server)
-        self._bus = bus
-        self._beside = f"{bus}-meta"
+    def __init__(self, server: Server, bus: Bus) -> None:
+        super().__init__(server, bus)
+        self._bus = bus.name
+        self._beside = f"{bus.name}-meta"
         # By cursor, the revision that was seen last and its place; only who replaces that place replaces that revision.
         self._revisions: dict[str, tuple[int, int]] = {}
 
@@ -159,8 +159,9 @@ class Reads(Linked):
         for bucket in sorted({offset // BUCKET for offset in wanted}):
             for message in await self._all(wire, f"outcome.{bucket}.>"):
                 name, settled = unpacked(message)[0]
-                group = (split_part(name) or (name,))[0]
-                found |= {(each[0], name): SettledDelivery(group, *each) for each in settled if each[0] in wanted}
+                found |= {
+                    (each[0], name): SettledDelivery(group_of(name), *each) for each in settled if each[0] in wanted
+                }
         return [outcome for _, outcome in sorted(found.items())]
 
     @question

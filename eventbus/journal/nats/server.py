@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -257,24 +257,14 @@ class NatsServer(Server):
         super().__init__(place, timeout_s)
         self._address = address
         self._options = options
-        self._greet: Callable[[Connection], Awaitable[None]] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
-    def greet_with(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
-        """Each connection goes through this from here on."""
-        self._greet = greet
-
-    async def dial(self) -> Connection:
+    async def reach(self) -> Connection:
         wire = Wire()
         await wire.open(self._address, self._options)
-        try:
-            if self._options["tls"] and not (wire.info.get("tls_required") or wire.info.get("tls_available")):
-                raise Refused(0, "the server has no TLS, and ssl= asks for it")
-            if self._greet is not None:
-                await self._greet(wire)
-        except BaseException:
+        if self._options["tls"] and not (wire.info.get("tls_required") or wire.info.get("tls_available")):
             await wire.end()
-            raise
+            raise Refused(0, "the server has no TLS, and ssl= asks for it")
         return wire
 
     def refusal(self, error: Exception) -> JournalUnavailable | None:

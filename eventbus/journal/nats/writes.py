@@ -30,7 +30,7 @@ from eventbus.journal.progress import floor_of
 from eventbus.journal.remote.appends import told_apart
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.link import change
-from eventbus.journal.shared import split_part
+from eventbus.journal.shared import group_of
 from eventbus.journal.values import RETAINED, Append, Appended, NewDeadLetter, NewQuarantined, NewRecords, Start
 
 _KNOWN_ID = 10201
@@ -155,7 +155,7 @@ class Writes(Leases):
     @change("tending")
     async def drop_group(self, wire: Wire, group: str) -> bool:
         rows = self._rows(await self._all(wire, "cursor.*"))
-        names = [row.name for row in rows if group in (row.name, (split_part(row.name) or ("",))[0])]
+        names = [row.name for row in rows if group in (row.name, group_of(row.name))]
         purged = [await self._purge(wire, self._under("cursor", name)) for name in names]
         return any(purged)
 
@@ -195,7 +195,7 @@ class Writes(Leases):
     async def _judge(self, wire: Wire, writes: Sequence[Write], verdicts: dict[str, Verdict]) -> None:
         """What stands in the way of these. A lease that was renewed meanwhile does not: it is tried again."""
         known = {write.row.name: self._revisions.pop(write.row.name, None) for write in writes}
-        await self._look(wire, [write.row.name for write in writes if write.token])
+        await self._owners(wire, [write.row.name for write in writes if write.token])
         self._rows(await wire.last(self._beside, [self._under("cursor", name) for name in known]))
         for write in writes:
             name, place = write.row.name, known[write.row.name]

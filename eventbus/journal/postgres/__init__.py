@@ -10,6 +10,7 @@ from typing import Any
 from eventbus.bounds import bus_name, seconds
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
+from eventbus.journal.remote.link import Bus
 from eventbus.url import Url
 from eventbus.wording import shown
 
@@ -43,7 +44,7 @@ class PostgresJournal(RemoteJournal):
         ssl: bool | str | None = None,
         creates: bool = True,
     ) -> None:
-        bus_name(name)
+        bus = Bus(bus_name(name), seconds("poll", poll), creates)
         if synchronous_commit not in _LEVELS:
             raise PolicyConflict("synchronous_commit", f"{shown(synchronous_commit)} is none of {', '.join(_LEVELS)}")
         options: dict[str, Any] = {
@@ -55,15 +56,11 @@ class PostgresJournal(RemoteJournal):
             "ssl": ssl,
             "server_settings": {"application_name": f"eventbus {name}"},
         }
-        place = (
-            f"{url.user or ''}{'@' if url.user else ''}{url.host or 'localhost'}:{url.port or 5432}/{url.path or ''}"
-        )
-        server = PostgresServer(
-            f"postgresql://{place}",
-            {key: value for key, value in options.items() if value is not None},
-            seconds("timeout_s", timeout_s),
-        )
-        super().__init__(PostgresStorage(server, name, synchronous_commit, seconds("poll", poll), creates=creates))
+        user = f"{url.user}@" if url.user else ""
+        place = f"postgresql://{user}{url.host or 'localhost'}:{url.port or 5432}/{url.path or ''}"
+        given = {key: value for key, value in options.items() if value is not None}
+        server = PostgresServer(place, given, seconds("timeout_s", timeout_s))
+        super().__init__(PostgresStorage(server, bus, synchronous_commit))
 
 
 __all__ = ["PostgresJournal"]

@@ -18,7 +18,7 @@ from eventbus.journal.postgres.rows import (
 )
 from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.integrity import checksum, damaged
-from eventbus.journal.remote.link import Connection, Linked, Server, question
+from eventbus.journal.remote.link import Bus, Connection, Linked, Server, question
 from eventbus.journal.remote.wildcards import as_regex, is_pattern
 from eventbus.journal.values import DeadLetterRecord, Quarantined, Record, SettledDelivery
 
@@ -26,11 +26,11 @@ _NEVER = 2**63 - 1
 
 
 class Reads(Linked):
-    """The questions to the bus in `schema`."""
+    """The questions to the bus in a schema."""
 
-    def __init__(self, server: Server, schema: str) -> None:
-        super().__init__(server)
-        self._schema = schema
+    def __init__(self, server: Server, bus: Bus) -> None:
+        super().__init__(server, bus)
+        self._schema = bus.name
 
     @question
     async def read(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -38,25 +37,13 @@ class PostgresServer(Server):
         super().__init__(place, timeout_s)
         self._options = options
         self._prepared = 100
-        self._greet: Callable[[Connection], Awaitable[None]] | None = None
-
-    def greet_with(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
-        """Each connection goes through this from here on."""
-        self._greet = greet
 
     def behind_a_pooler(self) -> None:
         """Statements are prepared for one call only from here on: the next may go to another process of the server."""
         self._prepared = 0
 
-    async def dial(self) -> Connection:
-        connection = await asyncpg.connect(**self._options, timeout=60, statement_cache_size=self._prepared)
-        try:
-            if self._greet is not None:
-                await self._greet(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
+    async def reach(self) -> Connection:
+        return await asyncpg.connect(**self._options, timeout=60, statement_cache_size=self._prepared)
 
     def refusal(self, error: Exception) -> JournalUnavailable | None:
         for kind, remedy in _REMEDIES.items():

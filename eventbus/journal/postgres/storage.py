@@ -13,22 +13,16 @@ from importlib.resources import files
 
 import asyncpg
 
-from eventbus.errors import BackendUnsafe, JournalUnavailable
+from eventbus.errors import JournalUnavailable
 from eventbus.journal.postgres.rows import given, kept
 from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.writes import Writes
-from eventbus.journal.remote.arrivals import Arrivals
-from eventbus.journal.remote.link import Connection, Link, change, question
+from eventbus.journal.remote.link import Bus, Connection, Link, change
 from eventbus.journal.values import Durability
 from eventbus.log import log
 
 FORMAT = "1"
-CAPABILITIES = frozenset(
-    {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "shared", "types", "values"}
-    | {"verify", "wait"}
-)
 _OLDEST = (14, 0)
-_OPEN_S = 4.0  # a server that is down is told at once to who opens, whatever a call may take later
 _BLIND_POLL_S = 0.25  # while hints do not come
 _PROBE_S = 1.0
 _SLOW_S = 3_600.0
@@ -36,57 +30,32 @@ _TOLD_S = 60  # how long what was told is kept
 
 
 class PostgresStorage(Writes):
-    """A `Storage` of PostgreSQL. `poll` is how often the log is looked at without a hint; without `creates` nothing is made."""
+    """A `Storage` of PostgreSQL."""
 
-    def __init__(self, server: PostgresServer, schema: str, level: str, poll: float, *, creates: bool = True) -> None:
-        super().__init__(server, schema, level)
+    backend = "postgres"
+
+    def __init__(self, server: PostgresServer, bus: Bus, level: str) -> None:
+        super().__init__(server, bus, level)
         self._server = server
         self._level = level
-        self._poll_s = poll
-        self._creates = creates
-        self._arrivals = Arrivals()
         self._hears = asyncio.Event()
         self._is_hinted = True
-        self._channels = f"eventbus_{schema}", f"eventbus_{schema}_told"
+        self._channels = f"eventbus_{bus.name}", f"eventbus_{bus.name}_told"
         self._me = secrets.token_hex(8)  # by which our own hints are told: we know what we appended
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return CAPABILITIES
 
     @property
     def durability(self) -> Durability:
         return Durability.PROCESS_CRASH if self._level == "off" else Durability.POWER_LOSS
 
-    @property
-    def shelf(self) -> PostgresStorage:
-        return self
-
     # --- opening ---------------------------------------------------------------------------------------------------
 
-    async def open(self, arrivals: Arrivals) -> None:
-        """Raises `BackendUnsafe` for a server that would break a promise, `JournalUnavailable` for one that cannot be used."""
-        self._arrivals = arrivals
-        limit_s = min(self.server.timeout_s, _OPEN_S)
-        self._server.greet_with(self._check)
-        try:
-            await self.links["asking"].run(self._look, timeout_s=limit_s)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def close(self) -> None:
-        await asyncio.gather(*(link.close() for link in self.links.values()))
-
-    async def _check(self, db: Connection) -> None:
-        """The first connection: may this server keep a bus, and is it there?"""
+    async def _greet(self, db: Connection) -> None:
+        """Of the first connection; the others look at the log."""
         version = db.get_server_version()
         if version < _OLDEST:
-            raise BackendUnsafe("postgres", f"server {version.major} is too old", "use PostgreSQL 14 or newer")
+            raise self._unsafe(f"server {version.major} is too old", "use PostgreSQL 14 or newer")
         if await db.fetchval("SHOW fsync") == "off":
-            raise BackendUnsafe(
-                "postgres", "fsync is off, so a power cut damages the log", "set fsync = on and reload it"
-            )
+            raise self._unsafe("fsync is off, so a power cut damages the log", "set fsync = on and reload it")
         async with db.transaction():
             await db.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"eventbus {self._schema}")
             await self._make(db)
@@ -97,17 +66,13 @@ class PostgresStorage(Writes):
         if await db.fetchval("SELECT to_regclass($1)", f"{self._schema}.meta") is not None:
             found = await db.fetchval(f"SELECT value FROM {self._schema}.meta WHERE name = 'format'")
             if found != FORMAT:
-                raise BackendUnsafe(
-                    "postgres",
-                    f"schema {self._schema} has format {found}",
-                    f"use a version that knows it, or another name= than {self._schema}",
-                )
+                raise self._other_format(f"schema {self._schema}", found)
             return
         others = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1"
         if await db.fetchval(others, self._schema):
-            raise BackendUnsafe("postgres", f"schema {self._schema} holds other tables", "choose another name=")
-        if not self._creates:
-            raise JournalUnavailable(self.server.place, f"there is no bus {self._schema}: check name= in the URL")
+            raise self._unsafe(f"schema {self._schema} holds other tables")
+        if not self.bus.creates:
+            raise self._no_bus()
         if await db.fetchval("SELECT pg_is_in_recovery()"):
             raise JournalUnavailable(self.server.place, "it is a standby, which cannot be written: use the primary")
         sql = files("eventbus.journal.postgres").joinpath("schema.sql").read_text()
@@ -120,14 +85,7 @@ class PostgresStorage(Writes):
         except asyncpg.UndefinedTableError:
             self._arrivals.stands(asked_at, "", 1, 0, 0)
 
-    @question
-    async def look(self, db: Connection) -> None:
-        await self._look(db)
-
     # --- hints -----------------------------------------------------------------------------------------------------
-
-    async def watch(self, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
-        await self._server.always(lambda db: self._listen(db, channels, told))
 
     async def _listen(self, db: Connection, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
         self._hears.clear()
@@ -135,8 +93,9 @@ class PostgresStorage(Writes):
             await db.add_listener(channel, self._heard)
         seen = await db.fetchval(f"SELECT coalesce(max(id), 0) FROM {self._schema}.told")
         await self._probe()
+        poll_s = self.bus.poll_s
         while True:
-            async with asyncio.timeout(2 * self._poll_s):
+            async with asyncio.timeout(2 * poll_s):
                 await self._look(db)
                 sql = f"SELECT id, channel, body FROM {self._schema}.told WHERE id > $1 ORDER BY id"
                 for id_, channel, body in await db.fetch(sql, seen):
@@ -144,7 +103,7 @@ class PostgresStorage(Writes):
                     if given(channel) in channels:
                         told(given(channel), body)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_s if self._is_hinted else min(self._poll_s, _BLIND_POLL_S)):
+                async with asyncio.timeout(poll_s if self._is_hinted else min(poll_s, _BLIND_POLL_S)):
                     await self._hears.wait()
             self._hears.clear()
 

@@ -31,8 +31,8 @@ from eventbus.journal.postgres.rows import (
 from eventbus.journal.progress import floor_of
 from eventbus.journal.remote.appends import told_apart
 from eventbus.journal.remote.cursors import Row, Verdict, Write
-from eventbus.journal.remote.link import Connection, Server, change
-from eventbus.journal.shared import Lease, split_part
+from eventbus.journal.remote.link import Bus, Connection, Server, change
+from eventbus.journal.shared import Lease, group_of
 from eventbus.journal.values import Append, Appended, NewDeadLetter, NewQuarantined, NewRecords, Start
 
 _TRIMMED = 5_000  # records removed in one transaction
@@ -41,10 +41,10 @@ _PUT = "ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, version 
 
 
 class Writes(Reads):
-    """The changes of the bus in `schema`. `level` is the `synchronous_commit` of each transaction."""
+    """The changes of the bus in a schema. `level` is the `synchronous_commit` of each transaction."""
 
-    def __init__(self, server: Server, schema: str, level: str) -> None:
-        super().__init__(server, schema)
+    def __init__(self, server: Server, bus: Bus, level: str) -> None:
+        super().__init__(server, bus)
         self._at_level = f"set_config('synchronous_commit', '{level}', true)"
         self._limit = f"set_config('idle_in_transaction_session_timeout', '{int(server.timeout_s * 1000)}', true)"
 
@@ -162,8 +162,7 @@ class Writes(Reads):
 
     @change("tending")
     async def drop_group(self, db: Connection, group: str) -> bool:
-        found = [row.name for row in await self._rows(db, None)]
-        mine = [name for name in found if group in (name, (split_part(name) or ("",))[0])]
+        mine = [row.name for row in await self._rows(db, None) if group in (row.name, group_of(row.name))]
         sql = f"DELETE FROM {self._schema}.cursors WHERE name = ANY($1) RETURNING name"
         return bool(await self._durably(db, sql, [*map(kept, mine)]))
 
@@ -173,12 +172,7 @@ class Writes(Reads):
         new = CURSOR | {"token": "bigint"}
         of_cursor = {"cursor": "text"}
         outcomes = [
-            (
-                write.row.name,
-                (split_part(write.row.name) or write.row)[0],
-                " ".join(str(each[0]) for each in alike),
-                *said,
-            )
+            (write.row.name, group_of(write.row.name), " ".join(str(each[0]) for each in alike), *said)
             for write in writes
             for said, alike in groupby(write.outcomes, lambda settled: settled[1:])  # those of a row were handled alike
         ]

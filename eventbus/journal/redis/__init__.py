@@ -11,6 +11,7 @@ from typing import Any
 from eventbus.bounds import bus_name, seconds, text, truth, whole
 from eventbus.errors import MissingDriver, PolicyConflict
 from eventbus.journal.remote.journal import RemoteJournal
+from eventbus.journal.remote.link import Bus
 from eventbus.url import Url
 from eventbus.wording import shown
 
@@ -49,7 +50,7 @@ class RedisJournal(RemoteJournal):
         ssl_keyfile: str | None = None,
         creates: bool = True,
     ) -> None:
-        bus_name(name)
+        bus = Bus(bus_name(name), seconds("poll", poll), creates)
         database = str(url.path if url.path is not None else 0)
         if not re.fullmatch("[0-9]{1,9}", database):
             raise PolicyConflict("db", f"{shown(database)} is no number of a database: 0, or redis://host:6379/0")
@@ -74,12 +75,10 @@ class RedisJournal(RemoteJournal):
         server = RedisServer(place, options, seconds("timeout_s", timeout_s), is_tls=is_tls)
         storage = RedisStorage(
             server,
-            name,
+            bus,
             int(database),
-            seconds("poll", poll),
             dedupe_s=seconds("dedupe_s", dedupe_s),
             replicas=whole("wait_replicas", wait_replicas, least=0),
-            creates=creates,
         )
         super().__init__(storage)
 

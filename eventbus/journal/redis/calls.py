@@ -6,7 +6,7 @@ They are as `Journal`, `Sharing` and `Storage` say.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import sha1
 from importlib.resources import files
@@ -15,15 +15,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from eventbus.errors import (
-    BackendUnsafe,
-    IdConflict,
-    JournalUnavailable,
-    LeaseLost,
-    OffsetGone,
-    OutcomeUnknown,
-    ValueChanged,
-)
+from eventbus.errors import IdConflict, LeaseLost, OffsetGone, OutcomeUnknown, ValueChanged
 from eventbus.journal.progress import floor_of
 from eventbus.journal.redis.fields import (
     as_letter,
@@ -38,10 +30,9 @@ from eventbus.journal.redis.fields import (
     words_of_item,
     words_of_write,
 )
-from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.integrity import damaged
-from eventbus.journal.remote.link import Connection, Linked, Server, change, question
+from eventbus.journal.remote.link import Bus, Connection, Linked, Server, change, question
 from eventbus.journal.shared import Lease
 from eventbus.journal.values import (
     Append,
@@ -64,16 +55,16 @@ _VERDICTS = {b"written": Verdict.WRITTEN, b"lost": Verdict.LOST, b"outdated": Ve
 
 
 class Calls(Linked):
-    """What may be asked of the bus `name`, and be done to it. `replicas` have to have a record before it is acknowledged."""
+    """What may be asked of a bus, and be done to it. `replicas` have to have a record before it is acknowledged."""
 
-    def __init__(self, server: Server, name: str, dedupe_s: float, replicas: int, *, creates: bool) -> None:
-        super().__init__(server)
-        self.prefix = f"{{{name}}}:"
+    backend = "redis"
+
+    def __init__(self, server: Server, bus: Bus, dedupe_s: float, replicas: int) -> None:
+        super().__init__(server, bus)
+        self.prefix = f"{{{bus.name}}}:"
         self._meta, self._log = f"{self.prefix}meta", f"{self.prefix}log"
         self._dedupe_ms = int(dedupe_s * 1000)
         self._replicas = replicas
-        self._creates = creates
-        self._arrivals = Arrivals()
 
     async def _do(self, db: Connection, call: str, *arguments: Any) -> Any:
         """A call of the script. Raises `BackendDataLoss` where the log is not the one that this process knows."""
@@ -90,7 +81,7 @@ class Calls(Linked):
 
     async def _look(self, db: Connection) -> None:
         asked_at, fresh = self._arrivals.last, ""
-        if self._creates and not self._arrivals.epoch:
+        if self.bus.creates and not self._arrivals.epoch:
             fresh = secrets.token_hex(8)
         try:
             what, *found = await self._do(db, "stand", FORMAT, fresh)
@@ -107,16 +98,11 @@ class Calls(Linked):
         elif self._arrivals.epoch:
             self._arrivals.stands(asked_at, "", 1, 0, 0)
         elif what == b"none":
-            bus = self.prefix.strip("{}:")
-            raise JournalUnavailable(self.server.place, f"there is no bus {bus}: check name= in the URL")
+            raise self._no_bus()
         elif what == b"foreign":
-            raise BackendUnsafe("redis", f"{found[0].decode()} is somebody else's", "choose another name=")
+            raise self._unsafe(f"{found[0].decode()} is somebody else's")
         else:
-            raise BackendUnsafe(
-                "redis",
-                f"{self.prefix}* has format {found[0].decode()}",
-                "use a version that knows it, or choose another name=",
-            )
+            raise self._other_format(f"{self.prefix}*", found[0].decode())
 
     # --- records ---------------------------------------------------------------------------------------------------
 
@@ -165,14 +151,9 @@ class Calls(Linked):
 
     async def find(self, event_id: str) -> Record | None:
         """By its id while that is remembered, `dedupe_s` at least; after that by a look at each record."""
-        offset = await self._where(event_id)
-        after, limit, until = (offset - 1, 1, offset) if offset else (self._arrivals.first - 1, _PAGE, None)
-        while page := await self._read(after, limit, until):
-            for record in page:
-                if record.event_id == event_id:
-                    return record
-            after = page[-1].offset
-        return None
+        if offset := await self._where(event_id):
+            return next(iter(await self._read(offset - 1, 1, offset)), None)
+        return await anext((record async for record in self._records() if record.event_id == event_id), None)
 
     @question
     async def _where(self, db: Connection, event_id: str) -> int:
@@ -180,21 +161,28 @@ class Calls(Linked):
 
     async def related(self, correlation_id: str, limit: int) -> list[Record]:
         """By a look at each record."""
-        found, after = list[Record](), self._arrivals.first - 1
-        while len(found) < limit and (page := await self._read(after, _PAGE, None)):
-            found += [each for each in page if correlation_id in (each.correlation_id, each.event_id)]
-            after = page[-1].offset
-        return found[:limit]
+        found: list[Record] = []
+        async for record in self._records():
+            if correlation_id in (record.correlation_id, record.event_id):
+                found.append(record)
+            if len(found) >= limit:
+                break
+        return found
 
     async def seek(self, time_ns: int) -> int:
         """Wall-clock labels need not ascend, so this looks at each."""
+        async for record in self._records():
+            if record.time_ns >= time_ns:
+                return record.offset - 1
+        return self._arrivals.last
+
+    async def _records(self) -> AsyncIterator[Record]:
+        """Every record, a question for each page."""
         after = self._arrivals.first - 1
         while page := await self._read(after, _PAGE, None):
             for record in page:
-                if record.time_ns >= time_ns:
-                    return record.offset - 1
+                yield record
             after = page[-1].offset
-        return after
 
     async def _entries(self, db: Connection, after: int, limit: int, until: int | None) -> list[Any]:
         end = "+" if until is None else f"{max(until, 0)}-0"

@@ -7,7 +7,7 @@ from typing import Any
 
 from eventbus.journal.remote.cursors import Row, Write
 from eventbus.journal.remote.integrity import checksum
-from eventbus.journal.shared import split_part
+from eventbus.journal.shared import group_of
 from eventbus.journal.values import (
     Append,
     DeadLetterRecord,
@@ -61,7 +61,7 @@ def words_of_write(write: Write) -> Iterable[Any]:
     """A cursor for `write`, with everything that belongs to it."""
     row = write.row
     text = "|".join((str(row.floor), row.settled, row.attempts, row.totals))
-    yield from (row.name, write.token, row.revision, text, (split_part(row.name) or row)[0], len(write.outcomes))
+    yield from (row.name, write.token, row.revision, text, group_of(row.name), len(write.outcomes))
     for offset, status, attempts, *times in write.outcomes:
         yield from (offset, " ".join((status, str(attempts), *("-" if time is None else str(time) for time in times))))
     for items in (write.dead, write.quarantined):

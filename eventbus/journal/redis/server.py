@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
@@ -87,20 +87,13 @@ class RedisServer(Server):
         super().__init__(place, timeout_s)
         self._options = options
         self._wire = _TlsWire if is_tls else _Wire
-        self._greet: Callable[[Connection], Awaitable[None]] | None = None
 
-    def greet_with(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
-        """Each connection goes through this from here on."""
-        self._greet = greet
-
-    async def dial(self) -> Connection:
+    async def reach(self) -> Connection:
         connection = self._wire(
             **self._options, protocol=2, socket_timeout=None, socket_connect_timeout=None, driver_info=None
         )
         try:
             await connection.connect()  # type: ignore[no-untyped-call] # as above
-            if self._greet is not None:
-                await self._greet(connection)
         except BaseException:
             connection.drop()
             raise
@@ -126,7 +119,4 @@ class RedisServer(Server):
         return bool(connection.is_alive)
 
     def abort(self, connection: Connection) -> None:
-        connection.drop()
-
-    async def part_from(self, connection: Connection) -> None:
         connection.drop()

@@ -11,20 +11,15 @@ from typing import NamedTuple
 
 from redis.exceptions import ResponseError
 
-from eventbus.errors import BackendUnsafe, JournalUnavailable
+from eventbus.errors import JournalUnavailable
 from eventbus.journal.redis.calls import Calls
 from eventbus.journal.redis.server import RedisServer
 from eventbus.journal.remote.arrivals import Arrivals
-from eventbus.journal.remote.link import Connection, change, question
+from eventbus.journal.remote.link import Bus, Connection, change, question
 from eventbus.journal.values import Durability
 from eventbus.log import log
 
-CAPABILITIES = frozenset(
-    {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "shared", "values", "verify"}
-    | {"wait"}
-)
 _OLDEST = (6, 2)
-_OPEN_S = 4.0  # a server that is down is told at once to who opens, whatever a call may take later
 
 
 class Kept(NamedTuple):
@@ -55,52 +50,24 @@ def kept(info: dict[str, str], appendfsync: str | None, spares_rewrites: str | N
 
 
 class RedisStorage(Calls):
-    """A `Storage` of Redis. `poll` is how often the log is looked at without a hint; without `creates` nothing is made."""
+    """A `Storage` of Redis."""
 
-    def __init__(
-        self,
-        server: RedisServer,
-        name: str,
-        db: int,
-        poll: float,
-        *,
-        dedupe_s: float,
-        replicas: int,
-        creates: bool = True,
-    ) -> None:
-        super().__init__(server, name, dedupe_s, replicas, creates=creates)
-        self._server = server
-        self._poll_s = poll
-        self._kept = _IN_MEMORY
+    capabilities = Calls.capabilities - {"types"}
+
+    def __init__(self, server: RedisServer, bus: Bus, db: int, *, dedupe_s: float, replicas: int) -> None:
+        super().__init__(server, bus, dedupe_s, replicas)
+        self._kept = Kept(Durability.POWER_LOSS)
         self._hints, self._told = f"{self.prefix}{db}:hints", f"{self.prefix}{db}:told:"  # channels know no database
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return CAPABILITIES
 
     @property
     def durability(self) -> Durability:
         return self._kept.durability
 
-    @property
-    def shelf(self) -> RedisStorage:
-        return self
-
     # --- opening ---------------------------------------------------------------------------------------------------
 
     async def open(self, arrivals: Arrivals) -> None:
-        """Raises `BackendUnsafe` for a server that would break a promise, `JournalUnavailable` for one that cannot be used."""
-        self._arrivals = arrivals
         self._kept = Kept(Durability.POWER_LOSS)
-        self._server.greet_with(self._greet)
-        try:
-            await self.links["asking"].run(self._look, timeout_s=min(self.server.timeout_s, _OPEN_S))
-        except BaseException:
-            await self.close()
-            raise
-
-    async def close(self) -> None:
-        await asyncio.gather(*(link.close() for link in self.links.values()))
+        await super().open(arrivals)
 
     async def _greet(self, db: Connection) -> None:
         """Each connection: may this server keep a bus, and how does the log stand? It may be another server than before."""
@@ -112,10 +79,9 @@ class RedisStorage(Calls):
         info = dict(line.split(":", 1) for line in said.decode().splitlines() if ":" in line)
         version = info["redis_version"]
         if tuple(map(int, version.split(".")[:2])) < _OLDEST:
-            raise BackendUnsafe("redis", f"server {version} is too old", "use Redis 6.2 or newer")
+            raise self._unsafe(f"server {version} is too old", "use Redis 6.2 or newer")
         if (policy := info["maxmemory_policy"]) != "noeviction":
-            raise BackendUnsafe(
-                "redis",
+            raise self._unsafe(
                 f"maxmemory-policy is {policy}, so records vanish when memory is short",
                 "set maxmemory-policy noeviction",
             )
@@ -130,24 +96,17 @@ class RedisStorage(Calls):
         self._kept = now_kept
         await self._look(db)
 
-    @question
-    async def look(self, db: Connection) -> None:
-        await self._look(db)
-
     # --- hints -----------------------------------------------------------------------------------------------------
-
-    async def watch(self, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
-        await self._server.always(lambda db: self._listen(db, channels, told))
 
     async def _listen(self, db: Connection, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
         """What comes on the channels; and at least each `poll` a look at the log, and at whether this connection still hears."""
         now, looked_at, is_heard = asyncio.get_running_loop().time, 0.0, True
         await db.ask(("SUBSCRIBE", self._hints), ("PSUBSCRIBE", f"{self._told}*"))
         while True:
-            if (left := looked_at + self._poll_s - now()) <= 0:
+            if (left := looked_at + self.bus.poll_s - now()) <= 0:
                 if not is_heard:
                     raise TimeoutError("no answer on the connection that listens")
-                looked_at, is_heard, left = now(), False, self._poll_s
+                looked_at, is_heard, left = now(), False, self.bus.poll_s
                 await db.send_command("PING")
                 await self.look()
             match await db.read_response(timeout=left):

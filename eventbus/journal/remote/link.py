@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
-from eventbus.errors import JournalError, JournalUnavailable, OutcomeUnknown
+from eventbus.errors import BackendUnsafe, JournalError, JournalUnavailable, OutcomeUnknown
+from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.storage import NotConnected
 
 _T = TypeVar("_T")
@@ -22,6 +23,7 @@ Connection = Any
 
 _CONNECT_S = 2.5  # for one try
 _CHECK = "check host and port, and that the server runs"
+_OPEN_S = 4.0  # a server that is down is told at once to who opens, whatever a call may take later
 _BETWEEN_S = 0.25  # between two connections that did not last
 _SHORTEST_S, _LONGEST_S = 0.05, 2.0  # between tries, at random below a bound that doubles
 
@@ -37,10 +39,11 @@ class Server(ABC):
         self.timeout_s = timeout_s
         self.failure: str | None = None
         self._pausing: set[asyncio.Future[None]] = set()  # who tries again after a while
+        self._greet: Callable[[Connection], Awaitable[None]] | None = None
 
     @abstractmethod
-    async def dial(self) -> Connection:
-        """One try at a connection that may be used. Raises one of `broken` if another try may mend it."""
+    async def reach(self) -> Connection:
+        """One try at a connection. Raises one of `broken` if another try may mend it."""
 
     @abstractmethod
     def refusal(self, error: Exception) -> JournalUnavailable | None:
@@ -53,9 +56,24 @@ class Server(ABC):
     def abort(self, connection: Connection) -> None:
         """Close it at once, whatever it was doing."""
 
-    @abstractmethod
     async def part_from(self, connection: Connection) -> None:
-        """Close it, and say goodbye."""
+        """Close it, and say goodbye where that is the custom."""
+        self.abort(connection)
+
+    def greet_with(self, greet: Callable[[Connection], Awaitable[None]]) -> None:
+        """Each connection goes through this from here on, before it is used."""
+        self._greet = greet
+
+    async def dial(self) -> Connection:
+        """One try at a connection that may be used."""
+        connection = await self.reach()
+        try:
+            if self._greet is not None:
+                await self._greet(connection)
+        except BaseException:
+            self.abort(connection)
+            raise
+        return connection
 
     async def connect(self, deadline: float) -> Connection:
         """A connection, tried for until the deadline of the loop, with growing pauses that end when anybody else is connected.
@@ -169,14 +187,85 @@ class Link:
         return OutcomeUnknown("", reason) if changes else JournalUnavailable(self._server.place, reason)
 
 
-class Linked:
-    """Something whose methods are done on links to one server: `question` and `change` give them their connection."""
+class Bus(NamedTuple):
+    """A bus on a server: its name there, how often its log is looked at where no hint comes (s), whether it is made if it is not there."""
 
-    sizes: Mapping[str, int] = {"asking": 3, "appending": 1, "settling": 1, "tending": 1}
+    name: str
+    poll_s: float
+    creates: bool
 
-    def __init__(self, server: Server) -> None:
+
+class Linked(ABC):
+    """A bus whose methods are done on links to its server: `question` and `change` give them their connection."""
+
+    backend: str
+    """As people call it."""
+
+    capabilities = frozenset(
+        {"append", "dead_letters", "durable", "groups", "quarantine", "replay", "retention", "shared", "types"}
+        | {"values", "verify", "wait"}
+    )
+
+    def __init__(self, server: Server, bus: Bus) -> None:
         self.server = server
-        self.links = {name: Link(server, size) for name, size in self.sizes.items()}
+        self.bus = bus
+        self.links = {
+            "asking": Link(server, 3),
+            **{name: Link(server) for name in ("appending", "settling", "tending")},
+        }
+        self._arrivals = Arrivals()
+
+    @property
+    def shelf(self) -> Self:
+        """Its cursors are kept with the rest."""
+        return self
+
+    async def open(self, arrivals: Arrivals) -> None:
+        """Raises `BackendUnsafe` for a server that would break a promise, `JournalUnavailable` for one that cannot be used."""
+        self._arrivals = arrivals
+        self.server.greet_with(self._greet)
+        try:
+            await self.links["asking"].run(self._look, timeout_s=min(self.server.timeout_s, _OPEN_S))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await asyncio.gather(*(link.close() for link in self.links.values()))
+
+    async def look(self) -> None:
+        """Say by `Arrivals.stands` how the log stands."""
+        await self.links["asking"].run(self._look)
+
+    async def watch(self, channels: Collection[str], told: Callable[[str, bytes], None]) -> None:
+        """See `Storage.watch`."""
+        await self.server.always(lambda connection: self._listen(connection, channels, told))
+
+    @abstractmethod
+    async def _greet(self, connection: Connection) -> None:
+        """May this server keep a bus, and is it there? Ends with a look at it."""
+
+    @abstractmethod
+    async def _look(self, connection: Connection) -> None:
+        """See `look`."""
+
+    @abstractmethod
+    async def _listen(
+        self, connection: Connection, channels: Collection[str], told: Callable[[str, bytes], None]
+    ) -> None:
+        """See `watch`; until the connection is of no use any more."""
+
+    def _no_bus(self) -> JournalUnavailable:
+        return JournalUnavailable(self.server.place, f"there is no bus {self.bus.name}: check name= in the URL")
+
+    def _unsafe(self, what: str, remedy: str = "choose another name=") -> BackendUnsafe:
+        return BackendUnsafe(self.backend, what, remedy)
+
+    def _other_format(self, of: str, found: object) -> BackendUnsafe:
+        return self._unsafe(
+            f"{of} has format {found}", f"use a version that knows it, or another name= than {self.bus.name}"
+        )
 
 
 _S = TypeVar("_S", bound=Linked)

@@ -17,7 +17,7 @@ class Away(Server):
 
     is_back = False
 
-    async def dial(self) -> Connection:
+    async def reach(self) -> Connection:
         if not self.is_back:
             raise OSError("refused")
         return object()
@@ -29,9 +29,6 @@ class Away(Server):
         return True
 
     def abort(self, connection: Connection) -> None:
-        pass
-
-    async def part_from(self, connection: Connection) -> None:
         pass
 
 
