@@ -38,6 +38,9 @@ class Outcome(NamedTuple):
 
 
 Outcomes = tuple[Outcome, ...]
+Alike = tuple[int, int, Outcomes]
+"""From one place up to another everything came to the same: to that."""
+NONE_ALIKE: Final[Alike] = (0, 0, ())
 OPEN: Final[Any] = object()  # stands where a delivery has no outcome yet
 ABSENT: Final[Any] = object()  # stands where an event does not go to a subscription
 

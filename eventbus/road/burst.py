@@ -12,7 +12,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus.event import AdHocEvent, Event
-from eventbus.outcome import ABSENT, OPEN, Outcome, Outcomes
+from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Outcome, Outcomes
 from eventbus.road.commit import Commit
 from eventbus.road.context import Cell, inside
 
@@ -32,6 +32,7 @@ class Burst:
     __slots__ = (
         "__dict__",
         "accepted_ns",
+        "alike",
         "base",
         "cell",
         "cls",
@@ -96,6 +97,7 @@ class Burst:
         self.open_deliveries = 0  # lossless ones, where an event has several
         self.open_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
         self.ended_parts = 0
+        self.alike = NONE_ALIKE  # from where up to where all came to the same, and what that is
         self.waiters: dict[int, list[asyncio.Future[Outcomes]]] | None = None
         self.records: list[Any] | None = None  # its events as a journal keeps them, where they are written first
         self.commit: Commit | None = None  # its way into the journal, where it is written first
@@ -189,8 +191,8 @@ class Burst:
         free = len(self.events) - kept
         if kept and most > 1:
             self.open_deliveries, free = kept, 0  # all of them together, when the last has ended
-        if self.waiters:
-            self._wake([*self.waiters])
+        if self.waiters and (self.is_mixed or self.ended_parts or kept < max(1, len(parts)) * len(self.events)):
+            self._wake([*self.waiters])  # some have their outcomes already, or go to nobody
         if self.ended_parts == len(parts):
             self._let_go()
         return free
@@ -253,13 +255,11 @@ class Burst:
 
     def outcomes(self, index: int) -> Outcomes | None:
         """One per subscription; None while one is missing."""
+        first, upto, alike = self.alike
+        if first <= index < upto:
+            return alike
         if not self.is_routed:
             return None
-        if len(self.parts) == 1:
-            part = self.parts[0]
-            first, upto, latest = part.latest
-            if first <= index < upto and index not in part.odd and part.indices is None:
-                return latest
         found = []
         for part in self.parts:
             outcome = part.outcome(index)
@@ -267,6 +267,8 @@ class Burst:
                 return None
             if outcome is not ABSENT:
                 found.append(outcome)
+        if len(self.parts) == 1:
+            self.alike = self.parts[0].alike
         return tuple(found)
 
     async def settled(self, index: int, event: Event) -> Outcomes:

@@ -160,8 +160,9 @@ class Dispatcher:
 
     def dispatch_next(self) -> bool:
         """Offer the next burst to everybody it goes to; True when the loop should have its turn. Runs no handler."""
-        burst = self.door.lane.take()
-        self.door.take(burst)
+        door, routes = self.door, self._routes
+        burst = door.lane.take()
+        door.take(burst)
         events, count = burst.events, len(burst.events)
         self.dispatched += count
         if self._watching is not None:
@@ -173,7 +174,7 @@ class Dispatcher:
             most = self._deal_out(burst, parts)
         else:
             number = burst.number
-            takers = self._routes.takers(events[0], number)
+            takers = routes.takers(events[0], number)
             most = len(takers)
             for worker in takers:
                 if number in (worker.since, worker.until):  # it came or went while that was filled
@@ -183,16 +184,16 @@ class Dispatcher:
             self._count(events[0].type, count)
         free = burst.routed(parts, most)
         if most > 1 and burst.is_spread:
-            if self.door.places.has_waiting:
+            if door.places.has_waiting:
                 free += burst.count_by_event()
             else:
                 self._remember(burst)
         if free:
-            self.door.places.settle(free)
+            door.places.settle(free)
         if burst.waiters:
             self.lifetime.waits.routed(burst)
-        if self._routes.has_leaving:
-            self._routes.dispatched(burst.number, is_urgent=burst.is_urgent)
+        if routes.has_leaving:
+            routes.dispatched(burst.number, is_urgent=burst.is_urgent)
         self._in_turn += 1
         return self._in_turn % _BURSTS_A_TURN == 0
 

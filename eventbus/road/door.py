@@ -13,12 +13,13 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from eventbus.causality import History, Identify
-from eventbus.errors import BusStopped, Halted, PublishTimeout, QueueFull, ReentrantPublish, WouldDeadlock
+from eventbus.errors import BusStopped, Halted, PublishTimeout, QueueFull, ReentrantPublish
 from eventbus.event import AdHocEvent, Event, Kind
 from eventbus.retained import Retained
 from eventbus.road.burst import SEALED, Burst
 from eventbus.road.causes import Causes
 from eventbus.road.context import CURRENT, Mark, Publishers, inside, is_same, without_decimal
+from eventbus.road.gate import have_room
 from eventbus.road.lane import Lane
 from eventbus.road.places import BURST, Places
 from eventbus.road.receipt import Receipt, receipt_for
@@ -100,7 +101,8 @@ class Door:
         self._is_entered = True
         try:
             burst, cls = self.open, type(event)
-            events, index = burst.events, len(burst.events)
+            events = burst.events
+            index = len(events)
             if index >= burst.room or get_ident() != burst.thread:
                 return None
             context = copy_context()
@@ -229,7 +231,7 @@ class Door:
             self._refuse(event, is_inside)
         self.seal()
         gates = self._gates(event) if self._routes.has_gates and not is_urgent else ()
-        if gates and not self._pass(gates, is_inside=is_inside):
+        if gates and not have_room(gates, is_inside=is_inside):
             return None
         room = places.room_for_burst(is_inside=is_inside, is_urgent=is_urgent, is_promised=has_place)
         if not room:
@@ -266,16 +268,6 @@ class Door:
         if self.halt_reason is not None and event.__event__.kind is Kind.EXECUTION:
             raise Halted(self.halt_reason)
 
-    def _pass(self, gates: Sequence[Gate], *, is_inside: bool) -> bool:
-        """Has each of these queues a place? Raises where the answer is not to wait for one."""
-        for gate in [gate for gate in gates if gate.room <= 0]:
-            if is_inside:
-                raise WouldDeadlock(gate.size)
-            if gate.does_refuse:
-                raise QueueFull(gate.size, f"subscription {gate.subscription!r}")
-            return False
-        return True
-
     def _gates(self, event: Event) -> Sequence[Gate]:
         """Of the subscriptions with a queue of their own that the event would go to."""
         return [worker.gate for worker in self._routes.gates(event) if worker.gate is not None]
@@ -308,13 +300,17 @@ class Door:
         if burst is SEALED:
             return
         was_entered, self._is_entered = self._is_entered, True
-        self.open = SEALED
-        events = self.places.close(burst)
+        events = self._close(burst)
         self._sealed += events
-        self._history.remember(burst.events, burst.hops, burst.outcomes)
         for gate in burst.gates:
             gate.expect(events)
         self._is_entered = was_entered
+
+    def _close(self, burst: Burst) -> int:
+        """The open burst is full, or has to go; gives how many events it has."""
+        self.open = SEALED
+        self._history.remember(burst.events, burst.hops, burst.outcomes)
+        return self.places.close(burst)
 
     def routes_changed(self, *, is_simple: bool) -> tuple[int, int]:
         """Somebody comes or goes, which for who is neither durable nor a gate counts from here on; gives the burst and the place."""
@@ -339,12 +335,13 @@ class Door:
     def take(self, burst: Burst) -> None:
         """A burst leaves, mostly to be dispatched: it counts as queued no more."""
         was_entered, self._is_entered = self._is_entered, True
-        if burst is self.open:
-            self.seal()
         self.urgent -= burst.is_urgent
-        self._sealed -= len(burst.events)
-        for gate in burst.gates:
-            gate.expect(-len(burst.events))
+        if burst is self.open:
+            self._close(burst)
+        else:
+            self._sealed -= len(burst.events)
+            for gate in burst.gates:
+                gate.expect(-len(burst.events))
         self._is_entered = was_entered
 
     def bring(self, burst: Burst) -> None:

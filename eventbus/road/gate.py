@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+from eventbus.errors import QueueFull, WouldDeadlock
 from eventbus.policy import Overflow, Policy
 from eventbus.stats import Tally
 
@@ -55,3 +57,14 @@ class Gate:
     def move(self) -> None:
         """The bus goes on in another loop: who waited in the old one is gone with it."""
         self._waiting = []
+
+
+def have_room(gates: Sequence[Gate], *, is_inside: bool) -> bool:
+    """Has each of these queues a place? Raises `WouldDeadlock` and `QueueFull` where the answer is not to wait for one."""
+    for gate in [gate for gate in gates if gate.room <= 0]:
+        if is_inside:
+            raise WouldDeadlock(gate.size)
+        if gate.does_refuse:
+            raise QueueFull(gate.size, f"subscription {gate.subscription!r}")
+        return False
+    return True

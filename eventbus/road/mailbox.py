@@ -46,7 +46,7 @@ class Mailbox:
     @property
     def has_any(self) -> bool:
         """Does anything wait that is not behind us?"""
-        return bool(self.freed or self.replaceable or self.next_part() is not None)
+        return bool(self.freed or self.replaceable or (self.parts and self.next_part() is not None))
 
     def next_part(self) -> Part | None:
         """The first that is not behind us."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 from datetime import datetime
+from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
 from eventbus.event import Event
-from eventbus.outcome import ABSENT, OPEN, Outcome, Outcomes, Status
+from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Alike, Outcome, Status
 from eventbus.road.context import OUTSIDE, Cell
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ class Part:
     """The events of a burst that one subscription gets. `done` of them are behind it; `odd` has what was no plain success."""
 
     __slots__ = (
+        "__dict__",
         "__weakref__",
         "burst",
         "cell",
-        "cut",
         "done",
         "events",
         "indices",
@@ -39,11 +40,14 @@ class Part:
         "name",
         "odd",
         "open",
-        "rest",
         "strange",
         "stretches",
         "worker",
     )
+
+    # What few parts need is said here once: there is one for each event on its own, and each who hears it.
+    cut = maxsize  # from there on they were given up together
+    rest: Outcome | None = None  # and came to that
 
     def __init__(
         self,
@@ -66,9 +70,7 @@ class Part:
         self.strange = 0  # of those since the part went on last
         self.odd: dict[int, Any] = {}
         self.stretches: list[tuple[int, int, int]] = []  # up to where, nanoseconds queued, and that each ran
-        self.latest = _NONE_TOLD  # the stretch that was told last, from where up to where, and the outcome of all in it
-        self.cut = len(events)  # from there on they were given up together
-        self.rest: Outcome | None = None  # and came to that
+        self.latest = NONE_ALIKE  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cell = Cell(burst.base, burst.hops, worker)
 
     @property
@@ -152,16 +154,21 @@ class Part:
             return self.rest
         if place >= self.done and place >= self.cell.at:
             return OPEN
-        stretch = bisect_right(self.stretches, place, key=_upto)
-        if stretch == len(self.stretches):  # of the one in hand, which is not timed yet
+        stretches = self.stretches
+        stretch = bisect_right(stretches, place, key=_upto) if len(stretches) > 1 else 0
+        if place >= self.done:  # in the stretch in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
-        upto, queued_ns, ran_ns = self.stretches[stretch]
+        upto, queued_ns, ran_ns = stretches[stretch]
         told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        self.latest = self.stretches[stretch - 1][0] if stretch else 0, upto, (told,)
+        self.latest = stretches[stretch - 1][0] if stretch else 0, upto, (told,)
         return told
 
-
-_NONE_TOLD: tuple[int, int, Outcomes] = (0, 0, ())
+    @property
+    def alike(self) -> Alike:
+        """From where up to where in the burst nothing out of the ordinary happened, as it was told last, and what all of that came to."""
+        first, upto, _ = self.latest
+        is_plain = self.indices is None and not any(first <= place < upto for place in self.odd)
+        return self.latest if is_plain else NONE_ALIKE
 
 
 def _upto(stretch: tuple[int, int, int]) -> int:

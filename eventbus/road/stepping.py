@@ -188,13 +188,13 @@ class Stepper:
     def _following(self, base: Context) -> Part | None:
         """What comes next without a look at anything else: of the same publisher, here or with who is served next."""
         self._let_go()
-        worker, listed = self._worker, self._dispatcher.listed
-        if self.is_due or self.is_spent or self._door.urgent:
+        worker, mailbox, listed = self._worker, self._worker.mailbox, self._dispatcher.listed
+        if not (mailbox.parts or listed) or self.is_due or self.is_spent or self._door.urgent:
             return None
         part = worker.next_in(base)
         if part is not None:
             return self._hold(part)
-        if not (listed and self.leads) or worker.mailbox.has_any:
+        if not (listed and self.leads) or mailbox.has_any:
             return None
         following = next(iter(listed))
         part = following.next_in(base)
