@@ -67,6 +67,7 @@ class Reads(Linked):
         self._beside = f"{bus.name}-meta"
         # By cursor, the revision that was seen last and its place; only who replaces that place replaces that revision.
         self._revisions: dict[str, tuple[int, int]] = {}
+        self._again: dict[str, str] = {}  # by event id, the message id under which it came again after it was trimmed
 
     # --- the log -------------------------------------------------------------------------------------------------------
 
@@ -277,9 +278,10 @@ class Reads(Linked):
     async def _ids(self, wire: Wire, event_ids: Collection[str]) -> Ids:
         """Ask for each id by a message that cannot be stored: the server tells where the id is, or refuses.
 
-        It knows an id longer than the record is there; after that the record is appended under an id made from the place it had.
+        It knows an id longer than the record is there; after that the record is appended under an id made from the place it had. But
+        once it started again it knows the ids of what is there, and no others.
         """
-        ids = Ids({}, {})
+        ids, again = Ids({}, {}), {**self._again}
         asked = {event_id: message_id(event_id) for event_id in event_ids}
         while asked:
             puts = [Put(f"{self._bus}.log.known", b"", {MSG_ID: id_, EXPECTED_ID: _NO_ID}) for id_ in asked.values()]
@@ -288,7 +290,9 @@ class Reads(Linked):
                 if isinstance(answer, Refused):
                     if answer.code != _WRONG_ID:
                         raise answer
-                    ids.free[event_id] = asked.pop(event_id)
+                    ids.free.setdefault(event_id, asked.pop(event_id))
+                    if event_id in again:
+                        asked[event_id] = again.pop(event_id)
             places = {event_id: answer.place for event_id, answer in told.items() if isinstance(answer, Ack)}
             messages = await wire.at(self._bus, [*places.values()])
             for (event_id, place), message in zip(places.items(), messages, strict=True):
@@ -296,6 +300,7 @@ class Reads(Linked):
                     asked[event_id] = f"{message_id(event_id)}@{place}"
                 else:
                     ids.found[event_id] = message
+                    ids.free.pop(event_id, None)
                     del asked[event_id]
         return ids
 

@@ -74,8 +74,13 @@ class NatsStorage(Writes):
         window = {"duplicate_window": self._dedupe_ns}
         await self._make(wire, self._bus, self._log_as, window)
         await self._make(wire, self._beside, self._beside_as, {})
+        await self._look_anew(wire)
+        self._server.greet_with(self._look_anew)
+
+    async def _look_anew(self, wire: Wire) -> None:
+        """Of each connection: the server may have started again since the last."""
         await self._look(wire)
-        self._server.greet_with(self._look)
+        self._again = dict(unpacked(message)[0] for message in await self._all(wire, "again.*"))
 
     async def _make(self, wire: Wire, stream: str, wanted: Mapping[str, Any], more: Mapping[str, Any]) -> None:
         said = await wire.api(f"STREAM.INFO.{stream}", refused=False)

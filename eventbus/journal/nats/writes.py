@@ -15,8 +15,10 @@ from eventbus.errors import LeaseLost, ValueChanged
 from eventbus.journal.nats.leases import TRIES, WRONG_LAST, Leases
 from eventbus.journal.nats.messages import (
     EXPECTED,
+    TTL,
     Put,
     as_put,
+    lasting,
     message_id,
     packed,
     place_of,
@@ -46,8 +48,8 @@ class Writes(Leases):
 
     @change("appending")
     async def append(self, wire: Wire, batch: Sequence[Append]) -> NewRecords | None:
-        if len(batch) > MOST:
-            return None  # looked at first, for all of it is refused or nothing
+        if len(batch) > MOST or (self._again and any(item.event_id in self._again for item in batch)):
+            return None  # looked at first: of more than that all is refused or nothing, and of those the server knows too little
         answer = await self._append(wire, [as_put(self._bus, item, message_id(item.event_id)) for item in batch])
         if answer is None or answer.duplicate:
             return None
@@ -69,6 +71,7 @@ class Writes(Leases):
     async def _append_fresh(
         self, wire: Wire, fresh: Sequence[Append], ids: Mapping[str, str], placed: dict[str, int]
     ) -> bool:
+        await self._note_again(wire, {item.event_id: ids[item.event_id] for item in fresh})
         for at in range(0, len(fresh), MOST):
             some = fresh[at : at + MOST]
             answer = await self._append(wire, [as_put(self._bus, item, ids[item.event_id]) for item in some])
@@ -76,6 +79,15 @@ class Writes(Leases):
                 return False
             placed.update((item.event_id, answer.place + 1 - len(some) + nth) for nth, item in enumerate(some))
         return True
+
+    async def _note_again(self, wire: Wire, ids: Mapping[str, str]) -> None:
+        """For every process, and for the time after a restart of the server: which of these are appended under an id of another name."""
+        if again := {event_id: id_ for event_id, id_ in ids.items() if id_ != message_id(event_id)}:
+            ttl = {TTL: lasting(2 * (await self._stand(wire)).dedupe_s)}
+            await self._add(
+                wire, [Put(self._under("again", each), packed([each, id_]), ttl) for each, id_ in again.items()]
+            )
+            self._again |= again
 
     async def _append(self, wire: Wire, puts: Sequence[Put]) -> Ack | None:
         """None if one of several ids is known."""

@@ -10,6 +10,8 @@ import pytest
 from eventbus import BackendDataLoss, Event, create_event_bus
 from eventbus.journal.values import RETAINED, Durability, Settled, Status
 from eventbus.testing.journal_contract import item, items, letter, offsets
+from eventbus.testing.servers import NatsServer
+from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
 from tests.backends import at, name_of
 from tests.eventbus.journal.nats.test_refusals import api
@@ -129,3 +131,20 @@ async def test_any_type_is_found_by_its_wildcard(nats_url: str) -> None:
         await journal.append([item(number, type=name) for number, name in enumerate(names, 1)])
         found = {wanted: offsets(await journal.read(0, types=[wanted])) for wanted in ("typ.*", "*..b", "registry:*")}
     assert found == {"typ.*": [1, 2, 6], "*..b": [4], "registry:*": [5]}
+
+
+async def test_what_was_trimmed_and_came_again_is_known_after_a_restart_of_the_server() -> None:
+    with NatsServer() as server:
+        async with at(server.url) as journal, at(server.url) as other:
+            await journal.append(items(1, 3))
+            await journal.trim(before=3)
+            (back,) = await journal.append([item(1)])
+            assert back == (4, False)
+            server.kill()
+            server.start()
+            for each in (other, journal):
+                assert await again(lambda each=each: each.append([item(1)])) == [(4, True)]  # type: ignore[misc] # as it is now
+            found = await other.find(item(1).event_id)
+            assert found is not None
+            assert found.offset == 4
+            assert await again(lambda: journal.append([item(4), item(2)])) == [(5, False), (6, False)]
