@@ -17,19 +17,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from eventbus.errors import IdConflict, LeaseLost, OffsetGone, OutcomeUnknown, ValueChanged
 from eventbus.journal.progress import floor_of
-from eventbus.journal.redis.fields import (
-    as_letter,
-    as_outcome,
-    as_quarantined,
-    as_record,
-    as_row,
-    body_of,
-    maybe,
-    offset_of,
-    words_of,
-    words_of_item,
-    words_of_write,
-)
+from eventbus.journal.redis import fields
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.integrity import damaged
 from eventbus.journal.remote.link import Bus, Connection, Linked, Server, change, question
@@ -122,7 +110,7 @@ class Calls(Linked):
 
     async def _append(self, db: Connection, batch: Sequence[Append], how: str) -> Any:
         """Where replicas have to have it, they may have it later than we wait: the same records again tell."""
-        words = chain.from_iterable(map(words_of, batch))
+        words = chain.from_iterable(map(fields.words_of, batch))
         answer = await self._do(db, "append", how, self._dedupe_ms, len(batch), *words)
         if self._replicas:
             patience_ms = int(self.server.timeout_s * 800)
@@ -147,7 +135,9 @@ class Calls(Linked):
 
     @question
     async def bodies(self, db: Connection, after: int, limit: int, until: int | None) -> list[tuple[int, bytes]]:
-        return [(offset_of(entry), body_of(entry)) for entry in await self._entries(db, after, limit, until)]
+        return [
+            (fields.offset_of(entry), fields.body_of(entry)) for entry in await self._entries(db, after, limit, until)
+        ]
 
     async def find(self, event_id: str) -> Record | None:
         """By its id while that is remembered, `dedupe_s` at least; after that by a look at each record."""
@@ -187,7 +177,7 @@ class Calls(Linked):
     async def _entries(self, db: Connection, after: int, limit: int, until: int | None) -> list[Any]:
         end = "+" if until is None else f"{max(until, 0)}-0"
         entries: list[Any] = await db.call("XRANGE", self._log, f"{after + 1}-0", end, "COUNT", limit)
-        if not entries or offset_of(entries[0]) != after + 1:
+        if not entries or fields.offset_of(entries[0]) != after + 1:
             await self._look(db)
             first, last = self._arrivals.first, self._arrivals.last
             if after + 1 < first and after < last and (until is None or until > after):
@@ -198,8 +188,8 @@ class Calls(Linked):
         """The records of entries, each as it was appended."""
         records: list[Record] = []
         for entry in entries:
-            if (record := as_record(entry)) is None:
-                raise damaged(self.server.place, offset_of(entry), self._arrivals.last, "a record is altered")
+            if (record := fields.as_record(entry)) is None:
+                raise damaged(self.server.place, fields.offset_of(entry), self._arrivals.last, "a record is altered")
             records.append(record)
         return records
 
@@ -214,9 +204,9 @@ class Calls(Linked):
     async def fetch(self, db: Connection, names: Collection[str] | None) -> list[Row]:
         key = f"{self.prefix}cursors"
         if names is None:
-            return sorted(as_row(name.decode(), text) for name, text in _pairs(await db.call("HGETALL", key)))
+            return sorted(fields.as_row(name.decode(), text) for name, text in _pairs(await db.call("HGETALL", key)))
         rows = await db.call("HMGET", key, *names) if names else []
-        return [as_row(name, text) for name, text in zip(names, rows, strict=True) if text is not None]
+        return [fields.as_row(name, text) for name, text in zip(names, rows, strict=True) if text is not None]
 
     @change("tending")
     async def open_cursor(self, db: Connection, name: str, start: Start, token: int) -> Row:
@@ -225,7 +215,7 @@ class Calls(Linked):
             raise LeaseLost(name, token)
         if what == b"outside":
             floor_of(start, *found)  # says why
-        return as_row(name, found[0])
+        return fields.as_row(name, found[0])
 
     @change("tending")
     async def drop_group(self, db: Connection, group: str) -> bool:
@@ -233,12 +223,12 @@ class Calls(Linked):
 
     @change("settling")
     async def write(self, db: Connection, writes: Sequence[Write]) -> list[Verdict]:
-        words = chain.from_iterable(map(words_of_write, writes))
+        words = chain.from_iterable(map(fields.words_of_write, writes))
         return [_VERDICTS[verdict] for verdict in await self._do(db, "write", len(writes), *words)]
 
     @question
     async def outcomes(self, db: Connection, offsets: Sequence[int]) -> list[SettledDelivery]:
-        return [as_outcome(found) for found in await self._do(db, "outcomes", *sorted({*offsets}))]
+        return [fields.as_outcome(found) for found in await self._do(db, "outcomes", *sorted({*offsets}))]
 
     # --- what is kept beside ---------------------------------------------------------------------------------------
 
@@ -253,7 +243,7 @@ class Calls(Linked):
     async def _add(
         self, db: Connection, stream: str, items: Sequence[NewDeadLetter] | Sequence[NewQuarantined]
     ) -> list[int]:
-        words = chain.from_iterable(map(words_of_item, items))
+        words = chain.from_iterable(map(fields.words_of_item, items))
         ids: list[int] = await self._do(db, "add", stream, len(items), *words)
         return ids
 
@@ -261,12 +251,12 @@ class Calls(Linked):
     async def dead_letters(
         self, db: Connection, after: int, limit: int, subscription: str | None, redriven: bool
     ) -> list[DeadLetterRecord]:
-        asked = after, max(limit, 1), maybe(subscription), "redriven" if redriven else ""
-        return [as_letter(*found) for found in await self._do(db, "letters", *asked)][:limit]
+        asked = after, max(limit, 1), fields.maybe(subscription), "redriven" if redriven else ""
+        return [fields.as_letter(*found) for found in await self._do(db, "letters", *asked)][:limit]
 
     @question
     async def count_dead_letters(self, db: Connection, subscription: str | None, redriven: bool) -> int:
-        return int(await self._do(db, "letters", 0, 0, maybe(subscription), "redriven" if redriven else ""))
+        return int(await self._do(db, "letters", 0, 0, fields.maybe(subscription), "redriven" if redriven else ""))
 
     @change("tending")
     async def mark_redriven(self, db: Connection, ids: Sequence[int]) -> int:
@@ -279,7 +269,7 @@ class Calls(Linked):
     @question
     async def quarantined(self, db: Connection, after: int, limit: int) -> list[Quarantined]:
         entries = await db.call("XRANGE", f"{self.prefix}quarantine", f"({after}-0", "+", "COUNT", limit)
-        return [as_quarantined(entry) for entry in entries]
+        return [fields.as_quarantined(entry) for entry in entries]
 
     @question
     async def count_quarantined(self, db: Connection) -> int:
@@ -292,12 +282,12 @@ class Calls(Linked):
 
     @change("tending")
     async def set_values(self, db: Connection, space: str, values: Mapping[str, bytes | None]) -> None:
-        words = chain.from_iterable((name, maybe(value)) for name, value in values.items())
+        words = chain.from_iterable((name, fields.maybe(value)) for name, value in values.items())
         await self._do(db, "set", space, len(values), *words)
 
     @change("tending")
     async def put_if(self, db: Connection, space: str, name: str, value: bytes | None, version: int) -> int:
-        what, found, *there = await self._do(db, "put_if", space, name, maybe(value), version)
+        what, found, *there = await self._do(db, "put_if", space, name, fields.maybe(value), version)
         if what == b"changed":
             raise ValueChanged(space, name, version, found, there[0] if there else None)
         return int(found)

@@ -19,23 +19,32 @@ from eventbus.journal.values import (
 )
 
 _NONE = b"-"
-_RECORD = ("event_id", "type", "body", "version", "kind", "time_ns", "key", "correlation_id", "causation_id")
-_NUMBERS = {"attempts", "first_failed_ns", "last_failed_ns", "offset", "time_ns", "version"}
+_LABELS = (b"key", b"correlation_id", b"causation_id")  # that a record may be without
+_NUMBERS = {"attempts", "first_failed_ns", "last_failed_ns", "offset", "time_ns"}
 _BYTES = {"body", "raw"}
 
 
 def words_of(record: Append) -> list[Any]:
     """A record for `append`: how many words its entry has, what it is retained as, and the words. What is None is left out."""
-    words = [word for name in _RECORD if (value := getattr(record, name)) is not None for word in (name, value)]
-    return [len(words) + 2, maybe(record.retain), *words, "crc", checksum(record)]
+    id_, type_, version, kind, key, time_ns, correlation, causation, body, retain = record
+    words = ["event_id", id_, "type", type_, "body", body, "version", version, "kind", kind, "time_ns", time_ns]
+    for name, value in (("key", key), ("correlation_id", correlation), ("causation_id", causation)):
+        if value is not None:
+            words += name, value
+    return [len(words) + 2, maybe(retain), *words, "crc", checksum(record)]
 
 
 def as_record(entry: Any) -> Record | None:
     """A record as it was appended; None for an entry that was altered."""
     try:
-        record = Record(offset_of(entry), *_typed(entry, Record._fields[1:]))
-        return record if _fields(entry)[b"crc"] == b"%d" % checksum(record) else None
-    except (KeyError, TypeError, ValueError):  # a field that is not there, or not what it was
+        fields = _fields(entry)
+        id_, type_, kind = fields[b"event_id"].decode(), fields[b"type"].decode(), fields[b"kind"].decode()
+        key, correlation, causation = (fields[name].decode() if name in fields else None for name in _LABELS)
+        version, time_ns = int(fields[b"version"]), int(fields[b"time_ns"])
+        causes = correlation, causation
+        record = Record(offset_of(entry), id_, type_, version, kind, key, time_ns, *causes, fields[b"body"])
+        return record if fields[b"crc"] == b"%d" % checksum(record) else None
+    except (KeyError, ValueError):  # a field that is not there, or not what it was
         return None
 
 
