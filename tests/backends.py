@@ -14,12 +14,14 @@ from typing import Any, cast
 
 import pytest
 
-from eventbus import EventBusError
+from eventbus import BackendDataLoss, EventBusError, JournalUnavailable
 from eventbus.journal.backends import journal_at
 from eventbus.journal.remote.journal import RemoteJournal
+from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, RedisServer, nats
 from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
 from eventbus.testing.servers.redis import PASSWORD as REDIS_PASSWORD
+from eventbus.testing.shared_contract.opened import until
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,40 @@ async def refusal(url: str, **settings: Any) -> EventBusError:
         with pytest.raises(EventBusError) as refused:
             await journal_at(url, **settings).open()
     return refused.value
+
+
+async def loss_of(journal: RemoteJournal) -> BackendDataLoss:
+    """What it says that was lost, once it has noticed."""
+    told: list[BackendDataLoss] = []
+
+    async def has_noticed() -> bool:
+        try:
+            await journal.read(0)
+        except BackendDataLoss as loss:
+            told.append(loss)
+        except JournalUnavailable:
+            pass
+        return bool(told)
+
+    await until(has_noticed)
+    return told[0]
+
+
+async def a_group_beyond_the_first(url: str) -> None:
+    """Three records, and a group that settled all of them: then the server is to lose the last two."""
+    async with at(url) as journal:
+        await journal.append(items(1, 3))
+        await journal.open_group("g", "beginning")
+        await journal.commit("g", skip=[(1, 3)])
+
+
+async def goes_on_after_the_first(url: str) -> None:
+    """A fresh process finds that, refuses to go on, and does once it is accepted."""
+    async with at(url) as fresh:
+        with pytest.raises(BackendDataLoss):
+            await fresh.append([item(9)])
+        await fresh.accept_data_loss()
+        cursor = await fresh.committed("g")
+        assert cursor is not None
+        assert cursor.floor == 1
+        assert offsets(await fresh.append([item(9)])) == [2]

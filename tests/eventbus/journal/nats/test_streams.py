@@ -7,13 +7,13 @@ import logging
 
 import pytest
 
-from eventbus import BackendDataLoss, Event, create_event_bus
+from eventbus import Event, create_event_bus
 from eventbus.journal.values import RETAINED, Durability, Settled, Status
 from eventbus.testing.journal_contract import item, items, letter, offsets
 from eventbus.testing.servers import NatsServer
 from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
-from tests.backends import at, name_of
+from tests.backends import at, loss_of, name_of
 from tests.eventbus.journal.nats.test_refusals import api
 
 pytestmark = pytest.mark.server
@@ -35,15 +35,7 @@ async def test_another_log_under_the_same_name_is_noticed(nats_url: str) -> None
         config = (await api(nats_url, f"STREAM.INFO.{name_of(nats_url)}"))["config"]
         await api(nats_url, f"STREAM.DELETE.{name_of(nats_url)}")
         await api(nats_url, f"STREAM.CREATE.{name_of(nats_url)}", **config)
-
-        async def has_noticed() -> bool:
-            try:
-                await journal.read(0)
-            except BackendDataLoss as loss:
-                return loss.expected.startswith("log ")
-            return False
-
-        await until(has_noticed)
+        assert (await loss_of(journal)).expected.startswith("log ")
         await journal.accept_data_loss()
         assert offsets(await journal.append([item(1)])) == [1]
 

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from eventbus import BackendDataLoss
 from eventbus.journal.shared import Part
 from eventbus.journal.values import Durability, Settled
-from eventbus.testing.journal_contract import item, items, offsets
+from eventbus.testing.journal_contract import item, items
 from eventbus.testing.servers import FaultProxy, PostgresServer
 from eventbus.testing.servers.proxy import without_messages
 from eventbus.testing.shared_contract.opened import until
-from tests.backends import at
+from tests.backends import a_group_beyond_the_first, at, goes_on_after_the_first, loss_of
 
 pytestmark = pytest.mark.server
 
@@ -27,21 +26,11 @@ def server() -> Iterator[PostgresServer]:
 
 
 async def test_a_fresh_process_notices_a_cursor_beyond_the_end(server: PostgresServer) -> None:
-    async with at(server.url) as journal:
-        await journal.append(items(1, 3))
-        await journal.open_group("g", "beginning")
-        await journal.commit("g", skip=[(1, 3)])
+    await a_group_beyond_the_first(server.url)
     connection = await asyncpg.connect(server.url)
     await connection.execute('DELETE FROM eventbus.events WHERE "offset" > 1; UPDATE eventbus.head SET last = 1')
     await connection.close()
-    async with at(server.url) as fresh:
-        with pytest.raises(BackendDataLoss):
-            await fresh.append([item(9)])
-        await fresh.accept_data_loss()
-        cursor = await fresh.committed("g")
-        assert cursor is not None
-        assert cursor.floor == 1
-        assert offsets(await fresh.append([item(9)])) == [2]
+    await goes_on_after_the_first(server.url)
 
 
 async def test_another_log_under_the_same_name_is_noticed(server: PostgresServer) -> None:
@@ -49,15 +38,7 @@ async def test_another_log_under_the_same_name_is_noticed(server: PostgresServer
         connection = await asyncpg.connect(server.url)
         await connection.execute("UPDATE eventbus.meta SET value = 'another' WHERE name = 'epoch'")
         await connection.close()
-
-        async def has_noticed() -> bool:
-            try:
-                await journal.read(0)
-            except BackendDataLoss as loss:
-                return "another" in loss.found
-            return False
-
-        await until(has_noticed)
+        assert "another" in (await loss_of(journal)).found
         await journal.accept_data_loss()
         assert journal.epoch == "another"
 

@@ -17,7 +17,7 @@ from eventbus.testing.servers import RedisServer
 from eventbus.testing.servers.redis import PASSWORD
 from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
-from tests.backends import at, name_of
+from tests.backends import a_group_beyond_the_first, at, goes_on_after_the_first, loss_of, name_of
 
 pytestmark = pytest.mark.server
 
@@ -74,23 +74,13 @@ async def test_a_server_that_came_back_with_other_settings_is_seen(caplog: pytes
 
 
 async def test_a_fresh_process_notices_a_cursor_beyond_the_end(redis_server: RedisServer, redis_url: str) -> None:
-    async with at(redis_url) as journal:
-        await journal.append(items(1, 3))
-        await journal.open_group("g", "beginning")
-        await journal.commit("g", skip=[(1, 3)])
+    await a_group_beyond_the_first(redis_url)
     async with client(redis_server) as asking:
         await asking.xdel(key(redis_url, "log"), "2-0", "3-0")
         await asking.hset(key(redis_url, "meta"), "last", 1)
         await asking.xgroup_create(key(redis_url, "log"), "x")
         await asking.execute_command("XSETID", key(redis_url, "log"), "1-0")
-    async with at(redis_url) as fresh:
-        with pytest.raises(BackendDataLoss):
-            await fresh.append([item(9)])
-        await fresh.accept_data_loss()
-        cursor = await fresh.committed("g")
-        assert cursor is not None
-        assert cursor.floor == 1
-        assert offsets(await fresh.append([item(9)])) == [2]
+    await goes_on_after_the_first(redis_url)
 
 
 async def test_another_log_under_the_same_name_is_not_written(redis_server: RedisServer, redis_url: str) -> None:
@@ -112,15 +102,7 @@ async def test_a_database_that_was_emptied_is_noticed_and_begun_anew_once_accept
     async with at(f"{redis_url}&poll=0.05") as journal, client(redis_server) as asking:
         await journal.append(items(1, 3))
         await asking.delete(*await asking.keys(key(redis_url, "*")))
-
-        async def has_noticed() -> bool:
-            try:
-                await journal.values("s")
-            except BackendDataLoss:
-                return True
-            return False
-
-        await until(has_noticed)
+        await loss_of(journal)
         await journal.accept_data_loss()
         assert offsets(await journal.append([item(1)])) == [1]
 

@@ -29,7 +29,7 @@ from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import PrivateServer
 from eventbus.testing.shared_contract.faults import again
 from eventbus.testing.shared_contract.opened import until
-from tests.backends import at
+from tests.backends import at, loss_of
 
 pytestmark = pytest.mark.server
 
@@ -103,19 +103,8 @@ async def test_a_server_put_back_to_an_older_copy_is_noticed_and_accepted_once_t
         own_server.stop()
         own_server.put_back(tmp_path / "copy")
         own_server.start()
-        told: list[tuple[str, str]] = []
-
-        async def has_noticed() -> bool:
-            try:
-                await journal.read(0)
-            except BackendDataLoss as loss:
-                told.append((loss.expected, loss.found))
-            except JournalUnavailable:
-                pass
-            return bool(told)
-
-        await until(has_noticed)
-        assert told == [("offset 6", "offset 3")]
+        told = await loss_of(journal)
+        assert (told.expected, told.found) == ("offset 6", "offset 3")
         with pytest.raises(BackendDataLoss):
             await journal.append([item(7)])
         with pytest.raises(BackendDataLoss):
