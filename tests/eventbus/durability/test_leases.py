@@ -83,6 +83,23 @@ async def test_three_processes_hold_a_fair_share_each_and_two_take_what_one_give
     assert sorted(holders(log).values()) == [8, 8]
 
 
+@pytest.mark.parametrize("phase", [0.05, 0.2, 0.35])
+async def test_what_a_dead_process_held_is_taken_when_its_lease_runs_out(
+    make: Make, log: SharedMemoryLog, phase: float
+) -> None:
+    first, second = make(lease=3.0), make(lease=3.0)
+    await first.connect()
+    await first.subscribe("t.*", Recorder(), group="books")
+    await asyncio.sleep(phase)  # they look at different moments
+    await second.connect()
+    await second.subscribe("t.*", Recorder(), group="books")
+    await asyncio.sleep(2)
+    dead, _, until = log.leases["books/0"]
+    first.journal.cut_off()  # type: ignore[attr-defined]
+    await asyncio.sleep(until - log.now + 0.05)
+    assert log.leases["books/0"][0] != dead
+
+
 async def test_who_only_publishes_takes_no_share(make: Make, log: SharedMemoryLog) -> None:
     first, second = make(), make()
     await first.connect()
