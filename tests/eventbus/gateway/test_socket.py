@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from eventbus import Event, EventBus, Kind
+from eventbus.gateway.line import LineProtocol
 from eventbus.testing.gateway import Served
 
 Serving = Callable[..., Awaitable[Served]]
@@ -48,6 +50,15 @@ async def test_subprotocol_is_offered_and_not_required(serving: Serving) -> None
         assert peer.connection.subprotocol == "eventbus.v1"
     async with served.connect() as peer:
         assert peer.connection.subprotocol is None
+
+
+async def test_a_small_message_waits_for_no_answer_to_the_one_before(serving: Serving) -> None:
+    served = await serving()
+    async with served.connect():
+        [client] = served.sockets.hub.clients
+        assert isinstance(client.line, LineProtocol)
+        connection = client.line.transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_an_event_comes_with_its_number_and_all_it_holds(serving: Serving) -> None:
