@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from eventbus import CodecError, IdConflict, JournalDamaged, JournalError
+from eventbus import CodecError, GatewayError, IdConflict, JournalDamaged, JournalError
 from eventbus.observability import MetricsPortUnavailable
 from quantum_trader.config import ConfigError
 from quantum_trader.control.policy_store import PolicyStoreError
@@ -49,6 +49,7 @@ EXPECTED: Final = (
     RunUnfinished,
     JournalError,
     CodecError,
+    GatewayError,
     MetricsPortUnavailable,
     sqlite3.DatabaseError,
 )

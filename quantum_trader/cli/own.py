@@ -35,7 +35,18 @@ from quantum_trader.cli.runs import (
 )
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import Host, Port, Web, shown_at
+from quantum_trader.cli.showing import (
+    AllowOrigin,
+    BehindProxy,
+    Door,
+    Host,
+    Port,
+    TlsCert,
+    TlsKey,
+    Tokens,
+    Web,
+    shown_at,
+)
 from quantum_trader.config import Config, ConfigError, RiskConfig, load_config
 from quantum_trader.config.reading import read_toml
 from quantum_trader.own.loading import made, settled, source_sha256, strategy_class
@@ -225,6 +236,11 @@ def paper(
     web: Web = None,
     host: Host = None,
     port: Port = None,
+    allow_origin: AllowOrigin = None,
+    tokens: Tokens = None,
+    behind_proxy: BehindProxy = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
 ) -> None:
     """Paper-trade a strategy of your own on a live feed, until Ctrl-C; journalled, and resumable if it dies."""
     if venue is not None and (not live or limits is None):
@@ -247,10 +263,11 @@ def paper(
     source = paper_feed(effective)
     if limits is None:
         effective = with_room(effective, source.symbols)
+    door = Door(host, port, allow_origin, tokens, behind_proxy, tls_cert, tls_key)
+    place = None if as_json else shown_at(web, door, effective.app)
     folder = begun(effective, output)
     if not as_json:
         say(f"{_told(effective)}, on {feed} until Ctrl-C")
-    place = None if as_json else shown_at(web, host, port, effective.app)
     carry_out(folder, effective, source, Manner(0.0, metrics_port, metrics_host, notify, as_json, place=place))
 
 

@@ -20,7 +20,19 @@ from quantum_trader.cli.oracle import CASES, differences, run_case
 from quantum_trader.cli.progress import each
 from quantum_trader.cli.saying import Screen, emit, say
 from quantum_trader.cli.settings import ConfigDirectory, Profile
-from quantum_trader.cli.showing import SPEED, Host, Port, Web, shown_at
+from quantum_trader.cli.showing import (
+    SPEED,
+    AllowOrigin,
+    BehindProxy,
+    Door,
+    Host,
+    Port,
+    TlsCert,
+    TlsKey,
+    Tokens,
+    Web,
+    shown_at,
+)
 from quantum_trader.cli.throughput import strategy_only
 from quantum_trader.config import Config, load_config
 from quantum_trader.files import write_whole
@@ -143,13 +155,19 @@ def demo(
     web: Web = None,
     host: Host = None,
     port: Port = None,
+    allow_origin: AllowOrigin = None,
+    tokens: Tokens = None,
+    behind_proxy: BehindProxy = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     bus: Bus = None,
     checks: Checks = None,
     components: Components = None,
 ) -> None:
     """Replay thirteen years of five symbols through the whole system, live, with a dashboard beside it; then report."""
     choices = Choices(profile, config, data, symbols, start, end, seed, align, checks, components)
-    place = shown_at(web, host, port, choices.load().app)
+    door = Door(host, port, allow_origin, tokens, behind_proxy, tls_cert, tls_key)
+    place = shown_at(web, door, choices.load().app)
     pace = speed if speed is not None else SPEED if place is not None else 0.0
     manner = Manner(pace, metrics_port, metrics_host, notify, strict=strict, place=place, bus=bus)
     _start(choices, manner, output)
@@ -195,6 +213,11 @@ def resume(
     web: Web = None,
     host: Host = None,
     port: Port = None,
+    allow_origin: AllowOrigin = None,
+    tokens: Tokens = None,
+    behind_proxy: BehindProxy = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     bus: Bus = None,
 ) -> None:
     """Continue a run whose process ended, with a dashboard beside it; it ends as if nothing had happened."""
@@ -208,7 +231,8 @@ def resume(
     effective = folder.config()
     if folder.elsewhere.is_file() and bus is None:
         raise Failed(f"{folder.path}: {ON_A_SERVER}")
-    place = None if as_json else shown_at(web, host, port, effective.app)
+    door = Door(host, port, allow_origin, tokens, behind_proxy, tls_cert, tls_key)
+    place = None if as_json else shown_at(web, door, effective.app)
     usual = SPEED if place is not None and not effective.own.feed else 0.0  # what is live has a speed of its own
     pace = usual if speed is None else speed
     manner = Manner(pace, metrics_port, metrics_host, notify, as_json, until_session, strict, place=place, bus=bus)

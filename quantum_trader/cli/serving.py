@@ -17,7 +17,21 @@ from quantum_trader.cli.onlooking import onlookers
 from quantum_trader.cli.runs import Checks, Choices, Components
 from quantum_trader.cli.saying import say
 from quantum_trader.cli.settings import ConfigDirectory
-from quantum_trader.cli.showing import Dashboard, Host, Place, Port, ends, nodes, opened, place_of
+from quantum_trader.cli.showing import (
+    AllowOrigin,
+    BehindProxy,
+    Dashboard,
+    Door,
+    Host,
+    Place,
+    Port,
+    TlsCert,
+    TlsKey,
+    Tokens,
+    ends,
+    nodes,
+    opened,
+)
 from quantum_trader.config import Config, OwnConfig
 from quantum_trader.events import RunStartedEvent
 from quantum_trader.market.errors import DataError
@@ -40,6 +54,11 @@ def serve(
     run: Annotated[str, typer.Argument(help="Folder or name of a run.", show_default=False)],
     host: Host = None,
     port: Port = None,
+    allow_origin: AllowOrigin = None,
+    tokens: Tokens = None,
+    behind_proxy: BehindProxy = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     checks: Checks = None,
     components: Components = None,
     config: ConfigDirectory = None,
@@ -55,7 +74,8 @@ def serve(
     own_checks(onlooking)
     own_builders(onlooking)
     try:
-        run_loop(_serve(folder, effective, place_of(host, port, effective.app), onlooking))
+        place = Door(host, port, allow_origin, tokens, behind_proxy, tls_cert, tls_key).at(effective.app)
+        run_loop(_serve(folder, effective, place, onlooking))
     except MissingDriver as error:
         raise Failed(f"{error}") from error
 
@@ -67,7 +87,8 @@ def looking_on(config: Config, checks: Sequence[str] | None, components: Sequenc
 
 
 async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Config) -> None:
-    from eventbus.gateway import Followed, GatewaySettings
+    from eventbus.gateway import Followed
+    from quantum_trader.web.broadcaster import Audience, broadcast
     from quantum_trader.web.dashboard import create_dashboard
     from quantum_trader.web.panels import Panels
 
@@ -75,24 +96,29 @@ async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Con
     panels = Panels(told.record.points, dataset=config.universe.dataset)
     desk = desk_over(folder, panels)
     wired = _wired(config)
+    listening: list[Audience] = []  # to what is new, not to what was before anybody could come in
 
     def hear(events: Sequence[Event], first: int | None) -> None:
         told.take(events)
         panels.take(events, first)
         look_on(events)
+        for audience in listening:
+            for event in events:
+                broadcast(event, audience)
 
     def application(port: int) -> Any:
         return create_dashboard(
             Followed(folder.source, heard=hear),
             panels,
             desk,
-            settings=GatewaySettings(host=place.host, port=port, run_owns_events=True),
+            settings=place.settings(port),
             wiring=lambda: wired,
             story=lambda order_id: nodes(folder, order_id),
             report=lambda: make_report(told.record).as_dict(),
         )
 
-    async with onlookers(onlooking, say) as look_on, opened(application, place) as (_app, url):
+    async with onlookers(onlooking, say) as look_on, opened(application, place) as (app, url):
+        listening.append(app.state.gateway.sockets.hub)
         say(f"serving on {url}")
         await Dashboard(url).stay()
 

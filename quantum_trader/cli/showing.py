@@ -9,11 +9,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -28,6 +29,9 @@ from quantum_trader.runs.folder import RunFolder
 from quantum_trader.runs.story import Step, tell, walk
 from quantum_trader.wiring import Wiring
 
+if TYPE_CHECKING:
+    from eventbus.gateway import GatewaySettings
+
 SPEED: Final = 40.0
 """Sessions per second beside a dashboard, where nobody says otherwise: at full speed nobody can follow."""
 
@@ -41,29 +45,74 @@ Host = Annotated[str | None, typer.Option(help="Where the dashboard listens; app
 Port = Annotated[
     int | None, typer.Option(help="Its port, 0 for any free one; app.gateway_port by default.", min=0, max=65_535)
 ]
+AllowOrigin = Annotated[list[str] | None, typer.Option(help="Pages of this origin may come in; may be repeated.")]
+Tokens = Annotated[Path | None, typer.Option(help="The file of `eventbus token create`; turns tokens on.")]
+BehindProxy = Annotated[
+    bool, typer.Option("--behind-proxy", help="A proxy on this machine takes the requests, and ends TLS.")
+]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its key, PEM.")]
 _REMEDY: Final = "pip install 'quantum-trader[gateway]'"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a dashboard listens; `is_asked` where somebody named the port, so that no other will do."""
+class Door:
+    """Where a dashboard is wanted, and for whom: what nobody says is as it is configured, and a port any that is free."""
 
+    host: str | None = None
+    port: int | None = None
+    allow_origins: Sequence[str] | None = None
+    tokens: Path | None = None
+    behind_proxy: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    def at(self, usual: AppConfig) -> Place:
+        """The place that comes to. Raises `GatewayError` for a door that would be open to strangers."""
+        place = Place(
+            self,
+            usual.gateway_host if self.host is None else self.host,
+            usual.gateway_port if self.port is None else self.port,
+        )
+        place.settings(place.port)
+        return place
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dashboard listens."""
+
+    door: Door
     host: str
     port: int
-    is_asked: bool
+
+    @property
+    def is_asked(self) -> bool:
+        """Did somebody name the port, so that no other will do?"""
+        return self.door.port is not None
+
+    def settings(self, port: int) -> GatewaySettings:
+        """Those of a gateway that listens at this port. Raises `GatewayError`."""
+        from eventbus.gateway import GatewaySettings
+
+        door = self.door
+        return GatewaySettings(
+            host=self.host,
+            port=port,
+            allow_origins=tuple(door.allow_origins or ()),
+            tokens=door.tokens,
+            behind_proxy=door.behind_proxy,
+            tls_cert=door.tls_cert,
+            tls_key=door.tls_key,
+            run_owns_events=True,
+        )
 
 
-def place_of(host: str | None, port: int | None, usual: AppConfig) -> Place:
-    """Where a dashboard listens: as somebody said, and else as it is configured."""
-    return Place(
-        usual.gateway_host if host is None else host,
-        usual.gateway_port if port is None else port,
-        is_asked=port is not None,
-    )
+def place_for(web: bool | None, door: Door, usual: AppConfig) -> Place | str:
+    """Where a dashboard is to be opened, or in a few words why there is none.
 
-
-def place_for(web: bool | None, host: str | None, port: int | None, usual: AppConfig) -> Place | str:
-    """Where a dashboard is to be opened, or in a few words why there is none. Raises `Failed` where it was asked for and cannot be."""
+    Raises `Failed` where it was asked for and cannot be, `GatewayError` where it would be open to strangers.
+    """
     if web is False:
         return "--no-web"
     if web is None:
@@ -75,16 +124,16 @@ def place_for(web: bool | None, host: str | None, port: int | None, usual: AppCo
             return f"{_REMEDY} brings one"
     elif _is_missing():
         raise Failed(f"--web needs what is not installed: {_REMEDY}", USAGE)
-    return place_of(host, port, usual)
+    return door.at(usual)
 
 
 def _is_missing() -> bool:
     return any(find_spec(name) is None for name in ("fastapi", "uvicorn", "websockets"))
 
 
-def shown_at(web: bool | None, host: str | None, port: int | None, usual: AppConfig) -> Place | None:
+def shown_at(web: bool | None, door: Door, usual: AppConfig) -> Place | None:
     """Where a dashboard is to be opened; None where there is none, which is said in one line."""
-    found = place_for(web, host, port, usual)
+    found = place_for(web, door, usual)
     if isinstance(found, Place):
         return found
     say(f"no dashboard: {found}")
@@ -112,7 +161,6 @@ class Dashboard:
 @asynccontextmanager
 async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
     """The dashboard of a run that has not begun, until the block ends. Raises `GatewayError` where it cannot listen."""
-    from eventbus.gateway import GatewaySettings
     from quantum_trader.web.broadcaster import WebSocketBroadcaster
     from quantum_trader.web.dashboard import create_dashboard
     from quantum_trader.web.desk import Desk
@@ -140,7 +188,7 @@ async def dashboard(run: DurableRun, place: Place) -> AsyncIterator[Dashboard]:
             run.bus,
             panels,
             desk,
-            settings=GatewaySettings(host=place.host, port=port, run_owns_events=True),
+            settings=place.settings(port),
             wiring=lambda: wired,
             story=lambda order_id: nodes(run.folder, order_id),
             report=lambda: make_report(system.record).as_dict(),

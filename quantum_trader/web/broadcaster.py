@@ -40,28 +40,29 @@ class WebSocketBroadcaster:
         bus.subscribe(ControlLimitsUpdatedEvent, self.on_limits, name="broadcaster.limits")
 
     async def on_sample(self, event: SampleProcessedEvent) -> None:
-        self.tell(event)
+        broadcast(event, self._audience)
 
     async def on_limits(self, event: ControlLimitsUpdatedEvent) -> None:
-        self.tell(event)
+        broadcast(event, self._audience)
 
     async def notify_violation_created(self, event: ViolationCreatedEvent) -> None:
-        self.tell(event)
+        broadcast(event, self._audience)
 
     async def notify_violation_acknowledged(self, event: ViolationAcknowledgedEvent) -> None:
-        self.tell(event)
+        broadcast(event, self._audience)
 
-    def tell(self, event: Event) -> None:
-        """Pass on an event of a control chart; any other is no news here."""
-        match event:
-            case SampleProcessedEvent():
-                self._audience.tell_chart("sample", event.characteristic_id, _sample(event))
-            case ViolationCreatedEvent():
-                self._audience.tell_chart("violation", event.characteristic_id, _violation(event))
-            case ControlLimitsUpdatedEvent():
-                self._audience.tell_chart("control_limits", event.characteristic_id, _limits(event))
-            case ViolationAcknowledgedEvent():
-                self._audience.tell_everybody("ack_update", _acknowledged(event), topic=event.type)
+
+def broadcast(event: Event, audience: Audience) -> None:
+    """Tell of an event of a control chart; any other is no news here."""
+    match event:
+        case SampleProcessedEvent():
+            audience.tell_chart("sample", event.characteristic_id, _sample(event))
+        case ViolationCreatedEvent():
+            audience.tell_chart("violation", event.characteristic_id, _violation(event))
+        case ControlLimitsUpdatedEvent():
+            audience.tell_chart("control_limits", event.characteristic_id, _limits(event))
+        case ViolationAcknowledgedEvent():
+            audience.tell_everybody("ack_update", _acknowledged(event), topic=event.type)
 
 
 _Payload = dict[str, Any]

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from quantum_trader.app import load_feed
-from quantum_trader.cli.showing import Place, dashboard
-from quantum_trader.config import Config, load_config
+from quantum_trader.cli.showing import Door, dashboard
+from quantum_trader.config import AppConfig, Config, load_config
 from quantum_trader.events import RunCompletedEvent
 from quantum_trader.runs.durable import DurableRun
 from quantum_trader.runs.folder import RunFolder
@@ -44,7 +44,7 @@ async def main(folder: Path, speed: float) -> None:
 
     async with DurableRun(RunFolder(folder), config, feed) as run:
         run.bus.subscribe(RunCompletedEvent, archive, name="archive.desk")
-        async with dashboard(run, Place("127.0.0.1", 0, is_asked=True)) as page:
+        async with dashboard(run, Door(port=0).at(AppConfig())) as page:
             print(page.url, flush=True)
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.stop)
             completed = await run.run(speed=speed)

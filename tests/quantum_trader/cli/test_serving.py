@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from quantum_trader.cli import serving
-from quantum_trader.cli.showing import Place
+from quantum_trader.cli.showing import Door
+from quantum_trader.config import AppConfig
 from quantum_trader.model import KillMode
 from quantum_trader.runs.folder import RunFolder
 from quantum_trader.web.panels import Panels
@@ -32,7 +33,7 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
     async def look() -> dict[str, Any]:
         listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         monkeypatch.setattr(serving, "say", listens.set_result)
-        place = Place("127.0.0.1", 0, is_asked=True)
+        place = Door(port=0, allow_origins=["https://charts.example"]).at(AppConfig())
         served = asyncio.get_running_loop().create_task(
             serving._serve(run, run.config(), place, serving.looking_on(run.config(), None, None))
         )
@@ -44,6 +45,9 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
             }
             shown["status"] = (await client.get("/status")).json()
             shown["refused"] = (await client.post("/killswitch", json={"mode": "halt", "reason": "x"})).json()
+            for name in ("charts", "other"):
+                page = {"Origin": f"https://{name}.example"}
+                shown[name] = (await client.get("/status", headers=page)).status_code
             fill = shown["orders"]["fills"][0]
             shown["story"] = (await client.get(f"/orders/{fill['order']}")).json()["nodes"]
             shown["causes"] = (await client.get(f"/events/{fill['event_id']}/explain")).json()["nodes"]
@@ -61,6 +65,7 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
     assert {"RiskGuard", "Executor"} <= set(shown["topology"]["stations"])
     assert {"killswitch", "acknowledge", "pace", "redrive"}.isdisjoint(shown["status"]["capabilities"])
     assert shown["refused"]["type"] == "run_over"
+    assert (shown["charts"], shown["other"]) == (200, 403)
     assert [node["event"]["type"] for node in shown["story"]][:2] == ["market.bar", "signals.generated"]
     assert "trade.executed" in {node["event"]["type"] for node in shown["causes"]}
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from eventbus.gateway.settings import PORT
 from quantum_trader.cli import showing
-from quantum_trader.cli.showing import Place, place_for
-from quantum_trader.config import AppConfig
+from quantum_trader.cli.showing import Door, Place, place_for
+from quantum_trader.config import AppConfig, load_config
 
 if TYPE_CHECKING:
     from tests.quantum_trader.cli.conftest import Terminal
@@ -25,21 +29,30 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_a_terminal")
 def test_in_a_terminal_there_is_one_on_the_usual_port() -> None:
-    assert place_for(None, None, None, USUAL) == Place("127.0.0.1", 8765, is_asked=False)
-    assert place_for(None, None, 0, USUAL) == Place("127.0.0.1", 0, is_asked=True)
+    usual, named = place_for(None, Door(), USUAL), place_for(None, Door(port=0), USUAL)
+    assert isinstance(usual, Place)
+    assert isinstance(named, Place)
+    assert (usual.host, usual.port, usual.is_asked, named.port, named.is_asked) == ("127.0.0.1", 8765, False, 0, True)
 
 
 @pytest.mark.usefixtures("at_a_terminal")
 def test_who_names_a_host_gets_that_and_else_the_configuration_says() -> None:
     elsewhere = AppConfig(gateway_host="192.0.2.1", gateway_port=80)
-    assert place_for(None, None, None, elsewhere) == Place("192.0.2.1", 80, is_asked=False)
-    assert place_for(None, "192.0.2.2", None, elsewhere) == Place("192.0.2.2", 80, is_asked=False)
+    guarded = Door(tokens=Path("tokens.json"), behind_proxy=True)
+    for door, host in ((guarded, "192.0.2.1"), (replace(guarded, host="192.0.2.2"), "192.0.2.2")):
+        found = place_for(None, door, elsewhere)
+        assert isinstance(found, Place)
+        assert (found.host, found.port, found.is_asked) == (host, 80, False)
+
+
+def test_usual_port_is_the_one_that_a_bus_is_served_at() -> None:
+    assert load_config().app.gateway_port == PORT == 8765
 
 
 @pytest.mark.usefixtures("at_a_terminal")
 def test_without_the_extra_there_is_none_and_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(showing, "find_spec", lambda name: None)
-    assert "quantum-trader[gateway]" in str(place_for(None, None, None, USUAL))
+    assert "quantum-trader[gateway]" in str(place_for(None, Door(), USUAL))
 
 
 def test_who_asks_for_one_that_cannot_be_is_told_before_anything_is_made(
@@ -54,15 +67,44 @@ def test_who_asks_for_one_that_cannot_be_is_told_before_anything_is_made(
 @pytest.mark.usefixtures("at_a_terminal")
 def test_in_ci_and_without_a_terminal_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-    assert "no terminal" in str(place_for(None, None, None, USUAL))
+    assert "no terminal" in str(place_for(None, Door(), USUAL))
     monkeypatch.setenv("CI", "true")
-    assert place_for(None, None, None, USUAL) == "CI is set"
+    assert place_for(None, Door(), USUAL) == "CI is set"
 
 
 def test_who_asks_for_one_gets_one_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    assert isinstance(place_for(True, None, None, USUAL), Place)
-    assert place_for(False, None, None, USUAL) == "--no-web"
+    assert isinstance(place_for(True, Door(), USUAL), Place)
+    assert place_for(False, Door(), USUAL) == "--no-web"
+
+
+@pytest.mark.parametrize(
+    ("door", "named"),
+    [
+        (["--host", "0.0.0.0"], "--tokens"),
+        (["--host", "0.0.0.0", "--tokens", "tokens.json"], "--tls-cert"),
+        (["--allow-origin", "charts"], "--allow-origin"),
+        (["--tls-cert", "c.pem"], "--tls-key"),
+    ],
+)
+@pytest.mark.parametrize("command", [("demo", "--web"), ("serve", "run")])
+def test_door_that_would_be_open_to_strangers_is_refused_before_anything_is_made(
+    terminal: Terminal, command: tuple[str, ...], door: list[str], named: str
+) -> None:
+    if command[0] == "serve":
+        terminal.ok("replay", "--from", "2012-12-01", "--until-session", "1", "--output", "run")
+    else:
+        command = (*command, "--output", "run")
+    assert terminal.qt(*command, *door) == 2
+    assert named in terminal.complaint()
+    assert (terminal.home / "run").exists() is (command[0] == "serve")
+
+
+def test_port_that_is_taken_is_told_where_it_was_named(terminal: Terminal) -> None:
+    terminal.ok("replay", "--from", "2012-12-01", "--until-session", "1", "--output", "run")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert terminal.qt("serve", "run", "--port", str(taken.getsockname()[1])) == 2
+    assert "in use" in terminal.complaint()
 
 
 def test_demo_without_one_says_so_in_a_line_and_ends_by_itself(terminal: Terminal) -> None:

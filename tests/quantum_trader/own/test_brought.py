@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quantum_trader.cli import serving
-from quantum_trader.cli.showing import Place
+from quantum_trader.cli.showing import Door
+from quantum_trader.config import AppConfig
 from quantum_trader.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def test_a_run_that_is_served_is_looked_on_by_what_is_brought(
     async def look() -> None:
         checks, components = ["mine.py:no_apples", "mine.py:nothing"], ["mine.py:build"]
         onlooking = serving.looking_on(folder.config(), checks, components)
-        place = Place("127.0.0.1", 0, is_asked=True)
+        place = Door(port=0).at(AppConfig())
         served = asyncio.create_task(serving._serve(folder, folder.config(), place, onlooking))
         async with asyncio.timeout(30):
             while len(noted_by_now()) < fills or not any(line.startswith("serving") for line in said):  # noqa: ASYNC110 - files

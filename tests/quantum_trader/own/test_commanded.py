@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 if TYPE_CHECKING:
     from tests.quantum_trader.own.conftest import Terminal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 Write = Callable[[str, str], Path]
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]
 PATIENCE_S = 60
+CHARTS = Origin("https://charts.example")
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here
     command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2001-06-29", "--speed", "15", "--output", "r")
     with process(*command) as running:
         until(lambda: Path("r/run.db").exists() or running.poll() is not None)
-        with process("serve", "r", "--port", "0") as serving:
+        with process("serve", "r", "--port", "0", "--allow-origin", CHARTS) as serving:
             url = url_of(serving, "serving on ")
             with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
 
@@ -67,6 +70,10 @@ def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here
 
                 fill = until(lambda: view("orders")["fills"])[0]
                 assert view("run")["stage"] == "running"
+                with connect(f"{url.replace('http', 'ws')}/api/v1/ws", origin=CHARTS) as page:
+                    page.send(json.dumps({"type": "subscribe", "characteristic_ids": [*range(1, 100)]}))
+                    while json.loads(page.recv(PATIENCE_S))["type"] != "sample":
+                        pass
                 causes = client.get(f"/events/{fill['event_id']}/explain").json()["nodes"]
                 assert "trade.executed" in {node["event"]["type"] for node in causes}
                 story = client.get(f"/orders/{fill['order']}").json()["nodes"]
