@@ -9,15 +9,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from quantum_trader import events
 from quantum_trader.events import own
-
-ROOT = Path(__file__).parents[1] / "quantum_trader"
+from tests.sources import of_package
 
 # Modules whose output no decision event contains, and why they may look at the machine.
 ONLOOKERS: Mapping[str, str] = {
@@ -54,16 +52,7 @@ ONLOOKERS: Mapping[str, str] = {
 }
 
 
-def modules() -> dict[str, ast.Module]:
-    """Every module by its name below the package."""
-    found = {}
-    for file in sorted(ROOT.rglob("*.py")):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-        found[name] = ast.parse(file.read_text(), file)
-    return found
-
-
-MODULES = modules()
+MODULES = of_package("quantum_trader")
 
 
 def is_onlooker(name: str) -> bool:

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.sources import ROOT, of_package
 
 # eventbus from the ground up, storey by storey: a room imports from its own floor and those below. "" is the public face. What only a
 # type checker imports does not count: a station names its neighbours, and is given them by who builds it.
@@ -142,16 +141,7 @@ HEAVY = {
 }
 
 
-def parsed(package: str) -> dict[str, ast.Module]:
-    """Every module of `package` by its dotted name below it; the package itself is ""."""
-    folder = ROOT / package
-    names = {file: ".".join(file.relative_to(folder).with_suffix("").parts) for file in folder.rglob("*.py")}
-    return {
-        name.removesuffix("__init__").rstrip("."): ast.parse(file.read_text(), file) for file, name in names.items()
-    }
-
-
-HOUSE = {package: parsed(package) for package in ("eventbus", "quantum_trader")}
+HOUSE = {package: of_package(package) for package in ("eventbus", "quantum_trader")}
 MODULES = [(package, module) for package, trees in HOUSE.items() for module in sorted(trees)]
 
 

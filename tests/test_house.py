@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-MODULES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text()) for file in (ROOT / "eventbus").rglob("*.py")}
+from tests.sources import ROOT, Sources
+
+MODULES = Sources({file.relative_to(ROOT).as_posix(): file for file in sorted((ROOT / "eventbus").rglob("*.py"))})
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # --- only documented Python ------------------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ def _targets(node: ast.AST) -> list[ast.expr]:
     return [part for one in targets for part in (one.elts if isinstance(one, ast.Tuple | ast.List) else [one])]
 
 
+@cache
 def all_strangers() -> list[str]:
     return sorted({one for module, tree in MODULES.items() for one in strangers(module, tree)})
 
