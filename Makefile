@@ -10,6 +10,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt --build-constraint constraints.txt --editable
 SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 
+# What is compiled is kept, whatever the environment says: every worker, and every process that a test starts, would do it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check check-all docs peers eager format bench null torture soak screenshots clean
 
