@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus.testing import SharedMemoryJournal, SharedMemoryLog
+from eventbus.testing import SharedMemoryJournal, SharedMemoryLog, VirtualClock
 from eventbus.testing.journal_contract import JournalContract, Make
 from eventbus.testing.shared_contract import MakeShared
 from eventbus.testing.shared_contract.cursors import CursorContract
@@ -25,6 +25,9 @@ class TestSharedBetweenProcesses(SharedRecordContract, LeaseContract, CursorCont
     """As a shared one. It has no network that could fail: that half of the contract is for servers."""
 
     @pytest.fixture
-    def make(self) -> MakeShared:
-        log = SharedMemoryLog()
-        return lambda: SharedMemoryJournal(log)
+    async def log(self, virtual_clock: VirtualClock) -> SharedMemoryLog:
+        return SharedMemoryLog(virtual_clock)
+
+    @pytest.fixture
+    def make(self, log: SharedMemoryLog) -> MakeShared:
+        return lambda: SharedMemoryJournal(log, latency=0.002)
