@@ -913,7 +913,10 @@ def a_key_is_overlapped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Keys, "busy_one", lambda *_arguments: None)
 
 
-@pytest.mark.parametrize("plant", [an_outcome_is_lost, an_outcome_is_doubled, a_key_is_overlapped])
+@pytest.mark.parametrize(
+    "plant",
+    [an_outcome_is_lost, an_outcome_is_doubled, pytest.param(a_key_is_overlapped, marks=pytest.mark.slow)],
+)
 def test_a_planted_fault_is_found(plant: Callable[[pytest.MonkeyPatch], None]) -> None:
     """The model would be worth nothing if it agreed with a bus that breaks its promises."""
     few = settings(

@@ -642,7 +642,10 @@ POISONED = textwrap.dedent("""
 """)
 
 
-@pytest.mark.parametrize(("policy", "limit"), [(0, 10), (3, 3), (2, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("policy", "limit"),
+    [pytest.param(0, 10, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.slow), (3, 3), (1, 1)],
+)
 def test_an_event_that_kills_the_process_is_dead_lettered_at_the_limit(tmp_path: Path, policy: int, limit: int) -> None:
     lines: list[str] = []
     for _ in range(limit + 1):

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
 import websockets
 
 from eventbus import Event, EventBus, InMemoryEventBus, Kind, create_event_bus
@@ -46,9 +47,10 @@ async def read_on(peer: Peer, seen: list[int], epoch: str, wanted: int, least: i
             seen.append(message["seq"])
 
 
-async def test_received_is_published_whatever_the_cuts(serving: Serving) -> None:
+@pytest.mark.parametrize(("count", "least"), [(800, 30), pytest.param(4_000, 150, marks=pytest.mark.slow)])
+async def test_received_is_published_whatever_the_cuts(serving: Serving, count: int, least: int) -> None:
     served, chance = await serving(), random.Random(10)
-    count, cuts, seen = 4_000, 0, list[int]()
+    cuts, seen = 0, list[int]()
     publishing = asyncio.create_task(publish(served.bus, count))
     epoch = served.sockets.epoch
     while len(seen) < count:
@@ -58,7 +60,7 @@ async def test_received_is_published_whatever_the_cuts(serving: Serving) -> None
         cuts += 1
     await publishing
     assert seen == [*range(1, count + 1)]
-    assert cuts >= 150
+    assert cuts >= least
 
 
 async def test_received_is_published_though_the_gateway_is_restarted_over_its_journal(
