@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eventbus.event import Event
 from eventbus.outcome import Outcome
@@ -19,8 +19,12 @@ Identify = Callable[[Event, Event, str], str | None]
 """Gives an event its id from its cause and the name of the subscription that publishes it; None leaves the random one."""
 
 
-OutcomesOf = Callable[[int], Sequence[Outcome] | None]
-"""Of a burst: what became of its events, by index; None while that is open."""
+class Settles(Protocol):
+    """What knows what became of the events of a burst."""
+
+    def outcomes(self, index: int) -> Sequence[Outcome] | None:
+        """By index; None while that is open."""
+        ...
 
 
 class Handled(NamedTuple):
@@ -104,12 +108,9 @@ class Explanation:
         return "\n".join(lines)
 
 
-def _unknown(_index: int) -> None:
-    """What became of an event that nobody follows."""
-
-
-_Remembered = tuple[Sequence[Event], int, OutcomesOf, int]
-"""Events of one burst, in order; the causes between them and the root; what became of each; the place of the first of them there."""
+_Remembered = tuple[Sequence[Event], int, Settles | None, int]
+"""Events of one burst, in order; the causes between them and the root; what knows what became of each; the place of the first of
+them there."""
 
 
 class History:
@@ -121,16 +122,16 @@ class History:
         self._counted = 0  # events in these
         self._hops: OrderedDict[str, int] = OrderedDict()  # of events whose cause was named
 
-    def remember(self, events: Sequence[Event], hops: int = 0, outcomes: OutcomesOf = _unknown) -> None:
+    def remember(self, events: Sequence[Event], hops: int = 0, burst: Settles | None = None) -> None:
         """These were accepted after all that is remembered, so many causes from the root. Costs the same however many they are.
 
-        `outcomes` tells by index what became of each. What lies beyond the size is let go.
+        `burst` knows what became of each, if anything does. What lies beyond the size is let go.
         """
         size, count = self._size, len(events)
         if count <= size:
-            self._bursts.append((events, hops, outcomes, 0))
+            self._bursts.append((events, hops, burst, 0))
         elif size:
-            self._bursts.append((events[count - size :], hops, outcomes, count - size))
+            self._bursts.append((events[count - size :], hops, burst, count - size))
             count = size
         else:
             return
@@ -165,9 +166,9 @@ class History:
     def handled(self, events: Iterable[Event]) -> dict[str, tuple[Handled, ...]]:
         """By event id, what was made of those of these events that are remembered, and settled."""
         wanted, found = {event.event_id for event in events}, dict[str, tuple[Handled, ...]]()
-        for remembered, _hops, outcomes, first in self._bursts:
+        for remembered, _hops, burst, first in self._bursts:
             for index, event in enumerate(remembered, first):
-                if event.event_id in wanted and (made := outcomes(index)):
+                if burst is not None and event.event_id in wanted and (made := burst.outcomes(index)):
                     found[event.event_id] = tuple(map(_handled, made))
         return found
 

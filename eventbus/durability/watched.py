@@ -34,7 +34,7 @@ class WatchedPart(Part):
         place = index if self.indices is None else bisect_left(self.indices, index)
         if place >= len(self.events) or self.index(place) != index or place in self.odd:
             return
-        self.odd[place] = outcome
+        self.differs(place, outcome)
         self._left -= 1
         self.burst.passed(self, place, place + 1, 1)
         if not self._left:

@@ -313,7 +313,7 @@ class Burst:
 
     def _let_go(self) -> None:
         """All parts have ended: a receipt that is kept keeps no other event than its own."""
-        self.events, self.base, self.gates = [], _NOWHERE, ()
+        self.events, self.base, self.gates = SEALED.events, _NOWHERE, ()
 
 
 _NOWHERE = Context()

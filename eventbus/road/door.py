@@ -309,7 +309,7 @@ class Door:
     def _close(self, burst: Burst) -> int:
         """The open burst is full, or has to go; gives how many events it has."""
         self.open = SEALED
-        self._history.remember(burst.events, burst.hops, burst.outcomes)
+        self._history.remember(burst.events, burst.hops, burst)
         return self.places.close(burst)
 
     def routes_changed(self, *, is_simple: bool) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 from datetime import datetime
 from sys import maxsize
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eventbus.event import Event
 from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Alike, Outcome, Status
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from eventbus.road.worker import Worker
 
 _INDEX_BITS = 20  # of a delivery's order: its place in the burst
+_NOTHING: Final[
+    dict[int, Any]
+] = {}  # odd, of most parts; what each event leaves behind is what the collector has to look at
 
 
 class Part:
@@ -68,8 +71,8 @@ class Part:
         self.done = 0
         self.open = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
-        self.odd: dict[int, Any] = {}
-        self.stretches: list[tuple[int, int, int]] = []  # up to where, nanoseconds queued, and that each ran
+        self.odd = _NOTHING  # by place
+        self.stretches: list[int] = []  # by threes: up to where, nanoseconds queued, and that each ran
         self.latest = NONE_ALIKE  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cell = Cell(burst.base, burst.hops, worker)
 
@@ -80,7 +83,7 @@ class Part:
 
     def follow(self, place: int, attempt: int = 0, *, is_running: bool = False) -> Delivery:
         """From here on this event is followed by itself. With `is_running` it is one of those that the part goes on with."""
-        self.odd[place] = OPEN
+        self.differs(place, OPEN)
         self.open += 1
         if is_running:
             self.strange += 1
@@ -88,20 +91,26 @@ class Part:
             self.done = max(self.done, place + 1)
         return Delivery(self, place, attempt)
 
+    def differs(self, place: int, outcome: Any) -> None:
+        """What that one came to is kept by itself."""
+        if self.odd is _NOTHING:
+            self.odd = {}
+        self.odd[place] = outcome
+
     def answered(self, place: int, result: Any) -> None:
         """A handler returned something."""
-        self.odd[place] = Outcome(self.name, Status.SUCCEEDED, result, None, 1)
+        self.differs(place, Outcome(self.name, Status.SUCCEEDED, result, None, 1))
 
     def went_on(self, upto: int, queued_ns: int, each_ns: int) -> int:
         """Up to there its attempts are over, and but for the strange ones they simply succeeded; gives the places free now."""
         first, self.done = self.done, upto
         ended, self.strange = upto - first - self.strange, 0
-        self.stretches.append((upto, queued_ns, each_ns))
+        self.stretches += (upto, queued_ns, each_ns)
         return self.burst.passed(self, first, upto, ended)
 
     def concluded(self, place: int, outcome: Outcome) -> None:
         """A delivery that is followed by itself has its outcome."""
-        self.odd[place] = outcome
+        self.differs(place, outcome)
         self.open -= 1
 
     def detach(self) -> Delivery:
@@ -154,13 +163,13 @@ class Part:
             return self.rest
         if place >= self.done and place >= self.cell.at:
             return OPEN
-        stretches = self.stretches
-        stretch = bisect_right(stretches, place, key=_upto) if len(stretches) > 1 else 0
         if place >= self.done:  # in the stretch in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
-        upto, queued_ns, ran_ns = stretches[stretch]
+        stretches = self.stretches
+        at = 3 * bisect_right(range(0, len(stretches), 3), place, key=stretches.__getitem__)
+        upto, queued_ns, ran_ns = stretches[at : at + 3]
         told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        self.latest = stretches[stretch - 1][0] if stretch else 0, upto, (told,)
+        self.latest = stretches[at - 3] if at else 0, upto, (told,)
         return told
 
     @property
@@ -169,10 +178,6 @@ class Part:
         first, upto, _ = self.latest
         is_plain = self.indices is None and not any(first <= place < upto for place in self.odd)
         return self.latest if is_plain else NONE_ALIKE
-
-
-def _upto(stretch: tuple[int, int, int]) -> int:
-    return stretch[0]
 
 
 class Delivery:

@@ -105,12 +105,13 @@ def test_history_holds_the_end_of_a_burst_that_is_larger() -> None:
 def test_history_lets_go_of_what_is_beyond_its_size() -> None:
     asked: list[int] = []
 
-    def outcomes(index: int) -> None:
-        asked.append(index)
+    class Open:
+        def outcomes(self, index: int) -> None:
+            asked.append(index)
 
     history, burst = History(1), [event(str(n)) for n in range(3)]
     gone = weakref.ref(burst[1])
-    history.remember(burst, 2, outcomes)
+    history.remember(burst, 2, Open())
     del burst[:2]
     assert gone() is None
     assert ids(history) == ["2"]

@@ -26,7 +26,7 @@ def test_what_nobody_caused_is_left_as_it_is() -> None:
 def test_a_chain_of_named_causes_has_an_end() -> None:
     history = History(100)
     causes, cause = Causes(history, None), Event("causes.event")
-    history.remember([cause], 0, lambda _index: None)
+    history.remember([cause])
     for hops in range(1, HOP_LIMIT + 1):
         event = Event("causes.event")
         assert causes.hops(event, None, cause) == hops
