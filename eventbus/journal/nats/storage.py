@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -16,7 +15,7 @@ from nats.aio.msg import Msg
 from eventbus.journal.nats.messages import Put, packed, unpacked
 from eventbus.journal.nats.server import NatsServer, Refused, Wire
 from eventbus.journal.nats.writes import Writes
-from eventbus.journal.remote.link import Bus, change
+from eventbus.journal.remote.link import Bus, came, change
 from eventbus.journal.values import Durability
 from eventbus.log import log
 
@@ -154,10 +153,7 @@ class NatsStorage(Writes):
         while True:
             async with asyncio.timeout(max(2 * self.bus.poll_s, 1.0)):
                 await self._look(wire)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.bus.poll_s):
-                    await hinted.wait()
-            hinted.clear()
+            await came(hinted, self.bus.poll_s)
 
     @change("tending")
     async def hint(self, wire: Wire) -> None:

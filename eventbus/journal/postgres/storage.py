@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from importlib.resources import files
 
 import asyncpg
@@ -17,7 +16,7 @@ from eventbus.errors import JournalUnavailable
 from eventbus.journal.postgres.rows import given, kept
 from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.writes import Writes
-from eventbus.journal.remote.link import Bus, Connection, Link, change
+from eventbus.journal.remote.link import Bus, Connection, Link, came, change
 from eventbus.journal.values import Durability
 from eventbus.log import log
 
@@ -93,19 +92,15 @@ class PostgresStorage(Writes):
             await db.add_listener(channel, self._heard)
         seen = await db.fetchval(f"SELECT coalesce(max(id), 0) FROM {self._schema}.told")
         await self._probe()
-        poll_s = self.bus.poll_s
         while True:
-            async with asyncio.timeout(2 * poll_s):
+            async with asyncio.timeout(2 * self.bus.poll_s):
                 await self._look(db)
                 sql = f"SELECT id, channel, body FROM {self._schema}.told WHERE id > $1 ORDER BY id"
                 for id_, channel, body in await db.fetch(sql, seen):
                     seen = id_
                     if given(channel) in channels:
                         told(given(channel), body)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(poll_s if self._is_hinted else min(poll_s, _BLIND_POLL_S)):
-                    await self._hears.wait()
-            self._hears.clear()
+            await came(self._hears, self.bus.poll_s if self._is_hinted else min(self.bus.poll_s, _BLIND_POLL_S))
 
     def _heard(self, _db: object, _pid: int, _channel: str, whose: str) -> None:
         if whose != self._me:
@@ -114,17 +109,12 @@ class PostgresStorage(Writes):
     async def _probe(self) -> None:
         """Does what we tell ourselves come back? Behind a proxy that lends the server's processes by the transaction it does not."""
         await self._notify("")
-        try:
-            async with asyncio.timeout(_PROBE_S):
-                await self._hears.wait()
-        except TimeoutError:
-            if self._is_hinted:
+        was_hinted, self._is_hinted = self._is_hinted, await came(self._hears, _PROBE_S)
+        if not self._is_hinted:
+            self._server.behind_a_pooler()
+            if was_hinted:
                 place = self.server.place
                 log.warning("no notifications from %s: the log is polled", place, extra={"server": place})
-            self._is_hinted = False
-            self._server.behind_a_pooler()
-        else:
-            self._is_hinted = True
 
     async def hint(self) -> None:
         await self._notify(self._me)

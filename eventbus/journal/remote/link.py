@@ -268,6 +268,18 @@ class Linked(ABC):
         )
 
 
+async def came(event: asyncio.Event, within_s: float) -> bool:
+    """Wait so long at most for it; gives whether it was set. The next wait is for the next."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    finally:
+        event.clear()
+    return True
+
+
 _S = TypeVar("_S", bound=Linked)
 _P = ParamSpec("_P")
 _Work = Callable[Concatenate[_S, Connection, _P], Awaitable[_T]]
