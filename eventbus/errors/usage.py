@@ -89,11 +89,11 @@ class BackendTaken(UsageError, ValueError):
 
 
 class MissingDriver(UsageError, ImportError):
-    """The backend is known but its driver is not installed. Install the extra that the message names."""
+    """What was asked for, a backend, the gateway or tracing, needs a library that is not here. Install the extra that is named."""
 
-    def __init__(self, backend: str, extra: str) -> None:
-        super().__init__(f"backend {backend!r} needs its driver: pip install 'quantum-trader[{extra}]'")
-        self.backend = backend
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs what is not installed: pip install 'quantum-trader[{extra}]'")
+        self.what = what
         self.extra = extra
 
 

@@ -9,7 +9,7 @@ try:
     import fastapi as _fastapi  # noqa: F401 - only to say what is missing
     import uvicorn as _uvicorn  # noqa: F401 - as above
 except ImportError as error:
-    raise MissingDriver("gateway", "gateway") from error
+    raise MissingDriver("the gateway", "gateway") from error
 
 from eventbus.gateway.app import create_gateway
 from eventbus.gateway.extension import Extension

@@ -104,7 +104,7 @@ except MissingDriver as error:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     extra = f"pip install 'quantum-trader[{backend.name}]'"
-    assert done.stdout == f"backend {backend.name!r} needs its driver: {extra}\n"
+    assert done.stdout == f"{backend.name} needs what is not installed: {extra}\n"
 
 
 def test_a_reader_makes_nothing(bus_url: str) -> None:
