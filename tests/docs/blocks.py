@@ -118,7 +118,10 @@ class Folder:
             return
         file = self.path / block.file
         file.write_text(text)
-        runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if file.name.startswith("test_") else ["-W", "error"]
+        runner = ["-W", "error"]
+        if file.name.startswith("test_"):
+            asyncio = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio warns where nobody says it
+            runner = ["-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-o", asyncio]
         done = self._run([sys.executable, *runner, file.name])
         assert done.returncode == 0, f"{block}\n{done.stdout}"
         for expected in re.findall(r"# ?> (.*)", text):  # what a program says that it prints
