@@ -185,7 +185,8 @@ class EventBus(Protocol):
         """Listen: to a class and its subclasses, a dotted type, or a wildcard.
 
         The handler takes `(event)` or `(event, delivery)`; sync ones run in the thread pool. Subscribing the same handler
-        twice delivers twice. `replay_last` delivers the retained events first; `durable` or `group` keep a cursor. Raises
+        twice delivers twice. `replay_last` delivers the retained events first; `durable` or `group` keep a cursor:
+        a new one begins with what comes after it, with `start="beginning"` at the oldest event that is kept. Raises
         `InvalidSelector` and `PolicyConflict`.
         """
         ...
