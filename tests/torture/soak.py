@@ -1,7 +1,8 @@
 """Soak: a bus over a journal at half of its maximum, for as long as you like, with a fault a minute. `make soak` runs it.
 
 Every five seconds a line of CSV says what the process holds. In the end nothing may be missing: per subscription the accepted
-deliveries are the sum of the outcomes, and threads, tasks and descriptors are as many as after the warm-up.
+deliveries are the sum of the outcomes, and threads, tasks and descriptors are as many as after the warm-up. Slopes are those of
+the second half: each kind of fault has been shown by then, and history and histograms are as full as they get.
 """
 
 from __future__ import annotations
@@ -236,10 +237,10 @@ async def soak(seconds: float, seed: int, out: Path, fault_every: float) -> int:
             for row in rows
             if row.accepted != row.succeeded + row.dead_lettered + row.dropped + row.expired + row.cancelled
         ]
-        (rise, error), (more, unsure) = (slope(taken[len(taken) // 4 :]) for taken in (points, blocks))
+        (rise, error), (more, unsure) = (slope(taken[len(taken) // 2 :]) for taken in (points, blocks))
     print(
         f"soak: {seconds / 60:.1f} min at {rate:,.0f} facts/s, seed {seed}, {run.published:,} published, {run.refused} refused, "
-        f"RSS {points[0][1]:.0f} -> {points[-1][1]:.0f} MiB, slope {rise:+.1f} +- {error:.1f} MiB/h after the first quarter, "
+        f"RSS {points[0][1]:.0f} -> {points[-1][1]:.0f} MiB, slope {rise:+.1f} +- {error:.1f} MiB/h in the second half, "
         f"live blocks {blocks[0][1]:,.0f} -> {blocks[-1][1]:,.0f}, slope {more:+,.0f} +- {unsure:,.0f} an hour, "
         f"tasks/threads/descriptors {before} -> {after}, drained {drained}, not conserved: {lost or 'none'}; "
         f"CPython {platform.python_version()}, {os.cpu_count()} cores"
