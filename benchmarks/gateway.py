@@ -1,6 +1,7 @@
 """Gateway: what watching costs a bus, and the fan-out to many clients beside a bare broadcast loop: `python -m benchmarks.gateway`.
 
 Clients live in another process. The bare loop is what one writes first: FastAPI, a list of sockets, `await send_text` to each in turn.
+What was measured goes to stderr as it comes, the table of `docs/figures.md` to stdout at the end.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import uvicorn
@@ -26,8 +31,13 @@ from eventbus import Event, InMemoryEventBus
 from eventbus.gateway import GatewaySettings, create_gateway, serve
 
 PAD = "x" * 800
+AT_ONCE = 500  # events of a bus at its maximum, before others have their turn
+FULL_AFTER = 4_800  # messages, after which neither the server nor the system holds more for who never reads
 TOPIC = "load.tick"
-Say = Callable[[str], None]
+SERVERS = ("gateway", "bare loop")
+Row = tuple[str, str, str]
+"""What, what was reached, what is asked."""
+
 Publish = Callable[[str, int, int], Awaitable[object]]
 There = Callable[[], int]
 """How many clients there are."""
@@ -167,42 +177,73 @@ def memory() -> float:
     return pages * 4096 / 2**20
 
 
-async def load(say: Say, living: int, dead: int, count: int, rounds: int) -> None:
-    """Both servers with the same clients, in turns; the figures of each and the ratio."""
-    rates: dict[str, list[float]] = {"gateway": [], "bare loop": []}
-    delays: dict[str, list[float]] = {"gateway": [], "bare loop": []}
+@dataclass(slots=True)
+class Found:
+    """What one server came to with one number of clients: of each round."""
+
+    rates: list[float] = field(default_factory=list)  # messages a second
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)  # infinite where not everybody got everything
+    in_order: list[int] = field(default_factory=list)
+    extra_mib: list[float] = field(default_factory=list)
+    gone_s: list[float] = field(default_factory=list)
+
+
+async def one_round(name: str, found: Found, living: int, dead: int, count: int) -> None:
+    """A burst; with dead clients more of it, until the system holds no more for them; then messages at a steady pace."""
+    server = gateway(InMemoryEventBus()) if name == "gateway" else bare()
+    async with server as (port, path, subscribe, publish, there):
+        with audience(port, path, living, dead, subscribe) as pipe:
+            await told(pipe)
+            before, started = memory(), time.monotonic()
+            left = asyncio.create_task(cut_off(there, living))
+            received, rate = await run(pipe, publish, count, 20.0)
+            found.rates.append(rate)
+            found.in_order.append(received.in_order)
+            for _ in range(FULL_AFTER // count if dead else 0):
+                more, _rate = await run(pipe, publish, count, 5.0)
+                if more.in_order < living:
+                    break  # it stands still
+            if dead and name == "gateway":
+                while not left.done() and time.monotonic() < started + 30:  # the load goes on
+                    await run(pipe, publish, 20, 5.0)
+                found.gone_s.append(left.result() - started if left.done() else math.inf)
+            left.cancel()
+            found.extra_mib.append(memory() - before)
+            paced, _rate = await run(pipe, publish, 100, 10.0, 0.02)
+            found.p50_ms.append(paced.p50_ms if paced.in_order == living else math.inf)
+            found.p99_ms.append(paced.p99_ms if paced.in_order == living else math.inf)
+    note(f"  {name}, {living} that read, {dead} that never do: {rate:,.0f} messages/s, p99 {found.p99_ms[-1]:.1f} ms")
+
+
+async def load(living: int, dead: int, count: int, rounds: int) -> AsyncIterator[Row]:
+    """Both servers with the same clients, in turns: what the issue asks of the gateway, against the bare loop."""
+    found = {name: Found() for name in SERVERS}
     for _ in range(rounds):
-        for name, found in rates.items():
-            server = gateway(InMemoryEventBus()) if name == "gateway" else bare()
-            async with server as (port, path, subscribe, publish, there):
-                with audience(port, path, living, dead, subscribe) as pipe:
-                    await told(pipe)
-                    before, started = memory(), time.monotonic()
-                    left = asyncio.create_task(cut_off(there, living))
-                    received, rate = await run(pipe, publish, count, 20.0)
-                    found.append(rate)
-                    extra = memory() - before
-                    gone = ""
-                    if dead and name == "gateway":
-                        while not left.done() and time.monotonic() < started + 30:  # the load goes on
-                            await run(pipe, publish, 20, 5.0)
-                        after = left.result() - started if left.done() else 30.0
-                        gone = f", {living + dead - there()} of {dead} that never read gone after {after:.1f} s"
-                    left.cancel()
-                    if not dead:
-                        paced, _rate = await run(pipe, publish, 100, 20.0, 0.02)
-                        delays[name].append(paced.p99_ms)
-                    say(
-                        f"  {name}: {rate:,.0f} messages/s, {received.in_order} of {living} got all of {count} in order,"
-                        f" {extra:.0f} MiB more{gone}"
-                    )
-    middle = {name: sorted(each)[len(each) // 2] for name, each in rates.items()}
-    say(
-        f"{living} clients that read, {dead} that never do: {middle['gateway'] / middle['bare loop']:.2f} times the bare loop"
+        for name in SERVERS:
+            await one_round(name, found[name], living, dead, count)
+    ours, theirs = found["gateway"], found["bare loop"]
+    asked = "2" if dead else "0.8"
+    who = f"{living} clients that read" + (f" and {dead} that never do" if dead else "")
+    rate, other = median(ours.rates), median(theirs.rates)
+    yield (
+        f"{who}: messages a second, against the bare loop",
+        f"{rate / other:.2f} ({rate:,.0f} against {other:,.0f})",
+        asked,
     )
-    if not dead:
-        p99 = {name: sorted(each)[len(each) // 2] for name, each in delays.items()}
-        say(f"  p99 of 100 messages, 50 a second: {p99['gateway']:.1f} ms, bare loop {p99['bare loop']:.1f} ms")
+    p99, bare_p99 = median(ours.p99_ms), median(theirs.p99_ms)
+    ratio, against = f"{bare_p99 / p99:.2f}", f"{bare_p99:.1f} ms, p50 {median(theirs.p50_ms):.1f}"
+    if math.isinf(bare_p99):
+        ratio, against = "no end", "a loop that stands still"
+    yield (
+        "the same: p99 of 100 messages from when each was due, 50 a second, the bare loop's against the gateway's",
+        f"{ratio} ({p99:.1f} ms, p50 {median(ours.p50_ms):.1f}, against {against})",
+        asked,
+    )
+    yield (f"of those {living}, who got all of {count} messages once and in order", str(min(ours.in_order)), "all")
+    if dead:
+        yield ("who never reads is gone after", f"{max(ours.gone_s):.1f} s", "10 s")
+        yield ("memory more meanwhile", f"{max(ours.extra_mib):.0f} MiB", "100 MiB")
 
 
 # --- what watching costs ---------------------------------------------------------------------------------------------------------
@@ -218,10 +259,10 @@ async def burst(bus: InMemoryEventBus, count: int) -> float:
 
 
 async def steady(bus: InMemoryEventBus, per_s: float, seconds: float) -> float:
-    """Events a second when so many are published, a hundred of them such as are watched."""
+    """Events a second when so many are published, as many as go if that is infinite; a hundred of them such as are watched."""
     started, done, watched = time.monotonic(), 0, 0
     while (gone := time.monotonic() - started) < seconds:
-        for _ in range(int(gone * per_s) - done):
+        for _ in range(AT_ONCE if math.isinf(per_s) else int(gone * per_s) - done):
             await bus.publish(Plain(n=done))
             done += 1
         while watched < gone * 100:
@@ -236,7 +277,7 @@ async def handle(_event: Plain) -> None:
     """What is measured is the way there."""
 
 
-async def watching(say: Say, count: int) -> None:
+async def watching(count: int) -> AsyncIterator[Row]:
     """The bus alone, with a gateway that nobody watches, and with a hundred clients on views and a topic."""
     alone, served = list[float](), list[float]()
     for turn in range(10):
@@ -251,9 +292,22 @@ async def watching(say: Say, count: int) -> None:
         if not turn:
             alone.clear()
             served.clear()
-    ratio = sorted(served)[len(served) // 2] / sorted(alone)[len(alone) // 2]
-    say(f"bus with a gateway and no client: {ratio:.3f} of its throughput without one")
-    per_s = 0.7 * sorted(alone)[len(alone) // 2]
+    most = median(alone)
+    yield (
+        "throughput of the bus with a gateway that nobody watches, against none",
+        f"{median(served) / most:.3f}",
+        "0.98",
+    )
+    who = "with 100 clients on a view and a topic of 100 a second each, against none:"
+    for per_s, what, asked in (
+        (0.7 * most, f"the bus at 70 % of its {most:,.0f} events a second", "0.9"),
+        (math.inf, "the bus at its maximum", "stated"),
+    ):
+        yield f"{who} {what}", f"{await watched_share(per_s):.3f}", asked
+
+
+async def watched_share(per_s: float) -> float:
+    """How much of its throughput is left to a bus while a hundred clients watch."""
     ask = json.dumps({"type": "subscribe", "topics": [TOPIC], "views": ["bus"]}).encode()
     rates: dict[int, list[float]] = {0: [], 100: []}
     for _ in range(3):
@@ -264,10 +318,27 @@ async def watching(say: Say, count: int) -> None:
                     with audience(port, path, living, 0, ask) as pipe:
                         await told(pipe)
                         found.append(await steady(bus, per_s, 3.0))
-    unwatched, watched = (sorted(found)[len(found) // 2] for found in rates.values())
-    say(
-        f"100 clients on a view and a topic of 100 a second, bus at 70 % of {per_s / 0.7:,.0f}/s: {watched / unwatched:.3f}"
+    return median(rates[100]) / median(rates[0])
+
+
+async def everything(options: argparse.Namespace) -> list[Row]:
+    dead = options.clients // 10
+    parts = (
+        watching(options.events),
+        load(options.clients, 0, options.messages, options.rounds),
+        load(options.clients - dead, dead, 3 * options.messages, options.rounds),
     )
+    rows = list[Row]()
+    for part in parts:
+        async for row in part:
+            note(": ".join(row[:2]))
+            rows.append(row)
+    return rows
+
+
+def note(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def main() -> None:
@@ -278,15 +349,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-    say(f"{about()}.")
-    asyncio.run(watching(say, options.events))
-    dead = options.clients // 10
-    asyncio.run(load(say, options.clients, 0, options.messages, options.rounds))
-    asyncio.run(load(say, options.clients - dead, dead, 3 * options.messages, options.rounds))
+    note(f"{about()}, load {os.getloadavg()[0]:.1f} at the beginning.")
+    rows = asyncio.run(everything(options))
+    note(f"load {os.getloadavg()[0]:.1f} at the end, of which this is one")
+    for row in (("what", "reached", "asked"), ("---", "---", "---"), *rows):
+        sys.stdout.write(f"| {' | '.join(row)} |\n")
 
 
 if __name__ == "__main__":
