@@ -116,6 +116,7 @@ PURE = {
     "execution.marked",
     "execution.sole",
     "learning.statistics",
+    "monitoring.round_trips",
     "alpha.families",
     "alpha.stops",
     "alpha.trials",

@@ -32,9 +32,10 @@ from quantum_trader.events import (
     ViolationCreatedEvent,
 )
 from quantum_trader.events.own import GatesReportedEvent, StrategyFailedEvent
-from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, added, money, taken
+from quantum_trader.model import MONEY, UNKNOWN_VOLUME, KillMode, RiskMode, Side, Trigger, money
 from quantum_trader.monitoring.equity_curve import EquityCurve, EquityPoint
 from quantum_trader.monitoring.funnel import Funnel
+from quantum_trader.monitoring.round_trips import RoundTrips
 
 RETRIED: Final = "RETRIED"
 DROPPING: Final = frozenset({"BAD_OHLC", "DUPLICATE", "OUT_OF_ORDER"})  # anomalies whose bar nobody gets
@@ -274,15 +275,6 @@ class RunRecord:
 
 def closed_trades(trades: Iterable[TradeLine]) -> list[Decimal]:
     """Net profit of each round trip per (strategy, symbol): from flat to flat, fees included, oldest first."""
-    open_flow: dict[tuple[str, str], Decimal] = {}
-    held: dict[tuple[str, str], Decimal] = {}
-    results = []
-    for trade in trades:
-        pair = (trade.strategy_id, trade.symbol)
-        buys = trade.side is Side.BUY
-        flow = MONEY.subtract(trade.value.copy_negate() if buys else trade.value, trade.fee)
-        open_flow[pair] = MONEY.add(open_flow.get(pair, Decimal(0)), flow)
-        held[pair] = (added if buys else taken)(held.get(pair, Decimal(0)), trade.size)
-        if not held[pair]:
-            results.append(open_flow.pop(pair))
-    return results
+    trips = RoundTrips()
+    results = (trips.take(one.strategy_id, one.symbol, one.side, one.size, one.value, one.fee) for one in trades)
+    return [result for result in results if result is not None]

@@ -19,6 +19,8 @@ from quantum_trader.events import (
     PromotionRefusedEvent,
     TradeExecutedEvent,
 )
+from quantum_trader.model import MONEY, money
+from quantum_trader.monitoring.round_trips import RoundTrips
 from quantum_trader.web.folding import Hearing
 
 NEWEST: Final = 200
@@ -33,6 +35,7 @@ class Book:
         self._working: dict[str, dict[str, Any]] = {}  # by order id
         self._fills: deque[dict[str, Any]] = deque(maxlen=NEWEST)
         self._ended: deque[dict[str, Any]] = deque(maxlen=NEWEST)
+        self._trips = RoundTrips()
         self._filled = 0
         self._denied: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -133,6 +136,8 @@ class Book:
 
     def _was_filled(self, event: TradeExecutedEvent) -> None:
         self._filled += 1
+        value = money(MONEY.multiply(event.price, event.size))
+        profit = self._trips.take(event.strategy_id, event.symbol, event.side, event.size, value, event.fee)
         self._fills.append(
             {
                 **_head(event),
@@ -142,7 +147,7 @@ class Book:
                 "price": f"{event.price:.2f}",
                 "fee": f"{event.fee:.2f}",
                 "trigger": event.trigger.value,
-                "pnl": None if event.pnl is None else f"{event.pnl:.2f}",
+                "pnl": None if profit is None else f"{profit:.2f}",
                 "shortfall_bp": round(event.shortfall_bp, 1),
             }
         )

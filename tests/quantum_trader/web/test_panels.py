@@ -28,6 +28,7 @@ from quantum_trader.events import (
 )
 from quantum_trader.identity import RunIds
 from quantum_trader.model import KillMode, OrderKind, RiskMode, Side
+from quantum_trader.monitoring.record import closed_trades
 from quantum_trader.web.charts import KEPT
 from quantum_trader.web.curve import MOST, Curve
 from quantum_trader.web.panels import Panels
@@ -116,6 +117,18 @@ def test_order_works_from_its_approval_to_its_last_fill() -> None:
     orders = shown.book.orders()
     assert orders["working"] == []
     assert [row["qty"] for row in orders["fills"]] == ["6", "4"]
+
+
+def test_fill_that_ends_a_round_trip_tells_its_profit_after_fees() -> None:
+    sales = [
+        TradeExecutedEvent(
+            order_id=order, symbol="A", side=Side.SELL, size=Decimal(5), price=Decimal("6.01"), strategy_id="trend-1",
+            fee=Decimal("0.25"), session=5,
+        )
+        for order in "bc"
+    ]  # fmt: skip
+    shown = told(panels(), fill("a", 10, 0), *sales)
+    assert [row["pnl"] for row in shown.book.orders()["fills"]] == ["9.50", None, None]
 
 
 def test_order_that_ends_without_a_fill_says_why() -> None:
@@ -218,6 +231,8 @@ def test_panels_agree_with_the_record_of_the_run(watched: tuple[TradingSystem, P
     assert run["equity"] == views["equity"]["last"]["equity"] == f"{record.last.equity:.2f}"
     assert views["equity"]["levels"] == [0.1, 0.16, 0.2]
     assert views["orders"]["filled"] == len(record.trades)
+    profits = [fill["pnl"] for fill in views["orders"]["fills"] if fill["pnl"] is not None]
+    assert profits[::-1] == [f"{profit:.2f}" for profit in closed_trades(record.trades)] != []
     assert views["denials"]["denied"] == dict(record.denials)
     assert views["strategies"]["stages"]["LIVE"] == len(system.config.strategies.seeds)
     assert {row["name"]: row["points"] for row in views["charts"]["rows"] if row["points"]} == {
