@@ -43,15 +43,19 @@ class View:
         self._whole: bytes | None = None
         self._added: bytes | None = None  # to what was one revision before
         self._made_ns = -(10**18)
+        self._making = asyncio.Lock()
 
     async def refresh(self, clock: Clock) -> None:
-        """Make it anew, unless that was done a moment ago. Raises what its maker raises."""
-        now = clock.monotonic_ns()
-        if now - self._made_ns < EVERY_S * 0.9e9:
-            return
-        self._made_ns = now
-        found = self._make()
-        data = to_json(await found if inspect.isawaitable(found) else found, bytes_mode="base64")
+        """Make it anew, unless that was done a moment ago; wait for it where it is being made. Raises what its maker raises."""
+        async with self._making:
+            now = clock.monotonic_ns()
+            if now - self._made_ns < EVERY_S * 0.9e9:
+                return
+            found = self._make()
+            self._take(to_json(await found if inspect.isawaitable(found) else found, bytes_mode="base64"), clock)
+            self._made_ns = now
+
+    def _take(self, data: bytes, clock: Clock) -> None:
         if data == self._data:
             return
         before, self._data = self._parts, data

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from eventbus import InMemoryEventBus
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.views import Views
@@ -139,6 +141,37 @@ async def test_a_view_is_made_at_most_four_times_a_second() -> None:
         await views.snapshot("equity")
         clock.move(0.01)
     assert growing.made <= 5
+
+
+async def test_who_asks_while_a_view_is_made_for_the_first_time_waits_for_it() -> None:
+    views, may_go, made = Views(VirtualClock(), Counts("bus")), asyncio.Event(), list[int]()
+
+    async def make() -> dict[str, Any]:
+        made.append(1)
+        await may_go.wait()
+        return {"n": 1}
+
+    views.add("letters", make)
+    asking = [asyncio.create_task(views.snapshot("letters")) for _ in range(3)]
+    await asyncio.sleep(0)
+    may_go.set()
+    assert [found["data"] for found in await asyncio.gather(*asking)] == [{"n": 1}] * 3
+    assert len(made) == 1
+
+
+async def test_a_view_that_could_not_be_made_is_made_when_it_is_asked_for_again() -> None:
+    views, found = Views(VirtualClock(), Counts("bus")), iter([None, {"n": 1}])
+
+    def make() -> dict[str, Any]:
+        made = next(found)
+        if made is None:
+            raise LookupError("not yet")
+        return made
+
+    views.add("late", make)
+    with pytest.raises(LookupError):
+        await views.snapshot("late")
+    assert (await views.snapshot("late"))["data"] == {"n": 1}
 
 
 async def test_views_are_conflated_to_the_rate_that_was_asked(serving: Serving) -> None:
