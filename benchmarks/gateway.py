@@ -32,7 +32,7 @@ from eventbus.gateway import GatewaySettings, create_gateway, serve
 
 PAD = "x" * 800
 AT_ONCE = 500  # events of a bus at its maximum, before others have their turn
-FULL_AFTER = 4_800  # messages, after which neither the server nor the system holds more for who never reads
+FULL_AFTER = 3_600  # messages more, after which neither the server nor the system holds more for who never reads
 TOPIC = "load.tick"
 SERVERS = ("gateway", "bare loop")
 Row = tuple[str, str, str]
@@ -201,7 +201,7 @@ async def one_round(name: str, found: Found, living: int, dead: int, count: int)
             found.rates.append(rate)
             found.in_order.append(received.in_order)
             for _ in range(FULL_AFTER // count if dead else 0):
-                more, _rate = await run(pipe, publish, count, 5.0)
+                more, _rate = await run(pipe, publish, count, 12.0)
                 if more.in_order < living:
                     break  # it stands still
             if dead and name == "gateway":
