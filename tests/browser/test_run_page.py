@@ -72,6 +72,8 @@ def test_numbers_move(page: Page) -> None:
     expect(panel(page, "date")).not_to_have_text(date)
     expect(panel(page, "throughput")).not_to_have_text(published)
     expect(panel(page, "equity").locator("canvas")).to_have_count(2)
+    assert panel(page, "topology").locator("path.link").count() == 0, "out of sight it costs nothing"
+    panel(page, "topology").scroll_into_view_if_needed()
     expect(panel(page, "topology").locator("path.link").first).to_be_attached()
     expect(panel(page, "subscriptions").locator("tbody tr").first).to_be_attached()
     expect(panel(page, "strategies")).to_contain_text("live")

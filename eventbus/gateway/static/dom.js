@@ -51,13 +51,15 @@ export function emptiness(body, text) {
   say(note, text);
 }
 
+const FADE = 14; // pixels at the foot of a box, as the style sheet has it
+
 /** Bring a child of a scrolling box into sight, and move nothing but that box: the page stays where its reader is. */
 export function reveal(box, child) {
   if (!child) return;
   const { top, bottom } = box.getBoundingClientRect();
   const at = child.getBoundingClientRect();
   if (at.top < top) box.scrollTop -= top - at.top;
-  else if (at.bottom > bottom) box.scrollTop += at.bottom - bottom;
+  else if (at.bottom > bottom - FADE) box.scrollTop += at.bottom - bottom + FADE;
 }
 
 /** Tabs inside a card: buttons that show one of several panes, moved along by the arrow keys. */

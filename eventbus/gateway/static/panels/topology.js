@@ -14,9 +14,16 @@ export function topology(page, body, legend) {
   const frame = h("div", { class: "topology-frame" }, drawing, labels);
   body.append(frame);
   let chosen = [];
+  let isSeen = false; // what is out of sight is neither drawn nor moved, which would take most of what the page takes
+  const redraw = () => page.store.view("topology") && draw(page.store.view("topology"));
   page.store.on("topology", draw);
-  page.store.on("size", () => page.store.view("topology") && draw(page.store.view("topology")));
+  page.store.on("size", redraw);
   new ResizeObserver(() => page.store.touch("size")).observe(frame);
+  new IntersectionObserver(([seen]) => {
+    isSeen = seen.isIntersecting;
+    drawing.classList.toggle("is-still", !isSeen);
+    redraw();
+  }).observe(body);
 
   function draw(view) {
     const routes = view.routes.filter((route) => route.consumers.length || route.producers.length);
@@ -24,6 +31,7 @@ export function topology(page, body, legend) {
     frame.hidden = !routes.length;
     const busy = routes.filter((route) => route.per_s > 0).length;
     say(legend, `${routes.length} types, ${busy} moving`);
+    if (!isSeen) return;
     // Whoever was drawn stays drawn while it moves: rows that change places cannot be read.
     const loud = [...routes]
       .sort((a, b) => b.per_s - a.per_s || (b.total ?? 0) - (a.total ?? 0) || a.type.localeCompare(b.type))

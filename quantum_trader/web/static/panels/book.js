@@ -19,7 +19,7 @@ export function book(page, find) {
       fill.symbol,
       fill.price,
       fill.pnl == null ? "" : signed(fill.pnl),
-      fill.shortfall_bp.toFixed(0),
+      fill.shortfall_bp.toFixed(0).replace("-", "−"),
       fill.trigger === "STOP" ? `${fill.strategy} · stop` : fill.strategy,
     ], (fill) => [null, tone(fill.side), null, null, null, fill.pnl == null ? null : Number(fill.pnl) < 0 ? "is-bad" : "is-good"]);
     orders([...view.working, ...view.ended.slice(0, 40)], (order) => [

@@ -25,16 +25,18 @@ export function denials(page, body, note) {
     });
     keyed(newest, view.lines.slice(0, 12), (line) => line.event_id, (line) =>
       h("li", {}, h("button", { class: "plain", onclick: () => page.explain(line.event_id) },
-        h("span", { class: "note", text: line.date }), ` ${line.symbol} ${line.code}`,
+        h("span", { class: "note", text: line.date }), ` ${line.symbol} ${words(line.code)}`,
         h("span", { class: "note", text: line.value == null ? "" : ` ${line.value} against ${line.limit}` }))));
   });
 }
+
+const words = (code) => code.toLowerCase().replaceAll("_", " ");
 
 function make(row) {
   return h(
     "li",
     { class: `reason is-${row.where}`, title: row.title },
-    h("span", { text: row.reason.toLowerCase().replaceAll("_", " ") }),
+    h("span", { text: words(row.reason) }),
     h("b"),
   );
 }

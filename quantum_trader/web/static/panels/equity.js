@@ -98,6 +98,7 @@ export function equity(page, body, figures) {
     named.gain.className = gain < 0 ? "is-bad" : "is-good";
     say(named.benchmark, `${money(point.benchmark)}`);
     say(named.drawdown, percent(point.drawdown));
+    named.drawdown.className = point.drawdown < 0.0005 ? "is-none" : "";
   }
 
   const size = (box) => ({ width: box.clientWidth, height: box.clientHeight });

@@ -43,6 +43,7 @@ function fill(node, row) {
   const tag = stage.firstElementChild;
   say(tag, { BACKTEST: "candidate" }[row.stage] ?? row.stage.toLowerCase());
   tag.className = `tag is-${row.stage.toLowerCase()}`;
+  psr.firstElementChild.hidden = !row.psr; // an empty meter would tell of a bad one
   psr.firstElementChild.style.setProperty("--share", row.psr);
   say(psr.lastElementChild, row.psr ? row.psr.toFixed(2) : "–");
   [row.dsr ? row.dsr.toFixed(2) : "–", count(row.trades), row.profit_factor == null ? "–" : row.profit_factor.toFixed(1), count(row.fills)].forEach((text, at) => say(rest[at], text));

@@ -48,7 +48,7 @@ export function runBar(page, find) {
     say(session, { waiting: "waiting for the run", over: `over · ${where}` }[run.stage] ?? (run.paused ? `paused · ${where}` : where));
     document.documentElement.dataset.run = run.stage === "running" && run.paused ? "paused" : run.stage;
     document.title = `${run.date ?? "Quantum Trader"}${run.stage === "over" ? " · over" : ""}`;
-    progress.style.setProperty("--done", `${run.of ? (100 * run.session) / run.of : 0}%`);
+    progress.style.setProperty("--done", String(run.of ? run.session / run.of : 0));
     progress.setAttribute("aria-valuenow", run.session);
     progress.setAttribute("aria-valuemax", run.of);
     pause.setAttribute("aria-label", run.paused ? "Resume" : "Pause");
@@ -61,6 +61,7 @@ export function runBar(page, find) {
     page.permit(pause, "pace", ELSEWHERE);
     page.permit(speed, "pace", ELSEWHERE);
     chip(mode, run.risk_mode, run.risk_mode, run.policy_reasons.join("; ") || "Risk mode");
+    mode.dataset.mode = run.risk_mode ?? "";
     const unwell = Object.entries(run.unwell).map(([name, { reason }]) => `${name}: ${reason}`);
     chip(health, run.health, run.health, unwell.join("; ") || "Everybody is well");
     switched(run);
