@@ -33,7 +33,7 @@
   function axes(format, bare) {
     const line = { stroke: colour("line"), width: 1 };
     const common = { stroke: colour("muted"), grid: line, ticks: { ...line, size: 4 }, font: "12px system-ui", labelFont: "12px system-ui" };
-    return [{ ...common, grid: { show: false }, show: !bare, size: 30 }, { ...common, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) }];
+    return [{ ...common, grid: { show: false }, show: !bare, size: 44 }, { ...common, size: 58, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) }];
   }
 
   function draw(id, data, series, options) {
