@@ -42,3 +42,14 @@ def of_package(package: str) -> Sources:
     folder = ROOT / package
     names = {file: ".".join(file.relative_to(folder).with_suffix("").parts) for file in sorted(folder.rglob("*.py"))}
     return Sources({name.removesuffix("__init__").rstrip("."): file for file, name in names.items()})
+
+
+def dotted(node: ast.AST) -> str:
+    """`time.time` for the expression `time.time`; a call or subscript on the way is left out."""
+    match node:
+        case ast.Attribute(value=value, attr=attr):
+            return f"{dotted(value)}.{attr}".lstrip(".")
+        case ast.Name(id=name):
+            return name
+        case _:
+            return ""

@@ -15,7 +15,7 @@ import pytest
 
 from quantum_trader import events
 from quantum_trader.events import own
-from tests.sources import of_package
+from tests.sources import dotted, of_package
 
 # Modules whose output no decision event contains, and why they may look at the machine.
 ONLOOKERS: Mapping[str, str] = {
@@ -60,17 +60,6 @@ def is_onlooker(name: str) -> bool:
 
 
 DECIDING = sorted(name for name in MODULES if not is_onlooker(name))
-
-
-def dotted(node: ast.AST) -> str:
-    """`time.time` for the expression `time.time`; a call or subscript on the way is left out."""
-    match node:
-        case ast.Attribute(value=value, attr=attr):
-            return f"{dotted(value)}.{attr}".lstrip(".")
-        case ast.Name(id=name):
-            return name
-        case _:
-            return ""
 
 
 def imports(pattern: str) -> Callable[[ast.Module], Iterator[ast.AST]]:
