@@ -15,7 +15,7 @@ import pytest
 from quantum_trader.cli import run
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 USAGE, DATA, FAILED = 2, 3, 1
 

@@ -29,7 +29,7 @@ from quantum_trader.runs.inbox import Inbox
 from quantum_trader.snapshot import event_values
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 pytestmark = pytest.mark.slow
 

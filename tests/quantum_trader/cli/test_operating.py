@@ -15,7 +15,7 @@ import pytest
 from quantum_trader.cli import main
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 
 @pytest.fixture(scope="module")

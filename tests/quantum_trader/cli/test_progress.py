@@ -10,7 +10,7 @@ import pytest
 from quantum_trader.cli.progress import busy, each
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 BARS = "date,open,high,low,close,volume\n" + "".join(f"2020-01-{day:02},10,11,9,10,100\n" for day in range(1, 29))
 

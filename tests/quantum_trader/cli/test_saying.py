@@ -18,7 +18,7 @@ from quantum_trader.cli import run
 from quantum_trader.cli.saying import Screen, emit, shortened
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 ESCAPE = "\x1b]0;title\x07\x1b[2Jred\x9b31m[bold]x[/bold]"
 SHOWN = r"\x1b]0;title\x07\x1b[2Jred\x9b31m[bold]x[/bold]"

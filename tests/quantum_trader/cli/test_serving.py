@@ -17,7 +17,7 @@ from quantum_trader.runs.folder import RunFolder
 from quantum_trader.web.panels import Panels
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from quantum_trader.cli.showing import Door, Place, place_for
 from quantum_trader.config import AppConfig, load_config
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 USUAL = AppConfig()
 

@@ -11,7 +11,7 @@ from quantum_trader.control.kill_switch import KillSwitch
 from quantum_trader.wiring import survey
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.cli.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 SVG = "{http://www.w3.org/2000/svg}"
 

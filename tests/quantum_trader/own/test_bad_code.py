@@ -11,7 +11,7 @@ import pytest
 from eventbus.cli import main as bus_main
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 YEAR = ("--to", "2000-09-30", "--symbols", "AAPL,IBM")
 

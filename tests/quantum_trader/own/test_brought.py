@@ -16,7 +16,7 @@ from quantum_trader.config import AppConfig
 from quantum_trader.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 Write = Callable[[str, str], Path]
 HALF_A_YEAR = ("--profile", "fast", "--symbols", "AAPL,IBM", "--from", "2007-01-03", "--to", "2007-07-31")

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 Write = Callable[[str, str], Path]
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]

@@ -16,7 +16,7 @@ from eventbus.codec import decode
 from quantum_trader.market.dataset import load_dataset
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 FEE = 0.001
 

@@ -15,7 +15,7 @@ from quantum_trader.api import load_run
 from quantum_trader.monitoring.analytics import NoRun
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 SHORT = ("--to", "2000-07-31", "--symbols", "IBM,AAPL")
 

@@ -11,7 +11,7 @@ import pytest
 from quantum_trader.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 Write = Callable[[str, str], Path]
 SHORT = ("--to", "2000-05-10", "--symbols", "AAPL,IBM")

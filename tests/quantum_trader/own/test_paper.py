@@ -22,7 +22,7 @@ from quantum_trader.feeds.paper import FeedBroken, PaperFeed
 from quantum_trader.feeds.values import Garbage, read_json
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 Write = Callable[[str, str], Path]
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]

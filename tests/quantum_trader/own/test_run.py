@@ -16,7 +16,7 @@ from quantum_trader.config import load_config
 from quantum_trader.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 YEAR = ("--to", "2000-09-30", "--symbols", "AAPL,IBM")
 

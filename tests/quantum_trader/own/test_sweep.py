@@ -19,7 +19,7 @@ from quantum_trader.cli.sweeping import axes_of, cores
 from quantum_trader.runs.folder import RunFolder
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 SHORT = ("--to", "2000-05-31", "--symbols", "IBM")
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.quantum_trader.own.conftest import Terminal
+    from tests.quantum_trader.conftest import Terminal
 
 Write = Callable[[str, str], Path]
 START = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)

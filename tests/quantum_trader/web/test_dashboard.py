@@ -12,25 +12,12 @@ import pytest
 from eventbus import Event, InMemoryEventBus
 from eventbus.gateway import GatewaySettings
 from quantum_trader.events import RunCompletedEvent
+from quantum_trader.pace import Pace
 from quantum_trader.web.dashboard import create_dashboard
 from quantum_trader.web.desk import Desk
 from quantum_trader.web.panels import Panels
 
 ENDS = {"run.started": (("TradingSystem",), ("Characteristics",))}
-
-
-class Clock:
-    speed = 40.0
-    is_paused = False
-
-    def pause(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-
-    def set_speed(self, speed: float) -> None:
-        self.speed = speed
 
 
 class Given:
@@ -49,7 +36,7 @@ class Given:
 
 @pytest.fixture
 async def given() -> AsyncIterator[Given]:
-    bus, panels, asked, clock = InMemoryEventBus(), Panels([], sessions=5), list[Event](), Clock()
+    bus, panels, asked, clock = InMemoryEventBus(), Panels([], sessions=5), list[Event](), Pace(40.0)
     desk = Desk(panels, ask=asked.append, pace=lambda: clock)
     app = create_dashboard(
         bus,

@@ -15,30 +15,17 @@ from quantum_trader.events import (
     ViolationCreatedEvent,
 )
 from quantum_trader.model import KillMode
+from quantum_trader.pace import Pace
 from quantum_trader.web.desk import Desk
 from quantum_trader.web.panels import Panels
 
 COMPLETED = RunCompletedEvent(run_id="r", sessions=1, det_events=1, digest="d")
 
 
-class Paced:
-    speed = 40.0
-    is_paused = False
-
-    def pause(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-
-    def set_speed(self, speed: float) -> None:
-        self.speed = speed
-
-
 class Given:
     """A desk, and what it handed over."""
 
-    def __init__(self, *, takes: bool = True, pace: Paced | None = None) -> None:
+    def __init__(self, *, takes: bool = True, pace: Pace | None = None) -> None:
         self.asked: list[Event] = []
         self.panels = Panels([], sessions=1)
         self.desk = Desk(
@@ -95,7 +82,7 @@ def test_only_an_open_violation_can_be_acknowledged() -> None:
 
 
 def test_pace_is_set_where_the_run_is() -> None:
-    pace = Paced()
+    pace = Pace(40.0)
     given = Given(pace=pace)
     assert given.desk.set_pace(10.0, True) == {"sessions_per_s": 10.0, "paused": True}
     assert given.desk.set_pace(None, False) == {"sessions_per_s": 10.0, "paused": False}
@@ -105,7 +92,7 @@ def test_pace_is_set_where_the_run_is() -> None:
 
 
 def test_run_that_is_over_takes_no_commands() -> None:
-    given = Given(pace=Paced())
+    given = Given(pace=Pace(40.0))
     broken(given)
     given.panels.take([COMPLETED])
     for command in (
@@ -122,7 +109,7 @@ def test_run_that_is_over_takes_no_commands() -> None:
 def test_who_only_looks_cannot_command_and_says_so() -> None:
     given = Given(takes=False)
     assert given.desk.capabilities == frozenset()
-    assert Given(pace=Paced()).desk.capabilities == {"killswitch", "acknowledge", "pace"}
+    assert Given(pace=Pace(40.0)).desk.capabilities == {"killswitch", "acknowledge", "pace"}
     with pytest.raises(Problem) as refused:
         given.desk.kill_switch(KillMode.HALT, "drill", "dashboard", None)
     assert code(refused) == (409, "not_here")

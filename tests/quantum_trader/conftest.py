@@ -39,8 +39,14 @@ class Terminal:
         """What a command prints as JSON."""
         return json.loads(self.ok(*arguments))
 
-    def complaint(self) -> str:
-        """The one line that the last command complained in."""
+    def printed(self) -> str:
+        """What anything else printed since the last command."""
+        return self._capsys.readouterr().out
+
+    def complaint(self, *arguments: str) -> str:
+        """The one line that a command, or the last one, complained in."""
+        if arguments:
+            assert self.qt(*arguments) != 0
         lines = self.err.strip().splitlines()
         assert len(lines) == 1, self.err
         return lines[0]
