@@ -54,6 +54,8 @@ def significant(value: float) -> float:
 
 
 class Side(StrEnum):
+    """Which way an order or a fill goes."""
+
     BUY = "BUY"
     SELL = "SELL"
 
@@ -64,6 +66,8 @@ class Side(StrEnum):
 
 
 class OrderKind(StrEnum):
+    """What an order is for: to open a position, to close it, or to make it smaller."""
+
     ENTRY = "ENTRY"
     EXIT = "EXIT"
     TRIM = "TRIM"
@@ -78,12 +82,16 @@ class Trigger(StrEnum):
 
 
 class RiskMode(StrEnum):
+    """How much the policy lets the account risk, the most careful first."""
+
     DEFENSIVE = "DEFENSIVE"
     NORMAL = "NORMAL"
     AGGRESSIVE = "AGGRESSIVE"
 
 
 class StrategyLifecycle(StrEnum):
+    """How far a strategy is trusted: only a LIVE one trades the account."""
+
     BACKTEST = "BACKTEST"
     SHADOW = "SHADOW"
     LIVE = "LIVE"
@@ -91,6 +99,8 @@ class StrategyLifecycle(StrEnum):
 
 
 class HealthStatus(StrEnum):
+    """How well a component, or the whole, does its work."""
+
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
     CRITICAL = "CRITICAL"
@@ -110,6 +120,8 @@ class Station(StrEnum):
 
 
 class KillMode(StrEnum):
+    """What the kill switch lets through: everything, what reduces a position, or nothing."""
+
     OFF = "OFF"
     REDUCE_ONLY = "REDUCE_ONLY"
     HALT = "HALT"

@@ -96,6 +96,7 @@ class Page:
 
 
 def families(reading: Reading, *, histograms: bool) -> Iterator[Metric]:
+    """The families of a page, in its order; with `histograms` run times come in buckets."""
     page, stats = Page(reading.bus), reading.stats
     yield page.counter("eventbus_published_events", "Events accepted.", stats.published)
     yield page.counters("eventbus_dispatched_events", "Events routed.", ("type", "kind"), reading.dispatched.items())

@@ -206,6 +206,7 @@ def write(path: Path, text: str, option: str) -> None:
 
 
 def unwritable(path: Path, cause: OSError, option: str) -> ConfigError:
+    """What to say where nothing can be written; `option` is what names another place."""
     return ConfigError(str(path), "", f"cannot be written ({cause.strerror})", remedy=f"choose another {option}")
 
 

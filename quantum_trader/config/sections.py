@@ -167,6 +167,8 @@ class SizingConfig(Section):
 
 
 class SeedConfig(Section):
+    """One strategy of the seed population: its family, and the family's parameters in their order."""
+
     family: str
     params: tuple[int, ...]
 

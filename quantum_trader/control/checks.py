@@ -52,6 +52,8 @@ class Exits(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One question about an order: `denies` gives why it must not go, None when it may. `exits` says what becomes of those that reduce."""
+
     code: str
     denies: Callable[[Order, RiskState], Denial | None]
     exits: Exits = Exits.PASS

@@ -23,6 +23,8 @@ class PolicyStoreError(Exception):
 
 
 class PolicyStore(Protocol):
+    """Where the last policy is kept, for a run that goes on after its process ended."""
+
     def load(self) -> PolicyUpdatedEvent | None:
         """The last policy saved, None when there is none. Raises `PolicyStoreError`."""
         ...

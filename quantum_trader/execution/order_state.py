@@ -18,6 +18,8 @@ from quantum_trader.snapshot import order_of, order_values
 
 
 class OrderState(StrEnum):
+    """How far an order has come. DENIED by the guard, REJECTED by the venue; nothing follows either, nor the last three."""
+
     NEW = "NEW"
     DENIED = "DENIED"
     APPROVED = "APPROVED"

@@ -14,6 +14,8 @@ from quantum_trader.model import Order
 
 
 class RejectCode(StrEnum):
+    """Why a venue does not take an order."""
+
     KILL_SWITCH = "KILL_SWITCH"  # HALT, or REDUCE_ONLY and the order does not reduce
     SIDE_MISMATCH = "SIDE_MISMATCH"  # an entry that sells, or an exit that buys: there is no short side here
     QTY_INVALID = "QTY_INVALID"
@@ -24,6 +26,8 @@ class RejectCode(StrEnum):
 
 
 class CancelReason(StrEnum):
+    """Why an order that worked ends without its rest."""
+
     KILL_SWITCH = "KILL_SWITCH"
     SUPERSEDED = "SUPERSEDED"  # an exit of the same pair goes first
     POSITION_CLOSED = "POSITION_CLOSED"  # the rest of an exit that found less than it wanted to sell

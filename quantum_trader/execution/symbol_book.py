@@ -29,6 +29,8 @@ class Holding:
 
 @dataclass(slots=True)
 class SymbolBook:
+    """What the venue knows of one symbol: orders that work, what strategies hold, and the last session that had a bar."""
+
     working: list[WorkingOrder] = field(default_factory=list)  # oldest first, see `age`
     holdings: dict[str, Holding] = field(default_factory=dict)  # by strategy
     last_session: int = -1

@@ -169,6 +169,8 @@ def review(
 
 
 class ModelStage(StrEnum):
+    """The life of a version of a model: only one of a name is LIVE, those in the SHADOW are scored beside it."""
+
     TRAINED = "TRAINED"
     SHADOW = "SHADOW"
     LIVE = "LIVE"
@@ -200,6 +202,8 @@ class Challenge(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChallengeResult:
+    """The answer to a challenger, with every reason why it is not promoted yet."""
+
     answer: Challenge
     reasons: tuple[str, ...]
 

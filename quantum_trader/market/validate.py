@@ -19,16 +19,18 @@ STALE_AFTER: Final = 3  # sessions
 
 
 class AnomalyKind(StrEnum):
+    """What may be doubtful about a feed, and what becomes of the bar."""
+
     MISSING = "MISSING"  # a listed symbol had no bar in the session
     STALE = "STALE"  # no bar, or the very same bar, for more than `stale_after` sessions; said once
     OUT_OF_ORDER = "OUT_OF_ORDER"  # older than the last bar delivered; dropped
     DUPLICATE = "DUPLICATE"  # same time as the last bar delivered; dropped
     BAD_OHLC = "BAD_OHLC"  # incoherent; dropped
+    JUMP = "JUMP"  # delivered; entries in the symbol are for the risk guard to stop
     # Of live feeds alone:
     GARBAGE = "GARBAGE"  # what came is no bar; dropped
     SILENT = "SILENT"  # nothing came for several intervals
     GAP = "GAP"  # sessions further apart than an interval
-    JUMP = "JUMP"  # delivered; entries in the symbol are for the risk guard to stop
 
 
 @dataclass(frozen=True, slots=True)

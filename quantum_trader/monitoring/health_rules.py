@@ -19,6 +19,8 @@ _CRITICAL_RULE = 1
 
 
 class Component(StrEnum):
+    """The parts of the system whose health is told, each on its own."""
+
     DATA = "DATA"
     PREDICTION = "PREDICTION"
     EXECUTION = "EXECUTION"

@@ -18,6 +18,8 @@ TIE: Final = 1e-9
 
 
 class Severity(StrEnum):
+    """How urgent a violation of a chart is."""
+
     WARNING = "WARNING"
     CRITICAL = "CRITICAL"
 

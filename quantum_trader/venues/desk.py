@@ -19,6 +19,8 @@ from quantum_trader.venues.values import ENDS, Report, Venue
 
 
 class DeskState(StrEnum):
+    """How far an order has come on its way to a venue, by what the desk knows."""
+
     PENDING_NEW = "PENDING_NEW"  # written down, not sent yet
     UNKNOWN = "UNKNOWN"  # sent, and nobody knows whether it arrived
     WORKING = "WORKING"

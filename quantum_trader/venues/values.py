@@ -13,6 +13,8 @@ from quantum_trader.model import Order
 
 
 class ReportStatus(StrEnum):
+    """What a venue reports of an order."""
+
     ACCEPTED = "ACCEPTED"
     PARTLY_FILLED = "PARTLY_FILLED"
     FILLED = "FILLED"
