@@ -30,7 +30,7 @@ _QUIET: Final = 1e-12  # a deviation at or below is a price that did not move
 
 
 class Exclusion(StrEnum):
-    """Why a symbol is not ranked: too few bars, none of late, a jump nobody has explained, or too little traded."""
+    """Why a symbol is not ranked: too few bars, none of late, a jump not long ago, or too little traded."""
 
     WARMUP = "WARMUP"
     STALE = "STALE"

@@ -53,11 +53,11 @@ def line_chart(title: str, times: Sequence[datetime], lines: Sequence[Line]) -> 
     return "\n".join(parts) + "\n"
 
 
-def nice_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
-    """About `wanted` round numbers that span `low`..`high`."""
+def nice_ticks(low: float, high: float) -> list[float]:
+    """About six round numbers that span `low`..`high`."""
     if not high > low:
         return [low, low + 1.0]
-    rough = (high - low) / wanted
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
     first = math.floor(low / step)

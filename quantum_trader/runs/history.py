@@ -40,10 +40,10 @@ def opened(folder: RunFolder) -> Iterator[JournalReader]:
         yield reader
 
 
-def events(reader: JournalReader, *types: type[Event] | str, after: int = 0) -> Iterator[Any]:
+def events(reader: JournalReader, *types: type[Event] | str) -> Iterator[Any]:
     """Events in order, of these types only if any are given. Raises `CodecError` for one that cannot be read."""
     names = [each if isinstance(each, str) else each.__event__.type for each in types] or None
-    last = reader.last()
+    after, last = 0, reader.last()
     while page := reader.read(after, _PAGE, names, last):
         for record in page:
             yield decode(record.body)

@@ -23,6 +23,9 @@ TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 Handler = Callable[[Event], Awaitable[Any]]
 
 
+FOLLOWERS = 3  # events behind the one that springs the trap
+
+
 class TrapSprung(Event, type="trap.sprung"):
     """Event 0 warms up, event 1 is the trap, the others follow."""
 
@@ -78,14 +81,14 @@ class Victim:
         if self.glance is not None:
             self.glance()
 
-    async def spring(self, manner: str = "together", *, followers: int = 3) -> Outcome:
+    async def spring(self, manner: str = "together") -> Outcome:
         """Publish the trap and what follows; returns how the trap ended, after checking that nobody else noticed.
 
         With "unwatched" nobody holds a receipt: then batches are settled as a whole, and the outcome is told by the counts.
         """
         counted = self.subscription.stats()
         receipts: list[Receipt] = []
-        for n in range(1, 2 + followers):
+        for n in range(1, 2 + FOLLOWERS):
             receipt = await self.bus.publish(TrapSprung(n=n, behave=n > 1))
             if manner != "unwatched":
                 receipts.append(receipt)
@@ -102,7 +105,7 @@ class Victim:
         for ended in outcomes[1:]:
             assert {name: o.status for name, o in ended.items()} == dict.fromkeys(names, Status.SUCCEEDED)
             assert ended["victim"].result == "served"
-        everything = [*range(1, 2 + followers), 9]
+        everything = [*range(1, 2 + FOLLOWERS), 9]
         if self.way != "alone":
             assert self.before.values("n")[-len(everything) :] == everything
             assert self.after.values("n")[-len(everything) :] == everything

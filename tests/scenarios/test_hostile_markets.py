@@ -84,8 +84,8 @@ def wave(sessions: int, level: float = 100.0, *, swing: float = 0.1, period: int
     return [level * (1 + swing * math.sin(2 * math.pi * session / period)) for session in range(sessions)]
 
 
-def rising(sessions: int, level: float = 100.0, *, a_session: float = 0.01) -> list[float]:
-    return [level * (1 + a_session) ** session for session in range(sessions)]
+def rising(sessions: int, level: float = 100.0) -> list[float]:
+    return [level * 1.01**session for session in range(sessions)]
 
 
 def settings(**sections: Mapping[str, Any]) -> Config:

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.virtual_time
 Make = Callable[..., InMemoryEventBus]
 
 
-def holders(log: SharedMemoryLog, group: str = "books") -> Counter[str]:
+def holders(log: SharedMemoryLog) -> Counter[str]:
     """How many parts each process holds."""
     return Counter(
-        owner for name, (owner, _, until) in log.leases.items() if name.startswith(group) and until > log.now
+        owner for name, (owner, _, until) in log.leases.items() if name.startswith("books") and until > log.now
     )
 
 

@@ -63,8 +63,8 @@ def join(hub: Hub, *topics: str, **fields: object) -> tuple[Client, Sink]:
     return client, sink
 
 
-def arrive(hub: Hub, count: int, topic: str = "hub.e") -> None:
-    hub.feed.ring.put([Event(topic, payload={"n": n}) for n in range(count)])
+def arrive(hub: Hub, count: int) -> None:
+    hub.feed.ring.put([Event("hub.e", payload={"n": n}) for n in range(count)])
     hub.arrived()
 
 

@@ -37,11 +37,10 @@ class Raw:
         self.reader = reader
         self.writer = writer
 
-    def send(self, opcode: int, data: bytes = b"", *, head: int | None = None) -> None:
+    def send(self, opcode: int, data: bytes = b"") -> None:
         """A masked frame."""
-        first = 0x80 | opcode if head is None else head
         size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack("!H", len(data))
-        self.writer.write(bytes([first]) + size + b"\0\0\0\0" + data)
+        self.writer.write(bytes([0x80 | opcode]) + size + b"\0\0\0\0" + data)
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame."""
@@ -62,10 +61,10 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw(served: Served, *, limit: int = 2**16) -> AsyncIterator[Raw]:
+async def raw(served: Served) -> AsyncIterator[Raw]:
     """A handshake by hand."""
     where = urlsplit(served.url)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=limit)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
         f"GET /api/v1/ws HTTP/1.1\r\nHost: {where.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -31,12 +31,12 @@ def bar(symbol: str, session: int, opened: float, close: float, volume: int = 1_
     return Bar(symbol, session, datetime(2000, 1, 1, tzinfo=UTC), opened, high, low, close, volume)
 
 
-def walk(symbol: str, sessions: int = HISTORY, *, drift: float = 0.0, volume: int = 1_000_000) -> list[Bar]:
+def walk(symbol: str, sessions: int = HISTORY, *, volume: int = 1_000_000) -> list[Bar]:
     rng = np.random.default_rng(sum(map(ord, symbol)))
     close, bars = 100.0, []
     for session in range(sessions):
         opened = close * math.exp(0.004 * float(rng.standard_normal()))
-        close = opened * math.exp(drift + 0.016 * float(rng.standard_normal()))
+        close = opened * math.exp(0.016 * float(rng.standard_normal()))
         bars.append(bar(symbol, session, opened, close, volume))
     return bars
 

@@ -66,7 +66,7 @@ def policy(**changes: Any) -> PolicyUpdatedEvent:
     return PolicyUpdatedEvent(**usual | changes)
 
 
-def portfolio(*positions: tuple[str, str, int], cash: int = 100_000, equity: int = 100_000) -> PortfolioUpdatedEvent:
+def portfolio(*positions: tuple[str, str, int], cash: int = 100_000) -> PortfolioUpdatedEvent:
     lines = tuple(
         PositionItem(
             strategy_id=strategy_id, symbol=symbol, qty=Decimal(qty), avg_price=money(100), last=money(100), stop_px=None,
@@ -75,7 +75,7 @@ def portfolio(*positions: tuple[str, str, int], cash: int = 100_000, equity: int
         for strategy_id, symbol, qty in positions
     )  # fmt: skip
     return PortfolioUpdatedEvent(
-        session=NOW, cash=money(cash), equity=money(equity), gross=ZERO, realised=ZERO, fees=ZERO, drawdown=0.0,
+        session=NOW, cash=money(cash), equity=money(100_000), gross=ZERO, realised=ZERO, fees=ZERO, drawdown=0.0,
         day_return=0.0, positions=lines,
     )  # fmt: skip
 

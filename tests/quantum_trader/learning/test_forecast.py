@@ -42,9 +42,9 @@ def series(sessions: int, seed: int = 1) -> list[Observation]:
     return found
 
 
-def fed(forecaster: Forecaster, *seen: Observation, symbol: str = "A") -> Forecaster:
+def fed(forecaster: Forecaster, *seen: Observation) -> Forecaster:
     for one in seen:
-        forecaster.update(symbol, one)
+        forecaster.update("A", one)
     return forecaster
 
 

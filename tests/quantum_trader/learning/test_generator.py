@@ -71,11 +71,11 @@ async def play(bus: InMemoryEventBus, first: int, last: int) -> None:
         await bus.drain()
 
 
-def moves(recorder: Recorder, strategy_id: str = ONE) -> list[tuple[int, str, str]]:
+def moves(recorder: Recorder) -> list[tuple[int, str, str]]:
     return [
         (one.session, one.from_stage.value, one.to_stage.value)
         for one in recorder.of(StrategyPromotedEvent)
-        if one.strategy_id == strategy_id
+        if one.strategy_id == ONE
     ]
 
 
