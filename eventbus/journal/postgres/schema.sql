@@ -29,6 +29,27 @@ CREATE TABLE {schema}.events (
 -- The root of a chain is found by its own id.
 CREATE INDEX ON {schema}.events (correlation_id, "offset") WHERE correlation_id <> event_id;
 
+-- Append records, and keep the bodies of those that are retained; gives the offset before the first. Planned once for a connection:
+-- the planner, left alone, would plan each call anew, which takes as long as the call.
+CREATE FUNCTION {schema}.appended(
+    level text, many bigint, size bigint, retained text[], bodies bytea[], event_ids text[], types text[], versions bigint[], kinds text[],
+    keys text[], times bigint[], correlations text[], causations text[], new_bodies bytea[], crcs bigint[]
+) RETURNS bigint LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+DECLARE base bigint;
+BEGIN
+    PERFORM set_config('synchronous_commit', level, true);
+    UPDATE {schema}.head SET last = last + many, bytes = bytes + size RETURNING last - many INTO base;
+    INSERT INTO {schema}.events SELECT
+        base + n.place, n.event_id, n.type, n.version, n.kind, n.key, n.time_ns, n.correlation_id, n.causation_id, n.body, n.crc
+    FROM unnest(event_ids, types, versions, kinds, keys, times, correlations, causations, new_bodies, crcs) WITH ORDINALITY
+        AS n(event_id, type, version, kind, key, time_ns, correlation_id, causation_id, body, crc, place);
+    IF cardinality(retained) > 0 THEN
+        INSERT INTO {schema}.small_values AS v SELECT 'retained', r.name, r.value, 1 FROM unnest(retained, bodies) AS r(name, value)
+        ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, version = v.version + 1;
+    END IF;
+    RETURN base;
+END $$;
+
 -- A lease is never deleted, so that no token is used twice.
 CREATE TABLE {schema}.leases (
     name text COLLATE "C" PRIMARY KEY,

@@ -20,7 +20,7 @@ from eventbus.journal.remote.link import Bus, Connection, Link, came, change
 from eventbus.journal.values import Durability
 from eventbus.log import log
 
-FORMAT = "1"
+FORMAT = "2"
 _OLDEST = (14, 0)
 _BLIND_POLL_S = 0.25  # while hints do not come
 _PROBE_S = 1.0
@@ -36,7 +36,6 @@ class PostgresStorage(Writes):
     def __init__(self, server: PostgresServer, bus: Bus, level: str) -> None:
         super().__init__(server, bus, level)
         self._server = server
-        self._level = level
         self._hears = asyncio.Event()
         self._is_hinted = True
         self._channels = f"eventbus_{bus.name}", f"eventbus_{bus.name}_told"

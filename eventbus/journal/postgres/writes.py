@@ -18,7 +18,6 @@ from eventbus.journal.postgres.rows import (
     NEW_RECORD,
     OUTCOME,
     OUTCOMES,
-    RECORD,
     RETAINED,
     Columns,
     as_rows,
@@ -45,6 +44,7 @@ class Writes(Reads):
 
     def __init__(self, server: Server, bus: Bus, level: str) -> None:
         super().__init__(server, bus)
+        self._level = level
         self._at_level = f"set_config('synchronous_commit', '{level}', true)"
         self._limit = f"set_config('idle_in_transaction_session_timeout', '{int(server.timeout_s * 1000)}', true)"
 
@@ -74,20 +74,15 @@ class Writes(Reads):
         """Whoever has the row of the head appends; its records can be seen when the next one has it."""
         retained = {item.retain: item.body for item in batch if item.retain is not None}
         size = sum(len(item.body) + _OVERHEAD for item in batch)
-        base = await db.fetchval(
-            f"""WITH moved AS (
-                UPDATE {self._schema}.head SET last = last + $1, bytes = bytes + $2
-                RETURNING last - $1 AS base, {self._at_level}
-            ), added AS (
-                INSERT INTO {self._schema}.events ({names(RECORD)})
-                SELECT moved.base + n.place, {names(NEW_RECORD, "n")}
-                FROM moved, {table_of(NEW_RECORD, 5, "n", with_place=True)}
-            ), retained AS (
-                INSERT INTO {self._schema}.small_values AS v SELECT 'retained', r.name, r.value, 1
-                FROM moved, {table_of(RETAINED, 3, "r")} {_PUT}
-            ) SELECT base FROM moved""",
-            *(len(batch), size, *turned([*retained.items()], RETAINED), *turned(as_rows(batch), NEW_RECORD)),
-        )
+        arguments = [
+            self._level,
+            len(batch),
+            size,
+            *turned([*retained.items()], RETAINED),
+            *turned(as_rows(batch), NEW_RECORD),
+        ]
+        places = ", ".join(f"${place}" for place in range(1, len(arguments) + 1))
+        base = await db.fetchval(f"SELECT {self._schema}.appended({places})", *arguments)
         return NewRecords(range(base + 1, base + 1 + len(batch)))
 
     @change("tending")
