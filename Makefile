@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test quick check check-all docs peers eager format bench null torture soak screenshots clean
 
 help:
-	@echo "make demo | test | quick | check | check-all | docs | peers | format | bench | null | torture | soak | screenshots | clean"
+	@echo "make demo | test | quick | check | check-all | docs | peers | eager | format | bench | null | torture | soak | screenshots | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
