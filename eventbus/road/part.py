@@ -51,6 +51,9 @@ class Part:
     # What few parts need is said here once: there is one for each event on its own, and each who hears it.
     cut = maxsize  # from there on they were given up together
     rest: Outcome | None = None  # and came to that
+    alike: Alike = (
+        NONE_ALIKE  # `latest`, where nothing out of the ordinary is in it: a stretch that was told gets nothing new
+    )
 
     def __init__(
         self,
@@ -169,15 +172,11 @@ class Part:
         at = 3 * bisect_right(range(0, len(stretches), 3), place, key=stretches.__getitem__)
         upto, queued_ns, ran_ns = stretches[at : at + 3]
         told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        self.latest = stretches[at - 3] if at else 0, upto, (told,)
+        first = stretches[at - 3] if at else 0
+        self.latest = first, upto, (told,)
+        if self.indices is None and not any(first <= odd < upto for odd in self.odd):
+            self.alike = self.latest
         return told
-
-    @property
-    def alike(self) -> Alike:
-        """From where up to where in the burst nothing out of the ordinary happened, as it was told last, and what all of that came to."""
-        first, upto, _ = self.latest
-        is_plain = self.indices is None and not any(first <= place < upto for place in self.odd)
-        return self.latest if is_plain else NONE_ALIKE
 
 
 class Delivery:

@@ -6,11 +6,18 @@ import asyncio
 import gc
 import weakref
 from contextvars import ContextVar
+from typing import Literal
 
 import pytest
 
-from eventbus import BusStopped, Event, InMemoryEventBus
+from eventbus import BusStopped, Event, InMemoryEventBus, Status
 from eventbus.road.burst import SEALED
+
+
+class Numbered(Event, type="burst.numbered"):
+    """One of several of a type."""
+
+    n: int
 
 
 async def answer(event: Event) -> int:
@@ -35,6 +42,30 @@ async def test_cancelled_wait_leaves_the_delivery_alone(event_bus: InMemoryEvent
             await receipt
     release.set()
     assert [outcome.result for outcome in await receipt] == ["done"]
+
+
+@pytest.mark.parametrize("isolation", ["task", None])
+async def test_what_ends_while_its_burst_is_dealt_out_wakes_who_waited_before(
+    event_bus: InMemoryEventBus, isolation: Literal["task"] | None
+) -> None:
+    def key(event: Numbered) -> int:
+        if event.n == 1:
+            raise ValueError("no key")
+        return 0
+
+    async def pause(_event: Event) -> None:
+        await asyncio.sleep(0.01)
+
+    def block(_event: Event) -> None: ...
+
+    if isolation == "task":
+        event_bus.subscribe(Numbered, pause, key=key, concurrency=2, isolation="task")
+    else:
+        event_bus.subscribe(Numbered, block, key=key, concurrency=2)
+    first, second = [await event_bus.publish(Numbered(n=n)) for n in (1, 2)]
+    async with asyncio.timeout(5):
+        outcomes = [await receipt for receipt in (first, second)]
+    assert [outcome.status for (outcome,) in outcomes] == [Status.DEAD_LETTERED, Status.SUCCEEDED]
 
 
 async def test_what_is_published_in_a_row_is_one_burst_and_another_context_is_another(
