@@ -165,6 +165,8 @@ class Following:
         share, found, _ = wanted
         if found.offset in share.cursor.attempts:
             # In flight when a process died, and perhaps what killed it: it runs alone, and before what came later.
+            if self._committing.is_running:  # what ended since it began goes along with none of its writes
+                await self._committing.until(lambda: share.is_lost or not share.unfinished)
             await self._beginning.begin([wanted])
             self._committing.all()  # the one before it ended: in the same write
             await self._beginning.begun()

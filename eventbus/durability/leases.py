@@ -195,23 +195,29 @@ class Leases:
     async def run(self) -> None:
         """Beat until this is cancelled."""
         while True:
+            pause_s = self._usual_s
             try:
                 await self.beat()
+                pause_s = self._pause_s()
             except BackendDataLoss as error:
                 self._on_loss(error)
             except JournalError as error:
                 self._trouble.tell("leases wait for the journal", error)
             self._look.clear()
             try:
-                async with asyncio.timeout(self._pause_s()):
+                async with asyncio.timeout(pause_s):
                     await self._look.wait()
             except TimeoutError:
                 pass
 
+    @property
+    def _usual_s(self) -> float:
+        return min(_LOOK_S, self._ttl / 3)
+
     def _pause_s(self) -> float:
         """Until the next look: as usual, or sooner, when the leases run out of somebody who fell silent."""
         ages = [age for name, age in self.members.items() if name != self.process]
-        return max(_SOON_S, min(_LOOK_S, self._ttl / 3, *(self._ttl - age for age in ages if age > self._ttl / 2)))
+        return max(_SOON_S, min([self._usual_s, *(self._ttl - age for age in ages if age > self._ttl / 2)]))
 
     def look(self) -> None:
         """Something may have changed: do not wait for the next beat."""

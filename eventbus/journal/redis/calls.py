@@ -161,10 +161,12 @@ class Calls(Linked):
 
     async def seek(self, time_ns: int) -> int:
         """Wall-clock labels need not ascend, so this looks at each."""
+        after = self._arrivals.first - 1
         async for record in self._records():
             if record.time_ns >= time_ns:
                 return record.offset - 1
-        return self._arrivals.last
+            after = record.offset
+        return after  # not the last there is by now: nobody looked at what came meanwhile
 
     async def _records(self) -> AsyncIterator[Record]:
         """Every record, a question for each page."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eventbus import Event, InMemoryEventBus, Retry
+from eventbus.journal.shared import part_of
 from eventbus.road.part import Delivery
 from eventbus.testing import Recorder
 
@@ -61,6 +62,41 @@ async def test_what_runs_alone_is_counted_in_the_write_that_commits_the_one_befo
     await asyncio.sleep(15)
     assert len(began) == 20
     assert began[-1] - began[0] < 19 * 1.5 * latency
+
+
+async def test_what_succeeded_alone_is_committed_before_what_may_kill_begins_whatever_else_is_being_committed(
+    make: Make,
+) -> None:
+    first, second, third = make(lease=3.0), make(lease=3.0, latency=0.1), make(lease=3.0)
+    policy: dict[str, Any] = {"group": "books", "parts": 2, "key": "k", "concurrency": 4}
+    policy["retry"] = Retry(attempts=2, delay=0)
+    keys = [[key for key in map(str, range(40)) if part_of(key, "", 2) == part] for part in range(2)]
+
+    async def handle(event: Event, delivery: Delivery) -> None:
+        if event["n"] == "other":
+            await asyncio.sleep(0.05)
+        if event["n"] == "deadly" and delivery.attempt == 2:
+            second.journal.cut_off()  # type: ignore[attr-defined] # it is the one in memory
+            await asyncio.Event().wait()
+
+    await first.connect()
+    first.subscribe("t.*", hang, **policy)
+    await second.connect()
+    await third.connect()
+    await asyncio.sleep(1)
+    second.subscribe("t.*", handle, **policy)
+    await asyncio.sleep(5)  # each has a part by now
+    for part in keys:  # one of these is in flight with the first
+        for key, name in zip(part, ("harmless", "deadly"), strict=False):
+            await first.publish("t.x", {"k": key, "n": name})
+    await asyncio.sleep(0.5)
+    first.journal.cut_off()  # type: ignore[attr-defined]
+    for turn in range(400):  # the other part is never at rest
+        await third.publish("t.x", {"k": keys[turn % 2][2 + turn % 3], "n": "other"})
+        await asyncio.sleep(0.013)
+    third.subscribe("t.*", Recorder(), **policy)
+    await asyncio.sleep(8)
+    assert [letter.event["n"] for letter in await third.dead_letters.list()] == ["deadly"]
 
 
 async def test_what_several_processes_died_of_is_given_up(make: Make) -> None:
