@@ -6,6 +6,7 @@ Knows that stations can be woken, held and moved, and nothing of what they do.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextlib
 import os
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _AGAIN_S = 0.25
+_NAMES_TOLD = 10
 
 
 class Lifetime:
@@ -339,14 +341,17 @@ class Lifetime:
     # --- who is outside --------------------------------------------------------------------------------------------
 
     def never_started(self) -> None:
-        """The bus is full: where nobody started it, say so, once."""
-        if not self._is_warned and not self.has_run and not self.is_called:
+        """The bus is full, or the program ends: where events wait that nobody ever ran it for, say so, once."""
+        queued = self._door.queued
+        if queued and not (self._is_warned or self.has_run or self.is_called or self.is_shut):
             self._is_warned = True
+            names = sorted(worker.name for worker in self.workers)
             log.warning(
-                "bus %s holds %d events and was never started: await bus.run_forever() or use 'async with bus'",
+                "bus %s holds %d events, for %s, and was never started: await bus.run_forever() or use 'async with bus'",
                 self.name,
-                self._door.queued,
-                extra={"queued": self._door.queued},
+                queued,
+                ", ".join(names[:_NAMES_TOLD]) or "no subscription",
+                extra={"queued": queued, "subscriptions": names},
             )
 
     def from_thread(self, make: Callable[[], Coroutine[Any, Any, T]], call: str) -> concurrent.futures.Future[T]:
@@ -379,5 +384,11 @@ def _in_child() -> None:
         lifetime.forked()
 
 
+def _at_exit() -> None:
+    for lifetime in tuple(_buses):
+        lifetime.never_started()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)

@@ -122,6 +122,11 @@ def place_for(web: bool | None, door: Door, usual: AppConfig) -> Place | str:
             return "this is no terminal; --web opens one anyway"
         if _is_missing():
             return f"{_REMEDY} brings one"
+        if door == Door():  # nobody asked for one: the run goes on without
+            try:
+                return door.at(usual)
+            except GatewayError as error:
+                return str(error)
     elif _is_missing():
         raise Failed(f"--web needs what is not installed: {_REMEDY}", USAGE)
     return door.at(usual)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -86,3 +88,31 @@ async def test_another_thread_is_refused_where_a_thread_has_its_own_call(event_b
     await heard.wait(1)
     assert await event_bus.drain()
     assert len(heard) == 1
+
+
+FORGOTTEN = """
+import asyncio
+import subprocess
+import sys
+from eventbus import InMemoryEventBus
+
+async def main(bus):
+    bus.subscribe("price.*", print, name="printer")
+    for n in range(3):
+        await bus.publish("price.told", {"n": n})
+
+bus = InMemoryEventBus(name="forgotten")
+asyncio.run(main(bus))
+"""
+
+
+def test_a_program_that_ends_without_having_started_its_bus_is_told_so() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, check=True)
+    assert ended.stderr.count("bus forgotten holds 3 events, for printer, and was never started") == 1
+    started = FORGOTTEN.replace(
+        "asyncio.run(main(bus))", "async def all():\n    async with bus: await main(bus)\nasyncio.run(all())"
+    )
+    assert (
+        "never started"
+        not in subprocess.run([sys.executable, "-c", started], capture_output=True, text=True, check=True).stderr
+    )

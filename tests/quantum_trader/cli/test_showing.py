@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from eventbus import GatewayError
 from eventbus.gateway.settings import PORT
 from quantum_trader.cli import showing
 from quantum_trader.cli.showing import Door, Place, place_for
@@ -43,6 +44,14 @@ def test_who_names_a_host_gets_that_and_else_the_configuration_says() -> None:
         found = place_for(None, door, elsewhere)
         assert isinstance(found, Place)
         assert (found.host, found.port, found.is_asked) == (host, 80, False)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_what_nobody_asked_for_stops_no_run_where_the_configuration_would_open_it_to_strangers() -> None:
+    elsewhere = AppConfig(gateway_host="0.0.0.0")
+    assert "tokens" in str(place_for(None, Door(), elsewhere))
+    with pytest.raises(GatewayError, match="tokens"):
+        place_for(True, Door(), elsewhere)
 
 
 def test_usual_port_is_the_one_that_a_bus_is_served_at() -> None:
