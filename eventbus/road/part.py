@@ -113,7 +113,7 @@ class Part:
 
     def concluded(self, place: int, outcome: Outcome) -> None:
         """A delivery that is followed by itself has its outcome."""
-        self.differs(place, outcome)
+        self.odd[place] = outcome  # where it was said to be open
         self.open -= 1
 
     def detach(self) -> Delivery:
