@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import subprocess
@@ -53,6 +54,29 @@ class Postbox:
         return AuthResult(success=self.logins[-1], handled=False)
 
 
+CONNECTED: set[SMTP] = set()
+"""What servers have not parted with."""
+
+
+class Connection(SMTP):
+    """One client at a server."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        CONNECTED.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        CONNECTED.discard(self)
+
+
+class Server(Controller):
+    """Knows who is connected."""
+
+    def factory(self) -> SMTP:
+        return Connection(self.handler, **self.SMTP_kwargs)
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a certificate of 127.0.0.1 and its key."""
@@ -76,7 +100,7 @@ def serve(certificate: Path) -> Iterator[Callable[..., tuple[Postbox, EmailConfi
             secured = (
                 {"ssl_context": context} if tls == "implicit" else {"tls_context": context, "require_starttls": True}
             )
-            controller = Controller(postbox, "127.0.0.1", free_port(), **secured, **options)
+            controller = Server(postbox, "127.0.0.1", free_port(), **secured, **options)
             controller.start()
             ends.callback(controller.stop)
             port = controller.port
@@ -107,6 +131,10 @@ async def sent(settings: EmailConfig, password: str | None = None) -> tuple[Outc
         async with notifier:
             pass
         await bus.drain()
+    async with asyncio.timeout(10):
+        # A client takes leave of TLS by itself, and its loop is not to be closed before.
+        while CONNECTED:  # noqa: ASYNC110 - it is told by the threads of servers
+            await asyncio.sleep(0.01)
     (outcome,) = outcomes
     return outcome, pauses, said
 
@@ -158,7 +186,7 @@ async def test_what_is_no_address_is_told_and_holds_up_nothing(serve: Any) -> No
 
 async def test_a_server_without_tls_is_sent_nothing() -> None:
     postbox = Postbox()
-    controller = Controller(postbox, "127.0.0.1", free_port())
+    controller = Server(postbox, "127.0.0.1", free_port())
     controller.start()
     try:
         settings = EmailConfig(host="127.0.0.1", port=controller.port, sender="a@example.org", to=("b@example.org",))
