@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self, TypeVar
 
+from eventbus.errors import WrongProcess
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.values import Cursor, DeadLetterRecord, Quarantined, Record, SettledDelivery, Verified
 
@@ -16,10 +18,11 @@ _T = TypeVar("_T")
 class RemoteReader:
     """A `JournalReader` over a journal that is made by `make`, and that makes nothing itself. See `JournalReader` for each method.
 
-    Raises `JournalUnavailable` if there is no such journal.
+    Raises `JournalUnavailable` if there is no such journal, and `WrongProcess` in a fork, where its thread does not run.
     """
 
     def __init__(self, make: Callable[[], RemoteJournal]) -> None:
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="journal reader", daemon=True)
         self._thread.start()
@@ -84,7 +87,7 @@ class RemoteReader:
         return self._ask(self._journal.verify)
 
     def close(self) -> None:
-        if self._loop is not None:
+        if self._loop is not None and os.getpid() == self._pid:  # in a fork it is not this one's to close
             self._ask(self._journal.close)
             self._end()
 
@@ -95,6 +98,8 @@ class RemoteReader:
         self.close()
 
     def _ask(self, question: Callable[[], Awaitable[_T]]) -> _T:
+        if os.getpid() != self._pid:
+            raise WrongProcess("a question to a reader", self._pid, "reader")
         assert self._loop is not None, "it is closed"
 
         async def answer() -> _T:
