@@ -37,10 +37,10 @@ quick: $(VENV)/.check
 
 QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
 
-# The same with tasks that take their first step where they are made: Python 3.12 and newer.
+# The same with tasks that take their first step where they are made: Python 3.12 and newer. And the faults that came of such tasks.
 eager: $(VENV)/.check
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
-		$(QUICK) $(ARGS)
+		$(QUICK) tests/found/test_runtime_r13_r24.py $(ARGS)
 
 # Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it: neither servers nor kills.
 check-all: check docs
