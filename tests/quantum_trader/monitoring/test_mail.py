@@ -131,7 +131,7 @@ async def sent(settings: EmailConfig, password: str | None = None) -> tuple[Outc
         async with notifier:
             pass
         await bus.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):  # asyncio gives a farewell of TLS 30 s
         # A client takes leave of TLS by itself, and its loop is not to be closed before.
         while CONNECTED:  # noqa: ASYNC110 - it is told by the threads of servers
             await asyncio.sleep(0.01)
