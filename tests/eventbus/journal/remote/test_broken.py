@@ -36,7 +36,7 @@ def without_fence(journal: RemoteJournal) -> RemoteJournal:
 
 
 def looking_first(journal: RemoteJournal) -> RemoteJournal:
-    """Looks at the lease, and commits a moment later: by then it may be another's."""
+    """Looks at the lease, and commits when it is another's by then."""
 
     async def commit_parts(parts: Sequence[Part]) -> Sequence[int | LeaseLost]:
         answers: list[int | LeaseLost] = []
@@ -45,7 +45,10 @@ def looking_first(journal: RemoteJournal) -> RemoteJournal:
             if isinstance(seen, LeaseLost):
                 answers.append(seen)
                 continue
-            await asyncio.sleep(0.1)  # a garbage collection, a slow network
+            while not isinstance(seen, LeaseLost):  # a garbage collection, a slow network
+                await asyncio.sleep(0.05)
+                (seen,) = await RemoteJournal.commit_parts(journal, [Part(part.lease)])
+            await asyncio.sleep(0.5)  # its next owner has looked
             answers.append(await unfenced(journal, part))
         return answers
 
