@@ -121,10 +121,12 @@ class Reads(Linked):
 
     async def seek(self, time_ns: int) -> int:
         """Wall-clock labels need not ascend, so this looks at each."""
+        last = (await self._where()).last  # before the look: nobody looks at what comes after it
         async for each, _ in self._log():
             if each.time_ns >= time_ns:
                 return each.offset - 1
-        return (await self._where()).last
+            last = max(last, each.offset)
+        return last
 
     async def _log(self, after: int = 0) -> AsyncIterator[tuple[Record, str]]:
         """Every record beyond, and when the server stored it, a question for each page."""

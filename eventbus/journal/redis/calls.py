@@ -6,7 +6,7 @@ They are as `Journal`, `Sharing` and `Storage` say.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import sha1
 from importlib.resources import files
@@ -143,7 +143,8 @@ class Calls(Linked):
         """By its id while that is remembered, `dedupe_s` at least; after that by a look at each record."""
         if offset := await self._where(event_id):
             return next(iter(await self._read(offset - 1, 1, offset)), None)
-        return await anext((record async for record in self._records() if record.event_id == event_id), None)
+        found, _ = await self._search(lambda record: record.event_id == event_id, 1)
+        return next(iter(found), None)
 
     @question
     async def _where(self, db: Connection, event_id: str) -> int:
@@ -151,30 +152,22 @@ class Calls(Linked):
 
     async def related(self, correlation_id: str, limit: int) -> list[Record]:
         """By a look at each record."""
-        found: list[Record] = []
-        async for record in self._records():
-            if correlation_id in (record.correlation_id, record.event_id):
-                found.append(record)
-            if len(found) >= limit:
-                break
+        found, _ = await self._search(lambda record: correlation_id in (record.correlation_id, record.event_id), limit)
         return found
 
     async def seek(self, time_ns: int) -> int:
         """Wall-clock labels need not ascend, so this looks at each."""
-        after = self._arrivals.first - 1
-        async for record in self._records():
-            if record.time_ns >= time_ns:
-                return record.offset - 1
-            after = record.offset
-        return after  # not the last there is by now: nobody looked at what came meanwhile
+        found, last = await self._search(lambda record: record.time_ns >= time_ns, 1)
+        # Not the last there is by now: nobody looked at what came meanwhile.
+        return found[0].offset - 1 if found else last
 
-    async def _records(self) -> AsyncIterator[Record]:
-        """Every record, a question for each page."""
-        after = self._arrivals.first - 1
-        while page := await self._read(after, _PAGE, None):
-            for record in page:
-                yield record
+    async def _search(self, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
+        """Look at each record, a question for each page: at most so many that are wanted, and the offset that was looked at last."""
+        found, after = list[Record](), self._arrivals.first - 1
+        while len(found) < most and (page := await self._read(after, _PAGE, None)):
+            found += filter(is_wanted, page)
             after = page[-1].offset
+        return found[:most], after
 
     async def _entries(self, db: Connection, after: int, limit: int, until: int | None) -> list[Any]:
         end = "+" if until is None else f"{max(until, 0)}-0"

@@ -56,7 +56,7 @@ class RedisStorage(Calls):
 
     def __init__(self, server: RedisServer, bus: Bus, db: int, *, dedupe_s: float, replicas: int) -> None:
         super().__init__(server, bus, dedupe_s, replicas)
-        self._kept = Kept(Durability.POWER_LOSS)
+        self._kept = _IN_MEMORY
         self._hints, self._told = f"{self.prefix}{db}:hints", f"{self.prefix}{db}:told:"  # channels know no database
 
     @property
