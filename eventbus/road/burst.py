@@ -191,10 +191,10 @@ class Burst:
         free = len(self.events) - kept
         if kept and most > 1:
             self.open_deliveries, free = kept, 0  # all of them together, when the last has ended
-        if self.waiters and (
-            self.is_mixed or kept < max(1, len(parts)) * len(self.events) or any(map(_has_begun, parts))
-        ):
-            self._wake([*self.waiters])  # some have their outcomes already, or go to nobody
+        if self.waiters:
+            whole = max(1, len(parts)) * len(self.events)
+            if self.is_mixed or kept < whole or any(part.done for part in parts):
+                self._wake([*self.waiters])  # some have their outcomes already, or go to nobody
         if self.ended_parts == len(parts):
             self._let_go()
         return free
@@ -316,10 +316,6 @@ class Burst:
     def _let_go(self) -> None:
         """All parts have ended: a receipt that is kept keeps no other event than its own."""
         self.events, self.base, self.gates = SEALED.events, _NOWHERE, ()
-
-
-def _has_begun(part: Part) -> bool:
-    return part.done > 0
 
 
 _NOWHERE = Context()

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from eventbus.road.worker import Worker
 
 _INDEX_BITS = 20  # of a delivery's order: its place in the burst
-_NOTHING: Final[
-    dict[int, Any]
-] = {}  # odd, of most parts; what each event leaves behind is what the collector has to look at
+# What is odd about most parts. It is not written to: what each event leaves behind is what the collector has to look at.
+_NOTHING: Final[dict[int, Any]] = {}
 
 
 class Part:
@@ -51,9 +50,7 @@ class Part:
     # What few parts need is said here once: there is one for each event on its own, and each who hears it.
     cut = maxsize  # from there on they were given up together
     rest: Outcome | None = None  # and came to that
-    alike: Alike = (
-        NONE_ALIKE  # `latest`, where nothing out of the ordinary is in it: a stretch that was told gets nothing new
-    )
+    alike: Alike = NONE_ALIKE  # `latest`, where nothing in it is odd: a stretch that was told gets nothing new
 
     def __init__(
         self,
