@@ -67,9 +67,10 @@ from eventbus.errors import (
     WrongLoop,
     WrongProcess,
 )
-from eventbus.event import Event, EventSpec, Kind, Request, event_class, event_types
+from eventbus.event import Event, Request, event_class, event_types
 from eventbus.interface import EventBus, Handler, PolicyOptions, Stats
 from eventbus.journal.reader import JournalReader, open_reader
+from eventbus.kind import EventSpec, Kind
 from eventbus.outcome import Outcome, ShutdownReport, Status
 from eventbus.policy import OnFailure, Overflow, Policy, Retry
 from eventbus.road.part import Delivery

@@ -1,4 +1,4 @@
-"""Event: the frozen fact that travels, its header, its kind, and the registry of event types.
+"""Event: the frozen fact that travels, its header, and the registry of event types.
 
 Everybody holds one of these in hand; it knows nobody. A typed event is a pydantic model with a dotted wire name; an ad-hoc
 event carries its type and payload as data and needs no class.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -23,6 +22,7 @@ from eventbus.bounds import seconds, whole
 from eventbus.errors import CodecError, DuplicateEventType, InvalidEventType
 from eventbus.fields import OrDefault, hold_frozen
 from eventbus.frozen import EMPTY, FixOffset, freeze, plain
+from eventbus.kind import EventSpec, Kind
 from eventbus.tagged import Untyped
 
 _WIRE_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
@@ -34,29 +34,6 @@ utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 def new_event_id() -> str:
     """A UUIDv7 as text: unique, and increasing within this process."""
     return str(uuid_utils.uuid7())
-
-
-class Kind(StrEnum):
-    """The delivery class of an event: one word that sets lane, overflow, order, durability and retry."""
-
-    EVENT = "event"  # an ordinary fact: lossless, in order per subscription
-    QUOTE = "quote"  # a value that the next one replaces: newest per key when a subscription is behind
-    SIGNAL = "signal"  # a decision that goes stale: lossless until its max_age, then expired
-    EXECUTION = "execution"  # money moved: never dropped, in order by key, durable first, refused while halted
-    CONTROL = "control"  # policy, health, kill switch: its own lane, overtakes, never dropped
-
-
-@dataclass(frozen=True, slots=True)
-class EventSpec:
-    """What a class says about its events, apart from their fields. Read it as `MyEvent.__event__`."""
-
-    type: str
-    version: int = 1
-    kind: Kind = Kind.EVENT
-    key: str | None = None  # the field that orders and conflates
-    retain: bool = False  # keep the last event per key
-    max_age: float | None = None  # seconds until an undelivered event expires
-    fields: tuple[str, ...] = ()  # domain fields, in order
 
 
 def _correlate(header: dict[str, Any]) -> str:

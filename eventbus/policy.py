@@ -10,13 +10,16 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from eventbus.bounds import CENTURY, callable_with, number, seconds, whole, word
 from eventbus.errors import PolicyConflict, Reject, RetryLater
-from eventbus.event import Event, EventSpec, Kind
 from eventbus.failure import leaves
+from eventbus.kind import EventSpec, Kind
 from eventbus.wording import shown, text_of
+
+if TYPE_CHECKING:
+    from eventbus.event import Event
 
 UNPLANNED_ATTEMPTS = 10
 """What RetryLater may ask for, and what processes may die of, where no retry policy says otherwise."""

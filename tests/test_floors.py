@@ -15,7 +15,7 @@ from tests.sources import ROOT, of_package
 # eventbus from the ground up, storey by storey: a room imports from its own floor and those below. "" is the public face. What only a
 # type checker imports does not count: a station names its neighbours, and is given them by who builds it.
 VALUES_OF_THE_BUS = (
-    {"wording", "clock", "log", "exact", "stats"},
+    {"wording", "clock", "log", "exact", "kind", "stats"},
     {"errors", "failure", "outcome", "frozen"},
     {"bounds", "url", "settings", "tagged"},
     {"fields"},

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from eventbus.durability.ahead import PAGE, Ahead
-from eventbus.durability.beginning import Wanted
 from eventbus.durability.share import MOST
 
 if TYPE_CHECKING:
-    from eventbus.durability.beginning import Beginning
+    from eventbus.durability.beginning import Beginning, Wanted
     from eventbus.durability.choosing import Choosing
     from eventbus.durability.committing import Committing
     from eventbus.durability.recent import Found

@@ -23,8 +23,8 @@ from eventbus.durability.store import Store
 from eventbus.durability.trouble import Trouble
 from eventbus.durability.writing import WriteAhead, WriteBehind
 from eventbus.errors import BusStopped, EventBusError, PolicyConflict
-from eventbus.event import Kind
 from eventbus.journal.sole import sharing_of
+from eventbus.kind import Kind
 from eventbus.log import log
 from eventbus.road.lifetime import must_be_outside
 
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from eventbus.durability.holding import Holding
     from eventbus.durability.retention import Retention
     from eventbus.durability.source import Source
-    from eventbus.durability.store import Place, Stations
+    from eventbus.durability.store import Place
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
     from eventbus.journal.values import Start, Trimmed
     from eventbus.road.burst import Burst
+    from eventbus.road.house import Stations
     from eventbus.selector import Selector
     from eventbus.subscription import Subscription
 

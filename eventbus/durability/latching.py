@@ -15,7 +15,7 @@ from eventbus.durability.aside import LATCH
 from eventbus.durability.leases import CONTROL
 from eventbus.durability.trouble import Patience
 from eventbus.errors import Halted, JournalError, PolicyConflict, ValueChanged
-from eventbus.event import Kind
+from eventbus.kind import Kind
 
 if TYPE_CHECKING:
     from eventbus.clock import Clock

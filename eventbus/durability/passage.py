@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eventbus.event import Kind
+from eventbus.kind import Kind
 from eventbus.outcome import OPEN
 from eventbus.road.burst import Burst
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from eventbus.dead_letter import DeadLetter, DeadLetters
     from eventbus.durability.journaled import Behind
     from eventbus.durability.retention import Retention
-    from eventbus.durability.store import Stations
     from eventbus.event import Event
     from eventbus.journal.shared import SharedJournal
     from eventbus.road.burst import Burst
+    from eventbus.road.house import Stations
     from eventbus.road.receipt import Receipt
 
 RUN = "run"

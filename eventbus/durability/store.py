@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,33 +23,15 @@ if TYPE_CHECKING:
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
     from eventbus.journal.values import Start, Trimmed
-    from eventbus.retained import Retained
     from eventbus.road.burst import Burst
-    from eventbus.road.dispatcher import Dispatcher
-    from eventbus.road.door import Door
-    from eventbus.road.latch import Latch
-    from eventbus.road.lifetime import Lifetime
+    from eventbus.road.house import Stations
     from eventbus.road.receipt import Receipt
-    from eventbus.road.registry import Registry
     from eventbus.selector import Selector
     from eventbus.stats import GroupStats
     from eventbus.subscription import Subscription
 
 Place = int | datetime | None
 """Where in the journal: an offset, a time, or (None) its end on that side."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stations:
-    """The stations of a bus that a store has to do with."""
-
-    door: Door
-    dispatcher: Dispatcher
-    lifetime: Lifetime
-    registry: Registry
-    letters: DeadLetters
-    latch: Latch
-    retained: Retained
 
 
 class Store:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from eventbus.codec import decode
 from eventbus.durability.trouble import Patience
 from eventbus.errors import BusStopped, CodecError, JournalError, OffsetGone, PolicyConflict
-from eventbus.event import Kind, hops_of
+from eventbus.event import hops_of
+from eventbus.kind import Kind
 from eventbus.log import log
 from eventbus.road.burst import Burst
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.durability.record import as_record
 from eventbus.errors import BusNotRunning, EventBusError, IdConflict, JournalUnavailable, OutcomeUnknown
-from eventbus.event import Kind
 from eventbus.journal.values import NewRecords
+from eventbus.kind import Kind
 from eventbus.log import log
 from eventbus.road.commit import Commit
 

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from eventbus.dead_letter import DeadLetters
 from eventbus.errors import JournalError
-from eventbus.event import Kind, event_class
+from eventbus.event import event_class
 from eventbus.journal.protocol import Journal
 from eventbus.journal.values import JournalStats
+from eventbus.kind import Kind
 from eventbus.stats import OTHER, BusStats, GroupStats, Histogram, SubscriptionStats
 from eventbus.subscription import Subscription
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from eventbus.event import Event
 from eventbus.road.behind import give_way
 from eventbus.road.part import Delivery, Part
 
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.burst import Burst
     from eventbus.road.worker import Worker
 

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus.event import AdHocEvent, Event
 from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Outcome, Outcomes
-from eventbus.road.commit import Commit
 from eventbus.road.context import Cell, inside
 
 if TYPE_CHECKING:
     from eventbus.dead_letter import DeadLetter
+    from eventbus.event import Event
+    from eventbus.road.commit import Commit
     from eventbus.road.gate import Gate
     from eventbus.road.part import Delivery, Part
     from eventbus.road.receipt import Receipt
@@ -86,7 +86,7 @@ class Burst:
         self.accepted_ns = accepted_ns
         self.is_urgent = is_urgent
         self.cls: type[Event] = type(event)
-        self.is_mixed = self.cls is AdHocEvent  # its events are of several types, perhaps
+        self.is_mixed = False  # its events are of several classes
         self.gates = gates  # subscriptions whose own queues it has places in
         self.room = 0
         self.is_caused = False  # handlers publish its events

@@ -10,9 +10,8 @@ import decimal
 from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus.event import Event
-
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.worker import Worker
 
 
@@ -53,7 +52,7 @@ class Cell:
 
 OUTSIDE: Final = Cell.__new__(Cell)  # stands where no attempt runs any more
 OUTSIDE.at = -1
-Mark = tuple[Cell, int, Event]  # who, which place, which event
+Mark = tuple[Cell, int, "Event"]  # who, which place, which event
 
 CURRENT: ContextVar[Mark | None] = ContextVar("eventbus_current", default=None)
 

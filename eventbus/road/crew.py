@@ -9,9 +9,10 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventbus.clock import Clock
+if TYPE_CHECKING:
+    from eventbus.clock import Clock
 
 T = TypeVar("T")
 _ROUNDS = 3  # what is cancelled may start something in its turn

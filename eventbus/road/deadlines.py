@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from eventbus.road.context import Cell
+if TYPE_CHECKING:
+    from eventbus.road.context import Cell
 
 
 class Attempt(Protocol):

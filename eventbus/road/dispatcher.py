@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 from eventbus.event import AdHocEvent, Event
 from eventbus.log import log
 from eventbus.road.arrival import offer
-from eventbus.road.burst import Burst
-from eventbus.road.part import Part
 from eventbus.road.stepping import Stepper
-from eventbus.selector import RouteTable
-from eventbus.tap import Taps
 
 if TYPE_CHECKING:
+    from eventbus.road.burst import Burst
     from eventbus.road.context import Cell
     from eventbus.road.door import Door
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.part import Part
     from eventbus.road.worker import Worker
+    from eventbus.selector import RouteTable
+    from eventbus.tap import Taps
 
 _TYPES_COUNTED = 10_000
 _BURSTS_A_TURN = 64  # dispatched in a row without giving the loop a turn
@@ -170,7 +170,7 @@ class Dispatcher:
         if self._taps.are_there:
             self._taps.show(events, burst.offset)
         parts: list[Part] = []
-        if burst.is_mixed and count > 1:
+        if count > 1 and (burst.is_mixed or burst.cls is AdHocEvent):
             most = self._deal_out(burst, parts)
         else:
             number = burst.number

@@ -12,10 +12,9 @@ from itertools import groupby
 from threading import get_ident
 from typing import TYPE_CHECKING
 
-from eventbus.causality import History, Identify
 from eventbus.errors import BusStopped, Halted, PublishTimeout, QueueFull, ReentrantPublish
-from eventbus.event import AdHocEvent, Event, Kind
-from eventbus.retained import Retained
+from eventbus.event import AdHocEvent, Event
+from eventbus.kind import Kind
 from eventbus.road.burst import SEALED, Burst
 from eventbus.road.causes import Causes
 from eventbus.road.context import CURRENT, Mark, Publishers, inside, is_same, without_decimal
@@ -23,13 +22,15 @@ from eventbus.road.gate import have_room
 from eventbus.road.lane import Lane
 from eventbus.road.places import BURST, Places
 from eventbus.road.receipt import Receipt, receipt_for
-from eventbus.selector import RouteTable
 
 if TYPE_CHECKING:
+    from eventbus.causality import History, Identify
+    from eventbus.retained import Retained
     from eventbus.road.gate import Gate
     from eventbus.road.lifetime import Lifetime
     from eventbus.road.station import Station
     from eventbus.road.worker import Worker
+    from eventbus.selector import RouteTable
 
 _PLAIN = frozenset({Kind.EVENT, Kind.SIGNAL, Kind.EXECUTION})  # lossless, and none overtakes another
 _NOBODY: Collection[type[Event]] = ()

@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eventbus.dead_letter import DeadLetters
 from eventbus.errors import HandlerCancelled
 from eventbus.failure import Failure
 from eventbus.log import log
 from eventbus.outcome import Outcome, Status
 from eventbus.policy import GiveUp, OnFailure, Overflow, RetryIn
-from eventbus.road.part import Delivery, Part
-from eventbus.road.telling import FailureLog
 
 if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetters
     from eventbus.road.door import Door
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.part import Delivery, Part
+    from eventbus.road.telling import FailureLog
     from eventbus.road.worker import Worker
 
 _RETRIES = 1_000  # of what may be dropped, where the subscription names no size: so many wait for another attempt

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from eventbus.errors import QueueFull, WouldDeadlock
 from eventbus.policy import Overflow, Policy
-from eventbus.stats import Tally
+
+if TYPE_CHECKING:
+    from eventbus.stats import Tally
 
 
 class Gate:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eventbus.bounds import callable_with, instance, seconds, whole, word
 from eventbus.causality import History
 from eventbus.clock import Clock, SystemClock
-from eventbus.durability.store import Stations
 from eventbus.retained import Retained
 from eventbus.road.counts import Counts
 from eventbus.road.dispatcher import Dispatcher
@@ -30,9 +30,23 @@ from eventbus.tap import Taps
 
 if TYPE_CHECKING:
     from eventbus.causality import Identify
+    from eventbus.dead_letter import DeadLetters
     from eventbus.durability.store import Store
 
 _names = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stations:
+    """The stations of a bus that a store has to do with."""
+
+    door: Door
+    dispatcher: Dispatcher
+    lifetime: Lifetime
+    registry: Registry
+    letters: DeadLetters
+    latch: Latch
+    retained: Retained
 
 
 class House:

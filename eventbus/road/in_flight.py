@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from eventbus.event import Event
 from eventbus.road.context import Cell
 from eventbus.road.part import Delivery, Part
 
 if TYPE_CHECKING:
     from eventbus.errors import BusStopped
+    from eventbus.event import Event
 
 
 class InFlight(dict[Cell, Part | Delivery]):

@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from eventbus.event import Event
-from eventbus.policy import Policy
-
 if TYPE_CHECKING:
+    from eventbus.event import Event
+    from eventbus.policy import Policy
     from eventbus.road.part import Delivery
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventbus.clock import Clock
 from eventbus.errors import BusNotRunning, BusStopped, JournalUnavailable, WouldDeadlock, WrongLoop, WrongProcess
 from eventbus.log import log
 from eventbus.road.context import inside
@@ -25,6 +24,7 @@ from eventbus.road.waits import Waits
 from eventbus.stats import Histogram, Raised, Tally
 
 if TYPE_CHECKING:
+    from eventbus.clock import Clock
     from eventbus.durability.store import Store
     from eventbus.road.dispatcher import Dispatcher
     from eventbus.road.door import Door

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from eventbus.policy import Policy
 from eventbus.road.overflow import Replaceable
 
 if TYPE_CHECKING:
+    from eventbus.policy import Policy
     from eventbus.road.part import Delivery, Part
 
 

@@ -12,11 +12,11 @@ from datetime import datetime
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus.event import Event
 from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Alike, Outcome, Status
 from eventbus.road.context import OUTSIDE, Cell
 
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.burst import Burst
     from eventbus.road.worker import Worker
 

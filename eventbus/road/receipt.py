@@ -6,10 +6,10 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import NoReply
-from eventbus.event import Event
 from eventbus.outcome import Outcomes, Status
 
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.burst import Burst
 
 

@@ -6,25 +6,25 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from eventbus.bounds import whole, word
-from eventbus.dead_letter import DeadLetter
 from eventbus.errors import BusStopped, PolicyConflict
-from eventbus.event import Event
 from eventbus.policy import Policy
-from eventbus.retained import Retained
 from eventbus.road.arrival import deliver, offer
-from eventbus.road.burst import Burst
 from eventbus.road.part import Part
-from eventbus.road.ways import Way
 from eventbus.road.worker import Worker
 from eventbus.selector import RouteTable, Selector
-from eventbus.stats import SubscriptionStats
 from eventbus.subscription import Subscription, is_async, takes_delivery, title_of
 
 if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetter
     from eventbus.durability.store import Store
+    from eventbus.event import Event
+    from eventbus.retained import Retained
+    from eventbus.road.burst import Burst
     from eventbus.road.door import Door
     from eventbus.road.ending import Endings
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.ways import Way
+    from eventbus.stats import SubscriptionStats
 
 
 class Registry:

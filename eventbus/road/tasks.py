@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import HandlerTimeout
 from eventbus.road.context import CURRENT, Cell
-from eventbus.road.part import Delivery, Part
 
 if TYPE_CHECKING:
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.part import Delivery, Part
     from eventbus.road.worker import Worker
 
 

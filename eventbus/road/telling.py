@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eventbus.event import Event
-from eventbus.failure import Failure
 from eventbus.log import log
 
 if TYPE_CHECKING:
+    from eventbus.event import Event
+    from eventbus.failure import Failure
     from eventbus.road.lifetime import Lifetime
 
 _MINUTE_S = 60.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from eventbus.event import Event, EventSpec
-from eventbus.policy import Policy
+if TYPE_CHECKING:
+    from eventbus.event import Event
+    from eventbus.kind import EventSpec
+    from eventbus.policy import Policy
 
 
 class Terms:

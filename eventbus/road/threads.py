@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from eventbus.errors import HandlerTimeout
 from eventbus.log import log
 from eventbus.road.context import CURRENT, Cell
-from eventbus.road.part import Delivery, Part
-from eventbus.road.pool import ThreadPool
 
 if TYPE_CHECKING:
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.part import Delivery, Part
+    from eventbus.road.pool import ThreadPool
     from eventbus.road.worker import Worker
 
 _STUCK_S = 1.0  # a job that waited so long for a thread gets a spare one

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventbus.errors import WouldDeadlock
-from eventbus.event import Event
 from eventbus.outcome import OPEN
-from eventbus.road.context import Mark
 
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.burst import Burst
+    from eventbus.road.context import Mark
     from eventbus.road.worker import Worker
 
 

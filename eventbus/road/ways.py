@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from eventbus.event import Event
-
 if TYPE_CHECKING:
+    from eventbus.event import Event
     from eventbus.road.burst import Burst
     from eventbus.road.context import Cell
     from eventbus.road.part import Part

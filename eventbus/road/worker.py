@@ -12,10 +12,8 @@ from contextvars import Context
 from sys import maxsize
 from typing import TYPE_CHECKING, Any
 
-from eventbus.errors import BusStopped
 from eventbus.log import log
 from eventbus.outcome import Status
-from eventbus.policy import Policy
 from eventbus.road.behind import wait_behind
 from eventbus.road.deadlines import Deadlines
 from eventbus.road.gate import Gate
@@ -23,16 +21,18 @@ from eventbus.road.in_flight import InFlight
 from eventbus.road.keys import Keys
 from eventbus.road.mailbox import Mailbox
 from eventbus.road.pace import Pace
-from eventbus.road.part import Delivery, Part
 from eventbus.road.retries import Retries
 from eventbus.road.terms import Terms
-from eventbus.road.ways import Feed, Way
-from eventbus.selector import Selector
 from eventbus.stats import SubscriptionStats, Tally
 
 if TYPE_CHECKING:
+    from eventbus.errors import BusStopped
+    from eventbus.policy import Policy
     from eventbus.road.ending import Endings
     from eventbus.road.lifetime import Lifetime
+    from eventbus.road.part import Delivery, Part
+    from eventbus.road.ways import Feed, Way
+    from eventbus.selector import Selector
 
 
 _ABANDONED_CAP = 64  # attempts of a subscription that ignore their cancellation

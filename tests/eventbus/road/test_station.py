@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from eventbus import CodecError, Event, InMemoryEventBus
-from eventbus.durability.store import Stations, Store
+from eventbus.durability.store import Store
 from eventbus.road.burst import Burst
+from eventbus.road.house import Stations
 from eventbus.testing import Recorder, settle
 
 pytestmark = pytest.mark.virtual_time
