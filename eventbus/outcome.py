@@ -41,7 +41,7 @@ Outcomes = tuple[Outcome, ...]
 Alike = tuple[int, int, Outcomes]
 """From one place up to another everything came to the same: to that."""
 NONE_ALIKE: Final[Alike] = (0, 0, ())
-OPEN: Final[Any] = object()  # stands where a delivery has no outcome yet
+PENDING: Final[Any] = object()  # stands where a delivery has no outcome yet
 ABSENT: Final[Any] = object()  # stands where an event does not go to a subscription
 
 

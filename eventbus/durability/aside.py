@@ -17,7 +17,7 @@ from eventbus.codec import decode, encode
 from eventbus.errors import CodecError, JournalError
 from eventbus.journal.values import RETAINED, NewDeadLetter
 from eventbus.log import log
-from eventbus.outcome import OPEN, Status
+from eventbus.outcome import PENDING, Status
 from eventbus.road.burst import Burst
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Again(Burst):
         self._aside = aside
 
     def passed(self, part: Part, first: int, upto: int, ended: int) -> int:
-        if ended and part.outcome(0) is not OPEN and part.outcome(0).status is not Status.CANCELLED:
+        if ended and part.outcome(0) is not PENDING and part.outcome(0).status is not Status.CANCELLED:
             self._aside.redriven(self._letter)
         return super().passed(part, first, upto, ended)
 

@@ -89,7 +89,7 @@ class Committing:
         if self.is_running:
             return
         if self.is_due:
-            if not (self._more_begins or any(share.open for share in self._shares.values() if share.has_news)):
+            if not (self._more_begins or any(share.pending for share in self._shares.values() if share.has_news)):
                 self.all()
             elif not self._gathers:
                 self._gathers = True

@@ -169,7 +169,7 @@ class Following:
             await self._beginning.begin([wanted])
             self._committing.all()  # the one before it ended: in the same write
             await self._beginning.begun()
-            await self._committing.until(lambda: share.is_lost or not share.open)
+            await self._committing.until(lambda: share.is_lost or not share.pending)
         else:
             # Counted ahead, or handled and not committed when the process dies, it would be given up as one that failed.
             await self._committing.until(lambda: _unfinished(self._group) < self._worker.policy.concurrency)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from eventbus.kind import Kind
-from eventbus.outcome import OPEN
+from eventbus.outcome import PENDING
 from eventbus.road.burst import Burst
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Passage(Burst):
         if ended:
             plain: Sequence[int] = range(first, min(upto, part.cut))
             if self._told or part.odd:
-                plain = [place for place in plain if place not in self._told and part.odd.get(place) is not OPEN]
+                plain = [place for place in plain if place not in self._told and part.odd.get(place) is not PENDING]
             self._group.succeeded(self, part, plain, ended)
         self._told = {place for place in self._told if place >= upto}
         return 0

@@ -45,7 +45,7 @@ class Share:
         self.position = cursor.floor  # read and delivered up to here
         self.is_lost = False  # another process may have it by now
         self.is_leaving = False  # nothing new begins: it is about to be given up
-        self.open = 0  # deliveries that were counted as begun and have no outcome
+        self.pending = 0  # deliveries that were counted as begun and have no outcome
         self._counted: dict[int, int] = {}  # attempts that were counted, and did not start after all
         self._noted = cursor.floor  # read up to here: what nobody listens to is noted as such
         self._uncommitted = 0  # outcomes that are known and not committed
@@ -66,12 +66,12 @@ class Share:
     @property
     def unfinished(self) -> int:
         """Deliveries that were counted as begun and are not committed."""
-        return self.open + self._uncommitted
+        return self.pending + self._uncommitted
 
     @property
     def room(self) -> int:
         """So many more may be counted, and begin when what is known by now is committed with that."""
-        return max(0, MOST - self.open)
+        return max(0, MOST - self.pending)
 
     @property
     def is_within(self) -> bool:
@@ -107,7 +107,7 @@ class Share:
 
     def begins(self, deliveries: int) -> None:
         """So many were counted, and may run."""
-        self.open += deliveries
+        self.pending += deliveries
 
     def begun_upto(self, offset: int) -> None:
         """All of it up to there that is wanted was counted."""
@@ -125,7 +125,7 @@ class Share:
 
     def ended(self, deliveries: int) -> None:
         """So many have an outcome, or never will here."""
-        self.open -= deliveries
+        self.pending -= deliveries
 
     def settle(self, outcome: Settled, letter: DeadLetter | None = None) -> None:
         """That delivery has its outcome."""

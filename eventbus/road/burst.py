@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Outcome, Outcomes
+from eventbus.outcome import ABSENT, NONE_ALIKE, PENDING, Outcome, Outcomes
 from eventbus.road.context import Cell, inside
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Burst:
     """Events accepted one after another from one context: they share their time, their cause and their context.
 
-    While it is open, what is published next may join it: `room` events in all, of the class `cls` or one of `joins`.
+    While it is filled, what is published next may join it: `room` events in all, of the class `cls` or one of `joins`.
     """
 
     __slots__ = (
@@ -50,9 +50,9 @@ class Burst:
         "is_urgent",
         "joins",
         "number",
-        "open_by_event",
-        "open_deliveries",
         "parts",
+        "pending_by_event",
+        "pending_deliveries",
         "records",
         "room",
         "thread",
@@ -94,8 +94,8 @@ class Burst:
         self.parts: Sequence[Part] = ()
         self.is_routed = False
         self.is_simple = True  # each of its events goes to one subscription at most
-        self.open_deliveries = 0  # lossless ones, where an event has several
-        self.open_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
+        self.pending_deliveries = 0  # lossless ones, where an event has several
+        self.pending_by_event: dict[int, int] | None = None  # the same by event, once somebody waits for places
         self.ended_parts = 0
         self.alike = NONE_ALIKE  # from where up to where all came to the same, and what that is
         self.waiters: dict[int, list[asyncio.Future[Outcomes]]] | None = None
@@ -106,7 +106,7 @@ class Burst:
         """Another process accepted it; here it has this number, and came now."""
         self.number, self.accepted_ns = number, accepted_ns
 
-    # --- while it is open ------------------------------------------------------------------------------------------
+    # --- while it is filled ----------------------------------------------------------------------------------------
 
     def invite(
         self,
@@ -139,8 +139,8 @@ class Burst:
         """An event of another class joins."""
         self.is_mixed = True
 
-    def fill(self) -> None:
-        """Nothing joins any more, though it stays open."""
+    def admit_none(self) -> None:
+        """Nothing joins any more, though it stays the one that is filled."""
         self.room = 0
 
     def close(self) -> int:
@@ -190,7 +190,7 @@ class Burst:
                 kept += len(part.events)
         free = len(self.events) - kept
         if kept and most > 1:
-            self.open_deliveries, free = kept, 0  # all of them together, when the last has ended
+            self.pending_deliveries, free = kept, 0  # all of them together, when the last has ended
         if self.waiters:
             whole = max(1, len(parts)) * len(self.events)
             if self.is_mixed or kept < whole or any(part.done for part in parts):
@@ -207,10 +207,10 @@ class Burst:
             return 0
         if self.is_simple:
             return ended
-        if self.open_by_event is not None:
-            return self._give_back(part, [place for place in range(first, upto) if part.odd.get(place) is not OPEN])
-        self.open_deliveries -= ended
-        return 0 if self.open_deliveries or not ended else len(self.events)
+        if self.pending_by_event is not None:
+            return self._give_back(part, [place for place in range(first, upto) if part.odd.get(place) is not PENDING])
+        self.pending_deliveries -= ended
+        return 0 if self.pending_deliveries or not ended else len(self.events)
 
     def finished(self, delivery: Delivery, _outcome: Outcome, _letter: DeadLetter | None) -> int:
         """A delivery that is followed by itself has its outcome; gives the places free now."""
@@ -221,33 +221,33 @@ class Burst:
             return 0
         if self.is_simple:
             return 1
-        if self.open_by_event is not None:
+        if self.pending_by_event is not None:
             return self._give_back(part, (delivery.place,))
-        self.open_deliveries -= 1
-        return 0 if self.open_deliveries else len(self.events)
+        self.pending_deliveries -= 1
+        return 0 if self.pending_deliveries else len(self.events)
 
     def _give_back(self, part: Part, places: Iterable[int]) -> int:
-        assert self.open_by_event is not None
+        assert self.pending_by_event is not None
         free = 0
         for place in places:
             index = part.index(place)
-            self.open_by_event[index] -= 1
-            free += not self.open_by_event[index]
+            self.pending_by_event[index] -= 1
+            free += not self.pending_by_event[index]
         return free
 
     @property
     def is_spread(self) -> bool:
         """Does it hold the places of all its events until the last of several deliveries has ended?"""
-        return self.open_deliveries > 0 and self.open_by_event is None
+        return self.pending_deliveries > 0 and self.pending_by_event is None
 
     def count_by_event(self) -> int:
         """Somebody waits for places: from now on each event gives back its own. Gives the places free now."""
         counts = dict.fromkeys(range(len(self.events)), 0)
         for part in self.parts:
             if part.is_lossless:
-                for place in part.open_places():
+                for place in part.pending_places():
                     counts[part.index(place)] += 1
-        self.open_by_event = counts
+        self.pending_by_event = counts
         return sum(not count for count in counts.values())
 
     async def begins_again(self, delivery: Delivery) -> None:
@@ -265,7 +265,7 @@ class Burst:
         found = []
         for part in self.parts:
             outcome = part.outcome(index)
-            if outcome is OPEN:
+            if outcome is PENDING:
                 return None
             if outcome is not ABSENT:
                 found.append(outcome)
@@ -319,6 +319,6 @@ class Burst:
 
 
 _NOWHERE = Context()
-# Stands where no burst is open, and where one was that has ended: it admits nothing, and nobody waits for it.
+# Stands where no burst is filled, and where one was that has ended: it admits nothing, and nobody waits for it.
 SEALED: Final = Burst(None, _NOWHERE, 0, -1, 0)  # type: ignore[arg-type] # there is no event
 SEALED.events.clear()

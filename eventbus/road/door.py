@@ -56,7 +56,7 @@ class Door:
     ) -> None:
         self.places = Places(size, reserve, max_bytes, lifetime.somebody_waits)
         self.lane = Lane()
-        self.open = SEALED
+        self.filling = SEALED
         self.urgent = 0  # bursts of CONTROL that were not dispatched
         self.is_shut = False
         self.halt_reason: str | None = None
@@ -68,7 +68,7 @@ class Door:
         self._causes = Causes(history, identify)
         self._station: Station | None = None
         self._is_entered = False  # between the two halves of an admission, or of what one changes too
-        self._number = 0  # of the burst opened last
+        self._number = 0  # of the burst begun last
         self._ordinary: set[type[Event]] = set()  # classes whose events may join a burst of another
         self._sealed = 0  # events of bursts that nothing joins any more, and that were not dispatched
         self._publishers = Publishers()
@@ -83,17 +83,17 @@ class Door:
     @property
     def queued(self) -> int:
         """Events accepted and not yet dispatched."""
-        return self._sealed + len(self.open.events)
+        return self._sealed + len(self.filling.events)
 
     @property
     def number(self) -> int:
-        """Of the burst that was opened last: what subscribes now is concerned with later ones."""
+        """Of the burst that was begun last: what subscribes now is concerned with later ones."""
         return self._number
 
     # --- enter -----------------------------------------------------------------------------------------------------
 
     def join(self, event: Event) -> Receipt | None:
-        """Into the open burst, if it admits the event: then nothing about it needs a look. Else None.
+        """Into the burst being filled, if it admits the event: then nothing about it needs a look. Else None.
 
         Raises `ReentrantPublish` in the middle of another admission.
         """
@@ -101,7 +101,7 @@ class Door:
             raise ReentrantPublish
         self._is_entered = True
         try:
-            burst, cls = self.open, type(event)
+            burst, cls = self.filling, type(event)
             events = burst.events
             index = len(events)
             if index >= burst.room or get_ident() != burst.thread:
@@ -136,10 +136,10 @@ class Door:
                 burst.receipts.append(receipt)
 
     def join_all(self, events: Sequence[Event], start: int, receipts: list[Receipt]) -> int:
-        """As many of these, from `start` on, as may join the open burst together; gives how many, and their receipts."""
+        """As many of these, from `start` on, as may join the burst being filled together; gives how many, and their receipts."""
         self._is_entered = True
         try:
-            burst = self.open
+            burst = self.filling
             first = len(burst.events)
             if burst.is_caused or first >= burst.room or get_ident() != burst.thread:
                 return 0
@@ -171,7 +171,7 @@ class Door:
         """Let an event in, waiting at most `timeout` seconds for a place. A handler never waits: it enters, or this raises."""
         if self._station is not None:
             await self._station.ready(is_inside=inside() is not None)
-        if self._sealed + len(self.open.events) >= BURST and inside() is None:
+        if self._sealed + len(self.filling.events) >= BURST and inside() is None:
             await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
         receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
         if receipt is not None:
@@ -215,16 +215,16 @@ class Door:
         return receipt
 
     def enter(self, event: Event, cause: Event | None = None, *, has_place: bool = False) -> Receipt | None:
-        """Open a burst with an event; None: it has to wait. Raises for what may not enter, and where waiting would be for ever."""
+        """Begin a burst with an event; None: it has to wait. Raises for what may not enter, and where waiting would be for ever."""
         if self._is_entered:
             raise ReentrantPublish
         self._is_entered = True
         try:
-            return self._open(event, cause, has_place)
+            return self._begin_burst(event, cause, has_place)
         finally:
             self._is_entered = False
 
-    def _open(self, event: Event, cause: Event | None, has_place: bool) -> Receipt | None:
+    def _begin_burst(self, event: Event, cause: Event | None, has_place: bool) -> Receipt | None:
         mark, spec, station, places = CURRENT.get(), event.__event__, self._station, self.places
         is_inside, is_urgent = mark is not None and mark[0].at == mark[1], spec.kind is Kind.CONTROL
         self._lifetime.must_own("publish()")
@@ -246,7 +246,7 @@ class Door:
             self._retained.keep(event)
         context, base, exact = self._publishers.context(mark)
         self._number += 1
-        burst = self.open = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
+        burst = self.filling = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
         places.fill(burst)
         is_gated = type(event) is AdHocEvent and self._routes.has_gates
         if exact and cause is None and places.scale is None and not (spec.retain or is_gated):
@@ -296,8 +296,8 @@ class Door:
     # --- the burst being filled ------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """No event joins the open burst any more: something changed that the next one must see."""
-        burst = self.open
+        """No event joins the burst being filled any more: something changed that the next one must see."""
+        burst = self.filling
         if burst is SEALED:
             return
         was_entered, self._is_entered = self._is_entered, True
@@ -308,8 +308,8 @@ class Door:
         self._is_entered = was_entered
 
     def _close(self, burst: Burst) -> int:
-        """The open burst is full, or has to go; gives how many events it has."""
-        self.open = SEALED
+        """The burst being filled is full, or has to go; gives how many events it has."""
+        self.filling = SEALED
         self._history.remember(burst.events, burst.hops, burst)
         return self.places.close(burst)
 
@@ -318,7 +318,7 @@ class Door:
         if not is_simple or self._station is not None:
             self.seal()
             self._ordinary = set()
-        return (self._number + 1, 0) if self.open is SEALED else (self._number, len(self.open.events))
+        return (self._number + 1, 0) if self.filling is SEALED else (self._number, len(self.filling.events))
 
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
@@ -337,7 +337,7 @@ class Door:
         """A burst leaves, mostly to be dispatched: it counts as queued no more."""
         was_entered, self._is_entered = self._is_entered, True
         self.urgent -= burst.is_urgent
-        if burst is self.open:
+        if burst is self.filling:
             self._close(burst)
         else:
             self._sealed -= len(burst.events)
@@ -351,7 +351,7 @@ class Door:
         self._number += 1
         burst.brought_in(self._number, self._clock())
         self.places.fill(burst)
-        self.open = burst
+        self.filling = burst
         self.seal()
         self.urgent += burst.is_urgent
         self.lane.put(burst)
@@ -373,7 +373,7 @@ class Door:
     def halt(self, reason: str) -> None:
         """Refuse EXECUTION from now on. Safe in the middle of an admission: whoever is half in stays."""
         self.halt_reason = reason
-        self.open.fill()
+        self.filling.admit_none()
         self._ordinary = set()  # what is refused from now on joins nobody
 
     def rearm(self) -> None:

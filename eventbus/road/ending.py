@@ -151,7 +151,7 @@ class Endings:
         if status is not Status.SUCCEEDED:  # that was counted with its attempt
             worker.tally.ended(status, 1)
         self.settle(part.burst.finished(delivery, outcome, letter))
-        if part.is_done and not part.open:
+        if part.is_done and not part.pending_singles:
             part.end()
         worker.release(delivery)
         if worker.gate is not None:
@@ -172,7 +172,7 @@ class Endings:
         first, ended = part.give_up_rest(Status.CANCELLED)
         worker.tally.ended(Status.CANCELLED, ended)
         self.settle(burst.passed(part, first, part.done, ended))
-        if not part.open:
+        if not part.pending_singles:
             part.end()
 
     def cancel_all(self, worker: Worker, deliveries: Sequence[Delivery]) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus.outcome import ABSENT, NONE_ALIKE, OPEN, Alike, Outcome, Status
+from eventbus.outcome import ABSENT, NONE_ALIKE, PENDING, Alike, Outcome, Status
 from eventbus.road.context import OUTSIDE, Cell
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Part:
         "max_age_ns",
         "name",
         "odd",
-        "open",
+        "pending_singles",
         "strange",
         "stretches",
         "worker",
@@ -69,7 +69,7 @@ class Part:
         self.is_lossless = is_lossless  # they keep their places at the door
         self.max_age_ns = max_age_ns
         self.done = 0
-        self.open = 0  # deliveries followed by themselves, without an outcome
+        self.pending_singles = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
         self.odd = _NOTHING  # by place
         self.stretches: list[int] = []  # by threes: up to where, nanoseconds queued, and that each ran
@@ -83,8 +83,8 @@ class Part:
 
     def follow(self, place: int, attempt: int = 0, *, is_running: bool = False) -> Delivery:
         """From here on this event is followed by itself. With `is_running` it is one of those that the part goes on with."""
-        self.differs(place, OPEN)
-        self.open += 1
+        self.differs(place, PENDING)
+        self.pending_singles += 1
         if is_running:
             self.strange += 1
         else:
@@ -110,8 +110,8 @@ class Part:
 
     def concluded(self, place: int, outcome: Outcome) -> None:
         """A delivery that is followed by itself has its outcome."""
-        self.odd[place] = outcome  # where it was said to be open
-        self.open -= 1
+        self.odd[place] = outcome  # where it was said to be pending
+        self.pending_singles -= 1
 
     def detach(self) -> Delivery:
         """The delivery that runs keeps its cell; others may go on with the rest."""
@@ -142,13 +142,13 @@ class Part:
         """Grows with acceptance, from event to event."""
         return self.burst.number << _INDEX_BITS | self.index(place)
 
-    def open_places(self) -> list[int]:
+    def pending_places(self) -> list[int]:
         """Those without an outcome."""
         waiting = range(self.done, len(self.events))
-        return [place for place, outcome in self.odd.items() if outcome is OPEN and place < self.done] + [*waiting]
+        return [place for place, outcome in self.odd.items() if outcome is PENDING and place < self.done] + [*waiting]
 
     def outcome(self, index: int) -> Any:
-        """The outcome of that event of the burst; OPEN, or ABSENT: the event does not come here."""
+        """The outcome of that event of the burst; PENDING, or ABSENT: the event does not come here."""
         place = index
         if self.indices is not None:
             place = bisect_left(self.indices, index)
@@ -162,7 +162,7 @@ class Part:
         if place >= self.cut:
             return self.rest
         if place >= self.done and place >= self.cell.at:
-            return OPEN
+            return PENDING
         if place >= self.done:  # in the stretch in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
         stretches = self.stretches

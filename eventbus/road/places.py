@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BURST = 2048  # events; publishers that never pause let the dispatcher in after as many
 _CONTROL_RESERVE = 1_024
-_OPENING_S = 0.001
+_LET_IN_S = 0.001
 
 
 class Places:
@@ -39,7 +39,7 @@ class Places:
         self._closed = self._settled = 0  # events, ever
         self._promised = 0  # places given to publishers that were woken and have not entered yet
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._opening: asyncio.TimerHandle | None = None  # the waiting will be let in in a moment
+        self._letting_in: asyncio.TimerHandle | None = None  # the waiting will be let in in a moment
 
     @property
     def accepted(self) -> int:
@@ -57,9 +57,9 @@ class Places:
         return bool(self._waiting)
 
     @property
-    def is_opening(self) -> bool:
+    def lets_in_soon(self) -> bool:
         """Will those who wait be let in in a moment?"""
-        return self._opening is not None
+        return self._letting_in is not None
 
     @property
     def whose(self) -> str:
@@ -75,7 +75,7 @@ class Places:
     # --- in --------------------------------------------------------------------------------------------------------
 
     def room_for_burst(self, *, is_inside: bool, is_urgent: bool, is_promised: bool) -> int:
-        """How many a burst may have that is opened now; 0: it has to wait. Raises `WouldDeadlock` where a handler would have to."""
+        """How many a burst may have that begins now; 0: it has to wait. Raises `WouldDeadlock` where a handler would have to."""
         free = self.size - self._closed + self._settled - self._promised
         if free <= 0:  # what is settled and not counted yet gives its places back now
             self._give_back()
@@ -89,7 +89,7 @@ class Places:
                 return 0
         if is_urgent:
             free += _CONTROL_RESERVE
-        elif free <= 0:  # a handler's: the reserve is open to it
+        elif free <= 0:  # a handler's: the reserve is there for it
             free += self.reserve
         return min(BURST, max(1, free))
 
@@ -115,13 +115,13 @@ class Places:
         self._settled += events
         if self.scale is not None:
             self.scale.take_off(events)
-        if self._waiting and self._opening is None:
+        if self._waiting and self._letting_in is None:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
             if self.size - self.held >= min(self.size // 4, BURST):
                 self._let_in()
             else:
                 # Their loop, which need not be running now: a subscription may be resumed or cancelled by plain code.
-                self._opening = self._waiting[0].get_loop().call_later(_OPENING_S, self._let_in)
+                self._letting_in = self._waiting[0].get_loop().call_later(_LET_IN_S, self._let_in)
 
     # --- wait ------------------------------------------------------------------------------------------------------
 
@@ -146,9 +146,9 @@ class Places:
             self._waiting.remove(place)
 
     def _let_in(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
+        if self._letting_in is not None:
+            self._letting_in.cancel()
+            self._letting_in = None
         while self._waiting and self.held < self.size and not self._is_heavy:
             place = self._waiting.popleft()
             if not place.done():
@@ -166,4 +166,4 @@ class Places:
         """The bus goes on in another loop: who waits in an old one is gone with it."""
         here = asyncio.get_running_loop()
         self._waiting = deque(place for place in self._waiting if place.get_loop() is here)
-        self._promised, self._opening = 0, None
+        self._promised, self._letting_in = 0, None

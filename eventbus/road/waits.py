@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventbus.errors import WouldDeadlock
-from eventbus.outcome import OPEN
+from eventbus.outcome import PENDING
 
 if TYPE_CHECKING:
     from eventbus.event import Event
@@ -115,7 +115,7 @@ class Waits:
         """The deliveries that must end before it goes on."""
         for wait in self._waits.get(by, ()):
             for part in wait.burst.parts:
-                if part.outcome(wait.place) is OPEN:
+                if part.outcome(wait.place) is PENDING:
                     yield part.worker, wait.event
 
     def _is_stuck(self, by: _Handling, stuck: set[_Handling]) -> bool:

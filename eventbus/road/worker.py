@@ -276,7 +276,7 @@ class Worker:
             parts = self.mailbox.parts
             if parts and parts[0] is part:
                 parts.popleft()
-            if not part.open:
+            if not part.pending_singles:
                 part.end()
         if self.gate is not None:
             self.gate.look()

@@ -787,8 +787,8 @@ class BusMachine(RuleBasedStateMachine):
         if waiting and self.is_settled:
             gates = [m for m in self.everybody.values() if m.handle.policy.is_gate and not m.is_cancelled]
             full = any(m.handle.stats().pending >= (m.handle.policy.queue_size or 0) for m in gates)
-            opens = self.bus._door.places.is_opening  # it lets them in together, a moment after
-            assert self.bus._door.places.held >= DOOR or full or opens or self.bus.stats().queue_size
+            lets_in = self.bus._door.places.lets_in_soon  # it lets them in together, a moment after
+            assert self.bus._door.places.held >= DOOR or full or lets_in or self.bus.stats().queue_size
         for task in self.publishers:
             if task.done() and not task.cancelled():
                 task.result()

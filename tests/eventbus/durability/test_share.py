@@ -28,7 +28,7 @@ def test_an_outcome_counts_as_unfinished_until_it_is_committed() -> None:
     mine.begins(2)
     mine.ended(1)
     mine.settle(Settled(11))
-    assert (mine.open, mine.unfinished, mine.has_outcomes) == (1, 2, True)
+    assert (mine.pending, mine.unfinished, mine.has_outcomes) == (1, 2, True)
     news = mine.take()
     assert mine.unfinished == 2
     mine.put_back(news)
