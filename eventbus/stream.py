@@ -93,7 +93,7 @@ class Taking:
         delivery.begin(cell, now_ns, None)
         worker.lifetime.dispatch.add(delivery.queued_ns, delivery.attempt == 1)
         worker.enter()
-        worker.running.holds(cell, delivery)
+        worker.running.takes(cell, delivery)
         self._in_hand = cell, delivery
         return delivery.event
 

@@ -92,7 +92,9 @@ def _put(worker: Worker, part: Part) -> None:
 def _put_lossy(worker: Worker, part: Part) -> None:
     """Behind? Then newer values replace older ones, and the oldest or newest goes beyond the size."""
     size, mailbox = worker.policy.queue_size, worker.mailbox
-    is_behind = worker.busy or mailbox.parts or mailbox.freed or mailbox.replaceable or worker.keys or worker.is_held
+    is_behind = (
+        worker.busy or mailbox.parts or mailbox.freed or mailbox.replaceable or worker.keys or worker.is_suspended
+    )
     if not is_behind and (size is None or len(part.events) <= size):
         mailbox.parts.append(part)
         return

@@ -25,8 +25,8 @@ class InFlight(dict[Cell, Part | Delivery]):
         super().__init__()
         self.waiters: list[asyncio.Future[None]] = []
 
-    def holds(self, cell: Cell, what: Part | Delivery) -> None:
-        """That is in hand now."""
+    def takes(self, cell: Cell, what: Part | Delivery) -> None:
+        """That is in flight now."""
         self[cell] = what
 
     def drops(self, cell: Cell) -> Part | Delivery | None:

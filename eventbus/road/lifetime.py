@@ -1,6 +1,6 @@
 """Lifetime: run, stop, drain; who may call, from which loop and process.
 
-Knows that stations can be woken, held and moved, and nothing of what they do.
+Knows that stations can be woken, paused and moved, and nothing of what they do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mailbox: what one subscription has waiting: parts in order, what was held back once, and what may still be replaced.
+"""Mailbox: what one subscription has waiting: parts in order, what came back from elsewhere, and what may still be replaced.
 
 The dispatcher offers, a worker takes. Knows whose turn it is, and neither keys nor handlers.
 """
@@ -24,7 +24,7 @@ class Mailbox:
 
     def __init__(self, policy: Policy) -> None:
         self.parts: deque[Part] = deque()  # in order; the first may be in hand
-        self.freed: list[Delivery] = []  # held back once, runnable now, in the order of their turns
+        self.freed: list[Delivery] = []  # back from elsewhere, runnable now, in the order of their turns
         self.replaceable = Replaceable(policy)
 
     def put(self, part: Part) -> None:
@@ -75,7 +75,7 @@ class Mailbox:
         return [*self.freed, *self.replaceable.values()]
 
     def drop(self, delivery: Delivery) -> bool:
-        """One that was held back once does not come any more. False: it is not here."""
+        """One that came back from elsewhere does not come any more. False: it is not here."""
         if delivery not in self.freed:
             return False
         self.freed.remove(delivery)

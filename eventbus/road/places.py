@@ -47,7 +47,7 @@ class Places:
         return self._closed + len(self._filling.events)
 
     @property
-    def held(self) -> int:
+    def taken(self) -> int:
         """Events accepted and not yet settled, and places promised."""
         return self._closed + len(self._filling.events) - self._settled + self._promised
 
@@ -79,12 +79,12 @@ class Places:
         free = self.size - self._closed + self._settled - self._promised
         if free <= 0:  # what is settled and not counted yet gives its places back now
             self._give_back()
-            free = self.size - self.held
+            free = self.size - self.taken
         if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_heavy)):
             if is_inside:
                 is_twice_as_heavy = self.scale is not None and self.scale.total >= 2 * self.scale.limit
                 if free + self.reserve <= 0 or is_twice_as_heavy:
-                    raise WouldDeadlock(self.held)
+                    raise WouldDeadlock(self.taken)
             elif not is_urgent or free + _CONTROL_RESERVE <= 0:
                 return 0
         if is_urgent:
@@ -103,7 +103,7 @@ class Places:
     def close(self, burst: Burst) -> int:
         """No event joins it any more; gives how many it has."""
         events = burst.close()
-        self.reserve_used += max(0, min(events, self.held - self.size)) if burst.is_caused else 0
+        self.reserve_used += max(0, min(events, self.taken - self.size)) if burst.is_caused else 0
         self._closed += events
         self._filling = SEALED
         return events
@@ -117,7 +117,7 @@ class Places:
             self.scale.take_off(events)
         if self._waiting and self._letting_in is None:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
-            if self.size - self.held >= min(self.size // 4, BURST):
+            if self.size - self.taken >= min(self.size // 4, BURST):
                 self._let_in()
             else:
                 # Their loop, which need not be running now: a subscription may be resumed or cancelled by plain code.
@@ -149,7 +149,7 @@ class Places:
         if self._letting_in is not None:
             self._letting_in.cancel()
             self._letting_in = None
-        while self._waiting and self.held < self.size and not self._is_heavy:
+        while self._waiting and self.taken < self.size and not self._is_heavy:
             place = self._waiting.popleft()
             if not place.done():
                 self._promised += 1

@@ -124,7 +124,7 @@ class Stepper:
         self._worker = worker
         worker.enter()
         try:
-            while not worker.is_held:
+            while not worker.is_suspended:
                 delivery, mailbox = None, worker.mailbox
                 if worker.takes_delivery:
                     delivery = worker.take_one()
@@ -158,7 +158,7 @@ class Stepper:
     async def _run(self, first: Part) -> None:
         """Run a part in a copy of its publisher's context, and what follows of the same publisher."""
         base = first.burst.base
-        part: Part | None = self._hold(first)
+        part: Part | None = self._take_in_hand(first)
         try:
             while part is not None:
                 context = base.copy()
@@ -173,7 +173,7 @@ class Stepper:
             if self._part is not None:
                 self._let_go()
 
-    def _hold(self, part: Part) -> Part:
+    def _take_in_hand(self, part: Part) -> Part:
         self._part, cell = part, part.cell
         self.cell, cell.look, self._worker.running[cell] = cell, False, part
         self._accepted_ns = part.burst.accepted_ns
@@ -193,7 +193,7 @@ class Stepper:
             return None
         part = worker.next_in(base)
         if part is not None:
-            return self._hold(part)
+            return self._take_in_hand(part)
         if not (listed and self.leads) or mailbox.has_any:
             return None
         following = next(iter(listed))
@@ -204,7 +204,7 @@ class Stepper:
         worker.leave()
         self._worker = following
         following.enter()
-        return self._hold(part)
+        return self._take_in_hand(part)
 
     async def _step(self, part: Part | None, context: Context) -> None:  # noqa: PLR0912 - a call an event is too much
         """The hottest loop: so many events at a time, in one context for as long as nobody leaves anything there."""
@@ -316,7 +316,7 @@ class Stepper:
         started_ns = self._clock()
         delivery.begin(cell, started_ns, self._lifetime.crew.deadline_in(worker.policy.timeout))
         self._lifetime.dispatch.add(delivery.queued_ns, delivery.attempt == 1)
-        worker.running.holds(cell, delivery)
+        worker.running.takes(cell, delivery)
         result: Any = None
         error: BaseException | None = None
         context, coroutine = burst.base.copy(), invoke(worker, delivery, cell, started_ns)

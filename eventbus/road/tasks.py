@@ -43,7 +43,7 @@ class Tasks:
 
     def wake(self, worker: Worker, *, first: bool = False) -> None:
         """As many as may run at once; they are started in order, whoever is `first`."""
-        while worker.has_slot and not worker.is_held:
+        while worker.has_slot and not worker.is_suspended:
             delivery = worker.take_one()
             if delivery is None:
                 return
@@ -81,7 +81,7 @@ class _Attempt:
         """Begin; gives the inside of it, and its task."""
         worker, delivery, burst = self._worker, self._delivery, self._delivery.part.burst
         cell = Cell(burst.base, burst.hops, worker)
-        worker.running.holds(cell, delivery)
+        worker.running.takes(cell, delivery)
         # It is in flight, though its task has no turn yet.
         cell.enter(delivery.place, self._lifetime.clock.monotonic_ns())
         self._task = self._lifetime.crew.start(self._run(cell), burst.base.copy())
@@ -99,7 +99,7 @@ class _Attempt:
     async def _run(self, cell: Cell) -> None:
         worker, delivery, clock = self._worker, self._delivery, self._lifetime.clock.monotonic_ns
         self._has_begun, started_ns = True, clock()
-        if worker.is_held:  # meanwhile it was cancelled or paused, or the bus was stopped
+        if worker.is_suspended:  # meanwhile it was cancelled or paused, or the bus was stopped
             cell.close()
             worker.running.drops(cell)
             worker.not_started(delivery)

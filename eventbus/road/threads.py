@@ -40,7 +40,7 @@ class Threads:
 
     def wake(self, worker: Worker, *, first: bool = False) -> None:
         """Hand what waits to threads, in order, whoever is `first`."""
-        while worker.has_slot and not worker.is_held:
+        while worker.has_slot and not worker.is_suspended:
             stages = self._next(worker)
             if not stages:
                 return
@@ -146,7 +146,7 @@ class _Hop:
     def submit(self) -> None:
         """Off it goes."""
         for stage in self._stages:
-            self._worker.running.holds(stage.cell, stage.delivery or stage.part)
+            self._worker.running.takes(stage.cell, stage.delivery or stage.part)
         timeout = self._worker.policy.timeout
         self._look = self._lifetime.crew.call_later(_LOOK_S, self._look_after, _LOOK_S)
         if timeout is not None:
@@ -250,7 +250,7 @@ class _Hop:
             if stage in self._stages and stage.size > part.done:  # it runs, or its end is on its way here
                 stage.delivery = part.follow(part.done)
                 stage.delivery.begin(stage.cell, stage.began_ns, None)
-                self._worker.running.holds(stage.cell, stage.delivery)
+                self._worker.running.takes(stage.cell, stage.delivery)
 
     def _report(self) -> None:
         """Conclude what has ended so far: every stage before the last one that has begun, and most of that."""
@@ -306,7 +306,7 @@ class _Hop:
         if is_awaited:
             context = delivery.part.burst.base.copy()
             context.run(CURRENT.set, (stage.cell, delivery.place, delivery.event))
-            worker.running.holds(stage.cell, delivery)
+            worker.running.takes(stage.cell, delivery)
             task = self._lifetime.crew.start(self._await(delivery, result, stage.cell, ran_ns), context)
             self._awaited = task, delivery
             return

@@ -1,6 +1,6 @@
 """Waits: handlers that wait for what other handlers are to settle, and the circles they must not close.
 
-A handler that waits keeps its slot. Where every slot of a subscription is kept by handlers that wait, directly or in a circle, for
+A handler that waits keeps its slot. Where every slot of a subscription is taken by handlers that wait, directly or in a circle, for
 one of its own deliveries, nobody would ever go on: who closes the circle is told so instead.
 """
 

@@ -1,4 +1,4 @@
-"""Worker: what of one subscription may start, and what is held back. How an attempt is run is its `way`; how it ends, `Endings`.
+"""Worker: what of one subscription may start, and what waits until it may. How an attempt is run is its `way`; how it ends, `Endings`.
 
 Its mailbox, its keys, its retries and what is in flight keep themselves in order; here they are brought together. Knows no route and
 no other subscription.
@@ -149,7 +149,7 @@ class Worker:
     # --- what may start --------------------------------------------------------------------------------------------
 
     @property
-    def is_held(self) -> bool:
+    def is_suspended(self) -> bool:
         """May no attempt start now?"""
         return self.is_paused or self.is_cancelled or not self.lifetime.is_running
 
@@ -160,7 +160,7 @@ class Worker:
 
     def wake(self, *, first: bool = False) -> None:
         """Somebody is to see what may start."""
-        if not self.is_held:
+        if not self.is_suspended:
             self.way.wake(self, first=first)
 
     def enter(self) -> None:
@@ -190,7 +190,7 @@ class Worker:
     def next_in(self, base: Context) -> Part | None:
         """The part whose turn it is, if its publisher had that context, and nothing has to be looked at before."""
         mailbox = self.mailbox
-        if not mailbox.parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_held:
+        if not mailbox.parts or mailbox.freed or mailbox.replaceable or self.takes_delivery or self.is_suspended:
             return None
         part = mailbox.parts[0]
         return part if part.burst.base is base and part.done < len(part.events) else None
@@ -205,7 +205,7 @@ class Worker:
 
     def take_single(self) -> Delivery | None:
         """Of those that are followed one by one the next that may start: what is too old expires, what its key holds back waits."""
-        while not self.is_held:
+        while not self.is_suspended:
             delivery = self.mailbox.take_single()
             if delivery is None or self._may_start(delivery):
                 return delivery
@@ -213,7 +213,7 @@ class Worker:
 
     def take_one(self) -> Delivery | None:
         """The next that may start, whoever it is, followed by itself from here on."""
-        while not self.is_held:
+        while not self.is_suspended:
             delivery = self.take_single()
             if delivery is not None:
                 return delivery
@@ -324,7 +324,7 @@ class Worker:
     def _came_back(self) -> None:
         self.given_up -= 1
 
-    # --- held, ended -----------------------------------------------------------------------------------------------
+    # --- suspended, ended ------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
         """Look up before the next event."""
