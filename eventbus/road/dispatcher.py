@@ -143,7 +143,7 @@ class Dispatcher:
         spread, self._spread = self._spread, []
         for burst in spread:
             if burst.is_spread:
-                self.door.places.settle(burst.count_by_event())
+                self.door.places.give_back(burst.count_by_event())
 
     # --- dispatch --------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Dispatcher:
             else:
                 self._remember(burst)
         if free:
-            door.places.settle(free)
+            door.places.give_back(free)
         if burst.waiters:
             self.lifetime.waits.routed(burst)
         if routes.has_leaving:

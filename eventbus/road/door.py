@@ -200,7 +200,7 @@ class Door:
                 receipt = self.enter(event, cause, has_place=has_place)
             finally:
                 if receipt is None:
-                    self.places.settle(0)  # the place that this one was woken for is the next one's
+                    self.places.give_back(0)  # the place that this one was woken for is the next one's
             if receipt is not None:
                 return receipt
 
@@ -323,7 +323,7 @@ class Door:
     def withdraw(self, burst: Burst) -> None:
         """The journal did not take these events, or had them already: they give their places back undispatched."""
         self.take(burst)
-        self.places.settle(len(burst.events))
+        self.places.give_back(len(burst.events))
         for gate in burst.gates:
             gate.look()  # whoever waits there had waited for these
 

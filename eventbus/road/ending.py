@@ -150,17 +150,17 @@ class Endings:
         part.concluded(delivery.place, outcome)
         if status is not Status.SUCCEEDED:  # that was counted with its attempt
             worker.tally.ended(status, 1)
-        self.settle(part.burst.finished(delivery, outcome, letter))
+        self.give_back(part.burst.finished(delivery, outcome, letter))
         if part.is_done and not part.pending_singles:
             part.end()
         worker.release(delivery)
         if worker.gate is not None:
             worker.gate.look()
 
-    def settle(self, places: int) -> None:
+    def give_back(self, places: int) -> None:
         """Deliveries have their outcome, and are counted; so many events need their places no more."""
         if places:
-            self._places.settle(places)
+            self._places.give_back(places)
         if self._lifetime.idle and not self._lifetime.totals.pending:
             self._lifetime.look_idle()
 
@@ -171,7 +171,7 @@ class Endings:
         burst = part.burst
         first, ended = part.give_up_rest(Status.CANCELLED)
         worker.tally.ended(Status.CANCELLED, ended)
-        self.settle(burst.passed(part, first, part.done, ended))
+        self.give_back(burst.passed(part, first, part.done, ended))
         if not part.pending_singles:
             part.end()
 

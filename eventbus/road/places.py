@@ -26,17 +26,17 @@ _LET_IN_S = 0.001
 class Places:
     """Of one door: `size` for all, `reserve` on top for handlers, one more for CONTROL.
 
-    With `max_bytes` it is full at so many bytes too: events are weighed one by one then. `give_back` lets those who hold places
+    With `max_bytes` it is full at so many bytes too: events are weighed one by one then. `somebody_waits` has those who keep places
     that they need no longer tell so.
     """
 
-    def __init__(self, size: int, reserve: int, max_bytes: int | None, give_back: Callable[[], None]) -> None:
+    def __init__(self, size: int, reserve: int, max_bytes: int | None, somebody_waits: Callable[[], None]) -> None:
         self.size, self.reserve = size, reserve
         self.reserve_used = 0
         self.scale = None if max_bytes is None else Scale(max_bytes)  # what events are weighed on; None: they are not
-        self._give_back = give_back
+        self._somebody_waits = somebody_waits
         self._filling = SEALED  # what is accepted now goes in there
-        self._closed = self._settled = 0  # events, ever
+        self._closed = self._given_back = 0  # events, ever
         self._promised = 0  # places given to publishers that were woken and have not entered yet
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._letting_in: asyncio.TimerHandle | None = None  # the waiting will be let in in a moment
@@ -49,7 +49,7 @@ class Places:
     @property
     def taken(self) -> int:
         """Events accepted and not yet settled, and places promised."""
-        return self._closed + len(self._filling.events) - self._settled + self._promised
+        return self._closed + len(self._filling.events) - self._given_back + self._promised
 
     @property
     def has_waiting(self) -> bool:
@@ -76,9 +76,9 @@ class Places:
 
     def room_for_burst(self, *, is_inside: bool, is_urgent: bool, is_promised: bool) -> int:
         """How many a burst may have that begins now; 0: it has to wait. Raises `WouldDeadlock` where a handler would have to."""
-        free = self.size - self._closed + self._settled - self._promised
+        free = self.size - self._closed + self._given_back - self._promised
         if free <= 0:  # what is settled and not counted yet gives its places back now
-            self._give_back()
+            self._somebody_waits()
             free = self.size - self.taken
         if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_heavy)):
             if is_inside:
@@ -110,9 +110,9 @@ class Places:
 
     # --- out -------------------------------------------------------------------------------------------------------
 
-    def settle(self, events: int) -> None:
-        """So many events are settled by every lossless subscription."""
-        self._settled += events
+    def give_back(self, events: int) -> None:
+        """So many events are settled by every lossless subscription, or were withdrawn."""
+        self._given_back += events
         if self.scale is not None:
             self.scale.take_off(events)
         if self._waiting and self._letting_in is None:

@@ -117,7 +117,7 @@ class Shutdown:
         """What is left now is never settled here: whoever waits for that learns it."""
         stopped = BusStopped("await receipt")
         for worker in self._lifetime.workers:
-            worker.unsettle(stopped)
+            worker.fail(stopped)
         for burst in self._door.left():
             burst.fail(stopped)
         for expected in self._expecting:

@@ -288,19 +288,21 @@ class _Hop:
                     continue
                 delivery = part.follow(place, is_running=True)
                 delivery.begin(stage.cell, stage.began_ns, None)
-            self._settle(stage, delivery, result, error, took_ns)
+            self._attempt_ended(stage, delivery, result, error, took_ns)
         delivery = stage.delivery
         if delivery is not None:
             if delivery.place < upto:
                 stage.delivery = None
-                self._settle(stage, delivery, None, None, took_ns)
+                self._attempt_ended(stage, delivery, None, None, took_ns)
         elif upto > part.done:
             queued_ns = max(0, stage.began_ns - part.burst.accepted_ns)
             self._lifetime.dispatch.add(queued_ns, upto - part.done)
             worker.passed(part, upto, took_ns, queued_ns)
             stage.began_ns = now
 
-    def _settle(self, stage: _Stage, delivery: Delivery, result: Any, error: BaseException | None, ran_ns: int) -> None:
+    def _attempt_ended(
+        self, stage: _Stage, delivery: Delivery, result: Any, error: BaseException | None, ran_ns: int
+    ) -> None:
         worker, is_awaited = self._worker, error is None and inspect.isawaitable(result)
         self._threads.awaits(worker, is_awaited)
         if is_awaited:

@@ -271,7 +271,7 @@ class Worker:
             return
         each_ns = ns // ran
         self.tally.went_through(ran - part.strange, each_ns, ran)
-        self.endings.settle(part.went_on(upto, queued_ns, each_ns))
+        self.endings.give_back(part.went_on(upto, queued_ns, each_ns))
         if upto >= len(part.events):
             parts = self.mailbox.parts
             if parts and parts[0] is part:
@@ -371,7 +371,7 @@ class Worker:
             self.gate.move()
         self._set_deadlines()
 
-    def unsettle(self, error: BusStopped) -> None:
+    def fail(self, error: BusStopped) -> None:
         """What waits is never settled here: whoever waits for it learns that."""
         for part in self.mailbox.parts:
             part.burst.fail(error)

@@ -36,7 +36,7 @@ def test_what_joins_the_burst_being_filled_is_taken_at_once_and_until_it_is_sett
     burst.events.append(Event("places.event"))
     assert (there.accepted, there.taken) == (2, 2)
     assert there.close(burst) == 2
-    there.settle(1)
+    there.give_back(1)
     assert (there.accepted, there.taken) == (2, 1)
 
 
@@ -53,7 +53,7 @@ def test_a_full_house_has_room_for_handlers_and_for_control_and_for_whom_it_was_
 
 
 def test_who_keeps_places_without_need_is_asked_when_it_is_full() -> None:
-    there = Places(1, 1, None, lambda: there.settle(1))
+    there = Places(1, 1, None, lambda: there.give_back(1))
     enter(there)
     assert room(there)
 
@@ -73,7 +73,7 @@ async def test_who_waits_is_let_in_in_order_of_arrival(virtual_clock: VirtualClo
     waiting = [asyncio.create_task(there.room()) for _ in range(2)]
     await settle()
     assert there.has_waiting
-    there.settle(1)
+    there.give_back(1)
     await virtual_clock.advance(0.01)
     assert [task.done() for task in waiting] == [True, False]
     waiting[1].cancel()
@@ -86,7 +86,7 @@ async def test_one_that_is_cancelled_with_its_promise_gives_it_to_the_next() -> 
     enter(there)
     first, second = [asyncio.create_task(there.room()) for _ in range(2)]
     await settle()
-    there.settle(1)
+    there.give_back(1)
     first.cancel()
     await settle()
     assert first.cancelled()
