@@ -1,4 +1,4 @@
-"""Causality: which event led to which, how long each step took, and what was made of it."""
+"""Causality: which event led to which, how long each hop took, and what was made of it."""
 
 from __future__ import annotations
 

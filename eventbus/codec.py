@@ -267,13 +267,13 @@ def _upgrade(cls: type[Event], version: int, body: bytes) -> Event:
     if version > known:
         raise CodecError(f"{cls.type} version {version} is newer than version {known}, the one known here")
     fields = _fields(body)
-    for step in range(version, known):
-        function = _upcasts.get((cls.type, step))
+    for older in range(version, known):
+        function = _upcasts.get((cls.type, older))
         if function is not None:  # without one, new fields have defaults
             try:
                 fields = function(fields)
             except Exception as error:
-                raise CodecError(f"the upcast of {cls.type} from version {step} raised {error!r}") from error
+                raise CodecError(f"the upcast of {cls.type} from version {older} raised {error!r}") from error
     return cls.__pydantic_validator__.validate_json(to_json(fields))  # type: ignore[no-any-return] # the validator is untyped
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 OTHER = "other"
 """Under which everything is counted that has no name of its own."""
 
-_STEPS = 4  # buckets per doubling: quantiles are within 25 %
+_SUB_BUCKETS = 4  # buckets per doubling: quantiles are within 25 %
 _ERROR_NAMES = 100  # that are told apart
 
 
@@ -66,13 +66,13 @@ class Histogram:
 
 def _end_ns(bucket: int) -> int:
     """The first duration that is too long for it."""
-    octave, step = divmod(bucket, _STEPS)
-    return bucket + 1 if octave < 3 else (_STEPS + step + 1) << octave - 3
+    octave, nth = divmod(bucket, _SUB_BUCKETS)
+    return bucket + 1 if octave < 3 else (_SUB_BUCKETS + nth + 1) << octave - 3
 
 
 def _upper_edge_ns(bucket: int) -> int:
     """The edge shown to people: of a bucket with one duration that duration, else where the next bucket begins."""
-    return bucket if bucket < _STEPS else _end_ns(bucket)
+    return bucket if bucket < _SUB_BUCKETS else _end_ns(bucket)
 
 
 class Raised:

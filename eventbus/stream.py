@@ -21,7 +21,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Expectation(Coroutine[Any, Any, E]):
-    """What `expect` gives: a coroutine that lets go of its subscription however it ends, even before its first step."""
+    """What `expect` gives: a coroutine that lets go of its subscription however it ends, even before it began to run."""
 
     def __init__(self, waiting: Coroutine[Any, Any, E], subscription: Subscription) -> None:
         self._waiting = waiting

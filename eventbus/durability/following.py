@@ -72,7 +72,7 @@ class Following:
         """Nothing more is read."""
         self._ahead.end()
 
-    async def step(self) -> None:
+    async def read_on(self) -> None:
         """Read once; where there is nothing, wait for more. Raises `OffsetGone`, and what the journal answers."""
         shares = self._taken()  # the page is for no others
         if shares != self._reads_for or not shares:

@@ -219,7 +219,7 @@ class Group:
         while self._lifetime.is_running and not self._worker.is_cancelled:
             try:
                 await self.open()
-                await self._following.step()
+                await self._following.read_on()
                 patience.worked()
             except OffsetGone as gone:
                 self._skip_gone(gone)

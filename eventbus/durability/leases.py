@@ -1,7 +1,7 @@
 """Leases: what of the groups, and of the work of one at a time, is this process's; renewed while it lives, shared out fairly.
 
 Processes send heartbeats, not messages. A part that is held is this process's until its local deadline, whether or not the server
-answers; then it is dropped here, and another process takes it when it runs out there. One step per beat, so nobody stampedes.
+answers; then it is dropped here, and another process takes it when it runs out there. Parts leave one by one: nobody stampedes.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class Leases:
         self._look.set()
 
     async def beat(self) -> None:
-        """Renew what is held, see who lives, take or give one step."""
+        """Renew what is held, see who lives, take what nobody has, give back what is too much."""
         if self._now_ns() >= self._beaten_ns + self._ttl / 3 * 1e9:
             await self._renew()
             self._on_beat()
@@ -324,7 +324,7 @@ class Leases:
         """Parts that nobody has, up to a fair share."""
         missing = self._fair_share(group) - len(group.shares)
         mine = abs(hash(self.process)) % group.parts  # everybody begins to look elsewhere
-        order = [(mine + step) % group.parts for step in range(group.parts)]
+        order = [(mine + further) % group.parts for further in range(group.parts)]
         names = [part_name(group.name, part) for part in order if part not in group.shares]
         while missing > 0 and names and not group.is_over:
             asked, names = names[:missing], names[missing:]

@@ -140,7 +140,7 @@ class Tail:
         patience = Patience()
         while True:
             try:
-                await self.step()
+                await self.read_on()
                 patience.worked()
             except OffsetGone as gone:
                 self._skip_gone(gone)
@@ -148,7 +148,7 @@ class Tail:
                 self._trouble.tell("reading what others published waits for the journal", error)
                 await patience.wait()
 
-    async def step(self) -> None:
+    async def read_on(self) -> None:
         """Read once; where there is nothing, wait for more."""
         self._go_on()  # what was read last may be all that came before it
         until = min(self._own) - 1 if self._own else None

@@ -138,7 +138,7 @@ class Views:
         if self._task is None and self._looking:
             self._new.clear()
             self._task = asyncio.get_running_loop().create_task(self._run())
-        self._new.set()  # after the task: who looks is answered first, also where a task takes its first step at once
+        self._new.set()  # after the task: who looks is answered first, also where a task begins to run at once
 
     def look_away(self, client: Client, names: Iterable[str] | None = None) -> None:
         """A client looks at these no more, or at nothing."""

@@ -195,7 +195,7 @@ class Lifetime:
                 raise BusStopped("run_forever()")
             if stops == self._stops:
                 await self._store.open()
-            if stops == self._stops and not self.is_ending:  # else it ended before its first step
+            if stops == self._stops and not self.is_ending:  # else it ended before it began
                 end = self.begin()
         finally:
             self.withdraw(run)
@@ -299,7 +299,7 @@ class Lifetime:
             return
         loop = asyncio.get_running_loop()
         self._main = asyncio.Task(run(), loop=loop, name=f"{self.name}-dispatcher")
-        while not self.is_running and not self._main.done():  # noqa: ASYNC110 - its first steps, then it waits for the end
+        while not self.is_running and not self._main.done():  # noqa: ASYNC110 - it begins, then it waits for the end
             await asyncio.sleep(0)
         if self._main.done():
             await self._main

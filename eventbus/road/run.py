@@ -1,4 +1,4 @@
-"""Run: what `run_forever` gives: a coroutine that counts before its first step.
+"""Run: what `run_forever` gives: a coroutine that counts before it begins to run.
 
 Who makes a task of it and drains at once need not know when the loop gets to it.
 """

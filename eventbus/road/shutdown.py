@@ -1,6 +1,6 @@
 """Shutdown: the end of a bus, in order: nobody enters, what is pending is drained, what still runs is ended, what is left is told.
 
-Once for all who ask for it. Knows whom to ask for each step, and nothing of how they do it.
+Once for all who ask for it. Knows whom to ask for each part of it, and nothing of how they do it.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class _Attempt:
         return cell, self._task
 
     def _never_began(self, cell: Cell) -> None:
-        """A task that is cancelled before its first step runs nothing of its coroutine."""
+        """A task that is cancelled before it began to run runs nothing of its coroutine."""
         if not self._has_begun:
             cell.close()
             self._worker.running.drops(cell)

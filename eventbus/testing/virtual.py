@@ -49,7 +49,7 @@ class VirtualClock:
         return self._ns / 1e9
 
     def move(self, seconds: float) -> None:
-        """Let time pass without running anything. Raises `ValueError` for a step back."""
+        """Let time pass without running anything. Raises `ValueError` for a time that has passed."""
         if seconds < 0:
             raise ValueError(f"monotonic time never goes back: {seconds} s")
         self._ns += ceil(seconds * 1e9)

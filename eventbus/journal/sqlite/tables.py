@@ -97,10 +97,10 @@ class SmallTables(Reads):
         place = f"({', '.join('?' * width)})"
         at = 0
         for rows in _ROW_COUNTS:
-            step = rows * width
-            if len(parameters) - at < step:
+            chunk = rows * width
+            if len(parameters) - at < chunk:
                 continue
             statement = f"{verb} INTO {table} VALUES {', '.join([place] * rows)}"
-            for begin in range(at, len(parameters) - step + 1, step):
-                self._db.execute(statement, parameters[begin : begin + step])
-                at = begin + step
+            for begin in range(at, len(parameters) - chunk + 1, chunk):
+                self._db.execute(statement, parameters[begin : begin + chunk])
+                at = begin + chunk

@@ -1,4 +1,4 @@
-"""Run: it counts before its first step, and no longer once it was closed, thrown into or dropped unstarted."""
+"""Run: it counts before it begins to run, and no longer once it was closed, thrown into or dropped unstarted."""
 
 from __future__ import annotations
 
