@@ -40,7 +40,7 @@ class InMemoryEventBus(EventBus):
     """A typed event bus in one process and one event loop.
 
     `max_queue_size` bounds the events accepted and not yet settled by every lossless subscription, `max_bytes` what they hold
-    in memory together, to the event that reaches it (weighing takes some microseconds an event; None: not weighed);
+    in memory together, to the event that reaches it (measuring takes some microseconds an event; None: not measured);
     `max_workers` the threads for sync handlers; `reserve` what handlers may publish beyond a full door, in bytes as much again
     as there may be outside; `history` the events that `explain` remembers;
     `grace` the seconds a handler has to react to its cancellation. `identify(event, cause, subscription)` gives what a

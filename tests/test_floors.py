@@ -20,7 +20,7 @@ VALUES_OF_THE_BUS = (
     {"bounds", "url", "settings", "tagged"},
     {"fields"},
     {"event"},
-    {"codec", "causality", "selector", "policy", "weight", "dead_letter", "tap"},
+    {"codec", "causality", "selector", "policy", "footprint", "dead_letter", "tap"},
     {"retained"},
     {"journal"},
 )

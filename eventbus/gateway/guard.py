@@ -77,7 +77,7 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         limits = self._settings.limits
-        if len(scope["headers"]) > limits.headers or _weight(scope) > limits.head_bytes:
+        if len(scope["headers"]) > limits.headers or _head_size(scope) > limits.head_bytes:
             raise Problem(
                 431, "head_too_large", f"a head has at most {limits.headers} headers and {limits.head_bytes} bytes"
             )
@@ -191,7 +191,7 @@ def _name_of(host: str) -> str:
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
-def _weight(scope: Scope) -> int:
+def _head_size(scope: Scope) -> int:
     head = len(scope.get("raw_path") or b"") + len(scope["query_string"])
     return head + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
 

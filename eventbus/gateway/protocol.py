@@ -127,7 +127,7 @@ class GuardedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """From here on another protocol has the socket, and its place."""
         self._stop_waiting()
-        if len(self.headers) > self._limits.headers or _weight(event) > self._limits.head_bytes:
+        if len(self.headers) > self._limits.headers or _head_size(event) > self._limits.head_bytes:
             self._refuse(_too_large(self._limits.headers, self._limits.head_bytes))
             return
         self.ws_protocol_class = partial(PlacedLine, self._leave)  # type: ignore[assignment] # called with what is left of it
@@ -186,7 +186,7 @@ def guarded(of: Gateway) -> type[GuardedProtocol]:
     return type("GuardedProtocol", (GuardedProtocol,), {"gateway": of})
 
 
-def _weight(event: h11.Request) -> int:
+def _head_size(event: h11.Request) -> int:
     return len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers)
 
 

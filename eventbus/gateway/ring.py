@@ -14,8 +14,8 @@ from eventbus.gateway.wire import body_of
 SIZE = 10_000
 MAX_BYTES = 16 * 1024 * 1024
 
-_WEIGHED_TOGETHER = 128  # events of which one is written to tell the size of all
-_LARGE = 8 * 1024  # bytes; among events of that size each is weighed
+_MEASURED_TOGETHER = 128  # events of which one is written to tell the size of all
+_LARGE = 8 * 1024  # bytes; among events of that size each is measured
 
 
 class Ring:
@@ -28,17 +28,17 @@ class Ring:
         self.size = size
         self._max_bytes = max_bytes
         self._slots: list[Event | None] = [None] * size  # an event lies at its number modulo the size
-        self._weights: deque[tuple[int, int]] = deque()  # up to which number, and how many bytes
+        self._stretches: deque[tuple[int, int]] = deque()  # up to which number, and how many bytes
         self._bytes = 0
-        self._weighed = 0  # up to which number
+        self._measured = 0  # up to which number
 
     def begin(self, epoch: str, head: int) -> None:
         """Count a log of this epoch from `head` on; what another left is forgotten."""
         self.epoch, self.head, self.oldest = epoch, head, head + 1
         self._slots = [None] * self.size
-        self._weights.clear()
+        self._stretches.clear()
         self._bytes = 0
-        self._weighed = head
+        self._measured = head
 
     def put(self, events: Sequence[Event | None]) -> None:
         """Events that follow the newest. None stands for one that cannot be read: its number is counted."""
@@ -55,8 +55,8 @@ class Ring:
             self._slots[at:] = events[:until_end]
             self._slots[: count - until_end] = events[until_end:]
         self.oldest = max(self.oldest, self.head - size + 1)
-        if self.head - self._weighed >= _WEIGHED_TOGETHER:
-            self._weigh()
+        if self.head - self._measured >= _MEASURED_TOGETHER:
+            self._measure()
 
     def after(self, number: int, limit: int) -> list[Event | None]:
         """The events that follow `number`, which must be `oldest - 1` or later; at most `limit`."""
@@ -70,20 +70,20 @@ class Ring:
         """About how many bytes of JSON its events are."""
         return self._bytes
 
-    def _weigh(self) -> None:
+    def _measure(self) -> None:
         """What came since the last time; the oldest leave while it is too much. A sample tells, so that nobody waits for it."""
-        first = max(self._weighed + 1, self.oldest)
+        first = max(self._measured + 1, self.oldest)
         count = self.head - first + 1
-        sample = [*self._sizes(range(first, self.head + 1, _WEIGHED_TOGETHER))]
-        weight = sum(sample) * count // max(1, len(sample))
-        if weight > _LARGE * count:
-            weight = sum(self._sizes(range(first, self.head + 1)))
-        self._weighed = self.head
-        self._weights.append((self.head, weight))
-        self._bytes += weight
-        while self._weights and (self._bytes > self._max_bytes or self._weights[0][0] < self.oldest):
-            last, weight = self._weights.popleft()
-            self._bytes -= weight
+        sample = [*self._sizes(range(first, self.head + 1, _MEASURED_TOGETHER))]
+        json_bytes = sum(sample) * count // max(1, len(sample))
+        if json_bytes > _LARGE * count:
+            json_bytes = sum(self._sizes(range(first, self.head + 1)))
+        self._measured = self.head
+        self._stretches.append((self.head, json_bytes))
+        self._bytes += json_bytes
+        while self._stretches and (self._bytes > self._max_bytes or self._stretches[0][0] < self.oldest):
+            last, json_bytes = self._stretches.popleft()
+            self._bytes -= json_bytes
             for number in range(self.oldest, last + 1):
                 self._slots[number % self.size] = None
             self.oldest = max(self.oldest, last + 1)

@@ -39,7 +39,7 @@ _NOBODY: Collection[type[Event]] = ()
 class Door:
     """Admission. `size` bounds the events accepted and not yet settled; handlers have `reserve` on top, CONTROL one of its own.
 
-    With `max_bytes` it is full at so many bytes too: events are weighed one by one then, and share no bursts.
+    With `max_bytes` it is full at so many bytes too: events are measured one by one then, and share no bursts.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class Door:
         burst = self.filling = Burst(event, base, hops, self._number, self._clock(), is_urgent, gates)
         places.fill(burst)
         is_gated = type(event) is AdHocEvent and self._routes.has_gates
-        if exact and cause is None and places.scale is None and not (spec.retain or is_gated):
+        if exact and cause is None and places.budget is None and not (spec.retain or is_gated):
             self._invite(burst, context, room, mark)
         receipt = receipt_for(burst, 0, event)
         if station is not None:

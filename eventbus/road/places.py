@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from eventbus.errors import BusStopped, WouldDeadlock
+from eventbus.footprint import MemoryBudget
 from eventbus.road.burst import SEALED
-from eventbus.weight import Scale
 
 if TYPE_CHECKING:
     from eventbus.road.burst import Burst
@@ -26,14 +26,14 @@ _LET_IN_S = 0.001
 class Places:
     """Of one door: `size` for all, `reserve` on top for handlers, one more for CONTROL.
 
-    With `max_bytes` it is full at so many bytes too: events are weighed one by one then. `somebody_waits` has those who keep places
+    With `max_bytes` it is full at so many bytes too: events are measured one by one then. `somebody_waits` has those who keep places
     that they need no longer tell so.
     """
 
     def __init__(self, size: int, reserve: int, max_bytes: int | None, somebody_waits: Callable[[], None]) -> None:
         self.size, self.reserve = size, reserve
         self.reserve_used = 0
-        self.scale = None if max_bytes is None else Scale(max_bytes)  # what events are weighed on; None: they are not
+        self.budget = None if max_bytes is None else MemoryBudget(max_bytes)  # None: events are not measured
         self._somebody_waits = somebody_waits
         self._filling = SEALED  # what is accepted now goes in there
         self._closed = self._given_back = 0  # events, ever
@@ -64,13 +64,13 @@ class Places:
     @property
     def whose(self) -> str:
         """Who is full, for who is refused."""
-        if self.scale is not None and self._is_heavy:
-            return f"the bus, full at {self.scale.limit} bytes,"
+        if self.budget is not None and self._is_out_of_memory:
+            return f"the bus, full at {self.budget.limit} bytes,"
         return "the bus"
 
     @property
-    def _is_heavy(self) -> bool:
-        return self.scale is not None and self.scale.is_full(self._promised)
+    def _is_out_of_memory(self) -> bool:
+        return self.budget is not None and self.budget.is_full(self._promised)
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -80,10 +80,10 @@ class Places:
         if free <= 0:  # what is settled and not counted yet gives its places back now
             self._somebody_waits()
             free = self.size - self.taken
-        if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_heavy)):
+        if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_out_of_memory)):
             if is_inside:
-                is_twice_as_heavy = self.scale is not None and self.scale.total >= 2 * self.scale.limit
-                if free + self.reserve <= 0 or is_twice_as_heavy:
+                is_twice_over = self.budget is not None and self.budget.total >= 2 * self.budget.limit
+                if free + self.reserve <= 0 or is_twice_over:
                     raise WouldDeadlock(self.taken)
             elif not is_urgent or free + _CONTROL_RESERVE <= 0:
                 return 0
@@ -94,11 +94,11 @@ class Places:
         return min(BURST, max(1, free))
 
     def fill(self, burst: Burst) -> None:
-        """Its events are accepted as they join; where they are weighed, none does."""
+        """Its events are accepted as they join; where they are measured, none does."""
         self._filling = burst
-        if self.scale is not None:
+        if self.budget is not None:
             for event in burst.events:
-                self.scale.put_on(event)
+                self.budget.take(event)
 
     def close(self, burst: Burst) -> int:
         """No event joins it any more; gives how many it has."""
@@ -113,8 +113,8 @@ class Places:
     def give_back(self, events: int) -> None:
         """So many events are settled by every lossless subscription, or were withdrawn."""
         self._given_back += events
-        if self.scale is not None:
-            self.scale.take_off(events)
+        if self.budget is not None:
+            self.budget.give_back(events)
         if self._waiting and self._letting_in is None:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
             if self.size - self.taken >= min(self.size // 4, BURST):
@@ -149,7 +149,7 @@ class Places:
         if self._letting_in is not None:
             self._letting_in.cancel()
             self._letting_in = None
-        while self._waiting and self.taken < self.size and not self._is_heavy:
+        while self._waiting and self.taken < self.size and not self._is_out_of_memory:
             place = self._waiting.popleft()
             if not place.done():
                 self._promised += 1

@@ -865,15 +865,15 @@ async def awaited(receipt: Receipt) -> Any:
 
 
 class WeighedBusMachine(BusMachine):
-    """Every event is weighed, though never too heavy: what is settled leaves the scale, and at last it is empty."""
+    """Every event is measured, though never too large: what is settled leaves the budget, and at last it is empty."""
 
     max_bytes = 100_000_000
 
     def finish(self) -> None:
         super().finish()
-        scale = self.bus._door.places.scale
-        assert scale is not None
-        assert scale.total == 0
+        budget = self.bus._door.places.budget
+        assert budget is not None
+        assert budget.total == 0
 
 
 TestBus = BusMachine.TestCase

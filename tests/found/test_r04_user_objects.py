@@ -673,5 +673,5 @@ def test_values_at_the_edge_are_of_use(arguments: dict[str, Any]) -> None:
     assert InMemoryEventBus().subscribe(OrderPlaced, fine, **arguments).is_active
 
 
-def test_a_bus_may_have_no_reserve_no_history_no_grace_and_no_weight() -> None:
+def test_a_bus_may_have_no_reserve_no_history_no_grace_and_no_budget() -> None:
     assert InMemoryEventBus(1, 1, reserve=0, history=0, grace=0, max_bytes=None).name

@@ -25,7 +25,7 @@ class Appends:
     def __init__(self, storage: Storage, arrivals: Arrivals) -> None:
         self._storage = storage
         self._arrivals = arrivals
-        self._gathering: Gathering[Sequence[Append]] = Gathering(self._run, most=_MOST, weigh=_weight)
+        self._gathering: Gathering[Sequence[Append]] = Gathering(self._run, most=_MOST, size_of=_size)
         self._hinting: asyncio.Task[None] | None = None
         self.records = self.duplicates = self.commits = self.largest = 0
 
@@ -110,5 +110,5 @@ def told_apart(
     return answers, fresh
 
 
-def _weight(batch: Sequence[Append]) -> int:
+def _size(batch: Sequence[Append]) -> int:
     return max(len(batch), sum(len(item.body) for item in batch) * _MOST // _MOST_BYTES)

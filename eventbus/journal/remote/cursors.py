@@ -94,7 +94,7 @@ class Cursors:
         self._unsure: dict[
             tuple[str, int], dict[int, int]
         ] = {}  # counts that a write without an answer would have made
-        self._jobs: Gathering[Attempts | Commit] = Gathering(self._run, most=_MOST, weigh=_weight)
+        self._jobs: Gathering[Attempts | Commit] = Gathering(self._run, most=_MOST, size_of=_size)
         self.stale = 0
 
     def submit(self, job: Attempts | Commit) -> asyncio.Future[Any]:
@@ -258,5 +258,5 @@ class _Held:
         return again
 
 
-def _weight(job: Attempts | Commit) -> int:
+def _size(job: Attempts | Commit) -> int:
     return len(job.offsets) if isinstance(job, Attempts) else len(job.settled) + len(job.dead) + len(job.quarantined)

@@ -12,7 +12,7 @@ _Job = TypeVar("_Job")
 
 
 class Gathering(Generic[_Job]):
-    """Hands jobs in their order to `run`, at most `most` at a time by `weigh`, but one at least.
+    """Hands jobs in their order to `run`, at most `most` at a time by `size_of`, but one at least.
 
     `run` gives an answer for each job, an exception for one that failed, or raises for all of them. Who is cancelled before its job
     was handed over withdraws it.
@@ -23,11 +23,11 @@ class Gathering(Generic[_Job]):
         run: Callable[[Sequence[_Job]], Awaitable[Sequence[Any]]],
         *,
         most: int,
-        weigh: Callable[[_Job], int] = lambda job: 1,
+        size_of: Callable[[_Job], int] = lambda job: 1,
     ) -> None:
         self._run = run
         self._most = most
-        self._weigh = weigh
+        self._size_of = size_of
         self._waiting: deque[tuple[_Job, asyncio.Future[Any]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,12 +63,12 @@ class Gathering(Generic[_Job]):
 
     def _next(self) -> list[tuple[_Job, asyncio.Future[Any]]]:
         batch: list[tuple[_Job, asyncio.Future[Any]]] = []
-        weight = 0
+        size = 0
         while self._waiting:
             job, future = self._waiting[0]
             if not future.cancelled():
-                weight += self._weigh(job)
-                if batch and weight > self._most:
+                size += self._size_of(job)
+                if batch and size > self._most:
                     break
                 batch.append((job, future))
             self._waiting.popleft()

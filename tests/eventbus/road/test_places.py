@@ -107,8 +107,8 @@ async def test_who_waits_when_it_is_shut_is_told() -> None:
 def test_with_a_bound_in_bytes_it_is_full_at_so_many_and_says_so() -> None:
     there = places(size=100, max_bytes=1)
     assert there.whose == "the bus"
-    assert there.scale is not None
+    assert there.budget is not None
     enter(there)
     assert not room(there)
     assert there.whose == "the bus, full at 1 bytes,"
-    assert places().scale is None
+    assert places().budget is None

@@ -41,7 +41,7 @@ async def test_the_next_gathers_while_one_is_on_its_way() -> None:
 async def test_no_call_takes_more_than_it_may_but_one_job_at_least() -> None:
     calls = Calls()
     calls.gate.set()
-    gathering = Gathering(calls.run, most=10, weigh=lambda job: job)
+    gathering = Gathering(calls.run, most=10, size_of=lambda job: job)
     await asyncio.gather(*(gathering.submit(job) for job in (4, 6, 1, 50, 10)))
     assert calls.seen == [[4, 6], [1], [50], [10]]
 

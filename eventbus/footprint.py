@@ -1,4 +1,4 @@
-"""Weight: how much memory events hold, for a bus that bounds its bytes. Nobody else pays for it.
+"""Footprint: how much memory events hold, for a bus that bounds its bytes. Nobody else pays for it.
 
 Knows nothing of who waits and who enters.
 """
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from eventbus.event import Event
 
 
-def weight(event: Event) -> int:
+def footprint(event: Event) -> int:
     """Bytes that an event holds in memory, its payload included. What it shares with others counts each time."""
     total, parts = getsizeof(event), list[Any]([vars(event)])
     while parts:
@@ -32,26 +32,26 @@ def weight(event: Event) -> int:
     return total
 
 
-class Scale:
-    """What the events together weigh that are held. Settled ones leave it in the order they came, which on the whole they do."""
+class MemoryBudget:
+    """What events that have places take of it. Settled ones leave in the order they came, which on the whole they do."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.total = 0  # bytes
-        self._weights: deque[int] = deque()
+        self._footprints: deque[int] = deque()
         self._last = 0
 
-    def put_on(self, event: Event) -> None:
-        """One more is held."""
-        self._last = weight(event)
+    def take(self, event: Event) -> None:
+        """One more has a place."""
+        self._last = footprint(event)
         self.total += self._last
-        self._weights.append(self._last)
+        self._footprints.append(self._last)
 
-    def take_off(self, events: int) -> None:
-        """So many are held no longer."""
+    def give_back(self, events: int) -> None:
+        """So many have none any longer."""
         for _ in range(events):
-            self.total -= self._weights.popleft()
+            self.total -= self._footprints.popleft()
 
     def is_full(self, promised: int) -> bool:
-        """Is the limit reached, when so many are about to come that weigh as much as the last one?"""
+        """Is the limit reached, when so many are about to come that are as large as the last one?"""
         return self.total + promised * self._last >= self.limit
