@@ -11,10 +11,10 @@ from eventbus.wording import shown
 
 
 class Retained:
-    """The kept events of a bus: bounded by the types that retain and the keys their events have."""
+    """The retained events of a bus: bounded by the types that retain and the keys their events have."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, dict[Hashable, Event]] = {}
+        self._by_type: dict[str, dict[Hashable, Event]] = {}
 
     def keep(self, event: Event) -> None:
         """Keep it in place of the one before, if its class retains.
@@ -24,16 +24,16 @@ class Retained:
         if not event.__event__.retain:
             return
         key = self.check(event)
-        kept = self._kept.setdefault(event.type, {})
-        kept.pop(key, None)  # the last one is at the end
-        kept[key] = event
+        by_key = self._by_type.setdefault(event.type, {})
+        by_key.pop(key, None)  # the last one is at the end
+        by_key[key] = event
 
     def check(self, event: Event) -> Hashable:
-        """The key that an event is kept by. Raises `PolicyConflict` for one that cannot be a key."""
+        """The key that an event is retained by. Raises `PolicyConflict` for one that cannot be a key."""
         spec = event.__event__
         key = None if spec.key is None else event.get(spec.key)
         try:
-            self._kept.get(event.type, {}).get(key)
+            self._by_type.get(event.type, {}).get(key)
         except Exception as error:  # a field may hold anything, also what has no hash
             reason = f"{event.type} retains by {spec.key!r}, and {shown(key)} cannot be a key"
             raise PolicyConflict("key", reason) from error
@@ -41,18 +41,18 @@ class Retained:
 
     def last(self, selector: type[Event] | str, key: Hashable = None) -> Event | None:
         """The last event of a class or a dotted type: the one of that key, or the last of all. None when there is none."""
-        kept = self._kept.get(selector if isinstance(selector, str) else selector.__event__.type, {})
-        if key is not None or not kept:
-            return kept.get(key)
-        return next(reversed(kept.values()))
+        by_key = self._by_type.get(selector if isinstance(selector, str) else selector.__event__.type, {})
+        if key is not None or not by_key:
+            return by_key.get(key)
+        return next(reversed(by_key.values()))
 
     def matching(self, selector: Selector) -> tuple[Event, ...]:
         """Those that a selector selects, type by type, the oldest first."""
         return tuple(event for event in self if selector.matches(type(event), event.type))
 
     def __iter__(self) -> Iterator[Event]:
-        for kept in tuple(self._kept.values()):
-            yield from tuple(kept.values())
+        for by_key in tuple(self._by_type.values()):
+            yield from tuple(by_key.values())
 
     def __len__(self) -> int:
-        return sum(map(len, self._kept.values()))
+        return sum(map(len, self._by_type.values()))

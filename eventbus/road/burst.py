@@ -184,16 +184,16 @@ class Burst:
     def routed(self, parts: Sequence[Part], most: int) -> int:
         """Everybody it goes to has their part; an event has `most` deliveries at most. Gives the places free now."""
         self.parts, self.is_routed, self.is_simple = parts, True, most < 2
-        kept = 0  # by what has not ended already
+        pending = 0  # lossless deliveries of parts that have not ended already
         for part in parts:
             if part.is_lossless:
-                kept += len(part.events)
-        free = len(self.events) - kept
-        if kept and most > 1:
-            self.pending_deliveries, free = kept, 0  # all of them together, when the last has ended
+                pending += len(part.events)
+        free = len(self.events) - pending
+        if pending and most > 1:
+            self.pending_deliveries, free = pending, 0  # all of them together, when the last has ended
         if self.waiters:
             whole = max(1, len(parts)) * len(self.events)
-            if self.is_mixed or kept < whole or any(part.done for part in parts):
+            if self.is_mixed or pending < whole or any(part.done for part in parts):
                 self._wake([*self.waiters])  # some have their outcomes already, or go to nobody
         if self.ended_parts == len(parts):
             self._let_go()

@@ -91,11 +91,9 @@ class Endings:
         """For another attempt. What may be dropped holds no place at the door, so that only so many of it wait: the oldest goes, or
         the newest, as the policy says."""
         policy, overflow = worker.policy, worker.policy.overflow_for(delivery.event.__event__)
-        is_kept = worker.feed is not None or overflow in (
-            Overflow.BLOCK,
-            Overflow.REJECT,
-        )  # the group bounds these, or the door
-        if is_kept or len(worker.retries) < (policy.queue_size or _RETRIES):
+        is_lossless = overflow in (Overflow.BLOCK, Overflow.REJECT)
+        is_bounded = is_lossless or worker.feed is not None  # by the door, or by its group
+        if is_bounded or len(worker.retries) < (policy.queue_size or _RETRIES):
             return True
         if overflow is Overflow.DROP_NEWEST:
             return False
@@ -114,7 +112,9 @@ class Endings:
         error = error or HandlerCancelled(worker.name)
         failure = Failure.of(error)
         policy = worker.policy
-        self._told.tell(worker.name, delivery.event, reason, failure, is_kept=policy.on_failure is not OnFailure.DROP)
+        self._told.tell(
+            worker.name, delivery.event, reason, failure, is_dead_lettered=policy.on_failure is not OnFailure.DROP
+        )
         if policy.on_failure is OnFailure.DROP:
             self.finish(worker, delivery, Status.DROPPED, error=error, ran_ns=ran_ns)
             return

@@ -27,8 +27,8 @@ class FailureLog:
         self._more: dict[tuple[str, str], int] = {}
         self._ends: Callable[[], None] | None = None
 
-    def tell(self, subscription: str, event: Event, reason: str, failure: Failure, *, is_kept: bool) -> None:
-        """A delivery was given up: dead-lettered if it `is_kept`, else dropped."""
+    def tell(self, subscription: str, event: Event, reason: str, failure: Failure, *, is_dead_lettered: bool) -> None:
+        """A delivery was given up: it `is_dead_lettered`, or else dropped."""
         kind = (subscription, failure.kind if len(self._more) < _KINDS else "others")
         if kind in self._more:
             self._more[kind] += 1
@@ -36,7 +36,7 @@ class FailureLog:
         self._more[kind] = 0
         log.error(
             "delivery dead-lettered: %s could not handle %s %s (%s): %s\n%s"
-            if is_kept
+            if is_dead_lettered
             else "delivery dropped: %s could not handle %s %s (%s): %s\n%s",
             subscription,
             event.type,

@@ -1,6 +1,6 @@
 """Waits: handlers that wait for what other handlers are to settle, and the circles they must not close.
 
-A handler that waits keeps its slot. Where every slot of a subscription is taken by handlers that wait, directly or in a circle, for
+A handler that waits occupies its slot. Where every slot of a subscription is occupied by handlers that wait, directly or in a circle, for
 one of its own deliveries, nobody would ever go on: who closes the circle is told so instead.
 """
 
@@ -125,17 +125,17 @@ class Waits:
         here = _Handling(worker, event.event_id)
         if here in self._waits:
             return here in stuck
-        keepers = [by for by in self._of_worker.get(worker, ()) if by in stuck]
-        if len(keepers) >= worker.policy.concurrency:
+        occupants = [by for by in self._of_worker.get(worker, ()) if by in stuck]
+        if len(occupants) >= worker.policy.concurrency:
             return True
-        return bool(keepers) and self._shares_key(worker, event, keepers)
+        return bool(occupants) and self._shares_key(worker, event, occupants)
 
-    def _shares_key(self, worker: Worker, event: Event, keepers: Iterable[_Handling]) -> bool:
-        """Does one of them keep the key that this event needs?"""
+    def _shares_key(self, worker: Worker, event: Event, occupants: Iterable[_Handling]) -> bool:
+        """Does one of them hold the key that this event needs?"""
         try:
             key = worker.policy.key_of(event)
             if key is None:
                 return False
-            return any(worker.policy.key_of(wait.handled) == key for by in keepers for wait in self._waits[by][:1])
+            return any(worker.policy.key_of(wait.handled) == key for by in occupants for wait in self._waits[by][:1])
         except BaseException:  # noqa: BLE001 - a key function is the user's: one that raises holds nobody back
             return False
