@@ -145,8 +145,8 @@ def _forged(labels: str) -> Spoil:
     def spoil(path: Path, chance: random.Random) -> None:
         with sqlite3.connect(path, isolation_level=None) as db:
             db.execute("PRAGMA ignore_check_constraints = 1")
-            for offset, id_, body in db.execute("SELECT offset, event_id, body FROM records").fetchall():
-                crc = crc32(body, crc32(f"{offset}\0{id_}\0{labels}".encode()))
+            for offset, id_ in db.execute("SELECT offset, event_id FROM records").fetchall():
+                crc = crc32(f"{offset}\0{id_}\0{labels}".encode())
                 db.execute("UPDATE records SET labels = ?, crc = ? WHERE offset = ?", (labels, crc, offset))
         db.close()
 

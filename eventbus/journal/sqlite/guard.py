@@ -59,6 +59,7 @@ class Guard:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mark = mark_file(path)
+        self._names = os.fspath(path), os.fspath(log_file(path))  # both are looked at with each commit
         self._fd = -1
         self._is_tentative = False  # this guard made the file, and there may be no journal to go with it
         self._file: tuple[int, ...] | None = None
@@ -129,18 +130,18 @@ class Guard:
 
     def watch(self) -> None:
         """Remember the files as they are: whatever changes from now on was somebody else."""
-        self._file, self._log = _state(self._path), _state(log_file(self._path))
+        self._file, self._log = map(_state, self._names)
 
     def watch_log(self) -> None:
         """Remember the log as it is, after a commit."""
-        self._log = _state(log_file(self._path))
+        self._log = _state(self._names[1])
 
     def meddling(self) -> Meddling | None:
         """What somebody else did to the files since they were watched; None if nothing.
 
         The file is written by a checkpoint only, and the log is never cut but by one.
         """
-        file, log = _state(self._path), _state(log_file(self._path))
+        file, log = map(_state, self._names)
         if file != self._file:
             is_same = file is not None and self._file is not None and file[:2] == self._file[:2]
             return Meddling.CHANGED if is_same else Meddling.GONE
@@ -198,7 +199,7 @@ def _slot(data: bytes) -> Mark | None:
     return Mark(commits, last, digest) if magic == _MAGIC and crc == crc32(data[: _SLOT.size]) else None
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def _state(path: str) -> tuple[int, ...] | None:
     """Which file this is (two numbers), its size, and when it was last written."""
     try:
         status = os.stat(path)

@@ -1,7 +1,8 @@
 """Checksums: what every stored row carries so that damage is named, never read as truth.
 
-A record has a CRC over its labels and body. Each transaction that adds records leaves a *seal*: a digest chained over
-all records so far. Rows of small tables carry a CRC each, and the seal their sum, so that a vanished row is missed too.
+A record has two CRCs, over its labels and over its body, each with its offset. Each transaction that adds records leaves
+a *seal*: a digest chained over all records so far. Rows of small tables carry a CRC each, and the seal their sum, so that a
+vanished row is missed too.
 """
 
 from __future__ import annotations
@@ -55,8 +56,7 @@ def pack(batch: Sequence[Append], first: int, digest: bytes) -> Packed:
     labels = [to_json(item[1:8]).decode() for item in batch]
     bodies = [item[8] for item in batch]
     heads = [f"{offset}\0{id_}\0{text}".encode() for offset, id_, text in zip(offsets, ids, labels, strict=True)]
-    crcs = map(crc32, bodies, map(crc32, heads))
-    rows = zip(offsets, ids, labels, bodies, crcs, strict=True)
+    rows = zip(offsets, ids, labels, map(crc32, heads), bodies, map(crc32, bodies, offsets), strict=True)
     content = b"".join((digest, *flat.from_iterable(zip(heads, bodies, strict=True))))
     return Packed(list(flat.from_iterable(rows)), hashlib.sha256(content).digest(), len(content))
 
@@ -65,9 +65,9 @@ def sound_parts(rows: Iterable[Sequence[Any]]) -> list[bytes]:
     """What `pack()` chained for these rows, two parts for each; it ends before the first that is not as it was written."""
     parts: list[bytes] = []
     try:
-        for offset, event_id, labels, body, crc in rows:
+        for offset, event_id, labels, crc, body, body_crc in rows:
             head = f"{offset}\0{event_id}\0{labels}".encode()
-            if crc32(body, crc32(head)) != crc:
+            if crc32(head) != crc or crc32(body, offset) != body_crc:
                 break
             parts += (head, body)
     except TypeError:  # damage turned the body into a value of another type
@@ -75,9 +75,22 @@ def sound_parts(rows: Iterable[Sequence[Any]]) -> list[bytes]:
     return parts
 
 
+def sound_bodies(rows: Iterable[Sequence[Any]]) -> list[tuple[int, bytes]]:
+    """Offset and body of rows that are these and the CRC of the body; it ends before the first that is not as it was written."""
+    bodies: list[tuple[int, bytes]] = []
+    try:
+        for offset, body, crc in rows:
+            if crc32(body, offset) != crc:
+                break
+            bodies.append((offset, body))
+    except TypeError:  # as above
+        pass
+    return bodies
+
+
 def unpack(row: Sequence[Any]) -> Record:
     """The record of a sound row."""
-    offset, event_id, labels, body, _ = row
+    offset, event_id, labels, _, body, _ = row
     return tuple.__new__(Record, (offset, event_id, *from_json(labels, cache_strings="none"), body))
 
 

@@ -11,11 +11,16 @@ from typing import Any
 
 from eventbus.errors import JournalDamaged, OffsetGone
 from eventbus.journal.progress import GroupProgress
-from eventbus.journal.sqlite.integrity import Seal, row_crc, sound_parts, unpack
+from eventbus.journal.sqlite.integrity import Seal, row_crc, sound_bodies, sound_parts, unpack
 from eventbus.journal.sqlite.schema import Database
 from eventbus.journal.values import DeadLetterRecord, Quarantined, Record, SettledDelivery
 
-RECORD_COLUMNS = "offset, event_id, labels, body, crc"
+RECORD_COLUMNS = "offset, event_id, labels, crc, body, body_crc"
+_BODY_COLUMNS = "offset, body, body_crc"
+TYPE = "json_extract(labels, '$[0]')"
+_TIME_NS = "json_extract(labels, '$[4]')"
+_CORRELATION_ID = "json_extract(labels, '$[5]')"
+_FAR = 2**63 - 1
 
 
 class Reads:
@@ -46,26 +51,28 @@ class Reads:
         self, after: int, limit: int, types: Sequence[str] | None = None, until: int | None = None
     ) -> list[Record]:
         """See `Journal.read`."""
-        return self._records(self._following(after, limit, types, until))
+        where = ""
+        parameters: list[int | str] = [after, _FAR if until is None else until]
+        if types is not None:
+            where = f" AND ({' OR '.join([f'{TYPE} GLOB ?'] * len(types)) or 'FALSE'})"
+            parameters += [_glob(pattern) for pattern in types]
+        rows = self._following(RECORD_COLUMNS, after, where, (*parameters, limit))
+        return self._records(self._sound(rows, after if types is None else None))
 
     def bodies(self, after: int, limit: int, until: int | None = None) -> list[tuple[int, bytes]]:
         """See `Journal.bodies`."""
-        return [(offset, body) for offset, _, _, body, _ in self._following(after, limit, None, until)]
+        rows = self._following(_BODY_COLUMNS, after, "", (after, _FAR if until is None else until, limit))
+        bodies = sound_bodies(rows)
+        self._expect(rows, len(bodies), after)
+        return bodies
 
-    def _following(self, after: int, limit: int, types: Sequence[str] | None, until: int | None) -> list[Any]:
+    def _following(self, columns: str, after: int, where: str, parameters: Sequence[Any]) -> list[Any]:
         base = self.base()
         if after < base:
             raise OffsetGone(after + 1, base + 1)
-        where = ""
-        parameters: list[int | str] = [after, 2**63 - 1 if until is None else until]
-        if types is not None:
-            where = f" AND ({' OR '.join(['type GLOB ?'] * len(types)) or 'FALSE'})"
-            parameters += [_glob(pattern) for pattern in types]
-        rows = self._all(
-            f"SELECT {RECORD_COLUMNS} FROM records WHERE offset > ? AND offset <= ?{where} ORDER BY offset LIMIT ?",
-            (*parameters, limit),
+        return self._all(
+            f"SELECT {columns} FROM records WHERE offset > ? AND offset <= ?{where} ORDER BY offset LIMIT ?", parameters
         )
-        return self._sound(rows, after if types is None else None)
 
     def find(self, event_id: str) -> Record | None:
         """The record with this id."""
@@ -76,7 +83,7 @@ class Reads:
         """See `Journal.related`. A root is older than what it caused, so the search begins there."""
         root = self._one("SELECT offset FROM records WHERE event_id = ?", (correlation_id,))
         rows = self._all(
-            f"SELECT {RECORD_COLUMNS} FROM records WHERE offset >= ? AND (correlation_id = ? OR event_id = ?)"
+            f"SELECT {RECORD_COLUMNS} FROM records WHERE offset >= ? AND ({_CORRELATION_ID} = ? OR event_id = ?)"
             " ORDER BY offset LIMIT ?",
             (root[0] if root else 0, correlation_id, correlation_id, limit),
         )
@@ -84,7 +91,7 @@ class Reads:
 
     def seek(self, time_ns: int) -> int:
         """See `Journal.seek`. Wall-clock labels need not ascend, so this looks at each."""
-        row = self._one("SELECT offset FROM records WHERE time_ns >= ? ORDER BY offset LIMIT 1", (time_ns,))
+        row = self._one(f"SELECT offset FROM records WHERE {_TIME_NS} >= ? ORDER BY offset LIMIT 1", (time_ns,))
         return row[0] - 1 if row else self.seal().last
 
     # --- what is kept beside the records ----------------------------------------------------------------------------
@@ -179,12 +186,15 @@ class Reads:
 
     def _sound(self, rows: list[Any], after: int | None = None) -> list[Any]:
         """The rows, each as it was written; with `after` they must follow it without a hole."""
-        sound = len(sound_parts(rows)) // 2
+        self._expect(rows, len(sound_parts(rows)) // 2, after)
+        return rows
+
+    def _expect(self, rows: Sequence[Any], sound: int, after: int | None) -> None:
+        """Raise `JournalDamaged` unless all of these rows are sound, and follow `after` without a hole."""
         if sound < len(rows):
             raise self.bad_record(rows[sound][0] - 1, self.seal())
         if after is not None and (reached := contiguous(rows, after)) < len(rows):
             raise self.bad_record(after + reached, self.seal())
-        return rows
 
     def _rows(self, table: str, columns: str, rest: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a small table without their CRC, each checked."""

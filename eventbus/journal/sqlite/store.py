@@ -12,6 +12,7 @@ from pathlib import Path
 from eventbus.errors import IdConflict, JournalInUse
 from eventbus.journal.progress import GroupProgress, floor_of
 from eventbus.journal.sqlite.integrity import Seal, pack
+from eventbus.journal.sqlite.reads import TYPE
 from eventbus.journal.sqlite.schema import Database
 from eventbus.journal.sqlite.tables import SmallTables
 from eventbus.journal.values import (
@@ -163,7 +164,7 @@ class Store(SmallTables):
                 self._seal()  # not the first records of this transaction: the digest is chained from seal to seal
             batch, self._waiting = self._waiting, []
             packed = pack(batch, self._last + 1, self._digest)
-            self._insert("records", 5, packed.parameters)
+            self._insert("records", 6, packed.parameters)
             self._last += len(batch)
             self._digest = packed.digest
             self._counters.packed(packed.size)
@@ -212,7 +213,7 @@ class Store(SmallTables):
             chunk = ids[at : at + _ID_CHUNK]
             places = ", ".join("?" * len(chunk))
             for event_id, *rest in self._all(
-                f"SELECT event_id, offset, type, body FROM records WHERE event_id IN ({places})", chunk
+                f"SELECT event_id, offset, {TYPE}, body FROM records WHERE event_id IN ({places})", chunk
             ):
                 known[event_id] = (rest[0], rest[1], rest[2])
         return known

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticSerializationError
 
-from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, pack, row_crc, sound_parts
+from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, pack, row_crc, sound_bodies, sound_parts
 from eventbus.testing.journal_contract import item, items
 
-WIDTH = 5
+WIDTH = 6
 
 
 def stored(first: int, last: int) -> list[list[Any]]:
@@ -44,6 +44,21 @@ def test_a_changed_column_is_noticed(column: int, change: Callable[[Any], Any]) 
 def test_a_row_in_the_place_of_another_is_noticed() -> None:
     first, second = stored(1, 2)
     assert len(sound_parts([[1, *second[1:]], first])) == 0
+
+
+@pytest.mark.parametrize("column", range(3))
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_body_is_read_as_it_was_written_or_not_at_all(column: int, change: Callable[[Any], Any]) -> None:
+    rows = [[offset, body, crc] for offset, _, _, _, body, crc in stored(1, 3)]
+    whole = [(offset, body) for offset, body, _ in rows]
+    assert sound_bodies(rows) == whole
+    rows[1][column] = change(rows[1][column])
+    assert sound_bodies(rows) == whole[:1]
+
+
+def test_a_body_in_the_place_of_another_is_noticed() -> None:
+    *_, body, crc = stored(1, 1)[0]
+    assert sound_bodies([[2, body, crc]]) == []
 
 
 def test_the_type_of_a_column_counts() -> None:
