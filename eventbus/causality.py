@@ -23,7 +23,7 @@ class Settles(Protocol):
     """What knows what became of the events of a burst."""
 
     def outcomes(self, index: int) -> Sequence[Outcome] | None:
-        """By index; None while that is open."""
+        """By index; None while that is pending."""
         ...
 
 

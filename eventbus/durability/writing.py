@@ -159,7 +159,7 @@ class WriteAhead:
             places, at = done.result(), 0
             for burst in bursts:
                 size = _size(burst)
-                self._settle(burst, places, at)
+                self._acknowledge(burst, places, at)
                 at += size
         elif isinstance(error, IdConflict) and sum(map(_size, bursts)) > 1:
             # One event contradicts the journal; its neighbours have nothing to do with it.
@@ -171,7 +171,7 @@ class WriteAhead:
         if not self.is_behind:
             self._lifetime.look_idle()
 
-    def _settle(self, burst: Burst, places: Sequence[Appended], at: int) -> None:
+    def _acknowledge(self, burst: Burst, places: Sequence[Appended], at: int) -> None:
         """The journal has it all, from `places[at]` on; what it had before is not dispatched again."""
         count = _size(burst)
         if not count:
@@ -180,7 +180,7 @@ class WriteAhead:
         is_new = isinstance(places, NewRecords)
         if count > 1 and not is_new and not _follow(places[at : at + count]):
             for part in self._part(burst):
-                self._settle(part, places, at)
+                self._acknowledge(part, places, at)
                 at += 1
             return
         burst.written(places[at].offset, str(self._journal.durability))

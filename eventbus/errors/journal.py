@@ -62,7 +62,7 @@ class IdConflict(JournalError, ValueError):
 
 
 class OutcomeUnknown(JournalError):
-    """The connection broke during the commit: the event may be accepted or not. Publish the same event again, its id settles it.
+    """The connection broke during the commit: the event may be accepted or not. Publish the same event again, an id counts once.
 
     Without an id it was another change of the journal: ask for it again.
     """

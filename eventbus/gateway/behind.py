@@ -62,8 +62,8 @@ class Owner(Protocol):
         """May it see events of this type?"""
         ...
 
-    def settle(self) -> bool:
-        """Send what is held back together; False where there is no room."""
+    def flush_batch(self) -> bool:
+        """Send what its batch has gathered; False where there is no room."""
         ...
 
     def told(self, frame: bytes) -> None: ...
@@ -205,7 +205,7 @@ class Behind:
 
     def _is_through(self, replay: Replay | None) -> bool:
         """True while there is more to do."""
-        if not self._owner.settle():
+        if not self._owner.flush_batch():
             return True
         if replay is not None:
             self._replays.popleft()

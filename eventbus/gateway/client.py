@@ -96,8 +96,8 @@ class Client:
         key = key_of(item.event) if is_value else None
         return self._put("event", item.frame_for(ids_of(topics)), item.seq, key, topics)
 
-    def settle(self) -> bool:
-        """Send what is held back together; False where there is no room."""
+    def flush_batch(self) -> bool:
+        """Send what its batch has gathered; False where there is no room."""
         return self._batch.flush()
 
     def flush(self) -> int:

@@ -103,7 +103,7 @@ def of_bus(error: EventBusError) -> Problem:
         case IdConflict():
             return Problem(409, "id_conflict", "an event with this id has another body: give the new fact a new id")
         case OutcomeUnknown():
-            return later(503, "outcome_unknown", "it may be accepted or not: send the same again, its id settles it", 1)
+            return later(503, "outcome_unknown", "it may be accepted or not: send the same again, an id counts once", 1)
         case OffsetGone():
             return Problem(410, "gone", "these events are no longer kept", oldest=error.oldest)
         case JournalError():

@@ -118,7 +118,7 @@ class Connection:
 
     def _pong(self, id: str | None, t: Any) -> None:
         self._hub.deal()
-        self._client.settle()
+        self._client.flush_batch()
         self._client.say("pong", id=id, t=t, seq=self._client.position)
 
     # --- subscribe -------------------------------------------------------------------------------------------------------

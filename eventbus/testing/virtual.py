@@ -96,7 +96,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return pool
 
     async def settled(self) -> None:
-        """Wait until nothing can go on before time does."""
+        """Wait until nothing can go on before time does: all that can be settled by now is."""
         waiter = self.create_future()
         self._settling.append(waiter)
         await waiter
@@ -241,7 +241,7 @@ _TURNS = 50
 
 
 async def settle() -> None:
-    """Let everything run that can run before time goes on.
+    """Let everything run that can run before time goes on: what can be settled by now is, and nothing more comes by itself.
 
     Exact on a `VirtualLoop`, threads of its pool included. On any other loop it gives way a number of times, which is enough
     for handlers that wait for nothing but each other.

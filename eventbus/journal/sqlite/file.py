@@ -249,7 +249,7 @@ class JournalFile:
             prepare(db, settings.synchronous)
             migrate(db, self.path, settings.probe)
             store = Store(db, self.path, self._token, self.counters, keep_outcomes=settings.keep_outcomes)
-            self._settle_in(db, store, again)
+            self._checkpoint_and_sign(db, store, again)
         except sqlite3.Error as error:
             raise self.explain(error) from error
         if self.damage is not None and not again:
@@ -284,7 +284,7 @@ class JournalFile:
             "damaged journal repaired, what was there is in %s: %s", kept, damage, extra=about | {"copy": str(kept)}
         )
 
-    def _settle_in(self, db: Database, store: Store, again: bool) -> None:
+    def _checkpoint_and_sign(self, db: Database, store: Store, again: bool) -> None:
         """Bring the log into the file and to the disk, and sign the file."""
         try:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
