@@ -114,7 +114,7 @@ them there."""
 
 
 class History:
-    """The last `size` events, as they were accepted: bursts of them are held as they are, what is asked is worked out when asked."""
+    """The last `size` events, as they were accepted: bursts of them are taken as they are, what is asked is worked out when asked."""
 
     def __init__(self, size: int) -> None:
         self._size = size

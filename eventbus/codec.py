@@ -14,7 +14,7 @@ from pydantic_core import SchemaSerializer, from_json, to_json
 
 from eventbus.errors import CodecError
 from eventbus.event import AdHocEvent, Codec, Event, event_class
-from eventbus.exact import holds, is_exact
+from eventbus.exact import admits, is_exact
 from eventbus.fields import is_untyped
 from eventbus.tagged import DIGITS, check_number, locate, untag
 from eventbus.wording import capped, text_of
@@ -174,8 +174,8 @@ def _form(cls: type[Event]) -> Form:
             kind,
             _head(cls.type, version),
             untyped,
-            tuple(name for name, annotation in typed.items() if holds(annotation, int)),
-            tuple(name for name, annotation in typed.items() if holds(annotation, Decimal)),
+            tuple(name for name, annotation in typed.items() if admits(annotation, int)),
+            tuple(name for name, annotation in typed.items() if admits(annotation, Decimal)),
             tuple(fields if has_own_way else (name for name, each in typed.items() if not is_exact(each))),
             _quick_writer(cls),
         )

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from eventbus.bounds import seconds, whole
 from eventbus.errors import CodecError, DuplicateEventType, InvalidEventType
-from eventbus.fields import OrDefault, hold_frozen
+from eventbus.fields import OrDefault, freeze_fields
 from eventbus.frozen import EMPTY, FixOffset, freeze, plain
 from eventbus.kind import EventSpec, Kind
 from eventbus.tagged import Untyped
@@ -147,7 +147,7 @@ class Event(BaseModel):
                 raise TypeError(f"{cls.__name__}: 'type' and 'payload' are names of the event itself; rename the field")
             cls.type = spec.type
             _register(cls)
-        if hold_frozen(cls, domain):
+        if freeze_fields(cls, domain):
             super().model_rebuild(force=True, raise_errors=False)
 
     @classmethod
@@ -155,7 +155,7 @@ class Event(BaseModel):
         """As in pydantic, which calls it for a class whose fields name types that came later."""
         depth = _parent_namespace_depth + 1  # where the caller of this looks for them
         outcome = super().model_rebuild(_parent_namespace_depth=depth, **options)
-        if cls.__pydantic_complete__ and hold_frozen(cls, cls.__event__.fields):
+        if cls.__pydantic_complete__ and freeze_fields(cls, cls.__event__.fields):
             outcome = super().model_rebuild(**options | {"force": True}, _parent_namespace_depth=depth)
         return outcome
 

@@ -41,14 +41,14 @@ def is_exact(annotation: Any, seen: frozenset[type] = frozenset()) -> bool:
     return isinstance(annotation, type) and _is_exact_class(annotation, seen)
 
 
-def holds(annotation: Any, number: type) -> bool:
+def admits(annotation: Any, number: type) -> bool:
     """May there be such a number in it?"""
     if isinstance(annotation, type) and not typing.get_args(annotation):
         if issubclass(annotation, BaseModel):
             return False  # what is in a model is for its own class to bound
         return issubclass(annotation, number) and not issubclass(annotation, bool | Enum)
     return typing.get_origin(annotation) is not typing.Literal and any(
-        holds(each, number) for each in typing.get_args(annotation)
+        admits(each, number) for each in typing.get_args(annotation)
     )
 
 

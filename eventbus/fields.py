@@ -1,4 +1,4 @@
-"""Fields: what the annotation of an event's field asks for, so that it is held frozen, and as it will be read back.
+"""Fields: what the annotation of an event's field asks for, so that it is frozen, and as it will be read back.
 
 The event's class calls this once, when it is defined. Knows no event.
 """
@@ -44,8 +44,8 @@ def _default_if_none(value: Any) -> Any:
     return value
 
 
-def hold_frozen(cls: type[BaseModel], names: Iterable[str]) -> bool:
-    """See to it that fields and their defaults are held as they should be. Is the model to be built again?"""
+def freeze_fields(cls: type[BaseModel], names: Iterable[str]) -> bool:
+    """See to it that fields and their defaults are frozen as they should be. Is the model to be built again?"""
     has_changed = False
     for name in names:
         field = cls.model_fields[name]
@@ -59,7 +59,7 @@ def hold_frozen(cls: type[BaseModel], names: Iterable[str]) -> bool:
 
 
 def _care(name: str, annotation: Any) -> Freeze | Untyped | FixOffset | None:
-    """What a field of this annotation needs so that its values are held as they will be read back, and unchangeable."""
+    """What a field of this annotation needs so that its values are as they will be read back, and unchangeable."""
     if is_untyped(annotation):
         return Untyped(name)
     if not _is_immutable(annotation):
@@ -69,7 +69,7 @@ def _care(name: str, annotation: Any) -> Freeze | Untyped | FixOffset | None:
 
 
 def _freeze_default(cls: type[BaseModel], field: FieldInfo) -> bool:
-    """A default is held as a given value would be: worked out now where it is always the same, else each time.
+    """A default is frozen as a given value would be: worked out now where it is always the same, else each time.
 
     Has the field changed?
     """

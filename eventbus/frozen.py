@@ -98,7 +98,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def held(where: str, value: Any) -> Any:
+def freeze_field(where: str, value: Any) -> Any:
     """`freeze`, for the value of a field: raises `CodecError` with the place."""
     try:
         return freeze(value)
@@ -163,7 +163,7 @@ def plain(value: Any) -> Any:
 
 
 def with_frozen_sets(schema: Any) -> Any:
-    """A core schema that makes frozensets where it would make sets: they are held so, and written by whom they fit.
+    """A core schema that makes frozensets where it would make sets: they are frozen so, and written by whom they fit.
 
     What is inside of models is for their own classes to protect.
     """
@@ -178,7 +178,7 @@ def with_frozen_sets(schema: Any) -> Any:
 
 
 class Freeze:
-    """Field metadata: validate as annotated, hold frozen, serialise as annotated."""
+    """Field metadata: validate as annotated, freeze, serialise as annotated."""
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -186,7 +186,7 @@ class Freeze:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = with_frozen_sets(handler(source))
         return core_schema.no_info_after_validator_function(
-            partial(held, self.field),
+            partial(freeze_field, self.field),
             schema,
             serialization=core_schema.wrap_serializer_function_ser_schema(_serialise, info_arg=True, schema=schema),
         )
@@ -202,7 +202,7 @@ class FixOffset:
         schema = handler(source)
         return core_schema.json_or_python_schema(
             json_schema=schema,
-            python_schema=core_schema.no_info_after_validator_function(partial(held, self.field), schema),
+            python_schema=core_schema.no_info_after_validator_function(partial(freeze_field, self.field), schema),
         )
 
 

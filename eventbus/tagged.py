@@ -21,7 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema, to_json
 
 from eventbus.errors import CodecError
-from eventbus.frozen import DEPTH, FrozenDict, FrozenList, held, thaw, with_frozen_sets
+from eventbus.frozen import DEPTH, FrozenDict, FrozenList, freeze_field, thaw, with_frozen_sets
 from eventbus.wording import shown
 
 DIGITS = 1_000
@@ -154,14 +154,14 @@ def _check_key(key: object, where: str) -> None:
 
 
 class Untyped:
-    """Field metadata: hold frozen what nobody describes, write it tagged, read it back exactly."""
+    """Field metadata: freeze what nobody describes, write it tagged, read it back exactly."""
 
     def __init__(self, field: str) -> None:
         self.field = field
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = with_frozen_sets(handler(source))
-        given = core_schema.no_info_after_validator_function(partial(held, self.field), schema)
+        given = core_schema.no_info_after_validator_function(partial(freeze_field, self.field), schema)
         read = core_schema.no_info_after_validator_function(untag, core_schema.any_schema())
         return core_schema.json_or_python_schema(
             json_schema=core_schema.chain_schema([read, given]),

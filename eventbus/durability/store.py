@@ -76,7 +76,7 @@ class Store:
 
     @property
     def is_taken(self) -> bool:
-        """Is anything held that a forked child must not touch?"""
+        """Is a journal held that a forked child must not touch?"""
         return False
 
     @property

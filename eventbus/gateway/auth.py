@@ -131,9 +131,9 @@ class Auth:
         if len(recent) + 1 >= limits.wrong_tokens:
             del self._guesses[address]
             self._shut_out[address] = now + limits.wrong_token_pause_s
-        for held in (self._guesses, self._shut_out):
-            while len(held) > _KEPT:
-                held.popitem(last=False)
+        for counted in (self._guesses, self._shut_out):
+            while len(counted) > _KEPT:
+                counted.popitem(last=False)
 
 
 def principal_of(token: Token) -> Principal:

@@ -104,7 +104,7 @@ class Behind:
 
     @property
     def position(self) -> int:
-        """Up to which number it was given everything that is not held back."""
+        """Up to which number it was given everything that does not wait for its time."""
         return self._feed.dealt if self._lag is None else self._lag
 
     def fall(self, at: int) -> None:

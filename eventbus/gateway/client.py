@@ -174,8 +174,8 @@ class Client:
     @property
     def position(self) -> int:
         """Up to which number it was sent everything that it listens to."""
-        held = [number - 1 for number in (self._pace.oldest, self._batch.oldest) if number is not None]
-        return min(self._behind.position, *held) if held else self._behind.position
+        waiting = [number - 1 for number in (self._pace.oldest, self._batch.oldest) if number is not None]
+        return min(self._behind.position, *waiting) if waiting else self._behind.position
 
     @property
     def last_sent(self) -> int:

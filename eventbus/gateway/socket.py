@@ -186,8 +186,8 @@ class Connection:
         had = {(one.id, one.topic) for one in older} if asked.id else set()
         keys = {*client.topics} - had | {(one.id, one.topic) for one in topics}
         views = {*self._views.of(client), *asked.views}
-        held = {*client.charts} | {(asked.id, number) for number in charts}
-        return len(keys) + len(views) <= self._limits.subscriptions and len(held) <= self._limits.charts
+        shown = {*client.charts} | {(asked.id, number) for number in charts}
+        return len(keys) + len(views) <= self._limits.subscriptions and len(shown) <= self._limits.charts
 
     def _unsubscribe(self, asked: Unsubscribe) -> None:
         everything = asked.id is not None and not (asked.topics or asked.characteristic_ids or asked.views)

@@ -1,7 +1,7 @@
 """Source: what feeds the ring from a bus: a tap on its dispatcher, and its journal for what is older.
 
 On a bus that journals first the number of an event is its offset. An urgent event overtakes others in the lane but not here: what
-comes early is held until those before it came, or were read from the journal. In memory, and where the journal is written behind,
+comes early waits until those before it came, or were read from the journal. In memory, and where the journal is written behind,
 the gateway counts what it taps.
 """
 

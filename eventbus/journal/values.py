@@ -233,7 +233,7 @@ class Verified(NamedTuple):
 class JournalStats:
     """Counters since the journal was opened, and its present size. `failure` is None while it can be written.
 
-    `held_back` counts the times that somebody who reads for long kept the journal from tidying up.
+    `blocked_checkpoints` counts the times that somebody who reads for long kept the journal from tidying up.
     """
 
     first: int
@@ -243,7 +243,7 @@ class JournalStats:
     commits: int
     largest_commit: int
     checkpoints: int
-    held_back: int
+    blocked_checkpoints: int
     stale_acks: int
     file_bytes: int
     log_bytes: int

@@ -90,7 +90,7 @@ class Cursors:
     def __init__(self, shelf: Shelf, newest: Callable[[], int]) -> None:
         self._shelf = shelf
         self._newest = newest
-        self._known: dict[str, _Held] = {}
+        self._known: dict[str, _CachedCursor] = {}
         self._unsure: dict[
             tuple[str, int], dict[int, int]
         ] = {}  # counts that a write without an answer would have made
@@ -150,38 +150,38 @@ class Cursors:
         names = {job.name for job in jobs}
         try:
             if strange := names - self._known.keys():
-                self._known.update((row.name, _Held(row)) for row in await self._shelf.fetch(strange))
+                self._known.update((row.name, _CachedCursor(row)) for row in await self._shelf.fetch(strange))
             for at, job in zip(places, jobs, strict=True):
                 answers[at] = self._apply(job)
-            touched = [held for name in names if (held := self._known.get(name)) is not None and held.is_touched]
-            verdicts = await self._shelf.write([held.as_write() for held in touched]) if touched else ()
+            touched = [cursor for name in names if (cursor := self._known.get(name)) is not None and cursor.is_touched]
+            verdicts = await self._shelf.write([cursor.as_write() for cursor in touched]) if touched else ()
         except BaseException as error:
             for name in names:
-                held = self._known.pop(name, None)
-                if held is not None and not isinstance(error, JournalUnavailable):
-                    self._unsure.setdefault((name, held.token), {}).update(held.begun)
+                cursor = self._known.pop(name, None)
+                if cursor is not None and not isinstance(error, JournalUnavailable):
+                    self._unsure.setdefault((name, cursor.token), {}).update(cursor.begun)
             raise
-        for held, verdict in zip(touched, verdicts, strict=True):
+        for cursor, verdict in zip(touched, verdicts, strict=True):
             if verdict is Verdict.WRITTEN:
-                self.stale += held.written()
+                self.stale += cursor.written()
             else:
-                self.forget(held.name)
-        return {held.name: verdict for held, verdict in zip(touched, verdicts, strict=True)}
+                self.forget(cursor.name)
+        return {cursor.name: verdict for cursor, verdict in zip(touched, verdicts, strict=True)}
 
     def _apply(self, job: Attempts | Commit) -> Any:
         """The answer to a job, should it be written; or why it is refused, and then it changed nothing."""
-        held = self._known.get(job.name)
-        if held is None:
+        cursor = self._known.get(job.name)
+        if cursor is None:
             return LookupError(f"group {job.name!r} is not known to this journal: open_group() makes it")
-        if job.token and held.token > job.token:
+        if job.token and cursor.token > job.token:
             return LeaseLost(job.name, job.token)  # tokens only grow
         if strange := self._strange(job):
             return strange
-        held.touch(job.token)
+        cursor.touch(job.token)
         if isinstance(job, Commit):
-            return held.settle(job)
-        unsure = self._unsure.get((job.name, held.token), {})
-        return held.begin(job.offsets, {offset: unsure.pop(offset, 0) for offset in job.offsets} if unsure else {})
+            return cursor.settle(job)
+        unsure = self._unsure.get((job.name, cursor.token), {})
+        return cursor.begin(job.offsets, {offset: unsure.pop(offset, 0) for offset in job.offsets} if unsure else {})
 
     def _strange(self, job: Attempts | Commit) -> ValueError | None:
         """What such a job says and cannot."""
@@ -200,7 +200,7 @@ class Cursors:
         return None
 
 
-class _Held:
+class _CachedCursor:
     """One cursor as it is known here, and what the write under way says besides."""
 
     def __init__(self, row: Row) -> None:

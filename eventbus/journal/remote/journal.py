@@ -356,7 +356,7 @@ class RemoteJournal:
             commits=self._appends.commits,
             largest_commit=self._appends.largest,
             checkpoints=0,
-            held_back=0,
+            blocked_checkpoints=0,
             stale_acks=self._cursors.stale,
             file_bytes=self._arrivals.bytes,
             log_bytes=0,

@@ -16,7 +16,7 @@ from eventbus.journal.sqlite.reads import RECORD_COLUMNS, Reads, contiguous
 from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, at_rest, is_damage, version_of
 from eventbus.journal.values import Verified
 
-_CHUNK = 5_000  # records held at a time
+_CHUNK = 5_000  # records in memory at a time
 _SEALS = "SELECT last, digest FROM seals"
 
 

@@ -86,7 +86,7 @@ class JournalFile:
         self._in_commit = False
         self._next_look = 0.0
         self._tended_pages = 0
-        self._is_held_back = False  # a reader that does not end its transaction keeps the log from beginning anew
+        self._is_blocked = False  # by a reader whose transaction does not end: then the log cannot begin anew
         self.counters = Counters()
         self.head: Seal | None = None  # the newest that was acknowledged
         self.first = 1
@@ -323,7 +323,7 @@ class JournalFile:
         if self._store is None or self._lost is not None:
             return
         pages = PAGES_PER_COMMIT * self.counters.commits + self.counters.bytes // BYTES_PER_PAGE
-        if pages - self._tended_pages < CHECKPOINT_PAGES and not (is_look and self._is_held_back):
+        if pages - self._tended_pages < CHECKPOINT_PAGES and not (is_look and self._is_blocked):
             return
         self._tended_pages = pages
         try:
@@ -338,13 +338,13 @@ class JournalFile:
     def _move_log(self) -> None:
         """Move the log into the file, and begin it anew if it is long. A reader in the way is left in peace, and named."""
         self._refuse_meddling()
-        was_held_back = self._is_held_back
+        was_blocked = self._is_blocked
         pages = self._checkpoint("PASSIVE")
         if pages > LOG_CEILING_PAGES:
-            pages = self._checkpoint("TRUNCATE", 0 if was_held_back else READERS_MS)
-        self._is_held_back = pages > LOG_CEILING_PAGES
-        self.counters.held(self._is_held_back)
-        if self._is_held_back and not was_held_back:
+            pages = self._checkpoint("TRUNCATE", 0 if was_blocked else READERS_MS)
+        self._is_blocked = pages > LOG_CEILING_PAGES
+        self.counters.blocked(self._is_blocked)
+        if self._is_blocked and not was_blocked:
             log.warning(
                 "a reader holds back the log of %s: end its transaction, or it grows without bound",
                 self.path,

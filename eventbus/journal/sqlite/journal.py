@@ -289,7 +289,7 @@ class SqliteJournal:
             commits=counters.commits,
             largest_commit=counters.largest_commit,
             checkpoints=counters.checkpoints,
-            held_back=counters.held_back,
+            blocked_checkpoints=counters.blocked_checkpoints,
             stale_acks=counters.stale_acks,
             file_bytes=size_of(self._path),
             log_bytes=size_of(log_file(self._path)),

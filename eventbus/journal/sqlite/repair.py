@@ -102,7 +102,7 @@ def _sound_rows(db: Database, table: str) -> Iterator[list[Any]]:
 
 
 def _base(db: Database, records: list[Record], newest: int) -> int:
-    """The offset before the oldest record that the journal held: what retention removed was not lost."""
+    """The offset before the oldest record that the journal had: what retention removed was not lost."""
     with suppress(sqlite3.Error, TypeError):
         last, *rest, crc = db.execute("SELECT last, commits, digest, ledger, crc FROM seals ORDER BY last").fetchone()
         if Seal(last, *rest).crc == crc:

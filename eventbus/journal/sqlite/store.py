@@ -45,7 +45,7 @@ class Counters:
     commits: int = 0
     largest_commit: int = 0
     checkpoints: int = 0
-    held_back: int = 0
+    blocked_checkpoints: int = 0
 
     def committed(self, records: int) -> None:
         """So many were made true together."""
@@ -69,9 +69,9 @@ class Counters:
         """The log went into the file."""
         self.checkpoints += 1
 
-    def held(self, is_held_back: bool) -> None:
-        """A look at the log: is it held back from the file?"""
-        self.held_back += is_held_back
+    def blocked(self, is_blocked: bool) -> None:
+        """A look at the log: does a reader keep it from the file?"""
+        self.blocked_checkpoints += is_blocked
 
 
 class Store(SmallTables):

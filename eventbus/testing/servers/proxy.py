@@ -130,21 +130,21 @@ def without_messages(kind: bytes) -> Callable[[], Filter]:
     """An `answers` that leaves out a kind of PostgreSQL's messages: b"A", notifications, as a pooling proxy does."""
 
     def answers() -> Filter:
-        held = bytearray()
+        unread = bytearray()
 
         def passed(data: bytes) -> bytes:
-            held.extend(data)
+            unread.extend(data)
             kept = bytearray()
-            if bytes(held) in {b"N", b"S"}:  # no TLS, or TLS: the one answer that is no message
-                kept += held
-                held.clear()
-            while len(held) >= 5:
-                length = 1 + int.from_bytes(held[1:5], "big")
-                if len(held) < length:
+            if bytes(unread) in {b"N", b"S"}:  # no TLS, or TLS: the one answer that is no message
+                kept += unread
+                unread.clear()
+            while len(unread) >= 5:
+                length = 1 + int.from_bytes(unread[1:5], "big")
+                if len(unread) < length:
                     break
-                if held[:1] != kind:
-                    kept += held[:length]
-                del held[:length]
+                if unread[:1] != kind:
+                    kept += unread[:length]
+                del unread[:length]
             return bytes(kept)
 
         return passed

@@ -500,7 +500,7 @@ async def test_a_reader_that_pins_the_log_is_named_once_and_the_log_shrinks_when
         reader.execute("SELECT count(*) FROM records").fetchall()
         for number in range(100, 4_000, 100):
             await journal.append([item(number + each, body=bytes(1_000)) for each in range(100)])
-        assert journal.stats().held_back > 1
+        assert journal.stats().blocked_checkpoints > 1
         assert journal.stats().log_bytes > 100 * PAGE_BYTES
         reader.close()
         while journal.stats().log_bytes:
