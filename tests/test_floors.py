@@ -36,7 +36,13 @@ ROAD = (
     {"road.door", "road.dispatcher", "road.latch", "road.lifetime"},
 )
 DURABILITY = (
-    {"durability.opening", "durability.quarantine", "durability.recent", "durability.trouble", "durability.watched"},
+    {
+        "durability.opening",
+        "durability.quarantine",
+        "durability.event_cache",
+        "durability.trouble",
+        "durability.watched",
+    },
     {"durability.share", "durability.holding", "durability.record", "durability.committing"},
     {
         "durability.aside",

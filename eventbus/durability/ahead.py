@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from eventbus.durability.share import MOST
 
 if TYPE_CHECKING:
-    from eventbus.durability.recent import Found
+    from eventbus.durability.event_cache import Found
     from eventbus.durability.source import Source
     from eventbus.journal.values import Record
     from eventbus.road.lifetime import Lifetime

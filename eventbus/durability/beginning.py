@@ -19,8 +19,8 @@ from eventbus.road.arrival import deliver, resume
 from eventbus.road.part import Part
 
 if TYPE_CHECKING:
+    from eventbus.durability.event_cache import Found
     from eventbus.durability.passage import Told
-    from eventbus.durability.recent import Found
     from eventbus.durability.share import Share
     from eventbus.durability.source import Source
     from eventbus.durability.trouble import Trouble

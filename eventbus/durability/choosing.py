@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eventbus.outcome import Status
 
 if TYPE_CHECKING:
-    from eventbus.durability.recent import Found
+    from eventbus.durability.event_cache import Found
     from eventbus.durability.share import Share
     from eventbus.event import Event
     from eventbus.subscription import Subscription

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eventbus.durability.beginning import Beginning, Wanted
     from eventbus.durability.choosing import Choosing
     from eventbus.durability.committing import Committing
-    from eventbus.durability.recent import Found
+    from eventbus.durability.event_cache import Found
     from eventbus.durability.share import Share
     from eventbus.durability.source import Source
     from eventbus.event import Event

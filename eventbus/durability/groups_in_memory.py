@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eventbus.durability.recent import Found, Recent
+from eventbus.durability.event_cache import EventCache, Found
 from eventbus.errors import OffsetGone
 from eventbus.journal.progress import GroupProgress
 from eventbus.journal.shared import Lease, part_name
@@ -31,7 +31,7 @@ class MemorySource:
     """What was dispatched since the first group came, and how far each group is."""
 
     def __init__(self) -> None:
-        self._recent = Recent(KEPT)
+        self._cache = EventCache(KEPT)
         self._progress: dict[str, GroupProgress] = {}
         self._since: dict[str, int] = {}  # the first burst that was accepted for a group
         self._last = 0
@@ -42,7 +42,7 @@ class MemorySource:
     def dispatched(self, burst: Burst) -> None:
         """A burst is about to be dealt out."""
         self._burst, self._first = burst, self._last + 1
-        self._recent.remember(self._first, burst)
+        self._cache.remember(self._first, burst)
         self._last += len(burst.events)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -65,10 +65,10 @@ class MemorySource:
         return self._of(lease).cursor()
 
     async def fetch(self, after: int, limit: int) -> Sequence[Found]:
-        oldest = self._recent.oldest
+        oldest = self._cache.oldest
         if oldest is not None and after + 1 < oldest:
             raise OffsetGone(after + 1, oldest)
-        return self._recent.following(after, limit)
+        return self._cache.following(after, limit)
 
     def found(self, fetched: Sequence[Found | Record]) -> Iterator[Found]:
         return (each for each in fetched if isinstance(each, Found))  # it fetches nothing else
@@ -88,7 +88,7 @@ class MemorySource:
             progress = self._of(lease)
             progress.settle(settled)
             progress.skip(skipped)
-        self._recent.forget(min(each.floor for each in self._progress.values()))
+        self._cache.forget(min(each.floor for each in self._progress.values()))
         return [self._of(lease).floor for lease, *_ in news]
 
     def _of(self, lease: Lease) -> GroupProgress:

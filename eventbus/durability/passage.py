@@ -11,7 +11,7 @@ from eventbus.road.burst import Burst
 
 if TYPE_CHECKING:
     from eventbus.dead_letter import DeadLetter
-    from eventbus.durability.recent import Found
+    from eventbus.durability.event_cache import Found
     from eventbus.durability.share import Share
     from eventbus.event import Event
     from eventbus.outcome import Outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from eventbus.codec import decoder
 from eventbus.durability.aside import as_kept
-from eventbus.durability.recent import Found, Recent
+from eventbus.durability.event_cache import EventCache, Found
 from eventbus.event import hops_of
 from eventbus.journal.shared import Part
 
@@ -70,16 +70,16 @@ class JournalSource:
         self._sharing = sharing
         self._quarantine = quarantine
         self._clock = clock
-        self._recent = Recent()
+        self._cache = EventCache()
 
     def entered(self, burst: Burst) -> None:
         """A burst is durable, and about to be dispatched."""
         if burst.offset is not None:
-            self._recent.remember(burst.offset, burst)
+            self._cache.remember(burst.offset, burst)
 
     def forget(self) -> None:
         """Places are others from now on."""
-        self._recent = Recent()
+        self._cache = EventCache()
 
     @property
     def last(self) -> int:
@@ -92,7 +92,7 @@ class JournalSource:
         return await self._sharing.open_part(lease, start)
 
     async def fetch(self, after: int, limit: int) -> Sequence[Found | Record]:
-        lately = self._recent.following(after, limit)
+        lately = self._cache.following(after, limit)
         return lately if lately or after >= self.last else await self._journal.read(after, limit)
 
     def found(self, fetched: Sequence[Found | Record]) -> Iterator[Found]:
@@ -103,8 +103,8 @@ class JournalSource:
             if isinstance(each, Found):
                 yield each
                 continue
-            offset, oldest = each.offset, self._recent.oldest
-            if oldest is not None and offset >= oldest and (known := self._recent.following(offset - 1, 1)):
+            offset, oldest = each.offset, self._cache.oldest
+            if oldest is not None and offset >= oldest and (known := self._cache.following(offset - 1, 1)):
                 yield known[0]
                 continue
             event, unreadable = self._quarantine.try_to_read(each, read)

@@ -126,9 +126,9 @@ class Auth:
 
     def _wrong(self, address: str, now: float) -> None:
         limits = self._settings.limits
-        recent = [moment for moment in self._guesses.pop(address, ()) if moment > now - _MINUTE_S]
-        self._guesses[address] = [*recent, now]
-        if len(recent) + 1 >= limits.wrong_tokens:
+        within_minute = [moment for moment in self._guesses.pop(address, ()) if moment > now - _MINUTE_S]
+        self._guesses[address] = [*within_minute, now]
+        if len(within_minute) + 1 >= limits.wrong_tokens:
             del self._guesses[address]
             self._shut_out[address] = now + limits.wrong_token_pause_s
         for counted in (self._guesses, self._shut_out):

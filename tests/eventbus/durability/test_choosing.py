@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eventbus import Event, InMemoryEventBus, create_event_bus
 from eventbus.durability.choosing import Choosing
-from eventbus.durability.recent import Found
+from eventbus.durability.event_cache import Found
 from eventbus.durability.share import Share
 from eventbus.journal.shared import Lease
 from eventbus.journal.values import Cursor

@@ -1,4 +1,4 @@
-"""Recent: the events that passed through this process lately, by their place in a log.
+"""Event cache: the events that passed through this process lately, by their place in a log.
 
 Groups that keep up are served from it: they decode nothing, and their handlers have the context of the publisher. Knows no journal.
 """
@@ -31,12 +31,12 @@ class Found(NamedTuple):
     event_id: str = ""  # of what is there, where there is no event
 
 
-class Recent:
+class EventCache:
     """Events by offset: `size` of them at least, twice as many before the oldest are forgotten."""
 
     def __init__(self, size: int = 10_000) -> None:
         self._size = size
-        self._held = 0
+        self._count = 0
         self._firsts: list[int] = []  # the offset of the first event of each burst, ascending
         self._bursts: list[tuple[list[Event], Context, int, int, int]] = []
 
@@ -46,11 +46,11 @@ class Recent:
             return  # it was there before after all
         self._firsts.append(first)
         self._bursts.append((burst.events, burst.base, burst.hops, burst.accepted_ns, burst.number))
-        self._held += len(burst.events)
-        if self._held > 2 * self._size:
-            forgotten = held = 0
-            while self._held - held > self._size:
-                held += len(self._bursts[forgotten][0])
+        self._count += len(burst.events)
+        if self._count > 2 * self._size:
+            forgotten = passed = 0
+            while self._count - passed > self._size:
+                passed += len(self._bursts[forgotten][0])
                 forgotten += 1
             self._forget(forgotten)
 
@@ -59,7 +59,7 @@ class Recent:
         self._forget(max(0, bisect_right(self._firsts, upto + 1) - 1))
 
     def _forget(self, bursts: int) -> None:
-        self._held -= sum(len(passed[0]) for passed in self._bursts[:bursts])
+        self._count -= sum(len(passed[0]) for passed in self._bursts[:bursts])
         del self._firsts[:bursts], self._bursts[:bursts]
 
     @property
