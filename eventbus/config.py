@@ -153,7 +153,7 @@ def _memory(settings: Settings) -> InMemoryEventBus:
     return InMemoryEventBus(**typed(wanted, known))
 
 
-def _kept(
+def _over_journal(
     scheme: str, *, also: Mapping[str, str], shares: tuple[str, ...] = ()
 ) -> Callable[[Settings], InMemoryEventBus]:
     """Over a journal that is built in. `also` names settings as they are called elsewhere, `shares` those of bus and journal both."""
@@ -184,22 +184,22 @@ def _over(journal: Callable[[Settings], Journal], settings: Settings) -> InMemor
         "retention": _retention(mine),
         "behind": _behind(mine),
     }
-    kept = journal({key: value for key, value in rest.items() if key not in _SHARED})
-    if "shared" in kept.capabilities:
+    made = journal({key: value for key, value in rest.items() if key not in _SHARED})
+    if "shared" in made.capabilities:
         both = typed({key: settings[key] for key in _SHARED if key in settings}, _SHARED)
-        return InMemoryEventBus(store=Shared(cast(SharedJournal, kept), **common, **both), **bus)
+        return InMemoryEventBus(store=Shared(cast(SharedJournal, made), **common, **both), **bus)
     if sharing := [key for key in _SHARED if key in rest]:
         raise PolicyConflict(sharing[0], "is for a bus that processes share: use postgresql://, redis:// or nats://")
-    return InMemoryEventBus(store=Journaled(kept, **common), **bus)
+    return InMemoryEventBus(store=Journaled(made, **common), **bus)
 
 
 def _on_server(scheme: str, **also: str) -> Callable[[Settings], InMemoryEventBus]:
-    return _kept(scheme, also={"channel_prefix": "name", **also}, shares=("name", "poll", "timeout_s"))
+    return _over_journal(scheme, also={"channel_prefix": "name", **also}, shares=("name", "poll", "timeout_s"))
 
 
 _JOURNALS = {
     "nats": _on_server("nats"),
-    "sqlite": _kept("sqlite", also={}),
+    "sqlite": _over_journal("sqlite", also={}),
     "postgres": _on_server("postgres", db="path"),
     "postgresql": _on_server("postgresql", db="path"),
     "redis": _on_server("redis", db="path"),

@@ -125,7 +125,7 @@ class Selecting(Protocol):
 
 
 S = TypeVar("S", bound=Selecting)
-_ROUTES_KEPT = 4_096  # types may come from outside by the thousand
+_MOST_ROUTES = 4_096  # types may come from outside by the thousand
 
 
 class RouteTable(Generic[S]):
@@ -219,7 +219,7 @@ class RouteTable(Generic[S]):
             if member.selector.matches(cls, type_name)
         ]
         found.sort(key=_by_number)
-        if len(self._routes) >= _ROUTES_KEPT:
+        if len(self._routes) >= _MOST_ROUTES:
             self._routes.clear()
             self._known.clear()
         for beginning in beginnings:

@@ -117,9 +117,9 @@ def list_tokens(file: TokensFile, json: Json = False) -> None:
     from eventbus.gateway.tokens import read_tokens
 
     now = SystemClock().now()
-    kept = read_tokens(file)
+    tokens = read_tokens(file)
     if json:
-        for token in kept:
+        for token in tokens:
             render.emit(token.model_dump(mode="json", exclude={"sha256"}) | {"expired": token.is_expired(now)})
         return
     rows = [
@@ -131,7 +131,7 @@ def list_tokens(file: TokensFile, json: Json = False) -> None:
             "never" if token.expires is None else token.expires.isoformat(timespec="seconds"),
             "expired" if token.is_expired(now) else "",
         )
-        for token in kept
+        for token in tokens
     ]
     render.show_table(("id", "name", "scopes", "created", "expires", ""), rows, empty="no tokens")
 

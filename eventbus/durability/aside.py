@@ -108,10 +108,10 @@ class Aside:
 
     async def latch(self) -> tuple[str, str] | None:
         """Reason and token of a halt that an earlier process left."""
-        kept = (await self._journal.values(LATCH)).get("halt")
-        if kept is None:
+        latch = (await self._journal.values(LATCH)).get("halt")
+        if latch is None:
             return None
-        fields = from_json(kept)
+        fields = from_json(latch)
         return fields["reason"], fields["token"]
 
     def halted(self, reason: str, token: str) -> None:
@@ -142,26 +142,29 @@ class Aside:
         asked = {int(name) for name in await self._journal.values(REDRIVE)}
         after = 0
         while page := await self._journal.dead_letters(after, _PAGE):
-            for kept in page:
+            for record in page:
                 try:
-                    event = decode(kept.body)
+                    event = decode(record.body)
                 except CodecError as error:  # it stays in the journal, for whoever knows its type
                     log.error(
-                        "dead letter %d cannot be read: %s", kept.id, error, extra={"id": kept.id, "error": str(error)}
+                        "dead letter %d cannot be read: %s",
+                        record.id,
+                        error,
+                        extra={"id": record.id, "error": str(error)},
                     )
                     continue
                 letter = letters.add(
                     event,
-                    subscription=kept.subscription,
-                    reason=kept.reason,
-                    error=kept.error,
-                    attempts=kept.attempts,
-                    first_failed=moment(kept.first_failed_ns),
-                    last_failed=moment(kept.last_failed_ns),
+                    subscription=record.subscription,
+                    reason=record.reason,
+                    error=record.error,
+                    attempts=record.attempts,
+                    first_failed=moment(record.first_failed_ns),
+                    last_failed=moment(record.last_failed_ns),
                     is_shelved=True,
                 )
-                self._letter_ids[letter.id] = kept.id
-                if kept.id in asked:
+                self._letter_ids[letter.id] = record.id
+                if record.id in asked:
                     self.redrive_asked.add(letter.id)
             after = page[-1].id
 
@@ -175,7 +178,7 @@ class Aside:
         """Keep a dead letter of a delivery that has no group."""
 
         async def write() -> None:
-            (self._letter_ids[letter.id],) = await self._journal.add_dead_letters([as_kept(letter, None)])
+            (self._letter_ids[letter.id],) = await self._journal.add_dead_letters([new_dead_letter(letter, None)])
 
         self.write(write, "dead letter not kept in the journal")
 
@@ -209,17 +212,19 @@ class Aside:
         """Where letters are in the journal. A group writes its own with its cursor, and learns no ids by that."""
         ids = [self._letter_ids.pop(letter.id) for letter in letters if letter.id in self._letter_ids]
         wanted = (
-            {as_kept(letter, None)[:3] + _times(letter) for letter in letters} if len(ids) < len(letters) else set()
+            {new_dead_letter(letter, None)[:3] + _times(letter) for letter in letters}
+            if len(ids) < len(letters)
+            else set()
         )
         after = 0
         while wanted and (page := await self._journal.dead_letters(after, _PAGE)):
-            ids += [kept.id for kept in page if _mark(kept) in wanted and kept.id not in ids]
+            ids += [record.id for record in page if _mark(record) in wanted and record.id not in ids]
             after = page[-1].id
         return ids
 
 
-def as_kept(letter: DeadLetter, offset: int | None) -> NewDeadLetter:
-    """A dead letter as a journal keeps it."""
+def new_dead_letter(letter: DeadLetter, offset: int | None) -> NewDeadLetter:
+    """A dead letter as a journal takes it."""
     first_failed_ns, last_failed_ns = _times(letter)
     return NewDeadLetter(
         subscription=letter.subscription,
@@ -235,8 +240,8 @@ def as_kept(letter: DeadLetter, offset: int | None) -> NewDeadLetter:
     )
 
 
-def _mark(kept: DeadLetterRecord) -> tuple[str | int, ...]:
-    return kept.subscription, kept.event_id, kept.type, kept.first_failed_ns, kept.last_failed_ns
+def _mark(record: DeadLetterRecord) -> tuple[str | int, ...]:
+    return record.subscription, record.event_id, record.type, record.first_failed_ns, record.last_failed_ns
 
 
 def _times(letter: DeadLetter) -> tuple[int, int]:

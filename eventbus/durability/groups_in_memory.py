@@ -1,7 +1,7 @@
 """Groups in memory: what durable subscriptions read on a bus without a journal, so that they can be tried there.
 
-Events are kept from dispatch until every group has finished them, at most `KEPT` and twice as many for a moment. A group that is
-further behind loses the oldest: it counts and logs them when it comes to them. Nothing survives the process.
+Events stay from dispatch until every group has finished them, at most `MOST_EVENTS` and twice as many for a moment. A group
+that is further behind loses the oldest: it counts and logs them when it comes to them. Nothing survives the process.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from eventbus.journal.values import Cursor, Record, Start
     from eventbus.road.burst import Burst
 
-KEPT = 100_000
+MOST_EVENTS = 100_000
 
 
 class MemorySource:
     """What was dispatched since the first group came, and how far each group is."""
 
     def __init__(self) -> None:
-        self._cache = EventCache(KEPT)
+        self._cache = EventCache(MOST_EVENTS)
         self._progress: dict[str, GroupProgress] = {}
         self._since: dict[str, int] = {}  # the first burst that was accepted for a group
         self._last = 0

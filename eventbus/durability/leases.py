@@ -280,21 +280,21 @@ class Leases:
         asked_ns = self._now_ns()
         leases = [share.lease for _group, share in self._held.values()]
         errands = [lease for lease in self._errands.values() if lease is not None]
-        kept = {(lease.name, lease.token) for lease in await self._journal.renew([*leases, *errands])}
+        renewed = {(lease.name, lease.token) for lease in await self._journal.renew([*leases, *errands])}
         self._beaten_ns = asked_ns
         for lease in leases:
             held = self._held.get(lease.name)
             if held is None or held[1].lease.token != lease.token:
                 continue
-            if (lease.name, lease.token) in kept:
+            if (lease.name, lease.token) in renewed:
                 held[1].renewed(asked_ns + lease.local_ttl * 1e9)
             else:
                 held[0].lost(held[1])
         for lease in errands:
-            is_kept = (lease.name, lease.token) in kept
-            self._errands[lease.name] = lease if is_kept else None
+            is_renewed = (lease.name, lease.token) in renewed
+            self._errands[lease.name] = lease if is_renewed else None
             self._errands_until_ns[lease.name] = asked_ns + lease.local_ttl * 1e9
-            if not is_kept:
+            if not is_renewed:
                 self._errands_lost[lease.name]()
         self._set_alarm()
 

@@ -76,7 +76,7 @@ class SharedLetters(DeadLetters):
     async def list(self, where: Callable[[DeadLetter], bool] | None = None) -> builtins.list[DeadLetter]:
         found, after = list[DeadLetter](), 0
         while page := await self._journal.dead_letters(after, _PAGE):
-            letters = (letter for kept in page if (letter := _letter(kept)) is not None)
+            letters = (letter for record in page if (letter := _letter(record)) is not None)
             found += [letter for letter in letters if where is None or where(letter)]
             after = page[-1].id
         return found
@@ -107,11 +107,11 @@ class SharedLetters(DeadLetters):
             claimer = claimed.decode(errors="replace")
             if claimed != _ASKED and (claimer in leases.members or claimer == leases.process):
                 continue
-            kept = await self._journal.dead_letters(int(name) - 1, 1)
-            if not kept or kept[0].id != int(name):  # purged, or delivered again meanwhile
+            found = await self._journal.dead_letters(int(name) - 1, 1)
+            if not found or found[0].id != int(name):  # purged, or delivered again meanwhile
                 await self._journal.set_values(REDRIVE, {name: None})
                 continue
-            letter = _letter(kept[0])
+            letter = _letter(found[0])
             if letter is not None and may(letter) and await self._claim(name, claimed, leases.process):
                 self._aside().knows(letter)
                 if not self._deliver(letter):
@@ -132,19 +132,19 @@ class SharedLetters(DeadLetters):
         return False
 
 
-def _letter(kept: DeadLetterRecord) -> DeadLetter | None:
+def _letter(record: DeadLetterRecord) -> DeadLetter | None:
     try:
-        event = decode(kept.body)
+        event = decode(record.body)
     except CodecError as error:  # it stays in the journal, for whoever knows its type
-        log.error("dead letter %d cannot be read: %s", kept.id, error, extra={"id": kept.id, "error": str(error)})
+        log.error("dead letter %d cannot be read: %s", record.id, error, extra={"id": record.id, "error": str(error)})
         return None
     return DeadLetter(
-        kept.id,
+        record.id,
         event,
-        kept.subscription,
-        kept.reason,
-        kept.error,
-        kept.attempts,
-        moment(kept.first_failed_ns),
-        moment(kept.last_failed_ns),
+        record.subscription,
+        record.reason,
+        record.error,
+        record.attempts,
+        moment(record.first_failed_ns),
+        moment(record.last_failed_ns),
     )

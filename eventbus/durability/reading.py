@@ -97,8 +97,8 @@ class Reading:
         if record is None:
             return history.explain(event_id)
         related = await self._journal.related(record.correlation_id or event_id)
-        events = [(kept, event) for kept in related if (event := await self._quarantine.read(kept)) is not None]
-        found = explanation(event_id, events, await self._journal.outcomes([kept.offset for kept in related]))
+        events = [(record, event) for record in related if (event := await self._quarantine.read(record)) is not None]
+        found = explanation(event_id, events, await self._journal.outcomes([record.offset for record in related]))
         handled = dict(found.handled)
         for handled_id, lately in history.handled(found).items():
             others = (made for made in lately if made.subscription not in titles)

@@ -7,7 +7,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from eventbus.codec import decoder
-from eventbus.durability.aside import as_kept
+from eventbus.durability.aside import new_dead_letter
 from eventbus.durability.event_cache import EventCache, Found
 from eventbus.event import hops_of
 from eventbus.journal.shared import Part
@@ -123,5 +123,5 @@ class JournalSource:
 
 
 def _as_part(news: News) -> Part:
-    letters = [as_kept(letter, offset) for letter, offset in news.dead]
+    letters = [new_dead_letter(letter, offset) for letter, offset in news.dead]
     return Part(news.lease, news.settled, news.skipped, letters, news.quarantined)

@@ -18,7 +18,7 @@ from eventbus.gateway.settings import GatewaySettings
 from eventbus.gateway.tokens import Token, TokenFile
 
 TICKET_S = 30
-_KEPT = 10_000  # tickets, addresses
+_MOST = 10_000  # tickets, addresses
 _MINUTE_S = 60.0
 _NOT_BY_DEFAULT = ("trade.*", "risk.*", "system.*")
 _REALM = {"WWW-Authenticate": 'Bearer realm="eventbus"'}
@@ -107,7 +107,7 @@ class Auth:
         """What a page of that origin may show once, within 30 seconds, instead of a token."""
         ticket = secrets.token_urlsafe(32)
         self._tickets[ticket] = (principal, origin, self._monotonic() + TICKET_S)
-        while len(self._tickets) > _KEPT:
+        while len(self._tickets) > _MOST:
             self._tickets.popitem(last=False)
         return ticket
 
@@ -132,7 +132,7 @@ class Auth:
             del self._guesses[address]
             self._shut_out[address] = now + limits.wrong_token_pause_s
         for counted in (self._guesses, self._shut_out):
-            while len(counted) > _KEPT:
+            while len(counted) > _MOST:
                 counted.popitem(last=False)
 
 

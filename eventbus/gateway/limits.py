@@ -14,7 +14,7 @@ from fastapi.requests import Request
 from eventbus.gateway.problems import Problem, later
 from eventbus.gateway.settings import Limits, is_loopback
 
-_KEPT = 10_000  # buckets
+_MOST_BUCKETS = 10_000
 
 
 class Bucket:
@@ -50,7 +50,7 @@ class Buckets:
         now = self._monotonic()
         bucket = self._buckets.pop(who, None) or Bucket(self._per_s, self._burst, now)
         self._buckets[who] = bucket
-        if len(self._buckets) > _KEPT:
+        if len(self._buckets) > _MOST_BUCKETS:
             self._buckets.popitem(last=False)
         if wait := bucket.take(count, now):
             raise later(429, "too_many_requests", f"at most {self._per_s:g} a second: slow down", wait)

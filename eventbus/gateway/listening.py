@@ -123,7 +123,7 @@ def key_of(event: Event) -> Hashable:
 def allowed(where: Mapping[str, Scalar | list[Scalar]]) -> Allowed:
     """The values that each field may have."""
     return tuple(
-        (field, frozenset(map(_kept, values if isinstance(values, list) else [values])))
+        (field, frozenset(map(_comparable, values if isinstance(values, list) else [values])))
         for field, values in where.items()
     )
 
@@ -131,12 +131,12 @@ def allowed(where: Mapping[str, Scalar | list[Scalar]]) -> Allowed:
 def is_one_of(value: Any, values: frozenset[tuple[type, Any]]) -> bool:
     """Is it one of them, as JSON sees it? True is no 1 there, and 1 is 1.0."""
     try:
-        return _kept(value) in values
+        return _comparable(value) in values
     except Exception:  # noqa: BLE001 - a list is none of them, nor is an object, whatever it does when it is asked
         return False
 
 
-def _kept(value: Any) -> tuple[type, Any]:
+def _comparable(value: Any) -> tuple[type, Any]:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, bool) or value is None:

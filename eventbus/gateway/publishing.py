@@ -19,7 +19,7 @@ from eventbus.gateway.patterns import matches
 from eventbus.gateway.problems import Problem
 from eventbus.gateway.settings import Limits
 
-_KEPT = 10_000  # ids of events that were published lately
+_MOST_KNOWN = 10_000  # ids of events that were published lately
 _THROTTLED = "trade.*"
 _UNTRACED: Mapping[str, str] = {}
 
@@ -67,7 +67,7 @@ class Publishing:
             if one.can_come_again:
                 self._known[event_id] = one.sign, run
         run.add_done_callback(lambda done: self._forget_failed(done, [*fresh]))
-        while len(self._known) > _KEPT:
+        while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return [(await asyncio.shield(runs[one.event.event_id]))[one.event.event_id] for one in checked]
 
@@ -124,15 +124,15 @@ def _body(receipt: Receipt) -> ReceiptBody:
     return ReceiptBody(event_id=receipt.event_id, seq=receipt.offset, durability=receipt.durability)
 
 
-def _is_same(one: Checked, kept: Event) -> bool:
+def _is_same(one: Checked, known: Event) -> bool:
     """Is it the event that the journal has? What was not given then and now differs: the time."""
     given, event = one.asked, one.event
     return (
-        kept.type == event.type
-        and kept.payload == event.payload
-        and (given.timestamp is None or kept.timestamp == event.timestamp)
-        and kept.source == event.source
-        and (given.correlation_id is None or kept.correlation_id == event.correlation_id)
+        known.type == event.type
+        and known.payload == event.payload
+        and (given.timestamp is None or known.timestamp == event.timestamp)
+        and known.source == event.source
+        and (given.correlation_id is None or known.correlation_id == event.correlation_id)
     )
 
 

@@ -66,7 +66,7 @@ class Ring:
         return found if len(found) == count else found + self._slots[: count - len(found)]
 
     @property
-    def bytes_kept(self) -> int:
+    def json_bytes(self) -> int:
         """About how many bytes of JSON its events are."""
         return self._bytes
 

@@ -126,9 +126,9 @@ def revoke_token(path: Path, token_id: str) -> bool:
     """Remove a token; False when there is none of this id. Raises `GatewayError`."""
     read_tokens(path)  # says so if there is no file
     with _changing(path) as tokens:
-        kept = [token for token in tokens if token.id != token_id]
-        is_there = len(kept) < len(tokens)
-        tokens[:] = kept
+        others = [token for token in tokens if token.id != token_id]
+        is_there = len(others) < len(tokens)
+        tokens[:] = others
     return is_there
 
 

@@ -281,9 +281,9 @@ def _cut(fields: dict[str, Any], excess: int) -> None:
     if len(text) <= _SHORTEST:
         fields.pop([*fields][-1])
         return
-    kept = max(_SHORTEST, len(text) - 4 - excess * len(text) // max(1, sizes[name]))
-    kept = min(kept, len(text) - 4)
-    fields[name] = f"…{text[-kept:]}" if name in _FROM_THE_END else f"{text[:kept]}…"
+    length = max(_SHORTEST, len(text) - 4 - excess * len(text) // max(1, sizes[name]))
+    length = min(length, len(text) - 4)
+    fields[name] = f"…{text[-length:]}" if name in _FROM_THE_END else f"{text[:length]}…"
 
 
 def _as_json(fields: dict[str, Any]) -> str:

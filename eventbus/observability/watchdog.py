@@ -28,7 +28,7 @@ from eventbus.stats import Histogram
 log = logging.getLogger("eventbus")
 
 _BEATS = 10  # signs of life asked for per threshold: how exactly the start of a block is known
-_KEPT = 16
+_MOST_BLOCKS = 16
 _STACK_FRAMES = 25
 _PACKAGE = __name__.partition(".")[0]
 
@@ -69,7 +69,7 @@ class LoopWatchdog:
             raise PolicyConflict("threshold", f"{threshold!r} is not a positive number of seconds")
         self.threshold = threshold
         self.count = 0
-        self.blocks: deque[Block] = deque(maxlen=_KEPT)  # the last ones
+        self.blocks: deque[Block] = deque(maxlen=_MOST_BLOCKS)  # the last ones
         self.lags = Histogram()  # how long each sign of life took
         self._watched = bus_or_loop
         self._on_block = on_block

@@ -143,7 +143,7 @@ class LogState:
         names = [name for name in self._progress if group in (name, group_of(name))]
         for name in names:
             del self._progress[name]
-        self._outcomes = {key: kept for key, kept in self._outcomes.items() if key[1] not in names}
+        self._outcomes = {key: outcome for key, outcome in self._outcomes.items() if key[1] not in names}
         return bool(names)
 
     def record_attempts(self, group: str, offsets: Sequence[int]) -> dict[int, int]:
@@ -175,7 +175,7 @@ class LogState:
         return progress.floor, len(fresh)
 
     def outcomes_of(self, offsets: Sequence[int]) -> list[SettledDelivery]:
-        return [kept for (offset, _group), kept in sorted(self._outcomes.items()) if offset in offsets]
+        return [outcome for (offset, _group), outcome in sorted(self._outcomes.items()) if offset in offsets]
 
     def _of(self, group: str) -> GroupProgress:
         if group not in self._progress:
@@ -213,8 +213,8 @@ class LogState:
 
     def purge(self, ids: Sequence[int] | None) -> int:
         """Gives how many there were."""
-        kept = [] if ids is None else [letter for letter in self._letters if letter.id not in ids]
-        gone, self._letters = len(self._letters) - len(kept), kept
+        left = [] if ids is None else [letter for letter in self._letters if letter.id not in ids]
+        gone, self._letters = len(self._letters) - len(left), left
         return gone
 
     def add_quarantined(self, items: Sequence[NewQuarantined]) -> list[int]:
@@ -241,11 +241,11 @@ class LogState:
         return known + 1
 
     def _put(self, space: str, name: str, value: bytes | None) -> None:
-        kept = self._values.setdefault(space, {})
+        values = self._values.setdefault(space, {})
         if value is None:
-            kept.pop(name, None)
+            values.pop(name, None)
         else:
-            kept[name] = value
+            values[name] = value
         self._versions[space, name] = self._versions.get((space, name), 0) + 1
 
     # --- upkeep ----------------------------------------------------------------------------------------------------

@@ -275,10 +275,10 @@ class SharedMemoryJournal:
     async def renew(self, leases: Sequence[Lease]) -> Sequence[Lease]:
         def do() -> list[Lease]:
             self.log.heard_from(self._process)
-            kept = [lease for lease in leases if self.log.holds(lease)]
-            for lease in kept:
+            renewed = [lease for lease in leases if self.log.holds(lease)]
+            for lease in renewed:
                 self.log.prolong(lease)
-            return kept
+            return renewed
 
         return await self._ask(do)
 

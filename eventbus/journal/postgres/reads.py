@@ -13,8 +13,8 @@ from eventbus.journal.postgres.rows import (
     RECORD,
     as_record,
     given,
-    kept,
     names,
+    storable,
 )
 from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.integrity import checksum, damaged
@@ -39,7 +39,7 @@ class Reads(Linked):
         arguments: list[Any] = [after, _NEVER if until is None else until, limit]
         where = ""
         if types is not None:
-            of_types = [*map(kept, types)]
+            of_types = [*map(storable, types)]
             arguments.append([name for name in of_types if not is_pattern(name or "")])
             arguments.append([as_regex(name or "") for name in of_types if is_pattern(name or "")])
             where = "AND (type = ANY($4::text[]) OR type ~ ANY($5::text[]))"
@@ -64,13 +64,13 @@ class Reads(Linked):
     @question
     async def find(self, db: Connection, event_id: str) -> Record | None:
         sql = f"SELECT {names(RECORD)} FROM {self._schema}.events WHERE event_id = $1"
-        return next(iter(await self._sound(db, await db.fetch(sql, kept(event_id)))), None)
+        return next(iter(await self._sound(db, await db.fetch(sql, storable(event_id)))), None)
 
     @question
     async def related(self, db: Connection, correlation_id: str, limit: int) -> list[Record]:
         sql = f"""SELECT {names(RECORD)} FROM {self._schema}.events
             WHERE (correlation_id = $1 AND correlation_id <> event_id) OR event_id = $1 ORDER BY "offset" LIMIT $2"""
-        return await self._sound(db, await db.fetch(sql, kept(correlation_id), limit))
+        return await self._sound(db, await db.fetch(sql, storable(correlation_id), limit))
 
     @question
     async def seek(self, db: Connection, time_ns: int) -> int:
@@ -91,14 +91,14 @@ class Reads(Linked):
     ) -> list[DeadLetterRecord]:
         sql = f"""SELECT id, {names(LETTER)}, redriven FROM {self._schema}.dead_letters
             WHERE id > $1 AND ($3::text IS NULL OR subscription = $3) AND redriven <= $4 ORDER BY id LIMIT $2"""
-        rows = await db.fetch(sql, after, limit, kept(subscription), redriven)
+        rows = await db.fetch(sql, after, limit, storable(subscription), redriven)
         return [DeadLetterRecord(*map(given, row)) for row in rows]
 
     @question
     async def count_dead_letters(self, db: Connection, subscription: str | None, redriven: bool) -> int:
         sql = f"""SELECT count(*) FROM {self._schema}.dead_letters
             WHERE ($1::text IS NULL OR subscription = $1) AND redriven <= $2"""
-        return int(await db.fetchval(sql, kept(subscription), redriven))
+        return int(await db.fetchval(sql, storable(subscription), redriven))
 
     @question
     async def quarantined(self, db: Connection, after: int, limit: int) -> list[Quarantined]:
@@ -114,7 +114,7 @@ class Reads(Linked):
         sql = (
             f"SELECT name, value FROM {self._schema}.small_values WHERE space = $1 AND value IS NOT NULL ORDER BY name"
         )
-        return {given(name): value for name, value in await db.fetch(sql, kept(space))}
+        return {given(name): value for name, value in await db.fetch(sql, storable(space))}
 
     @question
     async def members(self, db: Connection) -> Mapping[str, float]:
@@ -139,7 +139,7 @@ class Reads(Linked):
     async def _rows(self, db: Connection, names_: Collection[str] | None) -> list[Row]:
         sql = f"""SELECT {names(CURSOR)} FROM {self._schema}.cursors
             WHERE $1::text[] IS NULL OR name = ANY($1) ORDER BY name"""
-        found = await db.fetch(sql, None if names_ is None else [*map(kept, names_)])
+        found = await db.fetch(sql, None if names_ is None else [*map(storable, names_)])
         return [Row(*map(given, row)) for row in found]
 
     async def _sound(self, db: Connection, rows: Sequence[Any]) -> list[Record]:

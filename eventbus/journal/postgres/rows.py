@@ -51,12 +51,12 @@ def turned(rows: Collection[Sequence[Any]], columns: Columns) -> list[Sequence[A
     """Rows as the arrays that `table_of` takes, one for each column."""
     arrays = [*zip(*rows, strict=True)] or [()] * len(columns)
     return [
-        [kept(text) for text in array] if type_ == "text" else array
+        [storable(text) for text in array] if type_ == "text" else array
         for array, type_ in zip(arrays, columns.values(), strict=True)
     ]
 
 
-def kept(text: str | None) -> str | None:
+def storable(text: str | None) -> str | None:
     """A text as PostgreSQL can keep it: NUL is written as a backslash and 0, a backslash as two of them."""
     if text is None or ("\0" not in text and "\\" not in text):
         return text

@@ -13,7 +13,7 @@ from importlib.resources import files
 import asyncpg
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.postgres.rows import given, kept
+from eventbus.journal.postgres.rows import given, storable
 from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.writes import Writes
 from eventbus.journal.remote.link import Bus, Connection, Link, came, change
@@ -132,7 +132,7 @@ class PostgresStorage(Writes):
             ), old AS (
                 DELETE FROM {self._schema}.told WHERE at < clock_timestamp() - interval '{_TOLD_S} seconds'
             ) INSERT INTO {self._schema}.told (channel, body) SELECT $1, $2 FROM mine"""
-        await db.execute(sql, kept(channel), body)
+        await db.execute(sql, storable(channel), body)
 
     # --- upkeep ----------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from eventbus.journal.postgres.rows import (
     Columns,
     as_rows,
     given,
-    kept,
     names,
+    storable,
     table_of,
     turned,
 )
@@ -63,7 +63,7 @@ class Writes(Reads):
             await self._begin(db)
             last = await db.fetchval(f"SELECT last FROM {self._schema}.head FOR UPDATE")
             sql = f'SELECT event_id, "offset", type, body FROM {self._schema}.events WHERE event_id = ANY($1)'
-            rows = await db.fetch(sql, [kept(item.event_id) for item in batch])
+            rows = await db.fetch(sql, [storable(item.event_id) for item in batch])
             known = {given(id_): (offset, given(type_), body) for id_, offset, type_, body in rows}
             answers, fresh = told_apart(batch, known, last)
             if fresh:
@@ -120,7 +120,7 @@ class Writes(Reads):
     @change("tending")
     async def acquire(self, db: Connection, names_: Sequence[str], process: str, ttl: float) -> Mapping[str, Lease]:
         sql = f"SELECT name, token FROM {self._schema}.acquired($1, $2, $3)"
-        rows = await self._durably(db, sql, [*map(kept, {*names_})], process, ttl)
+        rows = await self._durably(db, sql, [*map(storable, {*names_})], process, ttl)
         return {given(name): Lease(given(name), token, ttl) for name, token in rows}
 
     @change("tending")
@@ -145,13 +145,13 @@ class Writes(Reads):
             if token:
                 sql = f"""SELECT 1 FROM {self._schema}.leases WHERE name = $1 AND token = $2 AND owner IS NOT NULL
                     AND expires > clock_timestamp() FOR SHARE"""
-                if await db.fetchval(sql, kept(name), token) is None:
+                if await db.fetchval(sql, storable(name), token) is None:
                     raise LeaseLost(name, token)
             if not (rows := await self._rows(db, [name])):
                 first = await db.fetchval(f"SELECT first FROM {self._schema}.base FOR SHARE")
                 last = await db.fetchval(f"SELECT last FROM {self._schema}.head")
                 sql = f"INSERT INTO {self._schema}.cursors VALUES ($1, 1, $2, '', '', '') ON CONFLICT DO NOTHING"
-                await db.execute(sql, kept(name), floor_of(start, first, last))
+                await db.execute(sql, storable(name), floor_of(start, first, last))
                 rows = await self._rows(db, [name])
         return rows[0]
 
@@ -159,7 +159,7 @@ class Writes(Reads):
     async def drop_group(self, db: Connection, group: str) -> bool:
         mine = [row.name for row in await self._rows(db, None) if group in (row.name, group_of(row.name))]
         sql = f"DELETE FROM {self._schema}.cursors WHERE name = ANY($1) RETURNING name"
-        return bool(await self._durably(db, sql, [*map(kept, mine)]))
+        return bool(await self._durably(db, sql, [*map(storable, mine)]))
 
     @change("settling")
     async def write(self, db: Connection, writes: Sequence[Write]) -> list[Verdict]:
@@ -229,12 +229,12 @@ class Writes(Reads):
     async def set_values(self, db: Connection, space: str, values: Mapping[str, bytes | None]) -> None:
         sql = f"""INSERT INTO {self._schema}.small_values AS v SELECT $3, r.name, r.value, 1
             FROM {table_of(RETAINED, 1, "r")} ORDER BY r.name {_PUT}"""
-        await self._durably(db, sql, *turned([*values.items()], RETAINED), kept(space))
+        await self._durably(db, sql, *turned([*values.items()], RETAINED), storable(space))
 
     @change("tending")
     async def put_if(self, db: Connection, space: str, name: str, value: bytes | None, version: int) -> int:
         sql = f"SELECT is_put, version, value FROM {self._schema}.put_if($1, $2, $3, $4)"
-        ((is_put, found, there),) = await self._durably(db, sql, kept(space), kept(name), value, version)
+        ((is_put, found, there),) = await self._durably(db, sql, storable(space), storable(name), value, version)
         if not is_put:
             raise ValueChanged(space, name, version, found, there)
         return int(found)

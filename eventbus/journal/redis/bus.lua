@@ -362,7 +362,7 @@ end
 
 -- Which of the leases, by their places, are still those of the process. One that ran out and that nobody took is kept.
 function calls.renew()
-    local process, ttl, kept = take(), number(), {}
+    local process, ttl, renewed = take(), number(), {}
     if redis.call('HEXISTS', key('members'), process) == 1 then
         redis.call('HSET', key('members'), process, whole(now()) .. ' ' .. whole(ttl))
     end
@@ -371,10 +371,10 @@ function calls.renew()
         local found, _, owner = lease(name)
         if found == token and owner == process then
             set_lease(name, token, now() + ttl, process)
-            kept[#kept + 1] = i
+            renewed[#renewed + 1] = i
         end
     end
-    return kept
+    return renewed
 end
 
 function calls.release()

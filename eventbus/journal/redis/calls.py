@@ -311,8 +311,8 @@ class Calls(Linked):
     async def renew(self, db: Connection, leases: Sequence[Lease], process: str, ttl: float) -> list[Lease]:
         """One that ran out and that nobody took is kept."""
         words = chain.from_iterable(lease[:2] for lease in leases)
-        kept = await self._do(db, "renew", process, int(ttl * 1000), len(leases), *words)
-        return [leases[place - 1]._replace(ttl=ttl) for place in kept]
+        renewed = await self._do(db, "renew", process, int(ttl * 1000), len(leases), *words)
+        return [leases[place - 1]._replace(ttl=ttl) for place in renewed]
 
     @change("tending")
     async def release(self, db: Connection, leases: Sequence[Lease], process: str) -> None:

@@ -22,31 +22,33 @@ from eventbus.log import log
 _OLDEST = (6, 2)
 
 
-class Kept(NamedTuple):
+class Persistence(NamedTuple):
     """How long the server keeps what it acknowledged, and what may be lost besides."""
 
     durability: Durability
     warning: str | None = None
 
 
-_KEPT = {
-    "always": Kept(Durability.POWER_LOSS),
-    "everysec": Kept(
+_BY_APPENDFSYNC = {
+    "always": Persistence(Durability.POWER_LOSS),
+    "everysec": Persistence(
         Durability.PROCESS_CRASH, "Redis writes to its disk once a second: a power cut loses up to 2 s of it"
     ),
-    "no": Kept(Durability.PROCESS_CRASH, "Redis leaves its disk to the system: a power cut loses up to a minute of it"),
-    None: Kept(
+    "no": Persistence(
+        Durability.PROCESS_CRASH, "Redis leaves its disk to the system: a power cut loses up to a minute of it"
+    ),
+    None: Persistence(
         Durability.PROCESS_CRASH, "Redis does not say when it writes to its disk: a power cut may lose some of it"
     ),
 }
-_IN_MEMORY = Kept(Durability.MEMORY, "Redis has no append-only file: when it ends, what it acknowledged is lost")
+_IN_MEMORY = Persistence(Durability.MEMORY, "Redis has no append-only file: when it ends, what it acknowledged is lost")
 
 
-def kept(info: dict[str, str], appendfsync: str | None, spares_rewrites: str | None) -> Kept:
+def persistence_of(info: dict[str, str], appendfsync: str | None, spares_rewrites: str | None) -> Persistence:
     """What `INFO`, `appendfsync` and `no-appendfsync-on-rewrite` come to; None is what the server does not tell."""
     if info.get("aof_enabled") != "1":
         return _IN_MEMORY
-    return _KEPT["everysec" if appendfsync == "always" and spares_rewrites == "yes" else appendfsync]
+    return _BY_APPENDFSYNC["everysec" if appendfsync == "always" and spares_rewrites == "yes" else appendfsync]
 
 
 class RedisStorage(Calls):
@@ -56,17 +58,17 @@ class RedisStorage(Calls):
 
     def __init__(self, server: RedisServer, bus: Bus, db: int, *, dedupe_s: float, replicas: int) -> None:
         super().__init__(server, bus, dedupe_s, replicas)
-        self._kept = _IN_MEMORY
+        self._persistence = _IN_MEMORY
         self._hints, self._told = f"{self.prefix}{db}:hints", f"{self.prefix}{db}:told:"  # channels know no database
 
     @property
     def durability(self) -> Durability:
-        return self._kept.durability
+        return self._persistence.durability
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
     async def open(self, arrivals: Arrivals) -> None:
-        self._kept = Kept(Durability.POWER_LOSS)
+        self._persistence = Persistence(Durability.POWER_LOSS)
         await super().open(arrivals)
 
     async def _greet(self, db: Connection) -> None:
@@ -87,13 +89,13 @@ class RedisStorage(Calls):
             )
         if info["role"] != "master":
             raise JournalUnavailable(self.server.place, "it is a replica, which cannot be written: use the primary")
-        now_kept = kept(
+        now = persistence_of(
             info, *(None if isinstance(answer, ResponseError) else answer[1].decode() for answer in settings)
         )
-        if now_kept != self._kept and now_kept.warning is not None:
-            place, durability = self.server.place, str(now_kept.durability)
-            log.warning("%s: %s", place, now_kept.warning, extra={"server": place, "durability": durability})
-        self._kept = now_kept
+        if now != self._persistence and now.warning is not None:
+            place, durability = self.server.place, str(now.durability)
+            log.warning("%s: %s", place, now.warning, extra={"server": place, "durability": durability})
+        self._persistence = now
         await self._look(db)
 
     # --- hints -----------------------------------------------------------------------------------------------------

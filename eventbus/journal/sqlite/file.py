@@ -279,9 +279,9 @@ class JournalFile:
                 return
         if not settings.allow_damaged:
             raise damage
-        kept = repair(self.path, settings.connect, mark or NEW)
+        copy = repair(self.path, settings.connect, mark or NEW)
         log.error(
-            "damaged journal repaired, what was there is in %s: %s", kept, damage, extra=about | {"copy": str(kept)}
+            "damaged journal repaired, what was there is in %s: %s", copy, damage, extra=about | {"copy": str(copy)}
         )
 
     def _checkpoint_and_sign(self, db: Database, store: Store, again: bool) -> None:

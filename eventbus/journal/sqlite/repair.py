@@ -35,7 +35,7 @@ def repair(path: Path, connect: Connect, mark: Mark) -> Path:
 
     The new file ends no earlier than the mark, so that no offset is given twice.
     """
-    kept = _keep_copy(path)
+    copy = _set_copy_aside(path)
     fresh = path.with_name(path.name + ".repairing")
     _remove(fresh)
     try:
@@ -52,18 +52,18 @@ def repair(path: Path, connect: Connect, mark: Mark) -> Path:
         os.replace(fresh, path)
     except OSError as error:
         raise JournalUnavailable(str(path), f"it could not be repaired ({error})") from error
-    return kept
+    return copy
 
 
-def _keep_copy(path: Path) -> Path:
+def _set_copy_aside(path: Path) -> Path:
     number = 1
-    while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (copy := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    kept.touch()
-    for source, target in ((path, kept), (log_file(path), log_file(kept)), (mark_file(path), mark_file(kept))):
+    copy.touch()
+    for source, target in ((path, copy), (log_file(path), log_file(copy)), (mark_file(path), mark_file(copy))):
         with suppress(FileNotFoundError):
             shutil.copyfile(source, target)
-    return kept
+    return copy
 
 
 def _sound_records(db: Database, newest: int) -> Iterator[Record]:

@@ -139,15 +139,15 @@ class ProgressContract(Opened):
         await journal.close()
         again = make()
         await again.open()
-        (kept,) = await again.dead_letters()
-        assert kept[1:-1] == letter(1)
-        assert not kept.redriven
+        (record,) = await again.dead_letters()
+        assert record[1:-1] == letter(1)
+        assert not record.redriven
         await again.close()
 
     async def test_dead_letters_are_listed_marked_and_purged(self, journal: Journal) -> None:
         ids = await journal.add_dead_letters([letter(None), letter(None, subscription="risk"), letter(None)])
-        assert [kept.id for kept in await journal.dead_letters(subscription="ledger")] == [ids[0], ids[2]]
-        assert [kept.id for kept in await journal.dead_letters(after=ids[0], limit=1)] == [ids[1]]
+        assert [record.id for record in await journal.dead_letters(subscription="ledger")] == [ids[0], ids[2]]
+        assert [record.id for record in await journal.dead_letters(after=ids[0], limit=1)] == [ids[1]]
         assert await journal.mark_redriven([ids[0]]) == 1
         assert await journal.mark_redriven([ids[0], 999]) == 0
         assert await journal.count_dead_letters() == 2
@@ -158,8 +158,8 @@ class ProgressContract(Opened):
 
     async def test_long_texts_are_cut(self, journal: Journal) -> None:
         await journal.add_dead_letters([letter(None, error="é" * TEXT_CAP)])
-        (kept,) = await journal.dead_letters()
-        assert kept.error == "é" * (TEXT_CAP // 2)
+        (record,) = await journal.dead_letters()
+        assert record.error == "é" * (TEXT_CAP // 2)
 
     async def test_unreadable_bytes_are_quarantined(self, journal: Journal) -> None:
         await journal.append(items(1, 1))

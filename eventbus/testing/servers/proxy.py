@@ -134,18 +134,18 @@ def without_messages(kind: bytes) -> Callable[[], Filter]:
 
         def passed(data: bytes) -> bytes:
             unread.extend(data)
-            kept = bytearray()
+            through = bytearray()
             if bytes(unread) in {b"N", b"S"}:  # no TLS, or TLS: the one answer that is no message
-                kept += unread
+                through += unread
                 unread.clear()
             while len(unread) >= 5:
                 length = 1 + int.from_bytes(unread[1:5], "big")
                 if len(unread) < length:
                     break
                 if unread[:1] != kind:
-                    kept += unread[:length]
+                    through += unread[:length]
                 del unread[:length]
-            return bytes(kept)
+            return bytes(through)
 
         return passed
 

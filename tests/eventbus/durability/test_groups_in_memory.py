@@ -65,7 +65,7 @@ async def test_what_lies_beyond_the_bound_is_lost_counted_and_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(groups_in_memory, "KEPT", 10)
+    monkeypatch.setattr(groups_in_memory, "MOST_EVENTS", 10)
     seen, n = Recorder(), 0
     (await event_bus.subscribe("t.*", seen, group="books")).cancel()
     for n in range(100):
