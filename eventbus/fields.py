@@ -24,7 +24,7 @@ from eventbus.tagged import Untyped
 
 _SCALARS = (str, int, float, bool, bytes, type(None), Decimal, datetime, date, time, timedelta, UUID, Enum)
 _CONTAINERS = (tuple, list, dict, set, frozenset)
-_OPEN = (*_CONTAINERS, Mapping, AbstractSet, Iterable)
+_UNDESCRIBED = (*_CONTAINERS, Mapping, AbstractSet, Iterable)
 
 
 class OrDefault:
@@ -120,10 +120,12 @@ def _is_immutable(annotation: Any) -> bool:
 
 
 def is_untyped(annotation: Any) -> bool:
-    """Does it leave open what is in there: `Any`, `object`, or a container of nobody says what?"""
+    """Does it say nothing of what is in there: `Any`, `object`, or a container of nobody says what?"""
     return any(
         part is Any
         or part is object
-        or (not typing.get_args(part) and (part in _OPEN or typing.get_origin(part) in _OPEN))  # `dict`, `typing.Dict`
+        or (
+            not typing.get_args(part) and (part in _UNDESCRIBED or typing.get_origin(part) in _UNDESCRIBED)
+        )  # `dict`, `typing.Dict`
         for part in _parts(annotation)
     )

@@ -65,7 +65,7 @@ class WriteAhead:
         self._with_quotes = with_quotes
         self._must_ask: Callable[[Event], None] | None = None
         self._context = Context()  # what is done later is done in nobody's name
-        self._bursts: list[Burst] = []  # of this turn of the loop, the last one perhaps open
+        self._bursts: list[Burst] = []  # of this turn of the loop, the last one perhaps still filled
         self._appends: dict[
             asyncio.Future[Sequence[Appended]], frozenset[str]
         ] = {}  # and the ids that others may see first

@@ -39,7 +39,7 @@ def bad_json(detail: str) -> Problem:
 
 
 def _scan(body: bytes, limits: Limits) -> None:
-    containers: list[set[bytes] | None] = []  # the keys of each open object, None for a list
+    containers: list[set[bytes] | None] = []  # the keys of each object that has not ended, None for a list
     values = 0
     text = b""
     for match in _TOKEN.finditer(body):

@@ -62,7 +62,7 @@ class Gate(Protocol):
     def __call__(self, operation: str, file: str) -> None: ...
 
 
-def _open_gate(operation: str, file: str) -> None:
+def _no_gate(operation: str, file: str) -> None:
     return
 
 
@@ -72,7 +72,7 @@ class CrashDisk:
 
     name: str
     operations: list[Operation] = field(default_factory=list)
-    gate: Gate = _open_gate
+    gate: Gate = _no_gate
 
     def __post_init__(self) -> None:
         self._vfs = _RecordingVFS(self)

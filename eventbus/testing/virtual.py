@@ -187,7 +187,7 @@ class VirtualPool(ThreadPool):
     def sleep(self, seconds: float) -> None:
         """In a sync handler: wait for so much virtual time."""
         gate = self.gate()
-        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, gate.open)
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, gate.lift)
         gate.wait()
 
     def park(self, threads: int) -> None:
@@ -204,37 +204,37 @@ class VirtualPool(ThreadPool):
 class Gate:
     """A sync handler waits at it in its thread, and does not stop time by it: as a handler that hangs, or works for long.
 
-    Open it when the test ends, so that the thread does too; as a context manager it does so by itself.
+    Lift it when the test ends, so that the thread does too; as a context manager it does so by itself.
     """
 
     def __init__(self, pool: VirtualPool) -> None:
         self._pool = pool
         self._lock = threading.Lock()
-        self._opened = threading.Event()
+        self._lifted = threading.Event()
         self._waiting = 0
 
     def wait(self) -> None:
-        """Block this thread until the gate is open."""
+        """Block this thread until the gate is lifted."""
         with self._lock:
-            if self._opened.is_set():
+            if self._lifted.is_set():
                 return
             self._waiting += 1
             self._pool.park(1)
         self._pool.wake_loop()
-        self._opened.wait()
+        self._lifted.wait()
 
-    def open(self) -> None:
+    def lift(self) -> None:
         """Let everybody through, from now on."""
         with self._lock:
             self._pool.park(-self._waiting)
             self._waiting = 0
-            self._opened.set()
+            self._lifted.set()
 
     def __enter__(self) -> Gate:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.open()
+        self.lift()
 
 
 _TURNS = 50

@@ -79,7 +79,7 @@ async def test_what_waits_behind_a_sync_handler_at_the_stop_is_handled() -> None
         bus.stop()
         ending = asyncio.create_task(bus.shutdown(5))
         await settle()
-        gate.open()
+        gate.lift()
         report = await ending
     assert ended == [0, 1, 2]
     assert (report.drained, report.left) == (True, 0)

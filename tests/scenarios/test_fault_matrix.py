@@ -144,7 +144,7 @@ async def test_thread_of_an_abandoned_attempt_is_replaced(
     assert [outcome.status for outcome in outcomes[1:]] == [Status.SUCCEEDED] * 3
     assert threads_bus.stats().replaced_threads == 1
     assert subscription.stats().abandoned == 1
-    gate.open()
+    gate.lift()
     await settle()
     assert subscription.stats().pending == 0
 
@@ -209,7 +209,7 @@ async def test_subscription_holds_no_more_threads_than_its_concurrency(
         await threads_bus.publish("order.placed")
     await asyncio.sleep(30)
     assert (running, most) == (1, 1)
-    gate.open()
+    gate.lift()
     assert await threads_bus.drain()
     assert most == 1
 

@@ -95,7 +95,7 @@ async def test_what_is_taken_back_from_a_thread_takes_all_back_that_comes_after_
     await settle()
     await bus.publish(Noted(n=2))  # now there is something newer, and what may be dropped waits apart
     await settle()
-    gate.open()
+    gate.lift()
     await bus.drain()
     assert seen == [0, 1, 2]
 
@@ -136,7 +136,7 @@ async def test_control_keeps_its_order_when_newer_control_recalls_it(
     await settle()
     await bus.publish_many(Ordered(n=n) for n in range(4, 6))
     await settle()
-    gate.open()
+    gate.lift()
     await bus.drain()
     assert order == list(range(6))
 
@@ -202,7 +202,7 @@ async def test_the_deadline_counts_from_where_the_handler_starts(
     pool.submit(before.wait)  # somebody else has the only thread
     subscription = bus.subscribe("job.asked", hang, timeout=1.0)
     monkeypatch.setattr(pool, "replace_stuck", lambda: False)  # and there are no spare ones
-    asyncio.get_running_loop().call_later(waits_s, before.open)
+    asyncio.get_running_loop().call_later(waits_s, before.lift)
     (outcome,) = await (await bus.publish("job.asked"))
     assert isinstance(outcome.error, HandlerTimeout)
     assert started == pytest.approx([waits_s])
