@@ -24,7 +24,7 @@ from eventbus.tagged import Untyped
 
 _SCALARS = (str, int, float, bool, bytes, type(None), Decimal, datetime, date, time, timedelta, UUID, Enum)
 _CONTAINERS = (tuple, list, dict, set, frozenset)
-_UNDESCRIBED = (*_CONTAINERS, Mapping, AbstractSet, Iterable)
+_BARE = (*_CONTAINERS, Mapping, AbstractSet, Iterable)
 
 
 class OrDefault:
@@ -124,8 +124,6 @@ def is_untyped(annotation: Any) -> bool:
     return any(
         part is Any
         or part is object
-        or (
-            not typing.get_args(part) and (part in _UNDESCRIBED or typing.get_origin(part) in _UNDESCRIBED)
-        )  # `dict`, `typing.Dict`
+        or (not typing.get_args(part) and (part in _BARE or typing.get_origin(part) in _BARE))  # `dict`, `typing.Dict`
         for part in _parts(annotation)
     )

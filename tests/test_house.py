@@ -1,4 +1,5 @@
-"""The house: only documented Python, state that belongs to its object, three places that call a user's handler, modules of a size.
+"""The house: only documented Python, state that belongs to its object, three places that call a user's handler, modules of a size,
+words of one meaning.
 
 What `test_floors.py` says of imports this says of what is inside the rooms. Each rule is tried on a few lines that break it, too.
 """
@@ -6,8 +7,10 @@ What `test_floors.py` says of imports this says of what is inside the rooms. Eac
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 
@@ -311,3 +314,132 @@ def test_no_module_of_the_gateway_is_longer_than_that() -> None:
     }
     assert len(lines) > 1
     assert {module: count for module, count in lines.items() if count >= GATEWAY_LINES_CAP} == {}
+
+
+# --- a word has one meaning ------------------------------------------------------------------------------------------
+
+
+class Word(NamedTuple):
+    """What it means, the forms it has, and what may be called so, by the modules that may do it. `name()` is a function's name only."""
+
+    meaning: str
+    forms: str
+    bearers: Mapping[str, str]
+
+
+WORDS = (
+    Word(
+        "made ready for use, and closed later: a journal, a cursor in it, a connection, a file",
+        "open opens opened opening",
+        {
+            "open() _open() opened Opened opening Opening _opening": "cli durability gateway journal testing",
+            "is_open _is_open must_be_open() _must_be_open()": "durability gateway journal road/station testing",
+            "open_cursor() _open_cursor() open_group() open_part() open_journal open_reader()": "cli durability journal testing",
+            "_OPEN_S": "journal/remote/link",
+            "xOpen()": "testing/crash_disk",  # as apsw calls it
+        },
+    ),
+    Word(
+        "had as an exclusive right: a lease, and the part of a group that it is for; a lock; a busy key",
+        "held hold holds holding",
+        {
+            "held _held is_held holds() _holds()": "durability/leases journal/nats/leases journal/postgres/writes journal/sole"
+            " journal/sqlite/guard stats testing/shared_log",
+            "hold()": "road/keys",
+            "holding _holding Holding MemoryHolding SoleHolding": "durability",  # who holds the parts of groups
+        },
+    ),
+    Word(
+        "has its outcome for good: a delivery, or an event by all of its deliveries",
+        "settle settles settled settling unsettle",
+        {
+            "settle()": "durability/share journal/progress journal/remote/cursors",
+            "settled _settled is_settled _is_settled settled_now Settled SettledDelivery": "durability journal",
+            "settled": "cli/steering road/burst testing/shared_log testing/shared_memory",
+            "Settles": "causality",
+            "settle() settled() settling _settling settled_floor()": "testing",  # of a loop: all that can be settled by now is
+        },
+    ),
+    Word(
+        "runs handlers one after another, in one task or thread",
+        "step steps stepped stepper stepping",
+        {
+            "_step() stepper Stepper stepping SteppingTask": "road/dispatcher road/stepping road/threads",
+            "stepped _stepped": "road/registry",
+        },
+    ),
+    Word(
+        "of a dead letter: neither redriven nor purged; metrics and pages say it, and nothing is named so",
+        "kept keeper keepers",
+        {},
+    ),
+    Word("says of nothing what it is: what passed lately is in an event cache", "recent recents", {}),
+    Word(
+        "says of nothing what it is: an event has a footprint, anything else a size",
+        "weigh weighs weighed weight weights",
+        {},
+    ),
+)
+
+
+def named(module: str, tree: ast.Module) -> Iterator[str]:
+    """What a module names, itself included: a function with parentheses behind. Tests of a contract are sentences, not names."""
+    yield from module.split("/")
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if not name.startswith("test_"):
+                yield f"{name}()"
+            case ast.ClassDef(name=name) | ast.arg(arg=name) | ast.alias(asname=str(name)):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+
+
+def misused(word: Word, module: str, tree: ast.Module) -> Iterator[str]:
+    """What a module, by its path below the package, names with a word, and may not."""
+    allowed = {name for names, modules in word.bearers.items() if _is_in(module, modules) for name in names.split()}
+    for name in named(module, tree):
+        parts = {part.lower() for part in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)}
+        if parts & {*word.forms.split()} and not {name, name.removesuffix("()")} & allowed:
+            yield f"{module}: {name}"
+
+
+def _is_in(module: str, modules: str) -> bool:
+    return any(f"{module}/".startswith(f"{one}/") for one in modules.split())
+
+
+def _below(module: str) -> str:
+    return module.removeprefix("eventbus/").removesuffix(".py")
+
+
+@pytest.mark.parametrize("word", WORDS, ids=lambda word: word.forms.split()[0])
+def test_a_word_has_one_meaning(word: Word) -> None:
+    assert sorted({one for module, tree in MODULES.items() for one in misused(word, _below(module), tree)}) == []
+
+
+@pytest.mark.parametrize("word", WORDS, ids=lambda word: word.forms.split()[0])
+def test_whatever_may_bear_a_word_still_does(word: Word) -> None:
+    for names, modules in word.bearers.items():
+        there = [module for module in MODULES if _is_in(_below(module), modules)]
+        borne = {name for module in there for name in named(_below(module), MODULES[module])}
+        assert {*names.split()} - borne - {name.removesuffix("()") for name in borne} == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "lines", "seen"),
+    [
+        ("road/door", "self.open = burst", 1),
+        ("durability/share", "class Share:\n    def __init__(self):\n        self.open = 0", 1),
+        ("road/places", "@property\ndef held(self): ...", 1),
+        ("gateway/client", "def settle(self): ...", 1),
+        ("durability/writing", "def _settle(self): ...", 1),
+        ("durability/tail", "async def step(self): ...", 1),
+        ("durability/aside", "def as_kept(letter): ...\nfor kept in page: ...", 2),
+        ("durability/recent", "class Recent: ...", 2),
+        ("gateway/ring", "total = sum(weight for weight in sizes)", 1),
+        ("journal/sole", "async def open(self):\n    self._held = set()\n    self.is_settled = self.settled", 0),
+        ("road/stepping", "async def _step(self): ...", 0),
+    ],
+)
+def test_a_word_of_another_meaning_is_seen(module: str, lines: str, seen: int) -> None:
+    assert len([one for word in WORDS for one in misused(word, module, ast.parse(lines))]) == seen
