@@ -58,7 +58,7 @@ class Quotes:
         async for body in self._journal.listen(CHANNEL):
             process, *lines = body.split(b"\n")
             places = self._door.places
-            if process == mine or places.taken >= places.size:
+            if process == mine or places.occupied >= places.size:
                 continue
             for _cls, same in groupby(filter(None, map(_read, lines)), type):
                 first, *rest = same

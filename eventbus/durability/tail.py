@@ -237,7 +237,7 @@ class Tail:
     async def _room(self) -> None:
         """Wait until somebody takes what is there. What this process published never waits behind that: its own place is taken."""
         places = self._door.places
-        while places.taken >= places.size and not (self._own or self._sending.is_behind or self._door.is_shut):
+        while places.occupied >= places.size and not (self._own or self._sending.is_behind or self._door.is_shut):
             self.is_crowded = True
             self._moved()
             self._came = came = asyncio.get_running_loop().create_future()

@@ -211,7 +211,7 @@ class Door:
         receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
         if receipt is None:
             self._lifetime.never_started()
-            raise QueueFull(self.places.taken, self.places.whose)
+            raise QueueFull(self.places.occupied, self.places.whose)
         return receipt
 
     def enter(self, event: Event, cause: Event | None = None, *, has_place: bool = False) -> Receipt | None:

@@ -47,7 +47,7 @@ class Places:
         return self._closed + len(self._filling.events)
 
     @property
-    def taken(self) -> int:
+    def occupied(self) -> int:
         """Events accepted and not yet settled, and places promised."""
         return self._closed + len(self._filling.events) - self._given_back + self._promised
 
@@ -79,12 +79,12 @@ class Places:
         free = self.size - self._closed + self._given_back - self._promised
         if free <= 0:  # what is settled and not counted yet gives its places back now
             self._somebody_waits()
-            free = self.size - self.taken
+            free = self.size - self.occupied
         if not (is_promised or (free > 0 and (is_inside or not self._waiting) and not self._is_out_of_memory)):
             if is_inside:
                 is_twice_over = self.budget is not None and self.budget.total >= 2 * self.budget.limit
                 if free + self.reserve <= 0 or is_twice_over:
-                    raise WouldDeadlock(self.taken)
+                    raise WouldDeadlock(self.occupied)
             elif not is_urgent or free + _CONTROL_RESERVE <= 0:
                 return 0
         if is_urgent:
@@ -103,7 +103,7 @@ class Places:
     def close(self, burst: Burst) -> int:
         """No event joins it any more; gives how many it has."""
         events = burst.close()
-        self.reserve_used += max(0, min(events, self.taken - self.size)) if burst.is_caused else 0
+        self.reserve_used += max(0, min(events, self.occupied - self.size)) if burst.is_caused else 0
         self._closed += events
         self._filling = SEALED
         return events
@@ -117,7 +117,7 @@ class Places:
             self.budget.give_back(events)
         if self._waiting and self._letting_in is None:
             # One place at a time would give bursts of one event: wait a moment for more, but no longer.
-            if self.size - self.taken >= min(self.size // 4, BURST):
+            if self.size - self.occupied >= min(self.size // 4, BURST):
                 self._let_in()
             else:
                 # Their loop, which need not be running now: a subscription may be resumed or cancelled by plain code.
@@ -149,7 +149,7 @@ class Places:
         if self._letting_in is not None:
             self._letting_in.cancel()
             self._letting_in = None
-        while self._waiting and self.taken < self.size and not self._is_out_of_memory:
+        while self._waiting and self.occupied < self.size and not self._is_out_of_memory:
             place = self._waiting.popleft()
             if not place.done():
                 self._promised += 1

@@ -733,7 +733,7 @@ class BusMachine(RuleBasedStateMachine):
         urgent = sum(
             fact.event.__event__.kind is Kind.CONTROL for fact in self.facts
         )  # they have a reserve of their own
-        assert self.bus._door.places.taken <= DOOR + RESERVE + urgent
+        assert self.bus._door.places.occupied <= DOOR + RESERVE + urgent
         for member in self.everybody.values():
             size = member.handle.policy.queue_size
             if size is None or member.redriven:
@@ -788,7 +788,7 @@ class BusMachine(RuleBasedStateMachine):
             gates = [m for m in self.everybody.values() if m.handle.policy.is_gate and not m.is_cancelled]
             full = any(m.handle.stats().pending >= (m.handle.policy.queue_size or 0) for m in gates)
             lets_in = self.bus._door.places.lets_in_soon  # it lets them in together, a moment after
-            assert self.bus._door.places.taken >= DOOR or full or lets_in or self.bus.stats().queue_size
+            assert self.bus._door.places.occupied >= DOOR or full or lets_in or self.bus.stats().queue_size
         for task in self.publishers:
             if task.done() and not task.cancelled():
                 task.result()
@@ -831,7 +831,7 @@ class BusMachine(RuleBasedStateMachine):
         self.counts_equal_the_truth()
         self.kept_receipts_equal_the_truth()
         assert self.bus.stats().pending == 0
-        assert self.bus._door.places.taken == 0
+        assert self.bus._door.places.occupied == 0
         shown, accepted = Counter(map(id, self.shown)), Counter(id(fact.event) for fact in self.facts)
         assert shown == accepted, "a tap is shown each event once"
         for member in self.everybody.values():

@@ -1,4 +1,4 @@
-"""Places: what is taken, promised and settled; handlers and CONTROL have some of their own; who waits is let in in order."""
+"""Places: what is occupied, promised and settled; handlers and CONTROL have some of their own; who waits is let in in order."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def room(there: Places, *, is_inside: bool = False, is_urgent: bool = False, is_
     return there.room_for_burst(is_inside=is_inside, is_urgent=is_urgent, is_promised=is_promised)
 
 
-def test_what_joins_the_burst_being_filled_is_taken_at_once_and_until_it_is_settled() -> None:
+def test_what_joins_the_burst_being_filled_is_occupied_at_once_and_until_it_is_settled() -> None:
     there, burst = places(), Burst(Event("places.event"), copy_context(), 0, 1, 0)
     there.fill(burst)
     burst.events.append(Event("places.event"))
-    assert (there.accepted, there.taken) == (2, 2)
+    assert (there.accepted, there.occupied) == (2, 2)
     assert there.close(burst) == 2
     there.give_back(1)
-    assert (there.accepted, there.taken) == (2, 1)
+    assert (there.accepted, there.occupied) == (2, 1)
 
 
 def test_a_full_house_has_room_for_handlers_and_for_control_and_for_whom_it_was_promised() -> None:
@@ -91,7 +91,7 @@ async def test_one_that_is_cancelled_with_its_promise_gives_it_to_the_next() -> 
     await settle()
     assert first.cancelled()
     assert second.done()
-    assert there.taken == 0
+    assert there.occupied == 0
 
 
 async def test_who_waits_when_it_is_shut_is_told() -> None:
