@@ -6,12 +6,13 @@ A second signal ends at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -22,8 +23,12 @@ from eventbus.gateway.line import LineProtocol
 from eventbus.gateway.protocol import guarded
 from eventbus.gateway.settings import GatewaySettings
 
+log = logging.getLogger("eventbus.gateway")
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLOSING_S = 1  # that connections have after the drain
+_LOOK_S = 0.005  # between two looks at whether they are closed
+_TICKS_S = 10  # ticks of uvicorn in a second; at every tenth it dates its answers anew
 
 
 async def serve(
@@ -64,7 +69,6 @@ def _config(app: FastAPI, gateway: Gateway) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_CLOSING_S,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
@@ -82,11 +86,25 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._gateway = gateway
         self._tell_started = started
+        self._ending = asyncio.Event()
 
     async def end_with(self, until: asyncio.Event) -> None:
         """End when that happens."""
         await until.wait()
+        self._end()
+
+    def _end(self) -> None:
         self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which looks ten times a second whether to end: this one is told, and wakes once a second."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += _TICKS_S
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -96,7 +114,20 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._gateway.stop()
-        await super().shutdown(sockets)
+        for connection in [*self.server_state.connections]:
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(_CLOSING_S):
+                await self._all_closed()
+        except TimeoutError:
+            log.warning("%d requests had not ended when the gateway did: cut", len(self.server_state.tasks))
+            for task in self.server_state.tasks:
+                task.cancel()
+        await self.lifespan.shutdown()
+
+    async def _all_closed(self) -> None:
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - sets of uvicorn, which tells nobody
+            await asyncio.sleep(_LOOK_S)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -116,7 +147,7 @@ class _Server(uvicorn.Server):
     def _asked_to_end(self, number: int) -> None:
         if self.should_exit:
             os._exit(128 + number)
-        self.handle_exit(number, None)
+        self._end()
 
 
 def _bound(settings: GatewaySettings) -> socket.socket:
