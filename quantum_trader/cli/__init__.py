@@ -9,6 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -68,6 +69,7 @@ serving.register(app)
 charting.register(app)
 wiring.register(app)
 
+_command = cache(partial(typer.main.get_command, app))  # it takes longer to make than most commands to run
 
 # Of the click that typer uses, which may be its own; it is the root of what is wrong with a command line.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -89,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
                 f"{shortened(ascii(argument), 100)} is no text: it holds bytes that are no UTF-8; see qt --help", USAGE
             )
     try:
-        code = typer.main.get_command(app).main(list(arguments), prog_name="qt", standalone_mode=False)
+        code = _command().main(list(arguments), prog_name="qt", standalone_mode=False)
     except UsageError as error:
         return _complain(_usage(error), USAGE)
     except (typer.Abort, KeyboardInterrupt):
