@@ -7,8 +7,9 @@ or come from a newer version than the class, raise `CodecError` and nothing else
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import SchemaSerializer, from_json, to_json
 
@@ -52,7 +53,11 @@ def upcast(type_name: str, from_version: int) -> Callable[[Upcast], Upcast]:
 def encode(event: Event) -> bytes:
     """The event as JSON bytes. Raises `CodecError`, naming the field, for what could not be read back as it is: NaN, cycles,
     unknown objects, numbers of more than 1,000 digits, more than 8 MiB."""
-    form = form_of(event)
+    return encode_as(form_of(event), event)
+
+
+def encode_as(form: Form, event: Event) -> bytes:
+    """`encode`, for who has the form of the event."""
     fields = event.__dict__
     for name in form.ints:  # before it is written: that alone may take seconds
         _check_numbers(fields[name], name)
@@ -69,7 +74,7 @@ def encode(event: Event) -> bytes:
     if len(body) > DIGITS:
         for name in form.decimals:
             _check_numbers(fields[name], name)
-    raw = b"%b%b}" % (form.head or _head(event.type, 0), body)
+    raw = b"".join((form.head or _head(event.type, 0), body, b"}"))
     if len(raw) > MAX_BYTES:
         raise CodecError(f"{event.type} takes {len(raw)} bytes, more than {MAX_BYTES}")
     if form.doubtful:
@@ -135,7 +140,8 @@ def decode(raw: bytes) -> Event:
         raise CodecError(f"{type_name} version {version} cannot be read: {text_of(error)}") from error
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Form:
     """How the events of one class are written. `type` and `head` are None where each event has a type of its own.
 
     `version` is that of the class; 0 for an ad-hoc event, which has none and needs none to be read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus.codec import encode, form_of
+from eventbus.codec import encode_as, form_of
 from eventbus.event import event_key
 from eventbus.journal.values import Append
 
@@ -30,7 +30,7 @@ def as_record(event: Event) -> Append:
             int(fields["timestamp"].timestamp() * 1e9),
             fields["correlation_id"],
             fields["causation_id"],
-            encode(event),
+            encode_as(form, event),
             f"{type_} {text or ''}" if spec.retain else None,
         ),
     )

@@ -88,7 +88,7 @@ class WriteAhead:
             self._must_ask(event)
         if event.__event__.retain:
             self._retained.check(event)
-        return _record(event, with_quotes=self._with_quotes)
+        return as_record(event) if self._with_quotes or event.__event__.kind is not Kind.QUOTE else None
 
     def take(self, burst: Burst) -> None:
         """A burst was accepted; it is written at the end of this turn of the loop."""
@@ -286,7 +286,7 @@ class WriteBehind:
 
     def record(self, event: Event) -> Append | None:
         """An event that cannot be written is refused."""
-        return _record(event, with_quotes=self._with_quotes)
+        return as_record(event) if self._with_quotes or event.__event__.kind is not Kind.QUOTE else None
 
     def take(self, burst: Burst) -> None:
         """These are dispatched now; write them soon."""
@@ -352,12 +352,6 @@ class WriteBehind:
     def _failed(self, records: Sequence[Append], error: EventBusError) -> None:
         self._records[:0] = records
         self._failure = error
-
-
-def _record(event: Event, *, with_quotes: bool) -> Append | None:
-    if not with_quotes and event.__event__.kind is Kind.QUOTE:
-        return None
-    return as_record(event)
 
 
 def _is_in_loop() -> bool:
