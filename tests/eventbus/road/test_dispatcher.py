@@ -43,6 +43,20 @@ async def test_each_gets_what_it_listens_to_in_order_of_acceptance(event_bus: In
     assert {name: row.dispatched for name, row in stats.types.items()} == {"dispatch.made": 13, "dispatch.sold": 7}
 
 
+async def test_events_without_a_class_go_where_their_types_say(event_bus: InMemoryEventBus) -> None:
+    everything, some, none = Recorder(), Recorder(), Recorder()
+    event_bus.subscribe("*", everything)
+    event_bus.subscribe("dispatch.s*", some)
+    event_bus.subscribe("other.*", none)
+    events = [Event("dispatch.said" if n % 3 else "dispatch.told", payload={"n": n}) for n in range(20)]
+    receipts = await event_bus.publish_many(events)
+    await event_bus.drain()
+    assert everything.events == events
+    assert some.events == [event for event in events if event.type == "dispatch.said"]
+    assert len(none) == 0
+    assert [len(await receipt) for receipt in receipts] == [2 if n % 3 else 1 for n in range(20)]
+
+
 async def test_one_subscribed_later_gets_only_what_is_accepted_later(event_bus: InMemoryEventBus) -> None:
     late = Recorder()
     event_bus.publish_nowait(Made(n=1))
