@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from eventbus.event import Event
-from eventbus.outcome import Outcome
+
+if TYPE_CHECKING:
+    from eventbus.outcome import Outcome
 
 _INDENT = 40  # levels; what lies deeper tells its depth instead: a long chain would be mostly blanks
 

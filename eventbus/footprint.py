@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from sys import getsizeof
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from eventbus.event import Event
+if TYPE_CHECKING:
+    from eventbus.event import Event
 
 
 def footprint(event: Event) -> int:

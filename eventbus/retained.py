@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 from eventbus.errors import PolicyConflict
-from eventbus.event import Event
-from eventbus.selector import Selector
 from eventbus.wording import shown
+
+if TYPE_CHECKING:
+    from eventbus.event import Event
+    from eventbus.selector import Selector
 
 
 class Retained:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
@@ -152,7 +153,7 @@ HOUSE = {package: of_package(package) for package in ("eventbus", "quantum_trade
 MODULES = [(package, module) for package, trees in HOUSE.items() for module in sorted(trees)]
 
 
-def imported(tree: ast.Module, package: str) -> Iterator[str]:
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
     """What `tree` imports from `package` when it runs, at the top or inside a function, as names below the package."""
     for node in running(tree):
         if isinstance(node, ast.Import):
@@ -232,6 +233,34 @@ def modules_of(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("package", HOUSE)
 def test_no_module_imports_itself_in_a_circle(package: str) -> None:
     TopologicalSorter({name: {*imported(tree, package)} for name, tree in HOUSE[package].items()}).prepare()
+
+
+@cache
+def deepest(package: str, module: str) -> tuple[str, ...]:
+    """The longest chain of modules that importing this one runs through, itself first; packages as such do not count."""
+    files = HOUSE[package].files
+    below = {name for name in at_once(package, module) if name in files and files[name].name != "__init__.py"}
+    return (module, *max((deepest(package, name) for name in below), key=len, default=()))
+
+
+def at_once(package: str, module: str) -> Iterator[str]:
+    """What a module imports while it is imported itself: nothing of what its functions import later."""
+    tree = HOUSE[package][module]
+    later = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in running(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in later:
+            yield from imported(node, package)
+
+
+@pytest.mark.parametrize(("module", "most"), [("bus", 10), ("gateway.app", 12), ("cli.serving", 13)])
+def test_the_house_is_shallow(module: str, most: int) -> None:
+    chain = deepest("eventbus", module)
+    assert len(chain) <= most, " <- ".join(chain)
 
 
 def test_trader_sees_only_the_public_face_of_the_bus() -> None:

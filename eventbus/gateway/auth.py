@@ -10,12 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from eventbus import Event, event_class
 from eventbus.gateway.patterns import matches
 from eventbus.gateway.problems import Problem, later
-from eventbus.gateway.settings import GatewaySettings
 from eventbus.gateway.tokens import Token, TokenFile
+
+if TYPE_CHECKING:
+    from eventbus.gateway.settings import GatewaySettings
 
 TICKET_S = 30
 _MOST = 10_000  # tickets, addresses

@@ -11,14 +11,16 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventbus import Clock, EventBusError
-from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, Gone, Item
-from eventbus.gateway.line import Line
-from eventbus.gateway.listening import Topic
-from eventbus.gateway.outbox import Outbox
+
+if TYPE_CHECKING:
+    from eventbus.gateway.counts import Counts
+    from eventbus.gateway.line import Line
+    from eventbus.gateway.listening import Topic
+    from eventbus.gateway.outbox import Outbox
 
 SLOW_S = 5.0
 """How long an outbox may be full."""

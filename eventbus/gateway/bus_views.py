@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus import BusStats, Clock, DeadLetter, Event, EventBus, Selector, SubscriptionStats, event_class
-from eventbus.gateway.follower import Follower
-from eventbus.gateway.views import Views
+
+if TYPE_CHECKING:
+    from eventbus.gateway.follower import Follower
+    from eventbus.gateway.views import Views
 
 NEWEST = 200
 """Dead letters that are shown."""

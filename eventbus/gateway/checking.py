@@ -9,17 +9,19 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from eventbus import Event
-from eventbus.gateway.auth import Auth, Principal
 from eventbus.gateway.given import NewEvent
 from eventbus.gateway.money import check_money
 from eventbus.gateway.problems import Problem, not_allowed, of_validation
-from eventbus.gateway.settings import Limits
+
+if TYPE_CHECKING:
+    from eventbus.gateway.auth import Auth, Principal
+    from eventbus.gateway.settings import Limits
 
 
 class Checked(NamedTuple):

@@ -7,17 +7,19 @@ what has no room there it reads later by itself. Nobody ever waits for a client.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus import Clock, Kind
 from eventbus.gateway.behind import Behind, Replay
-from eventbus.gateway.counts import Counts
-from eventbus.gateway.feed import Feed, Item
-from eventbus.gateway.line import Line
 from eventbus.gateway.listening import Chart, Topic, ids_of, key_of
 from eventbus.gateway.outbox import Outbox
 from eventbus.gateway.pace import Batch, Pace
 from eventbus.gateway.wire import framed, message
+
+if TYPE_CHECKING:
+    from eventbus.gateway.counts import Counts
+    from eventbus.gateway.feed import Feed, Item
+    from eventbus.gateway.line import Line
 
 _TYPES = 1_024  # they may come from outside by the thousand
 _AT_ONCE = 64 * 1024  # bytes written before the line is asked again whether it is ready
@@ -53,7 +55,7 @@ class Client:
         self._burst_bytes = 0
         self._is_direct = True
         self._sent = 0  # the highest number handed to the line
-        self._batch = Batch(self._put_batch)
+        self._batch = Batch(lambda frame, seq, topics: self._put("batch", frame, seq, None, topics))
         self._pace = Pace(self._put_value)
         self._heard_ns = self._asked_ns = clock.monotonic_ns()
         line.listen(self._hear)
@@ -127,9 +129,6 @@ class Client:
             return False
         self._counts.sent[kind] += 1
         return True
-
-    def _put_batch(self, frame: bytes, seq: int, topics: Sequence[Topic]) -> bool:
-        return self._put("batch", frame, seq, None, topics)
 
     def _put_value(self, item: Item, topics: Sequence[Topic]) -> bool:
         """A value whose turn it is, after what tells how many it stands for."""

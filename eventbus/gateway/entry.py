@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import WebSocket
 
-from eventbus.gateway.auth import Principal
-from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.line import EXTENSION, Line
 from eventbus.gateway.problems import Problem, not_allowed
 from eventbus.gateway.wire import SUBPROTOCOL, Auth, Refused, framed, message, parse
+
+if TYPE_CHECKING:
+    from eventbus.gateway.auth import Principal
+    from eventbus.gateway.gateway import Gateway
 
 BEARER = "eventbus.bearer."
 """A subprotocol that begins so carries a token, or a ticket."""

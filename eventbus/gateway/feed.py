@@ -6,11 +6,13 @@ Who reads asks for a stretch and does not care where it lies. Knows no client.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventbus import Event, OffsetGone
-from eventbus.gateway.ring import Ring
 from eventbus.gateway.wire import body_of, event_message, framed, item_of
+
+if TYPE_CHECKING:
+    from eventbus.gateway.ring import Ring
 
 PAGE = 256
 

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from fastapi.requests import HTTPConnection
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,18 +18,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 from eventbus import Clock, Event, EventBus, EventBusError, Explanation, InMemoryEventBus, SystemClock
 from eventbus.gateway.auth import Auth
 from eventbus.gateway.extension import Extension
-from eventbus.gateway.feed import Feed
 from eventbus.gateway.follower import Followed
 from eventbus.gateway.letters import Letters
 from eventbus.gateway.limits import Buckets, Places
 from eventbus.gateway.problems import Problem
 from eventbus.gateway.publishing import Publishing
-from eventbus.gateway.ring import Ring
 from eventbus.gateway.services import Service, entered
 from eventbus.gateway.settings import GatewaySettings, is_loopback
 from eventbus.gateway.sockets import Sockets
 from eventbus.gateway.source import read_event
 from eventbus.observability import LoopWatchdog, MetricsCollector
+
+if TYPE_CHECKING:
+    from eventbus.gateway.feed import Feed
+    from eventbus.gateway.ring import Ring
 
 _ANSWERS = 1_000  # of commands with a key of the client's own
 

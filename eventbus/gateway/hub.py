@@ -9,15 +9,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eventbus import Clock, Event
 from eventbus.gateway.client import Client
-from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, Item
-from eventbus.gateway.line import Line
 from eventbus.gateway.listening import Chart, Topic
 from eventbus.gateway.wire import framed, message
+
+if TYPE_CHECKING:
+    from eventbus import Clock, Event
+    from eventbus.gateway.counts import Counts
+    from eventbus.gateway.line import Line
 
 PING_S = 20.0
 STALE_S = 90.0

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from eventbus.gateway.problems import Problem
-from eventbus.gateway.settings import Limits
+
+if TYPE_CHECKING:
+    from eventbus.gateway.settings import Limits
 
 # A string that never ends matches too, to the end: else each quote in it would be tried again.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]:]|-?[0-9][0-9.eE+\-]*|true|false|null', re.DOTALL)

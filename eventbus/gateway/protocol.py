@@ -12,14 +12,16 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.line import LineProtocol
 from eventbus.gateway.problems import Problem, later
+
+if TYPE_CHECKING:
+    from eventbus.gateway.gateway import Gateway
 
 log = logging.getLogger("eventbus.gateway")
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus import Event, EventBus, Halted, JournalError, Kind, OutcomeUnknown, QueueFull, Receipt
-from eventbus.gateway.auth import Auth, Principal
 from eventbus.gateway.bodies import ReceiptBody
 from eventbus.gateway.checking import Checked, Checking
 from eventbus.gateway.limits import Buckets
 from eventbus.gateway.patterns import matches
 from eventbus.gateway.problems import Problem
-from eventbus.gateway.settings import Limits
+
+if TYPE_CHECKING:
+    from eventbus.gateway.auth import Auth, Principal
+    from eventbus.gateway.settings import Limits
 
 _MOST_KNOWN = 10_000  # ids of events that were published lately
 _THROTTLED = "trade.*"

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from eventbus import Event
 from eventbus.gateway.wire import body_of
+
+if TYPE_CHECKING:
+    from eventbus import Event
 
 SIZE = 10_000
 MAX_BYTES = 16 * 1024 * 1024

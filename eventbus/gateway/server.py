@@ -13,15 +13,18 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
 from eventbus import GatewayError
-from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.line import LineProtocol
 from eventbus.gateway.protocol import guarded
-from eventbus.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from eventbus.gateway.gateway import Gateway
+    from eventbus.gateway.settings import GatewaySettings
 
 log = logging.getLogger("eventbus.gateway")
 

@@ -6,16 +6,14 @@ What is sent besides answers is the hub's business.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, WebSocket
 
-from eventbus.gateway.auth import Principal
 from eventbus.gateway.behind import Replay
 from eventbus.gateway.entry import entered
 from eventbus.gateway.gateway import Gateway, gateway_of
 from eventbus.gateway.hub import PING_S
-from eventbus.gateway.line import Line
 from eventbus.gateway.listening import CHART_TYPE, Chart, Topic, charts_of, topics_of
 from eventbus.gateway.settings import VERSION
 from eventbus.gateway.wire import (
@@ -29,6 +27,10 @@ from eventbus.gateway.wire import (
     message,
     parse,
 )
+
+if TYPE_CHECKING:
+    from eventbus.gateway.auth import Principal
+    from eventbus.gateway.line import Line
 
 router = APIRouter()
 

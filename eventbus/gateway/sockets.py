@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from eventbus import Clock, EventBus
 from eventbus.gateway.bus_views import BusViews, FollowedViews
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.feed import Feed, History
@@ -17,6 +17,9 @@ from eventbus.gateway.hub import Hub
 from eventbus.gateway.ring import Ring
 from eventbus.gateway.source import JournalHistory, Tapped
 from eventbus.gateway.views import Views
+
+if TYPE_CHECKING:
+    from eventbus import Clock, EventBus
 
 BEAT_S = 0.5
 

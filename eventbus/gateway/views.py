@@ -11,14 +11,16 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
 
-from eventbus import Clock
-from eventbus.gateway.client import Client
-from eventbus.gateway.counts import Counts
 from eventbus.gateway.wire import append_message, framed, view_message
+
+if TYPE_CHECKING:
+    from eventbus import Clock
+    from eventbus.gateway.client import Client
+    from eventbus.gateway.counts import Counts
 
 EVERY_S = 0.25
 

@@ -6,12 +6,13 @@ Knows no connection: text in, a message or a `Refused`; a message in, bytes out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import from_json, to_json
 
-from eventbus import Event
+if TYPE_CHECKING:
+    from eventbus import Event
 
 PROTOCOL = 1
 SUBPROTOCOL = "eventbus.v1"

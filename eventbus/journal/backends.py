@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventbus.errors import UnknownBackend
-from eventbus.journal.protocol import Journal
 from eventbus.settings import Text, refuse_unknown, typed, types_of
 from eventbus.url import Url, parse_url
+
+if TYPE_CHECKING:
+    from eventbus.journal.protocol import Journal
 
 # What a URL may say besides, to the bus that writes there; who only opens the journal has no use for it.
 _OF_THE_BUS = {

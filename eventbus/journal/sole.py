@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from eventbus.errors import LeaseLost, ValueChanged
 from eventbus.journal.hearing import Hearing
-from eventbus.journal.protocol import Journal
 from eventbus.journal.shared import Lease, Part, Sharing, split_part
-from eventbus.journal.values import Cursor, Start
+
+if TYPE_CHECKING:
+    from eventbus.journal.protocol import Journal
+    from eventbus.journal.values import Cursor, Start
 
 OWNER = "owner"
 """The space that keeps the newest token, so that the next process has a greater one."""

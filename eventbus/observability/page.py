@@ -6,7 +6,7 @@ Knows the names, help texts and labels of the page, and no registry, thread or s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,9 +16,11 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
-from eventbus.journal.values import JournalStats
 from eventbus.observability.reading import EDGES, OUTCOMES, Durations, Reading, Row
-from eventbus.stats import GroupStats
+
+if TYPE_CHECKING:
+    from eventbus.journal.values import JournalStats
+    from eventbus.stats import GroupStats
 
 _BY_SUBSCRIPTION = (
     ("accepted", "eventbus_accepted_deliveries", "Deliveries opened."),

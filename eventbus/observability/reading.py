@@ -10,16 +10,18 @@ import bisect
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from eventbus.dead_letter import DeadLetters
 from eventbus.errors import JournalError
 from eventbus.event import event_class
-from eventbus.journal.protocol import Journal
-from eventbus.journal.values import JournalStats
 from eventbus.kind import Kind
 from eventbus.stats import OTHER, BusStats, GroupStats, Histogram, SubscriptionStats
-from eventbus.subscription import Subscription
+
+if TYPE_CHECKING:
+    from eventbus.dead_letter import DeadLetters
+    from eventbus.journal.protocol import Journal
+    from eventbus.journal.values import JournalStats
+    from eventbus.subscription import Subscription
 
 OUTCOMES = ("succeeded", "dead_lettered", "dropped", "expired", "cancelled")
 COUNTS = ("accepted", *OUTCOMES, "conflated", "gaps", "errors", "retried", "abandoned")

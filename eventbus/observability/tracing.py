@@ -14,14 +14,16 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from eventbus.errors import MissingDriver
 from eventbus.event import Event, add_metadata, event_of
 from eventbus.interface import EventBus
 from eventbus.road.context import inside
-from eventbus.road.receipt import Receipt
 from eventbus.subscription import Subscription, is_async, title_of
+
+if TYPE_CHECKING:
+    from eventbus.road.receipt import Receipt
 
 try:
     from opentelemetry.context import Context

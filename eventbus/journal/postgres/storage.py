@@ -9,16 +9,19 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.postgres.rows import given, storable
-from eventbus.journal.postgres.server import PostgresServer
 from eventbus.journal.postgres.writes import Writes
 from eventbus.journal.remote.link import Bus, Connection, Link, came, change
 from eventbus.journal.values import Durability
 from eventbus.log import log
+
+if TYPE_CHECKING:
+    from eventbus.journal.postgres.server import PostgresServer
 
 FORMAT = "2"
 _OLDEST = (14, 0)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from eventbus.errors import JournalUnavailable
 from eventbus.journal.redis.calls import Calls
-from eventbus.journal.redis.server import RedisServer
-from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.link import Bus, Connection, change, question
 from eventbus.journal.values import Durability
 from eventbus.log import log
+
+if TYPE_CHECKING:
+    from eventbus.journal.redis.server import RedisServer
+    from eventbus.journal.remote.arrivals import Arrivals
 
 _OLDEST = (6, 2)
 

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import IdConflict, JournalError, OutcomeUnknown, PublishTimeout
-from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.gathering import Gathering
 from eventbus.journal.remote.storage import NotConnected, Storage
 from eventbus.journal.values import Append, Appended
+
+if TYPE_CHECKING:
+    from eventbus.journal.remote.arrivals import Arrivals
 
 _MOST = 1_000  # records of one append, where they come from several calls
 _MOST_BYTES = 1 << 20

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from eventbus.errors import (
     JournalError,
@@ -24,8 +24,6 @@ from eventbus.journal.remote.appends import Appends
 from eventbus.journal.remote.arrivals import Arrivals
 from eventbus.journal.remote.cursors import Attempts, Commit, Cursors
 from eventbus.journal.remote.integrity import verified
-from eventbus.journal.remote.storage import Storage
-from eventbus.journal.shared import Lease, Part
 from eventbus.journal.values import (
     Append,
     Appended,
@@ -43,6 +41,10 @@ from eventbus.journal.values import (
     Trimmed,
     Verified,
 )
+
+if TYPE_CHECKING:
+    from eventbus.journal.remote.storage import Storage
+    from eventbus.journal.shared import Lease, Part
 
 
 class RemoteJournal:

@@ -6,11 +6,13 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from eventbus.errors import WrongProcess
-from eventbus.journal.remote.journal import RemoteJournal
-from eventbus.journal.values import Cursor, DeadLetterRecord, Quarantined, Record, SettledDelivery, Verified
+
+if TYPE_CHECKING:
+    from eventbus.journal.remote.journal import RemoteJournal
+    from eventbus.journal.values import Cursor, DeadLetterRecord, Quarantined, Record, SettledDelivery, Verified
 
 _T = TypeVar("_T")
 

@@ -7,25 +7,27 @@ Each call ends within a deadline of its own. `JournalUnavailable`: nothing was c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.remote.arrivals import Arrivals
-from eventbus.journal.remote.cursors import Row, Shelf
-from eventbus.journal.shared import Lease
-from eventbus.journal.values import (
-    Append,
-    Appended,
-    DeadLetterRecord,
-    Durability,
-    NewDeadLetter,
-    NewQuarantined,
-    NewRecords,
-    Quarantined,
-    Record,
-    SettledDelivery,
-    Start,
-)
+
+if TYPE_CHECKING:
+    from eventbus.journal.remote.arrivals import Arrivals
+    from eventbus.journal.remote.cursors import Row, Shelf
+    from eventbus.journal.shared import Lease
+    from eventbus.journal.values import (
+        Append,
+        Appended,
+        DeadLetterRecord,
+        Durability,
+        NewDeadLetter,
+        NewQuarantined,
+        NewRecords,
+        Quarantined,
+        Record,
+        SettledDelivery,
+        Start,
+    )
 
 
 class NotConnected(JournalUnavailable):

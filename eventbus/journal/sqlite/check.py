@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventbus.errors import JournalDamaged
-from eventbus.journal.sqlite.guard import Mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal, chain, row_crc, sound_parts
 from eventbus.journal.sqlite.place import log_file, size_of
 from eventbus.journal.sqlite.reads import RECORD_COLUMNS, Reads, contiguous
 from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, at_rest, is_damage, version_of
 from eventbus.journal.values import Verified
+
+if TYPE_CHECKING:
+    from eventbus.journal.sqlite.guard import Mark
 
 _CHUNK = 5_000  # records in memory at a time
 _SEALS = "SELECT last, digest FROM seals"

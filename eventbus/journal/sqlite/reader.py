@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from eventbus.errors import JournalError, JournalUnavailable
 from eventbus.journal.sqlite.check import check_file
@@ -18,7 +18,9 @@ from eventbus.journal.sqlite.integrity import unpack
 from eventbus.journal.sqlite.place import log_file, real_path, refuse_what_is_no_file, size_of
 from eventbus.journal.sqlite.reads import Reads
 from eventbus.journal.sqlite.schema import Database, at_rest, connect, is_damage, unavailable, version_of
-from eventbus.journal.values import Cursor, Record, Verified
+
+if TYPE_CHECKING:
+    from eventbus.journal.values import Cursor, Record, Verified
 
 _T = TypeVar("_T")
 _LABELS = (int, str, str, int, str, str | None, int, str | None, str | None, bytes)

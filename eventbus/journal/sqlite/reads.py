@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import JournalDamaged, OffsetGone
 from eventbus.journal.progress import GroupProgress
 from eventbus.journal.sqlite.integrity import Seal, row_crc, sound_bodies, sound_parts, unpack
-from eventbus.journal.sqlite.schema import Database
 from eventbus.journal.values import DeadLetterRecord, Quarantined, Record, SettledDelivery
+
+if TYPE_CHECKING:
+    from eventbus.journal.sqlite.schema import Database
 
 RECORD_COLUMNS = "offset, event_id, labels, crc, body, body_crc"
 _BODY_COLUMNS = "offset, body, body_crc"

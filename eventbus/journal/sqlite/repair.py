@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import JournalUnavailable
-from eventbus.journal.sqlite.guard import Mark
 from eventbus.journal.sqlite.integrity import GENESIS, Seal, row_crc, sound_parts, unpack
 from eventbus.journal.sqlite.place import index_file, log_file, mark_file
 from eventbus.journal.sqlite.reads import RECORD_COLUMNS
 from eventbus.journal.sqlite.schema import SMALL_TABLES, Connect, Database, Synchronous, migrate, prepare
 from eventbus.journal.sqlite.store import Counters, Store
 from eventbus.journal.values import Append, Record
+
+if TYPE_CHECKING:
+    from eventbus.journal.sqlite.guard import Mark
 
 LOST_TYPE = "journal.lost"
 """Type of a tombstone. Its body is empty, which no event's is."""

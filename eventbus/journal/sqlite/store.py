@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventbus.errors import IdConflict, JournalInUse
 from eventbus.journal.progress import GroupProgress, floor_of
 from eventbus.journal.sqlite.integrity import Seal, pack
 from eventbus.journal.sqlite.reads import TYPE
-from eventbus.journal.sqlite.schema import Database
 from eventbus.journal.sqlite.tables import SmallTables
 from eventbus.journal.values import (
     RETAINED,
@@ -27,6 +27,9 @@ from eventbus.journal.values import (
     Start,
     Status,
 )
+
+if TYPE_CHECKING:
+    from eventbus.journal.sqlite.schema import Database
 
 TRIM_CHUNK = 5_000  # records removed per transaction, so that nobody waits long behind it
 _ID_CHUNK = 500

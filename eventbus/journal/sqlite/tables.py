@@ -6,10 +6,13 @@ Knows how to write rows and how to account for them. Transactions, records and c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from eventbus.journal.sqlite.integrity import Column, row_crc
 from eventbus.journal.sqlite.reads import Reads
-from eventbus.journal.values import NewDeadLetter, NewQuarantined
+
+if TYPE_CHECKING:
+    from eventbus.journal.values import NewDeadLetter, NewQuarantined
 
 # Rows per INSERT: each statement gives up the interpreter lock once, and a busy loop takes its time to give it back.
 _ROW_COUNTS = (100, 10, 1)
