@@ -164,9 +164,8 @@ class Tally:
 
     def count(self, name: str, deliveries: int) -> None:
         """So many more under that name, here and in what adds up several."""
-        setattr(self, name, getattr(self, name) + deliveries)
-        if self.total is not None:
-            self.total.count(name, deliveries)
+        for tally in (self,) if self.total is None else (self, self.total):
+            setattr(tally, name, getattr(tally, name) + deliveries)
 
     def snapshot(
         self, name: str, selector: str, *, in_flight: int, retry_wait: int, oldest_age_s: float

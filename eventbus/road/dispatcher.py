@@ -7,7 +7,7 @@ delivery and another takes the lead.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -200,23 +200,27 @@ class Dispatcher:
     def _deal_out(self, burst: Burst, parts: list[Part]) -> int:
         """Events of several types: each subscription gets its own, in order of acceptance. Gives the most that one goes to."""
         events, number, most = burst.events, burst.number, 0
-        by_key: defaultdict[type[Event] | str, list[int]] = defaultdict(list)
-        for index, event in enumerate(events):
-            cls = type(event)
-            by_key[event.type if cls is AdHocEvent else cls].append(index)
-        places: dict[Worker, list[list[int]]] = {}
-        for run in by_key.values():
-            event = events[run[0]]
-            takers = self._routes.takers(event, number)
-            most = max(most, len(takers))
-            self._count(event.type, len(run))
+        by_key: dict[type[Event] | str, list[int]] = {}
+        by_takers: defaultdict[tuple[Worker, ...], list[int]] = defaultdict(list)  # of one type, or of many
+        keys = [event.type if type(event) is AdHocEvent else type(event) for event in events]
+        for index, key in enumerate(keys):
+            indices = by_key.get(key)
+            if indices is None:
+                takers = self._routes.takers(events[index], number)
+                most = max(most, len(takers))
+                indices = by_key[key] = by_takers[takers]
+            indices.append(index)
+        for key, count in Counter(keys).items():
+            self._count(key if isinstance(key, str) else key.__event__.type, count)
+        runs_of: dict[Worker, list[list[int]]] = {}
+        for takers, indices in by_takers.items():
             for worker in takers:
-                places.setdefault(worker, []).append(run)
-        for worker, runs in places.items():
-            indices: Sequence[int] = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
+                runs_of.setdefault(worker, []).append(indices)
+        for worker, runs in runs_of.items():
+            places: Sequence[int] = runs[0] if len(runs) == 1 else sorted(chain.from_iterable(runs))
             if number in (worker.since, worker.until):  # it came or went while that was filled
-                indices = worker.share(number, indices)
-            self._offer(worker, burst, indices, parts)
+                places = worker.share(number, places)
+            self._offer(worker, burst, places, parts)
         return most
 
     def _offer(self, worker: Worker, burst: Burst, indices: Sequence[int], parts: list[Part]) -> None:
