@@ -22,11 +22,32 @@ Identify = Callable[[Event, Event, str], str | None]
 
 
 class Settles(Protocol):
-    """What knows what became of the events of a burst."""
+    """What knows where the events of a burst come from, and what became of each."""
+
+    @property
+    def hops(self) -> int:
+        """The causes between them and the root."""
+        ...
 
     def outcomes(self, index: int) -> Sequence[Outcome] | None:
         """By index; None while that is pending."""
         ...
+
+
+class _Rest:
+    """The last events of a burst, where there is no room for the first."""
+
+    def __init__(self, burst: Settles, first: int) -> None:
+        self._burst, self._first = burst, first
+
+    @property
+    def hops(self) -> int:
+        """As those before."""
+        return self._burst.hops
+
+    def outcomes(self, index: int) -> Sequence[Outcome] | None:
+        """By index among the last."""
+        return self._burst.outcomes(self._first + index)
 
 
 class Handled(NamedTuple):
@@ -110,36 +131,33 @@ class Explanation:
         return "\n".join(lines)
 
 
-_Remembered = tuple[Sequence[Event], int, Settles | None, int]
-"""Events of one burst, in order; the causes between them and the root; what knows what became of each; the place of the first of
-them there."""
-
-
 class History:
     """The last `size` events, as they were accepted: bursts of them are taken as they are, what is asked is worked out when asked."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._bursts: deque[_Remembered] = deque()
+        # Side by side: a tuple of both would be one more thing for the collector to look at, for each event on its own.
+        self._events: deque[Sequence[Event]] = deque()  # of one burst each
+        self._bursts: deque[Settles] = deque()
         self._counted = 0  # events in these
         self._hops: OrderedDict[str, int] = OrderedDict()  # of events whose cause was named
 
-    def remember(self, events: Sequence[Event], hops: int = 0, burst: Settles | None = None) -> None:
-        """These were accepted after all that is remembered, so many causes from the root. Costs the same however many they are.
+    def remember(self, events: Sequence[Event], burst: Settles) -> None:
+        """These were accepted after all that is remembered. Costs the same however many they are.
 
-        `burst` knows what became of each, if anything does. What lies beyond the size is let go.
+        `burst` knows what became of each. What lies beyond the size is let go.
         """
         size, count = self._size, len(events)
-        if count <= size:
-            self._bursts.append((events, hops, burst, 0))
-        elif size:
-            self._bursts.append((events[count - size :], hops, burst, count - size))
-            count = size
-        else:
-            return
+        if count > size:
+            if not size:
+                return
+            events, burst, count = events[count - size :], _Rest(burst, count - size), size
+        self._events.append(events)
+        self._bursts.append(burst)
         self._counted += count
-        while self._counted - len(self._bursts[0][0]) >= size:
-            self._counted -= len(self._bursts.popleft()[0])
+        while self._counted - len(self._events[0]) >= size:
+            self._counted -= len(self._events.popleft())
+            self._bursts.popleft()
 
     def note_hops(self, event: Event, hops: int) -> None:
         """So many causes lie between the root and this event: its own cause was named."""
@@ -152,13 +170,13 @@ class History:
         known = self._hops.get(event.event_id)
         if known is not None:
             return known
-        newest_first = reversed(self._bursts)
-        return next((hops for events, hops, *_ in newest_first if any(one is event for one in events)), 0)
+        newest_first = zip(reversed(self._events), reversed(self._bursts), strict=True)
+        return next((burst.hops for events, burst in newest_first if any(one is event for one in events)), 0)
 
     def __iter__(self) -> Iterator[Event]:
-        bursts = [events for events, *_ in self._bursts]
-        known = sum(map(len, bursts))
-        return islice(chain.from_iterable(bursts), max(0, known - self._size), None)
+        events = [*self._events]
+        known = sum(map(len, events))
+        return islice(chain.from_iterable(events), max(0, known - self._size), None)
 
     def explain(self, event_id: str) -> Explanation:
         """The causal tree of an event, with what was made of each. Raises `LookupError` when it is not among those remembered."""
@@ -168,9 +186,9 @@ class History:
     def handled(self, events: Iterable[Event]) -> dict[str, tuple[Handled, ...]]:
         """By event id, what was made of those of these events that are remembered, and settled."""
         wanted, found = {event.event_id for event in events}, dict[str, tuple[Handled, ...]]()
-        for remembered, _hops, burst, first in self._bursts:
-            for index, event in enumerate(remembered, first):
-                if burst is not None and event.event_id in wanted and (made := burst.outcomes(index)):
+        for events_of_one, burst in zip(self._events, self._bursts, strict=True):
+            for index, event in enumerate(events_of_one):
+                if event.event_id in wanted and (made := burst.outcomes(index)):
                     found[event.event_id] = tuple(map(_handled, made))
         return found
 

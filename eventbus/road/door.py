@@ -173,7 +173,7 @@ class Door:
             await self._station.ready(is_inside=inside() is not None)
         if self._sealed + len(self.filling.events) >= BURST and inside() is None:
             await asyncio.sleep(0)  # a publisher that never pauses lets the dispatcher in
-        receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
+        receipt = self.enter(event, cause)
         if receipt is not None:
             return receipt
         patience = asyncio.timeout(timeout)
@@ -208,14 +208,16 @@ class Door:
         """Let an event in without waiting. Raises `QueueFull`, and `ReentrantPublish` in the middle of another admission."""
         if self._station is not None:
             self._station.must_be_open("publish_nowait()")
-        receipt = (self.join(event) if cause is None else None) or self.enter(event, cause)
+        receipt = self.enter(event, cause)
         if receipt is None:
             self._lifetime.never_started()
             raise QueueFull(self.places.occupied, self.places.whose)
         return receipt
 
     def enter(self, event: Event, cause: Event | None = None, *, has_place: bool = False) -> Receipt | None:
-        """Begin a burst with an event; None: it has to wait. Raises for what may not enter, and where waiting would be for ever."""
+        """Join, or begin a burst; None: it has to wait. Raises for what may not enter, and for who would wait for ever."""
+        if cause is None and self.filling is not SEALED and (receipt := self.join(event)) is not None:
+            return receipt
         if self._is_entered:
             raise ReentrantPublish
         self._is_entered = True
@@ -310,7 +312,7 @@ class Door:
     def _close(self, burst: Burst) -> int:
         """The burst being filled is full, or has to go; gives how many events it has."""
         self.filling = SEALED
-        self._history.remember(burst.events, burst.hops, burst)
+        self._history.remember(burst.events, burst)
         return self.places.close(burst)
 
     def routes_changed(self, *, is_simple: bool) -> tuple[int, int]:

@@ -42,14 +42,19 @@ class Part:
         "name",
         "odd",
         "pending_singles",
+        "queued_ns",
+        "ran_ns",
         "strange",
-        "stretches",
+        "timed",
         "worker",
     )
 
     # What few parts need is said here once: there is one for each event on its own, and each who hears it.
     cut = maxsize  # from there on they were given up together
     rest: Outcome | None = None  # and came to that
+    earlier: list[tuple[int, int, int]] | None = (
+        None  # of the stretches before the one that ended last: `timed` and its times
+    )
     alike: Alike = NONE_ALIKE  # `latest`, where nothing in it is odd: a stretch that was told gets nothing new
 
     def __init__(
@@ -72,7 +77,9 @@ class Part:
         self.pending_singles = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
         self.odd = _NOTHING  # by place
-        self.stretches: list[int] = []  # by threes: up to where, nanoseconds queued, and that each ran
+        self.timed = self.queued_ns = self.ran_ns = (
+            0  # up to where the stretch went that ended last, and how long each took
+        )
         self.latest = NONE_ALIKE  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cell = Cell(burst.base, burst.hops, worker)
 
@@ -105,7 +112,10 @@ class Part:
         """Up to there its attempts are over, and but for the strange ones they simply succeeded; gives the places free now."""
         first, self.done = self.done, upto
         ended, self.strange = upto - first - self.strange, 0
-        self.stretches += (upto, queued_ns, each_ns)
+        if self.timed:
+            self.earlier = self.earlier or []
+            self.earlier.append((self.timed, self.queued_ns, self.ran_ns))
+        self.timed, self.queued_ns, self.ran_ns = upto, queued_ns, each_ns
         return self.burst.passed(self, first, upto, ended)
 
     def concluded(self, place: int, outcome: Outcome) -> None:
@@ -165,15 +175,23 @@ class Part:
             return PENDING
         if place >= self.done:  # in the stretch in hand, which is not timed yet
             return Outcome(self.name, Status.SUCCEEDED, None, None, 1)
-        stretches = self.stretches
-        at = 3 * bisect_right(range(0, len(stretches), 3), place, key=stretches.__getitem__)
-        upto, queued_ns, ran_ns = stretches[at : at + 3]
+        first, upto, queued_ns, ran_ns = self._stretch_of(place)
         told = Outcome(self.name, Status.SUCCEEDED, None, None, 1, queued_ns / 1e9, ran_ns / 1e9)
-        first = stretches[at - 3] if at else 0
         self.latest = first, upto, (told,)
         if self.indices is None and not any(first <= odd < upto for odd in self.odd):
             self.alike = self.latest
         return told
+
+    def _stretch_of(self, place: int) -> tuple[int, int, int, int]:
+        """From where up to where the stretch of that place went, and the nanoseconds it was queued, and each of it ran."""
+        earlier = self.earlier or []
+        at = bisect_right(earlier, place, key=_timed)
+        first = earlier[at - 1][0] if at else 0
+        return first, *(earlier[at] if at < len(earlier) else (self.timed, self.queued_ns, self.ran_ns))
+
+
+def _timed(stretch: tuple[int, int, int]) -> int:
+    return stretch[0]
 
 
 class Delivery:

@@ -86,18 +86,30 @@ def test_what_is_not_there_is_said() -> None:
         explain("gone", FAMILY)
 
 
+class Pending:
+    """A burst of which nothing has become anything yet."""
+
+    hops = 0
+
+    def outcomes(self, _index: int) -> None:
+        """None has an outcome."""
+
+
+PENDING = Pending()
+
+
 def test_history_holds_the_last_events_of_whole_bursts() -> None:
     history = History(5)
     for first in range(0, 12, 3):
-        history.remember([event(str(n)) for n in range(first, first + 3)])
+        history.remember([event(str(n)) for n in range(first, first + 3)], PENDING)
     assert ids(history) == ["7", "8", "9", "10", "11"]
 
 
 def test_history_holds_the_end_of_a_burst_that_is_larger() -> None:
     history, burst = History(3), [event(str(n)) for n in range(4)]
-    history.remember(burst)
+    history.remember(burst, PENDING)
     assert ids(history) == ["1", "2", "3"]
-    history.remember([event("4")])
+    history.remember([event("4")], PENDING)
     assert ids(history) == ["2", "3", "4"]
     assert history.explain("3").event is burst[3]
 
@@ -105,13 +117,15 @@ def test_history_holds_the_end_of_a_burst_that_is_larger() -> None:
 def test_history_lets_go_of_what_is_beyond_its_size() -> None:
     asked: list[int] = []
 
-    class Open:
+    class Asked(Pending):
+        hops = 2
+
         def outcomes(self, index: int) -> None:
             asked.append(index)
 
     history, burst = History(1), [event(str(n)) for n in range(3)]
     gone = weakref.ref(burst[1])
-    history.remember(burst, 2, Open())
+    history.remember(burst, Asked())
     del burst[:2]
     assert gone() is None
     assert ids(history) == ["2"]
@@ -123,11 +137,11 @@ def test_history_lets_go_of_what_is_beyond_its_size() -> None:
 def test_history_lets_go_of_old_bursts() -> None:
     history = History(10)
     for n in range(1_000):
-        history.remember([event(str(n)), event(f"{n}'")])
+        history.remember([event(str(n)), event(f"{n}'")], PENDING)
     assert len(history._bursts) <= 6
 
 
 def test_history_of_no_size_remembers_nothing() -> None:
     history = History(0)
-    history.remember(FAMILY)
+    history.remember(FAMILY, PENDING)
     assert ids(history) == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextvars import Context
+
 import pytest
 
 from eventbus import Event, HopLimit
 from eventbus.causality import History
+from eventbus.road.burst import Burst
 from eventbus.road.causes import HOP_LIMIT, Causes
 
 
@@ -26,7 +29,7 @@ def test_what_nobody_caused_is_left_as_it_is() -> None:
 def test_a_chain_of_named_causes_has_an_end() -> None:
     history = History(100)
     causes, cause = Causes(history, None), Event("causes.event")
-    history.remember([cause])
+    history.remember([cause], Burst(cause, Context(), 0, 1, 0))
     for hops in range(1, HOP_LIMIT + 1):
         event = Event("causes.event")
         assert causes.hops(event, None, cause) == hops
