@@ -23,6 +23,7 @@ from eventbus.journal.remote.link import Connection, Server
 
 MOST = 1_000  # messages of one batch
 _GOODBYE_S = 1.0
+_LOOK_S = 0.2
 _UNAVAILABLE = 503
 _PAGE_BYTES = 8 << 20
 _OVERHEAD = 100  # of the headers of a message, at most
@@ -85,6 +86,7 @@ class Wire:
         self._asked: dict[int, _Asked] = {}
         self._count = 0
         self._inbox = ""
+        self._look: asyncio.TimerHandle | None = None
 
     async def open(self, address: str, options: Mapping[str, Any]) -> None:
         """Connect. Whatever raises leaves nothing behind."""
@@ -95,12 +97,12 @@ class Wire:
             "reconnect_time_wait": 0,
             "pending_size": 0,
         }
-        connecting = asyncio.ensure_future(self.client.connect([address], error_cb=self._failed, **once, **options))
+        told: dict[str, Any] = {"error_cb": self._failed, "closed_cb": self._closed}
+        connecting = asyncio.ensure_future(self.client.connect([address], **told, **once, **options))
         try:
             await asyncio.wait([connecting])  # a cancellation may be lost inside it
             connecting.result()
-            # Where something is left to send, the client may fail while it closes, and then calls nobody: the end of its reading tells.
-            self.client._reading_task.add_done_callback(self._closed)  # type: ignore[union-attr] # noqa: SLF001 - as it is connected
+            self._look_after()
             self._inbox = self.client.new_inbox()
             await self.client.subscribe(
                 f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0
@@ -134,6 +136,7 @@ class Wire:
             pass
         with suppress(AttributeError, OSError):
             transport._io_writer.transport.abort()  # type: ignore[union-attr] # noqa: SLF001 - as above; there may be none
+        self._over()
 
     # --- questions -----------------------------------------------------------------------------------------------------
 
@@ -235,8 +238,22 @@ class Wire:
         if "permissions violation" in self.reason.lower():
             self.give_up(Refused(0, self.reason))
 
-    def _closed(self, reading: asyncio.Task[None]) -> None:
-        if not reading.cancelled() and (error := reading.exception()) is not None:
+    def _look_after(self) -> None:
+        """Where something is left to send, the client may fail while it closes, and then calls nobody: it is asked, too."""
+        if self.client.is_closed:
+            self._over()
+        else:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._look_after)
+
+    async def _closed(self) -> None:
+        self._over()
+
+    def _over(self) -> None:
+        if self._look is None:  # it was not open, or was over before
+            return
+        self._look.cancel()
+        self._look = None
+        if (error := self.client.last_error) is not None:
             self.reason = str(error) or type(error).__name__
         self.give_up(Gone(self.reason))
         self._lost()
