@@ -93,6 +93,69 @@ def test_what_python_does_not_document_is_seen(line: str) -> None:
     assert len([*insides(ast.parse(line))]) >= 1
 
 
+# --- only names that are shown -----------------------------------------------------------------------------------------
+
+# A name with an underscore belongs to whoever gave it: `self._x` is one's own, `other._x` is somebody's insides.
+SHOWN = {"_asdict", "_fields", "_make", "_replace"}  # documented, of named tuples
+UNDERSCORED: dict[str, str] = {
+    "eventbus/gateway/server.py os._exit": "documented",
+    "eventbus/observability/watchdog.py sys._current_frames": "documented",
+    "eventbus/journal/nats/server.py self.client._server_info": "nats-py shows the version only: not whether JetStream and TLS are on",
+    "eventbus/journal/nats/server.py self.client._transport": "nats-py cannot hang up on a server that does not listen: its close waits",
+    "eventbus/journal/nats/server.py transport._io_writer": "the same",
+}
+FOREIGN_ROOMS = Sources(
+    {
+        file.relative_to(ROOT).as_posix(): file
+        for of in ("eventbus", "quantum_trader")
+        for file in (ROOT / of).rglob("*.py")
+    }
+)
+
+
+def underscored(module: str, tree: ast.Module) -> Iterator[str]:
+    """Where a module reaches for an underscored attribute of what is not its own class, by what it reaches for."""
+    own = {one.name for one in ast.walk(tree) if isinstance(one, ast.ClassDef | Function)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not node.attr.startswith("_") or node.attr.startswith("__"):
+            continue
+        holder = node.value
+        is_own = isinstance(holder, ast.Name) and holder.id in {"self", "cls", *own}
+        is_super = isinstance(holder, ast.Call) and ast.unparse(holder.func) == "super"
+        if not (is_own or is_super or node.attr in SHOWN):
+            yield f"{module} {ast.unparse(node)}"
+
+
+@cache
+def all_underscored() -> set[str]:
+    return {one for module, tree in FOREIGN_ROOMS.items() for one in underscored(module, tree)}
+
+
+def test_nobody_reaches_for_what_is_not_shown() -> None:
+    assert sorted(all_underscored() - UNDERSCORED.keys()) == []
+
+
+def test_every_reach_with_a_reason_is_still_there() -> None:
+    assert sorted(UNDERSCORED.keys() - all_underscored()) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "seen"),
+    [
+        ("def f(client): client._reading_task.cancel()", 1),
+        ("class A:\n  def f(self): self.client._reading_task.cancel()", 1),
+        ("def f(client): client._count = 1", 1),
+        ("import asyncio\nasyncio._get_running_loop()", 1),
+        ("class A:\n  def f(self): self._count = self._more().here", 0),
+        ("class A:\n  def f(self): super()._count()", 0),
+        ("class A:\n  def f(self): A._made = 1", 0),
+        ("def f(row): return row._replace(n=1), row._asdict()", 0),
+    ],
+)
+def test_who_reaches_for_what_is_not_shown_is_seen(lines: str, seen: int) -> None:
+    assert len([*underscored("m.py", ast.parse(lines))]) == seen
+
+
 # --- state belongs to its object ---------------------------------------------------------------------------------------
 
 # An object's attributes are assigned in the file of its class. What is not, and why; at most ten in all.
