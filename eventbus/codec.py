@@ -220,22 +220,30 @@ def _is_odd(schema: Any) -> bool:
 def decoder() -> Callable[[bytes], Event]:
     """`decode` for many events in a row: each label and its class are looked up once, and not forgotten while it is used."""
     known: dict[bytes, Callable[[bytes], Event]] = {}
-    skip = len(_BODY)
+    head = b""  # of the record before: many come in a row
+    validate: Callable[[bytes], Event] = decode
 
     def read(raw: bytes) -> Event:
-        at = raw.find(_BODY)
-        validate = known.get(raw[:at])
-        if validate is not None and raw[-1] == _END:
+        nonlocal head, validate
+        if not (head and raw.startswith(head)):
+            start = raw[: raw.find(_BODY) + len(_BODY)]
+            if start not in known:
+                return learn(raw, start)
+            head, validate = start, known[start]
+        if raw[-1] == _END:
             try:
-                return validate(raw[at + skip : -1])
+                return validate(raw[len(head) : -1])
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException:  # noqa: BLE001 - whatever is wrong, `decode` says it
                 pass
+        return decode(raw)
+
+    def learn(raw: bytes, start: bytes) -> Event:
         event = decode(raw)
-        cls, label = type(event), _labels.get(raw[:at])
+        cls, label = type(event), _labels.get(start.removesuffix(_BODY))
         if cls is not AdHocEvent and label == (cls.type, cls.__event__.version) and len(known) < _LABELS:
-            known[raw[:at]] = cls.__pydantic_validator__.validate_json
+            known[start] = cls.__pydantic_validator__.validate_json
         return event
 
     return read

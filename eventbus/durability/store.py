@@ -145,9 +145,9 @@ class Store:
 
     # --- publish -----------------------------------------------------------------------------------------------------
 
-    async def written(self, receipt: Receipt, timeout: float | None) -> Receipt:
-        """Wait until its event is durable. Raises what stands in the way."""
-        return await receipt.written()
+    def written(self, receipt: Receipt, timeout: float | None) -> Awaitable[Receipt]:
+        """Await it until its event is durable. Raises what stands in the way."""
+        return receipt.written()
 
     async def ask(self, event: Event, publish: Callable[[Event], Awaitable[Receipt]], timeout: float | None) -> object:
         """What a handler answers. Raises what it raised, or `NoReply`."""
