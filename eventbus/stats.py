@@ -139,7 +139,10 @@ class Tally:
     def ended(self, status: str, deliveries: int = 1) -> None:
         """So many more with this terminal outcome: a `Status`."""
         self.count(status, deliveries)
-        self.count("pending", -deliveries)
+        self.pending -= deliveries
+        total = self.total
+        if total is not None:
+            total.pending -= deliveries
 
     def attempted(self, ran_ns: int, attempts: int = 1) -> None:
         """So many attempts ended that took `ran_ns` each."""
@@ -164,8 +167,10 @@ class Tally:
 
     def count(self, name: str, deliveries: int) -> None:
         """So many more under that name, here and in what adds up several."""
-        for tally in (self,) if self.total is None else (self, self.total):
-            setattr(tally, name, getattr(tally, name) + deliveries)
+        setattr(self, name, getattr(self, name) + deliveries)
+        total = self.total
+        if total is not None:
+            setattr(total, name, getattr(total, name) + deliveries)
 
     def snapshot(
         self, name: str, selector: str, *, in_flight: int, retry_wait: int, oldest_age_s: float

@@ -202,7 +202,7 @@ class Dispatcher:
         events, number, most = burst.events, burst.number, 0
         by_key: dict[type[Event] | str, list[int]] = {}
         by_takers: defaultdict[tuple[Worker, ...], list[int]] = defaultdict(list)  # of one type, or of many
-        keys = [event.type if type(event) is AdHocEvent else type(event) for event in events]
+        keys = [event.type if (cls := type(event)) is AdHocEvent else cls for event in events]
         for index, key in enumerate(keys):
             indices = by_key.get(key)
             if indices is None:

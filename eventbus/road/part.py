@@ -34,6 +34,7 @@ class Part:
         "burst",
         "cell",
         "done",
+        "earlier",
         "events",
         "indices",
         "is_lossless",
@@ -52,9 +53,6 @@ class Part:
     # What few parts need is said here once: there is one for each event on its own, and each who hears it.
     cut = maxsize  # from there on they were given up together
     rest: Outcome | None = None  # and came to that
-    earlier: list[tuple[int, int, int]] | None = (
-        None  # of the stretches before the one that ended last: `timed` and its times
-    )
     alike: Alike = NONE_ALIKE  # `latest`, where nothing in it is odd: a stretch that was told gets nothing new
 
     def __init__(
@@ -77,9 +75,8 @@ class Part:
         self.pending_singles = 0  # deliveries followed by themselves, without an outcome
         self.strange = 0  # of those since the part went on last
         self.odd = _NOTHING  # by place
-        self.timed = self.queued_ns = self.ran_ns = (
-            0  # up to where the stretch went that ended last, and how long each took
-        )
+        self.timed = self.queued_ns = self.ran_ns = 0  # the stretch that ended last: up to where, and its times
+        self.earlier: list[tuple[int, int, int]] | None = None  # the same of the stretches before it
         self.latest = NONE_ALIKE  # the stretch that was told last, from where up to where, and the outcome of all in it
         self.cell = Cell(burst.base, burst.hops, worker)
 
@@ -113,7 +110,8 @@ class Part:
         first, self.done = self.done, upto
         ended, self.strange = upto - first - self.strange, 0
         if self.timed:
-            self.earlier = self.earlier or []
+            if self.earlier is None:
+                self.earlier = []
             self.earlier.append((self.timed, self.queued_ns, self.ran_ns))
         self.timed, self.queued_ns, self.ran_ns = upto, queued_ns, each_ns
         return self.burst.passed(self, first, upto, ended)
