@@ -245,9 +245,14 @@ class RouteTable(Generic[S]):
 def _beginnings(key: type[Event] | str) -> dict[type | str, None]:
     """How selectors begin that may select events of a class, or ad-hoc ones of a wire name but for that name itself."""
     if isinstance(key, str):
-        return dict.fromkeys(("", _first_word(key), *AdHocEvent.__mro__))
+        return dict.fromkeys(("", _first_word(key), *_event_classes(AdHocEvent)))
     name = key.__event__.type
-    return dict.fromkeys(("", name, _first_word(name), *key.__mro__))
+    return dict.fromkeys(("", name, _first_word(name), *_event_classes(key)))
+
+
+def _event_classes(cls: type[Event]) -> list[type]:
+    """Those of its bases that can be listened to, and itself."""
+    return [base for base in cls.__mro__ if issubclass(base, Event)]
 
 
 def _by_number(member: Selecting) -> int:
