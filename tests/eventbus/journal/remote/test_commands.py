@@ -7,12 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import pytest
 
 from eventbus import Event, Halted, InMemoryEventBus, Kind, create_event_bus
+from eventbus.cli import run
 from eventbus.testing.shared_contract.opened import until
+from tests.backends import Backend
 
 pytestmark = pytest.mark.server
 
@@ -21,7 +25,10 @@ class OrderSent(Event, type="order.sent", kind=Kind.EXECUTION):
     """An order went out."""
 
 
-async def command(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+Answer = tuple[int, list[dict[str, Any]], str]
+
+
+async def in_a_process(*arguments: str) -> Answer:
     """Run `eventbus` in a process of its own: its exit code, what it printed, what it complained of."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from eventbus.cli import main; main()", *arguments, "--json"),
@@ -33,7 +40,15 @@ async def command(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     return process.returncode or 0, [json.loads(line) for line in out.splitlines()], complaint.decode()
 
 
-async def test_commands_look_and_steer_beside_a_running_bus(bus_url: str) -> None:
+async def in_a_thread(*arguments: str) -> Answer:
+    """Run `eventbus` on a loop and over connections of its own, without the half second that a process takes to begin."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as complaint:
+        code = await asyncio.to_thread(run, [*arguments, "--json"])
+    return code, [json.loads(line) for line in out.getvalue().splitlines()], complaint.getvalue()
+
+
+async def test_commands_look_and_steer_beside_a_running_bus(bus_url: str, backend: Backend) -> None:
+    command = in_a_process if backend.name == "postgres" else in_a_thread
     handled: list[int] = []
 
     async def handle(event: Event) -> None:
@@ -109,10 +124,10 @@ def test_a_file_is_steered_while_no_bus_has_it(tmp_path: Any) -> None:
         return None
 
     assert asyncio.run(publish()) is None
-    _, (halted,), _ = asyncio.run(command("halt", url, "--reason", "maintenance"))
+    _, (halted,), _ = asyncio.run(in_a_process("halt", url, "--reason", "maintenance"))
     assert asyncio.run(publish()) == "maintenance"
-    code, _, complaint = asyncio.run(command("rearm", url))
+    code, _, complaint = asyncio.run(in_a_process("rearm", url))
     assert (code, "--token" in complaint) == (2, True)
-    asyncio.run(command("rearm", url, "--force", "--reason", "done"))
+    asyncio.run(in_a_process("rearm", url, "--force", "--reason", "done"))
     assert asyncio.run(publish()) is None
     assert halted["new"]
