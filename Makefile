@@ -14,10 +14,10 @@ SOURCES := $(wildcard eventbus quantum_trader tests examples benchmarks)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check check-all docs peers eager format bench null torture soak screenshots clean
+.PHONY: help demo test quick steady check check-all docs peers eager format bench null torture soak screenshots clean
 
 help:
-	@echo "make demo | test | quick | check | check-all | docs | peers | eager | format | bench | null | torture | soak | screenshots | clean"
+	@echo "make demo | test | quick | steady | check | check-all | docs | peers | eager | format | bench | null | torture | soak | screenshots | clean"
 
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
@@ -29,7 +29,10 @@ UNTIMED := not timed and not torture and not bench and not long
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile suite -m "$(UNTIMED)" $(ARGS)
-	$(BIN)/python -m pytest --loop uvloop -m timed $(ARGS)
+	$(BIN)/python -m pytest --loop uvloop -m timed $(TIMED) $(ARGS)
+
+# Only these are read, for the one or the other test in them.
+TIMED := $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.timed' tests)
 
 # The bus alone, without what takes long: also on an interpreter that has only what the bus needs.
 quick: $(VENV)/.check
@@ -41,6 +44,13 @@ QUICK := tests/eventbus tests/test_floors.py tests/test_house.py
 eager: $(VENV)/.check
 	$(BIN)/python -m pytest $(PARALLEL) --loop asyncio --eager --hypothesis-profile quick -m "$(UNTIMED) and not slow and not server" \
 		$(QUICK) tests/found/test_runtime_r13_r24.py $(ARGS)
+
+# No test depends on how fast the machine is: all that is not `timed`, on one core beside a program that never rests, three times.
+steady: $(VENV)/.dev
+	taskset --cpu-list 0 sh -c 'while :; do :; done & busy=$$!; trap "kill $$busy" EXIT; trap "exit 130" INT TERM; \
+		for round in 1 2 3; do \
+			$(BIN)/python -m pytest --loop uvloop --hypothesis-profile quick -m "$(UNTIMED)" $(ARGS) || exit; \
+		done'
 
 # Whole runs, the long random walks, and once more on the other loop the part whose behaviour could depend on it: neither servers nor kills.
 check-all: check docs
