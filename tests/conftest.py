@@ -27,13 +27,13 @@ else:
     LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 
 STEPS_PER_EXAMPLE = 50
-STEPS = {"quick": 500, "fast": 2_500, "suite": 10_000, "ci": 50_000, "torture": 2_000_000}
+STEPS = {"quick": 500, "fast": 2_500, "suite": 2_500, "ci": 50_000, "torture": 2_000_000}
 
 # Shared machines are slow at times: neither a deadline nor slow generation is a verdict on the code.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("fast", PATIENT, max_examples=25)
 settings.register_profile("quick", PATIENT, max_examples=10, derandomize=True, database=None)
-settings.register_profile("suite", PATIENT, max_examples=30, derandomize=True, database=None)
+settings.register_profile("suite", PATIENT, max_examples=12, derandomize=True, database=None)
 settings.register_profile("ci", PATIENT, max_examples=100, derandomize=True, database=None)
 settings.register_profile("torture", PATIENT, max_examples=5_000)
 

@@ -13,8 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The million takes its time; a test wants to know that it works.
-ARGUMENTS = {"high_volume": ["50000"]}
-LONG = {"null_market", "oracle_check"}  # whole runs, several of them
+ARGUMENTS = {"high_volume": ["10000"]}
+LONG = {  # whole runs, several of them
+    *("crash_and_resume", "null_market", "oracle_check", "replay_determinism"),
+    *("state_survives_a_kill", "strategy_lifecycle", "sweep_with_heat_map"),
+}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def fresh(config: Config, feed: Dataset, registry: Path) -> TradingSystem:
     return build(bus, config, feed, ids=ids, registry_file=registry)
 
 
-@pytest.mark.parametrize("overrides", [BUSY, BRED], ids=["all live", "bred"])
+@pytest.mark.parametrize(
+    "overrides", [pytest.param(BUSY, id="all live", marks=pytest.mark.long), pytest.param(BRED, id="bred")]
+)
 async def test_a_system_restored_after_any_session_ends_with_the_digest_of_the_one_that_went_on(
     overrides: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -208,10 +208,14 @@ async def stream(config: Config, feed: Dataset) -> list[str]:
 @pytest.mark.parametrize(
     ("overrides", "cuts"),
     [
-        ({"universe": {"end": "2001-06-30"}, "strategies": {"all_live": True}}, 16),
-        ({"universe": {"end": "2002-06-30"}}, 4),
+        pytest.param(
+            {"universe": {"end": "2001-06-30"}, "strategies": {"all_live": True}},
+            16,
+            id="all live",
+            marks=pytest.mark.long,
+        ),
+        pytest.param({"universe": {"end": "2002-06-30"}}, 4, id="bred"),
     ],
-    ids=["all live", "bred"],
 )
 async def test_what_comes_later_changes_nothing_before_it(overrides: dict[str, Any], cuts: int) -> None:
     """Twenty random dates: cut the data there, and up to there everything is decided as if it went on."""

@@ -75,12 +75,11 @@ async def forge(evaluation_id: str | None, claimed_by: str) -> Told:
 @pytest.mark.parametrize(
     ("evaluation_id", "claimed_by"),
     [
-        (None, ""),
-        ("never-asked", "strategy_generator"),
-        ("failed", "strategy_generator"),
-        ("operator:mine", "operator"),
+        pytest.param(None, "", id="no evaluation", marks=pytest.mark.long),
+        pytest.param("never-asked", "strategy_generator", id="one that never was", marks=pytest.mark.long),
+        pytest.param("failed", "strategy_generator", id="one that it failed"),
+        pytest.param("operator:mine", "operator", id="the operator's word"),
     ],
-    ids=["no evaluation", "one that never was", "one that it failed", "the operator's word"],
 )
 def test_a_promotion_without_a_passed_evaluation_trades_nothing_and_is_told(
     evaluation_id: str | None, claimed_by: str

@@ -30,7 +30,15 @@ class Finished:
     report: Report
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+IN_SHORT = {"A", "C"}  # one symbol, with a fee, and with slippage besides; the others with `make check-all`
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(case, id=case.name, marks=() if case.name in IN_SHORT else pytest.mark.long) for case in CASES
+    ],
+)
 def finished(request: pytest.FixtureRequest) -> Finished:
     return Finished(request.param, *run_case(request.param))
 

@@ -25,10 +25,8 @@ CONFIG = {
 }
 EVENTS = 5_000  # decision events of it, a little less than there are
 PASSES = {"filled": 9, "drafted": 2, "renamed": 3, "writing": 4, "committing": 4, "committed": 4, "marked": 4}
-POINTS = [
-    each if each in ("filled", "drafted", "committed") else pytest.param(each, marks=pytest.mark.torture)
-    for each in PASSES
-]
+OFTEN = {"filled": [], "drafted": [pytest.mark.long], "committed": [pytest.mark.long]}
+POINTS = [pytest.param(each, marks=OFTEN.get(each, [pytest.mark.torture])) for each in PASSES]
 
 
 def qt(home: Path, *arguments: str) -> dict[str, Any]:
@@ -112,6 +110,7 @@ def test_a_run_that_is_interrupted_ends_its_session_and_says_how_to_go_on(home: 
     same_in_the_end(home, "interrupted")
 
 
+@pytest.mark.long
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_happened(home: Path) -> None:
     dice = random.Random(11)
     assert kill(home, "decided", dice.randrange(EVENTS), "replay", "--output", "often")

@@ -11,7 +11,7 @@ import pytest
 SOAK = Path(__file__).with_name("soak.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "soak.csv"
     run = [sys.executable, str(SOAK), "--minutes", "0.1", "--fault-every", "2", "--out", str(out)]

@@ -240,7 +240,9 @@ def commanded() -> dict[str, Event]:
     }
 
 
-@pytest.mark.parametrize("what", commanded())
+@pytest.mark.parametrize(
+    "what", [each if each in (NO_TEXT, ENDLESS) else pytest.param(each, marks=pytest.mark.long) for each in commanded()]
+)
 def test_a_command_that_a_run_cannot_apply_does_not_end_it(stopped: Terminal, what: str) -> None:
     command = commanded()[what]
     inbox = stopped.home / "run" / "commands"

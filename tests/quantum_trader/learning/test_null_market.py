@@ -27,7 +27,7 @@ async def promotions(shuffles: range, **options: Any) -> tuple[float, int]:
     return sum(found) / len(found), (await live_promotions(demo, **options)).to_live
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_less_than_one_lucky_strategy_goes_live_in_a_market_without_skill() -> None:
     lucky, real = await promotions(LUCKIEST)
     assert 0 < lucky < 1, "a gate that finds nothing anywhere is no gate"

@@ -79,18 +79,19 @@ def mean_run(rules: frozenset[int], *, shift: float, before: int, runs: int) -> 
     return total / runs
 
 
+@pytest.mark.long
 def test_known_limits_alarm_as_often_as_theory_says() -> None:
     measured = alarms_per_thousand(np.random.default_rng(16).standard_normal(2_000_000).tolist())
     assert measured == pytest.approx(KNOWN, rel=0.03)
     assert measured[2] == pytest.approx(12.5, abs=0.5)
 
 
-@pytest.mark.parametrize("size", sorted(ESTIMATED))
+@pytest.mark.parametrize("size", [25, 250, *(pytest.param(size, marks=pytest.mark.long) for size in (50, 100))])
 def test_estimated_limits_alarm_more_often_the_shorter_the_baseline(size: int) -> None:
     assert alarms_from_baselines(size, exclude=False) == pytest.approx(ESTIMATED[size], rel=0.18)
 
 
-@pytest.mark.parametrize("size", [25, 250])
+@pytest.mark.parametrize("size", [25, pytest.param(250, marks=pytest.mark.long)])
 def test_excluding_points_of_a_clean_baseline_costs_a_few_false_alarms(size: int) -> None:
     kept, excluded = alarms_from_baselines(size, exclude=False), alarms_from_baselines(size, exclude=True)
     assert np.all(excluded > kept)
