@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -50,8 +51,13 @@ def distribution(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name.group()).lower()
 
 
-def imported(file: Path) -> Iterator[str]:
+@cache
+def imported(file: Path) -> frozenset[str]:
     """Packages that a module imports from outside, anywhere in it."""
+    return frozenset(_imported(file))
+
+
+def _imported(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -65,15 +71,15 @@ def imported(file: Path) -> Iterator[str]:
                 yield package
 
 
-INSTALLED = packages_distributions()
+installed = cache(packages_distributions)  # and whatever else takes long: not where tests are only collected
 
 
 def distributions(package: str) -> set[str]:
-    return {distribution(name) for name in INSTALLED.get(package, [package])}
+    return {distribution(name) for name in installed().get(package, [package])}
 
 
 MODULES = {
-    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): {*imported(file)}
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for folder in sorted(OURS)
     for file in sorted((ROOT / folder).rglob("*.py"))
 }
@@ -100,17 +106,17 @@ def with_extra(module: str) -> set[str]:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_what_is_imported_is_a_dependency(module: str) -> None:
     allowed = BASE | with_extra(module) | {"pydantic-core"}  # of pydantic, whose other half it is
-    assert [package for package in MODULES[module] if not distributions(package) & allowed] == []
+    assert [package for package in imported(MODULES[module]) if not distributions(package) & allowed] == []
 
 
 @pytest.mark.parametrize("name", sorted(BASE))
 def test_every_dependency_is_imported(name: str) -> None:
-    assert any(name in distributions(package) for packages in MODULES.values() for package in packages)
+    assert any(name in distributions(package) for file in MODULES.values() for package in imported(file))
 
 
 @pytest.mark.parametrize("extra", sorted({*EXTRAS} - {"check", "dev", "bench", "docs", "peers"}))
 def test_every_extra_is_imported(extra: str) -> None:
-    used = {name for packages in MODULES.values() for package in packages for name in distributions(package)}
+    used = {name for file in MODULES.values() for package in imported(file) for name in distributions(package)}
     by_name = {distribution(name) for name, file in BY_NAME.items() if name in (ROOT / file).read_text()}
     assert names_in(extra) - used - by_name == set()
 
