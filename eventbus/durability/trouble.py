@@ -30,16 +30,30 @@ class Trouble:
             return
         self._is_told = True
         log.error("%s: %s", what, error, extra={"error": str(error), **about})
-        self._timer = self._lifetime.crew.call_later(_MINUTE_S, self.end_minute)
+        self._begin_minute()
+
+    def _begin_minute(self) -> None:
+        self._timer = self._lifetime.crew.call_later(_MINUTE_S, self._minute_passed)
+
+    def _minute_passed(self) -> None:
+        if self._more:  # it goes on: the count is this minute's line, and what comes next is counted too
+            self._say_how_many()
+            self._begin_minute()
+        else:
+            self._timer, self._is_told = None, False
 
     def end_minute(self) -> None:
         """Say how much more there was, and begin anew."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        more, self._more, self._is_told = self._more, 0, False
-        if more:
-            log.error("the journal failed %d more times within a minute", more, extra={"more": more})
+        self._is_told = False
+        if self._more:
+            self._say_how_many()
+
+    def _say_how_many(self) -> None:
+        more, self._more = self._more, 0
+        log.error("the journal failed %d more times within a minute", more, extra={"more": more})
 
 
 class Patience:

@@ -39,7 +39,17 @@ async def test_the_first_is_told_whole_and_the_others_of_the_minute_together(
     assert told(caplog)[1:] == ["the journal failed 39 more times within a minute"]
 
 
-async def test_a_minute_later_it_is_told_whole_again(
+async def test_while_it_goes_on_each_minute_has_one_line(
+    trouble: Trouble, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(200):
+        trouble.tell("cursor not committed", FULL)
+        await virtual_clock.advance(1)
+    assert len(told(caplog)) == 1 + 200 // 60
+    assert sum(record.__dict__.get("more", 1) for record in caplog.records) == 1 + 179
+
+
+async def test_a_quiet_minute_later_it_is_told_whole_again(
     trouble: Trouble, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     trouble.tell("cursor not committed", FULL)
