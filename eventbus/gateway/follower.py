@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eventbus import Event, EventBusError, Explanation, JournalReader, open_reader
+from eventbus import Event, EventBusError, Explanation, JournalReader, WrongProcess, open_reader
 from eventbus.gateway.feed import Feed, History
 from eventbus.gateway.source import SPACE, explained, read_event
 
@@ -60,6 +61,7 @@ class Follower(History):
         self._bytes = 0
         self._following: asyncio.Task[None] | None = None
         self._is_lost = False
+        self._pid = os.getpid()  # whose thread it is, from the start on
 
     @property
     def oldest(self) -> int:
@@ -67,6 +69,7 @@ class Follower(History):
 
     async def start(self) -> None:
         """Follow from now on, after everything old was heard. Raises what the journal answers."""
+        self._pid = os.getpid()
         await self._begin()
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
@@ -141,6 +144,8 @@ class Follower(History):
     # --- in the thread -----------------------------------------------------------------------------------------------------
 
     async def _in_thread(self, act: Callable[[], _T]) -> _T:
+        if os.getpid() != self._pid:
+            raise WrongProcess("a question to a follower", self._pid, "gateway")
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def _asked(self, ask: Callable[[JournalReader], _T]) -> _T:

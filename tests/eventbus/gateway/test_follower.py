@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from eventbus import Event, EventBus, JournalUnavailable, create_event_bus
+from eventbus import Event, EventBus, JournalUnavailable, WrongProcess, create_event_bus
 from eventbus.gateway import Followed
 from eventbus.testing.gateway import Served, until
 
@@ -139,6 +139,21 @@ async def test_a_journal_that_is_not_there_is_told_at_once(tmp_path: Path) -> No
 
     with pytest.raises(JournalUnavailable, match="no such file"):
         await Sockets(follower, name="follower", clock=SystemClock(), blocks=lambda: 0, keeps=lambda _: "").start()
+
+
+async def test_a_fork_is_told_that_the_thread_is_another_process_s(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with create_event_bus(journal(tmp_path)) as bus:
+        await publish(bus, 3)
+    served = await serving(Followed(str(tmp_path / "run.db")))
+    follower = served.sockets.follower
+    assert follower is not None
+    assert len(await follower.read(0, 3, 10)) == 3
+    with monkeypatch.context() as fork:
+        fork.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(WrongProcess, match="which owns the gateway"):
+            await follower.read(0, 3, 10)
 
 
 async def test_it_is_a_command(tmp_path: Path) -> None:
