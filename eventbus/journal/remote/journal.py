@@ -56,7 +56,7 @@ class RemoteJournal:
         self._appends = Appends(storage, self._arrivals)
         self._cursors = Cursors(storage.shelf, lambda: self._arrivals.last)
         self._hearing: dict[str, list[Hearing]] = {}
-        self._pid = os.getpid()
+        self._pid = os.getpid()  # whose it is, from its opening on
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.Task[None] | None = None
         self._member: tuple[str, float] | None = None
@@ -88,6 +88,7 @@ class RemoteJournal:
     async def open(self) -> None:
         if self._loop is not None:
             return
+        self._pid = os.getpid()
         self._arrivals.begin()
         await self._storage.open(self._arrivals)
         self._loop = loop = asyncio.get_running_loop()
