@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import shlex
 import struct
 import subprocess
@@ -169,14 +170,38 @@ def test_h_is_short_for_help(cli: Cli, command: str) -> None:
     assert "--help" in printed
 
 
-def test_a_shell_completes_commands(cli: Cli) -> None:
+# What each shell asks, as its script says that the program prints, and what the shell makes of the answer for "ev".
+SHELLS: dict[str, tuple[Callable[[str], dict[str, str]], str]] = {
+    "bash": (lambda name: {"COMP_WORDS": f"{name} ev", "COMP_CWORD": "1"}, r"events"),
+    "zsh": (lambda name: {"_TYPER_COMPLETE_ARGS": f"{name} ev"}, r"""_arguments '\*: :\(\("events":"[^"]+"\)\)'"""),
+    "fish": (
+        lambda name: {"_TYPER_COMPLETE_ARGS": f"{name} ev", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+        r"events\t[^\n]+",
+    ),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("name", "module"), [("eventbus", "eventbus.cli"), ("qt", "quantum_trader.cli")])
+def test_a_shell_completes_commands(name: str, module: str, shell: str) -> None:
+    asks, answer = SHELLS[shell]
+
+    def told(**environment: str) -> str:
+        program = f"from {module} import main; main()"
+        asked = os.environ | environment
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=asked
+        ).stdout
+
+    variable = f"_{name.upper()}_COMPLETE"
+    assert re.fullmatch(answer, told(**{variable: f"complete_{shell}"}, **asks(name)).strip())
+    script = told(**{variable: f"source_{shell}"})
+    for word in (f"{variable}=complete_{shell}", *asks(name)):
+        assert word in script
+
+
+def test_completion_can_be_installed(cli: Cli) -> None:
     assert "--install-completion" in cli("--help")[1]
-    program = "from eventbus.cli import main; main()"
-    asked = {"_EVENTBUS_COMPLETE": "complete_bash", "COMP_WORDS": "eventbus ev", "COMP_CWORD": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=os.environ | asked
-    )
-    assert done.stdout.split() == ["events"]
 
 
 # --- J10: bytes that are no text --------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ async def test_a_journal_belongs_to_the_process_that_opened_it(monkeypatch: pyte
     await opened_before.open()
     with monkeypatch.context() as fork:
         fork.setattr(os, "getpid", lambda: -1)
-        for ask in (opened_before.verify, lambda: opened_before.quarantined(), opened_before.close):
+        for ask in (opened_before.verify, opened_before.quarantined, opened_before.close):
             with pytest.raises(WrongProcess, match="which owns the journal"):
                 await ask()
     await opened_before.close()
