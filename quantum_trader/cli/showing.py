@@ -57,7 +57,8 @@ _REMEDY: Final = "pip install 'quantum-trader[gateway]'"
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a dashboard is wanted, and for whom: what nobody says is as it is configured, and a port any that is free."""
+    """Where a dashboard is wanted, and for whom: what nobody says is as it is configured, and a port any that is free, but behind a
+    proxy, which knows one."""
 
     host: str | None = None
     port: int | None = None
@@ -88,8 +89,8 @@ class Place:
 
     @property
     def is_asked(self) -> bool:
-        """Did somebody name the port, so that no other will do?"""
-        return self.door.port is not None
+        """Did somebody name the port, or does a proxy know it, so that no other will do?"""
+        return self.door.port is not None or self.door.behind_proxy
 
     def settings(self, port: int) -> GatewaySettings:
         """Those of a gateway that listens at this port. Raises `GatewayError`."""
@@ -220,7 +221,11 @@ async def opened(application: Callable[[int], Any], place: Place) -> AsyncIterat
     app = application(place.port)
     try:
         serving, url = await _begun(lambda told: serve(app, started=told, until=over))
-    except GatewayError:
+    except GatewayError as error:
+        if place.door.port is None and place.is_asked:
+            raise GatewayError(
+                f"{error}: --behind-proxy needs the port that the proxy knows, name it with --port"
+            ) from error
         if place.is_asked:
             raise
         app = application(0)

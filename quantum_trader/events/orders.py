@@ -194,7 +194,8 @@ class TradeExecutedEvent(Decision, Event, type="trade.executed", kind=Kind.EXECU
     """A fill. Price and fee in account currency, size in whole lots, slippage and shortfall in basis points.
 
     `shortfall_bp` is the cost against the price decided on, positive when it hurt; `leaves_qty` what the order has left;
-    `stop_px` the protective stop on the position after the fill; `pnl` the profit realised, where known.
+    `stop_px` the protective stop on the position after the fill; `pnl` the profit realised, where a venue says so: the trader
+    tells it of the account, in `PortfolioUpdatedEvent.realised`.
     """
 
     order_id: str

@@ -43,7 +43,7 @@ def test_who_names_a_host_gets_that_and_else_the_configuration_says() -> None:
     for door, host in ((guarded, "192.0.2.1"), (replace(guarded, host="192.0.2.2"), "192.0.2.2")):
         found = place_for(None, door, elsewhere)
         assert isinstance(found, Place)
-        assert (found.host, found.port, found.is_asked) == (host, 80, False)
+        assert (found.host, found.port, found.is_asked) == (host, 80, True)  # the proxy knows no other
 
 
 @pytest.mark.usefixtures("at_a_terminal")
@@ -114,6 +114,16 @@ def test_port_that_is_taken_is_told_where_it_was_named(terminal: Terminal) -> No
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert terminal.qt("serve", "run", "--port", str(taken.getsockname()[1])) == 2
     assert "in use" in terminal.complaint()
+
+
+def test_behind_a_proxy_no_other_port_will_do(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("QT_APP__GATEWAY_PORT", str(taken.getsockname()[1]))
+        terminal.ok("replay", "--from", "2012-12-01", "--until-session", "1", "--output", "run")
+        assert terminal.qt("serve", "run", "--behind-proxy") == 2
+    complaint = terminal.complaint()
+    assert "in use" in complaint
+    assert "name it with --port" in complaint
 
 
 def test_demo_without_one_says_so_in_a_line_and_ends_by_itself(terminal: Terminal) -> None:
