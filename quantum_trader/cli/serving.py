@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,7 +76,7 @@ def serve(
     own_builders(onlooking)
     try:
         place = Door(host, port, allow_origin, tokens, behind_proxy, tls_cert, tls_key).at(effective.app)
-        run_loop(_serve(folder, effective, place, onlooking))
+        run_loop(_serve(folder, place, lambda config: looking_on(config, checks, components)))
     except MissingDriver as error:
         raise Failed(f"{error}") from error
 
@@ -86,7 +87,16 @@ def looking_on(config: Config, checks: Sequence[str] | None, components: Sequenc
     return config.model_copy(update={"own": OwnConfig(**brought)})
 
 
-async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Config) -> None:
+async def _serve(folder: RunFolder, place: Place, onlooking: Callable[[Config], Config]) -> None:
+    """Until somebody ends it, whatever run lies there: of another one nothing is shown as if it were of the first."""
+    config = folder.config()
+    while (again := await _show(folder, config, place, onlooking(config))) is not None:
+        say("another run lies here now: it is shown instead")
+        place, config = again, folder.config()
+
+
+async def _show(folder: RunFolder, config: Config, place: Place, onlooking: Config) -> Place | None:
+    """Show one run until somebody ends that; or until another one takes its place: then gives where to go on."""
     from eventbus.gateway import Followed
     from quantum_trader.web.broadcaster import Audience, broadcast
     from quantum_trader.web.dashboard import create_dashboard
@@ -97,8 +107,15 @@ async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Con
     desk = desk_over(folder, panels)
     wired = _wired(config)
     listening: list[Audience] = []  # to what is new, not to what was before anybody could come in
+    heard, over, is_another = 0, asyncio.Event(), False
 
     def hear(events: Sequence[Event], first: int | None) -> None:
+        nonlocal heard, is_another
+        is_another = is_another or (first is not None and first <= heard)  # a journal grows, and never begins again
+        if is_another:
+            over.set()
+            return
+        heard = first or heard
         told.take(events)
         panels.take(events, first)
         look_on(events)
@@ -120,7 +137,8 @@ async def _serve(folder: RunFolder, config: Config, place: Place, onlooking: Con
     async with onlookers(onlooking, say) as look_on, opened(application, place) as (app, url):
         listening.append(app.state.gateway.sockets.hub)
         say(f"serving on {url}")
-        await Dashboard(url).stay()
+        await Dashboard(url).stay(over)
+    return place.again(url) if is_another else None
 
 
 def desk_over(folder: RunFolder, panels: Panels) -> Desk:

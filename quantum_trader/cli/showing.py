@@ -11,10 +11,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import typer
 
@@ -92,6 +93,10 @@ class Place:
         """Did somebody name the port, or does a proxy know it, so that no other will do?"""
         return self.door.port is not None or self.door.behind_proxy
 
+    def again(self, url: str) -> Place:
+        """Where it listened, once more: who looks on comes back there."""
+        return replace(self, port=urlsplit(url).port or self.port)
+
     def settings(self, port: int) -> GatewaySettings:
         """Those of a gateway that listens at this port. Raises `GatewayError`."""
         from eventbus.gateway import GatewaySettings
@@ -152,9 +157,9 @@ class Dashboard:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    async def stay(self) -> None:
-        """Until somebody ends it by a signal."""
-        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    async def stay(self, asked: asyncio.Event | None = None) -> None:
+        """Until somebody ends it by a signal, or sets that."""
+        loop, asked = asyncio.get_running_loop(), asked or asyncio.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, asked.set)
         try:

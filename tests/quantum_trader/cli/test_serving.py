@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -35,7 +36,7 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
         monkeypatch.setattr(serving, "say", listens.set_result)
         place = Door(port=0, allow_origins=["https://charts.example"]).at(AppConfig())
         served = asyncio.get_running_loop().create_task(
-            serving._serve(run, run.config(), place, serving.looking_on(run.config(), None, None))
+            serving._serve(run, place, lambda config: serving.looking_on(config, None, None))
         )
         url = (await listens).removeprefix("serving on ")
         async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as client:
@@ -68,6 +69,40 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
     assert (shown["charts"], shown["other"]) == (200, 403)
     assert [node["event"]["type"] for node in shown["story"]][:2] == ["market.bar", "signals.generated"]
     assert "trade.executed" in {node["event"]["type"] for node in shown["causes"]}
+
+
+def test_another_run_in_its_place_is_shown_instead_and_nothing_of_the_first(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, last in (("run", "2"), ("other", "5")):
+        terminal.ok("replay", "--from", "2012-12-01", "--until-session", last, "--output", name)
+    run, other = RunFolder(terminal.home / "run"), RunFolder(terminal.home / "other")
+
+    async def look() -> list[dict[str, Any]]:
+        said, shown = asyncio.Queue[str](), list[dict[str, Any]]()
+        monkeypatch.setattr(serving, "say", said.put_nowait)
+        served = asyncio.get_running_loop().create_task(
+            serving._serve(run, Door(port=0).at(AppConfig()), lambda config: config)
+        )
+        for _ in range(2):
+            url = (await said.get()).removeprefix("serving on ")
+            async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as client:
+                views = [(await client.get(f"/views/{name}")).json()["data"] for name in ("run", "equity")]
+            shown.append({"url": url, "bars": views[0]["bars"], "minutes": len(views[1]["minute"])})
+            if len(shown) == 1:
+                for file in sorted(
+                    other.path.iterdir(), key=lambda file: file.name == "run.db"
+                ):  # what lies beside it first
+                    os.replace(file, run.path / file.name)
+                assert await said.get() == "another run lies here now: it is shown instead"
+        served.cancel()
+        await asyncio.wait({served})
+        return shown
+
+    first, second = asyncio.run(look())
+    assert (first["minutes"], second["minutes"]) == (3, 6)
+    assert second["bars"] == 2 * first["bars"] > 0
+    assert second["url"] == first["url"]
 
 
 def test_run_that_goes_on_elsewhere_takes_commands_by_its_inbox(terminal: Terminal) -> None:
