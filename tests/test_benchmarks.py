@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +25,8 @@ FEW = 20  # events
 def no_collection_of_the_whole_suite() -> Iterator[None]:
     with nothing_old_collected():
         yield
+    gc.collect()
+    gc.freeze()  # as it was: of what was imported and collected the tests that come later make no garbage
 
 
 def table_of(page: Path, *, heading: str) -> list[list[str]]:
