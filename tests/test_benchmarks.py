@@ -57,7 +57,10 @@ def test_the_readme_quotes_rows_that_are_measured() -> None:
     assert [row for row in quoted if row not in {each.name for each in ROWS}] == []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, id=row.name, marks=pytest.mark.long if "two processes" in row.name else ()) for row in ROWS],
+)
 def test_row_can_be_measured(row: Row, pytestconfig: pytest.Config) -> None:
     """Each side checks its deliveries itself."""
     loop = pytestconfig.getoption("--loop")

@@ -15,7 +15,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The million takes its time; a test wants to know that it works.
 ARGUMENTS = {"high_volume": ["10000"]}
 LONG = {  # whole runs, several of them
-    *("crash_and_resume", "null_market", "oracle_check", "replay_determinism"),
+    *("crash_and_resume", "cross_section_momentum", "evaluation_service", "mean_reversion", "model_challenge"),
+    *("null_market", "oracle_check", "own_component", "policy_propagates", "replay_determinism"),
     *("state_survives_a_kill", "strategy_lifecycle", "sweep_with_heat_map"),
 }
 

@@ -1,4 +1,6 @@
-"""A small dose of each storm with every run of the suite; the whole of it, with its counts in a file, by `make torture`.
+"""A small dose of each storm over PostgreSQL with every run of the suite, over the others by `make check-all`.
+
+The whole of it, with its counts in a file, is run by `make torture`.
 
 `EVENTBUS_TORTURE_S` ends each of them after so many seconds: then the file tells how far it came.
 """
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from eventbus.testing.servers import FaultProxy, PrivateServer
-from tests.backends import Backend
+from tests.backends import BACKENDS, Backend
 from tests.processes.fleet import Fleet
 from tests.processes.storms import (
     LEASE_S,
@@ -47,6 +49,11 @@ def write_down(backend: Backend, storm: str, counts: dict[str, Any]) -> None:
     file.write_text(json.dumps(known, indent=2) + "\n")
 
 
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(each, marks=() if each == "postgres" else pytest.mark.long) for each in sorted(BACKENDS)],
+    indirect=True,
+)
 async def test_a_group_survives_a_bit_of_everything(own_server: PrivateServer, tmp_path: Path) -> None:
     fleet = Fleet(f"{own_server.url}?name=storm", tmp_path)
     try:

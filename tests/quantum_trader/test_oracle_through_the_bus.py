@@ -30,7 +30,7 @@ class Finished:
     report: Report
 
 
-IN_SHORT = {"A", "C"}  # one symbol, with a fee, and with slippage besides; the others with `make check-all`
+IN_SHORT = {"C"}  # one symbol, with a fee and slippage; the others with `make check-all`
 
 
 @pytest.fixture(

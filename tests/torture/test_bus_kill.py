@@ -128,6 +128,7 @@ async def cycles(tmp_path: Path, journals: int, lives: int) -> int:
     return deaths
 
 
+@pytest.mark.long  # `make test` tries the two points around the commit
 async def test_a_killed_bus_loses_nothing_and_forgets_nothing(tmp_path: Path) -> None:
     assert await cycles(tmp_path, 1, 4) == 4
 

@@ -109,6 +109,7 @@ async def cycles(tmp_path: Path, journals: int, lives: int) -> None:
             await compare(path, ledger)
 
 
+@pytest.mark.long  # `make test` tries each named point
 async def test_a_killed_process_loses_nothing_it_was_promised(tmp_path: Path) -> None:
     await cycles(tmp_path, 2, 5)
 

@@ -124,6 +124,7 @@ def _frequent_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_file, "CHECKPOINT_PAGES", 30)
 
 
+@pytest.mark.long
 async def test_full_loses_nothing_acknowledged(tmp_path: Path) -> None:
     assert set(await fates(tmp_path, Synchronous.FULL, 2_000, "any")) == {"kept"}
 

@@ -101,6 +101,7 @@ def test_a_run_killed_at_a_named_point_ends_as_if_nothing_had_happened(home: Pat
     same_in_the_end(home, point)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_ends_its_session_and_says_how_to_go_on(home: Path) -> None:
     command = [sys.executable, str(VICTIM), "interrupted", "2500", "replay", "--output", "interrupted"]
     ended = subprocess.run([*command, "--config", "config"], cwd=home, capture_output=True, text=True, check=False)

@@ -76,6 +76,7 @@ def test_every_run_of_a_grid_is_a_run_and_the_table_tells_of_all(terminal: Termi
     assert {file: file.stat().st_mtime_ns for file in Path("s").glob("*/report.json")} == before, "nothing done twice"
 
 
+@pytest.mark.long
 def test_the_death_of_a_worker_costs_no_run(terminal: Terminal, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("traced.py", TRACED)
     monkeypatch.setenv("DIES", "10")
@@ -105,6 +106,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_done(terminal: Terminal, wr
     assert len(list(Path("s").glob("*/report.json"))) == 2
 
 
+@pytest.mark.long
 def test_a_sweep_is_stopped_and_gone_on_with(terminal: Terminal, write: Write) -> None:
     write("traced.py", TRACED)
     command = ["sweep", "traced.py", *SHORT, "--grid", "window=5,30,40", "--jobs", "2", "--output", "s"]
