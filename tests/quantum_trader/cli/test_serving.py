@@ -94,7 +94,8 @@ def test_another_run_in_its_place_is_shown_instead_and_nothing_of_the_first(
                     other.path.iterdir(), key=lambda file: file.name == "run.db"
                 ):  # what lies beside it first
                     os.replace(file, run.path / file.name)
-                assert await said.get() == "another run lies here now: it is shown instead"
+                async with asyncio.timeout(60):
+                    assert await said.get() == "another run lies here now: it is shown instead"
         served.cancel()
         await asyncio.wait({served})
         return shown
