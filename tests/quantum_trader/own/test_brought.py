@@ -126,9 +126,10 @@ def test_a_run_that_is_served_is_looked_on_by_what_is_brought(
 
     async def look() -> None:
         checks, components = ["mine.py:no_apples", "mine.py:nothing"], ["mine.py:build"]
-        onlooking = serving.looking_on(folder.config(), checks, components)
         place = Door(port=0).at(AppConfig())
-        served = asyncio.create_task(serving._serve(folder, folder.config(), place, onlooking))
+        served = asyncio.create_task(
+            serving._serve(folder, place, lambda config: serving.looking_on(config, checks, components))
+        )
         async with asyncio.timeout(30):
             while len(noted_by_now()) < fills or not any(line.startswith("serving") for line in said):  # noqa: ASYNC110 - files
                 await asyncio.sleep(0.01)
