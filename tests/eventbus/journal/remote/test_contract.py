@@ -13,4 +13,4 @@ pytestmark = pytest.mark.server
 class TestRemoteJournal(JournalContract):
     @pytest.fixture
     def make(self, bus_url: str) -> Make:
-        return lambda: journal_at(bus_url)
+        return lambda: journal_at(f"{bus_url}&timeout_s=60")  # nothing here is about a server that takes its time

@@ -19,7 +19,7 @@ class OnServer(SharedJournalContract):
 
     @pytest.fixture
     def make(self, bus_url: str) -> MakeShared:
-        return lambda: cast(SharedJournal, journal_at(bus_url))
+        return lambda: cast(SharedJournal, journal_at(f"{bus_url}&timeout_s=60"))
 
     @pytest.fixture
     def port(self, server: PrivateServer) -> int:
