@@ -261,6 +261,7 @@ class Shared(Journaled):
 
     async def accept_data_loss(self) -> None:
         await self._opening.open("accept_data_loss()")
+        self._tail.suspend()  # what stands there by now is no news
         await self._journal.accept_data_loss()
         self._leases.drop_all()
         await self._leases.open()

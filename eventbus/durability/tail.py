@@ -91,6 +91,7 @@ class Tail:
         self.at = 0  # everything up to here went on
         self.gaps = 0  # stretches that were removed before they were read here
         self.is_crowded = False  # nobody here takes what comes: it waits
+        self._is_suspended = False  # the log is not what it was, and nobody said yet where to go on
 
     def watches(self, sending: Sending) -> None:
         """From the beginning on: this is on its way."""
@@ -98,7 +99,11 @@ class Tail:
 
     def begin(self, at: int) -> None:
         """What comes after that place is news."""
-        self.at = at
+        self.at, self._is_suspended = at, False
+
+    def suspend(self) -> None:
+        """Nothing that is read is news, until somebody says where it begins."""
+        self._is_suspended = True
 
     # --- from here -------------------------------------------------------------------------------------------------
 
@@ -139,6 +144,9 @@ class Tail:
         """Read whatever comes, until this is cancelled."""
         patience = Patience()
         while True:
+            if self._is_suspended:
+                await asyncio.sleep(self.poll)
+                continue
             try:
                 await self.read_on()
                 patience.worked()
@@ -156,6 +164,8 @@ class Tail:
         if self._must_look or self.at < self._journal.last:  # what was published here is known already
             records = await self._journal.read(self.at, _PAGE, until=until)
             self._must_look = False
+            if self._is_suspended:  # meanwhile
+                return
         if not records:
             before = self.at
             if until is None and not self._sending.is_behind:

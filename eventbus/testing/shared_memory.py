@@ -60,6 +60,7 @@ class SharedMemoryJournal:
         self._ttl = 0.0
         self._is_open = False
         self._known = 0
+        self._loss: tuple[str, str] | None = None  # that nobody has accepted
         self._epoch = log.epoch
         self._mended: asyncio.Event | None = None  # it is cut off
         self._hearings: list[tuple[str, Hearing]] = []
@@ -97,11 +98,14 @@ class SharedMemoryJournal:
         log = self.log
         floors = max((cursor.floor for cursor in log.cursors()), default=0)
         if log.epoch != self._epoch:
-            raise BackendDataLoss(f"log {self._epoch}", f"log {log.epoch}")
-        if log.last < max(self._known, floors):
-            raise BackendDataLoss(f"offset {max(self._known, floors)}", f"offset {log.last}")
+            self._loss = f"log {self._epoch}", f"log {log.epoch}"
+        elif log.last < max(self._known, floors):
+            self._loss = f"offset {max(self._known, floors)}", f"offset {log.last}"
+        if self._loss is not None:  # whatever was written since
+            raise BackendDataLoss(*self._loss)
 
     async def accept_data_loss(self) -> None:
+        self._loss = None
         self._epoch, self._known = self.log.epoch, self.log.last
         self.log.clamp()
 
@@ -207,7 +211,7 @@ class SharedMemoryJournal:
             finally:
                 del self.log.waiters[waiter]
             if self._mended is None and not self.log.is_down:
-                self._known = self.log.last
+                self._knows(self.log.last)
         return False
 
     def _knows(self, offset: int) -> None:

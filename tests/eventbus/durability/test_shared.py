@@ -136,6 +136,25 @@ async def test_where_the_server_went_back_nothing_is_handled_until_that_is_accep
     assert grouped.values("n")[10:] == heard.values("n")[10:] == [12, 13, 14]
 
 
+@pytest.mark.parametrize("accepted_after", range(6))
+async def test_what_stood_there_before_a_loss_was_accepted_is_no_news(
+    make: Make, log: SharedMemoryLog, accepted_after: int
+) -> None:
+    bus, heard = make(lease=9.0, poll=0.1, latency=2.0), Recorder()  # a call takes its time
+    await bus.connect()
+    bus.subscribe("t.*", heard)
+    for n in range(3):
+        await bus.publish("t.x", {"n": n})
+    log.go_back(2)
+    await asyncio.sleep(20)
+    log.append([as_record(Event("t.x", payload={"n": n})) for n in range(10, 16)])
+    await asyncio.sleep(accepted_after)
+    await bus.accept_data_loss()
+    await bus.publish("t.x", {"n": 20})
+    await asyncio.sleep(5)
+    assert heard.values("n") == [0, 1, 2, 20]
+
+
 async def test_a_bus_that_is_to_go_on_counts_the_loss_and_does(make: Make, log: SharedMemoryLog) -> None:
     bus, grouped = make(lease=3.0, on_data_loss="continue"), Recorder()
     await bus.connect()
