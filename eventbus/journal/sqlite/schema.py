@@ -28,6 +28,7 @@ LOG_BYTES = 32 * 1024 * 1024
 # The labels of a record are one JSON array: a column costs more to write than its bytes do (a sixth of a microsecond each), and a
 # strict table works out its generated columns for each row that is written, only to check their types.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (),  # schema 1 came before the first release: nothing goes on from there
     (
         """CREATE TABLE records (
             offset INTEGER PRIMARY KEY,
@@ -185,7 +186,7 @@ def prepare(db: Database, synchronous: Synchronous) -> None:
 
 
 def version_of(db: Database, path: Path) -> int:
-    """The schema version, 0 for an empty file. Raises `JournalUnavailable` for a file that is not ours, or newer."""
+    """The schema version, 0 for an empty file. Raises `JournalUnavailable` for a file that is not ours, newer, or of before any release."""
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     mark: int = db.execute("PRAGMA application_id").fetchone()[0]
     tables: int = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -193,6 +194,8 @@ def version_of(db: Database, path: Path) -> int:
         raise JournalUnavailable(str(path), "this is the database of another program: choose another file")
     if version > len(MIGRATIONS):
         raise JournalUnavailable(str(path), f"written by a newer version (schema {version}): upgrade eventbus")
+    if version == 1:
+        raise JournalUnavailable(str(path), "written before the first release (schema 1): choose another file")
     return version
 
 

@@ -275,14 +275,20 @@ async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-async def test_a_newer_version_is_left_alone(path: Path) -> None:
-    with sqlite3.connect(path) as newer:
-        newer.execute("CREATE TABLE records (x)")
-        newer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    newer.close()
-    with pytest.raises(JournalUnavailable, match="newer version"):
-        await SqliteJournal(path).open()
+@pytest.mark.parametrize(
+    ("version", "why"), [(1, "before the first release"), (len(MIGRATIONS) + 1, "newer version")]
+)
+@pytest.mark.parametrize("allow_damaged", [False, True])
+async def test_another_version_is_left_alone(path: Path, version: int, why: str, allow_damaged: bool) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE records (x)")
+        other.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        other.execute(f"PRAGMA user_version = {version}")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalUnavailable, match=why):
+        await SqliteJournal(path, allow_damaged=allow_damaged).open()
+    assert path.read_bytes() == before
 
 
 async def test_a_lost_mark_is_damage_until_the_end_is_accepted(path: Path) -> None:
