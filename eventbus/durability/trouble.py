@@ -21,12 +21,13 @@ class Trouble:
         self._lifetime = lifetime
         self._is_told = False  # within the running minute
         self._more = 0
+        self._last = ""  # what was counted last
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, what: str, error: Exception, **about: object) -> None:
         """Something waits for the journal, or has failed by it."""
         if self._is_told:
-            self._more += 1
+            self._more, self._last = self._more + 1, f"{what}: {error}"
             return
         self._is_told = True
         log.error("%s: %s", what, error, extra={"error": str(error), **about})
@@ -53,7 +54,12 @@ class Trouble:
 
     def _say_how_many(self) -> None:
         more, self._more = self._more, 0
-        log.error("the journal failed %d more times within a minute", more, extra={"more": more})
+        log.error(
+            "the journal failed %d more times within a minute, at last: %s",
+            more,
+            self._last,
+            extra={"more": more, "error": self._last},
+        )
 
 
 class Patience:

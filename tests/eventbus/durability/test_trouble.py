@@ -36,7 +36,9 @@ async def test_the_first_is_told_whole_and_the_others_of_the_minute_together(
     assert told(caplog) == [f"cursor not committed: {FULL}"]
     assert caplog.records[0].__dict__["group"] == "books"
     await virtual_clock.advance(30)
-    assert told(caplog)[1:] == ["the journal failed 39 more times within a minute"]
+    assert told(caplog)[1:] == [
+        f"the journal failed 39 more times within a minute, at last: cursor not committed: {FULL}"
+    ]
 
 
 async def test_while_it_goes_on_each_minute_has_one_line(
@@ -47,6 +49,15 @@ async def test_while_it_goes_on_each_minute_has_one_line(
         await virtual_clock.advance(1)
     assert len(told(caplog)) == 1 + 200 // 60
     assert sum(record.__dict__.get("more", 1) for record in caplog.records) == 1 + 179
+
+
+async def test_another_reason_is_named_within_a_minute(
+    trouble: Trouble, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error in [FULL] * 70 + [JournalUnavailable("run.db", "the disk is gone")] * 60:
+        trouble.tell("cursor not committed", error)
+        await virtual_clock.advance(1)
+    assert "the disk is gone" in told(caplog)[-1]
 
 
 async def test_a_quiet_minute_later_it_is_told_whole_again(
@@ -63,7 +74,9 @@ async def test_the_end_says_what_was_not_said_yet(trouble: Trouble, caplog: pyte
         trouble.tell("cursor not committed", FULL)
     trouble.end_minute()
     trouble.end_minute()
-    assert told(caplog)[1:] == ["the journal failed 2 more times within a minute"]
+    assert told(caplog)[1:] == [
+        f"the journal failed 2 more times within a minute, at last: cursor not committed: {FULL}"
+    ]
 
 
 async def test_whoever_waits_waits_longer_each_time_and_briefly_after_a_success(virtual_clock: VirtualClock) -> None:

@@ -275,9 +275,7 @@ async def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("version", "why"), [(1, "before the first release"), (len(MIGRATIONS) + 1, "newer version")]
-)
+@pytest.mark.parametrize(("version", "why"), [(1, "before the first release"), (len(MIGRATIONS) + 1, "newer version")])
 @pytest.mark.parametrize("allow_damaged", [False, True])
 async def test_another_version_is_left_alone(path: Path, version: int, why: str, allow_damaged: bool) -> None:
     with sqlite3.connect(path) as other:
