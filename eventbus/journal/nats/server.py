@@ -24,6 +24,7 @@ from eventbus.journal.remote.link import Connection, Server
 MOST = 1_000  # messages of one batch
 _GOODBYE_S = 1.0
 _LOOK_S = 0.2
+_PING_S, _PINGS = 1, 3  # who reads in the client may end without a word: then so many pings are not answered
 _UNAVAILABLE = 503
 _PAGE_BYTES = 8 << 20
 _OVERHEAD = 100  # of the headers of a message, at most
@@ -90,12 +91,14 @@ class Wire:
 
     async def open(self, address: str, options: Mapping[str, Any]) -> None:
         """Connect. Whatever raises leaves nothing behind."""
-        # The client may hold back as much as it is given: whoever waited inside it could not be cancelled.
+        # With `pending_size` the client may hold back as much as it is given: whoever waited inside it could not be cancelled.
         once: dict[str, Any] = {
             "allow_reconnect": False,
             "max_reconnect_attempts": 1,
             "reconnect_time_wait": 0,
             "pending_size": 0,
+            "ping_interval": _PING_S,
+            "max_outstanding_pings": _PINGS,
         }
         told: dict[str, Any] = {"error_cb": self._failed, "closed_cb": self._closed}
         connecting = asyncio.ensure_future(self.client.connect([address], **told, **once, **options))

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from eventbus.journal.nats import server as nats_server
 from eventbus.journal.nats.messages import Put
 from eventbus.journal.nats.server import Gone, Wire
 
@@ -39,3 +40,29 @@ async def test_who_asks_is_told_of_a_loss_when_something_is_left_to_send() -> No
             with pytest.raises(Gone):
                 await asking
         await wire.end()
+
+
+@pytest.mark.parametrize("answer", [b"INFO {no json\r\n", b"MSG \xff\xfe 1 2\r\nhi\r\n"])
+async def test_who_asks_is_told_when_nobody_reads_any_more(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_server, "_PING_S", 0.05)
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(_INFO)
+        while line := await reader.readline():
+            if line.startswith(b"PING"):
+                writer.write(b"PONG\r\n")
+            elif line.startswith(b"PUB"):
+                writer.write(answer)  # which ends the task of the client that reads, and nothing else
+        writer.close()
+        await writer.wait_closed()
+        is_over.set()
+
+    server, wire = await asyncio.start_server(serve, "127.0.0.1", 0), Wire()
+    async with server:
+        await wire.open(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", {})
+        async with asyncio.timeout(30):
+            with pytest.raises(Gone):
+                await wire.ask([Put("question")])
+        await wire.end()
+        await is_over.wait()
