@@ -123,9 +123,14 @@ class _Server(uvicorn.Server):
             async with asyncio.timeout(_CLOSING_S):
                 await self._all_closed()
         except TimeoutError:
-            log.warning("%d requests had not ended when the gateway did: cut", len(self.server_state.tasks))
-            for task in self.server_state.tasks:
+            requests, connections = [*self.server_state.tasks], [*self.server_state.connections]
+            log.warning(
+                "%d requests and %d connections had not ended when the gateway did: cut", len(requests), len(connections)
+            )
+            for task in requests:
                 task.cancel()
+            for connection in connections:
+                connection.transport.abort()  # it may have something to say to who never reads
         await self.lifespan.shutdown()
 
     async def _all_closed(self) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import signal
-from contextlib import AsyncExitStack
+import socket
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import websockets
+from starlette.responses import Response
 
 from eventbus import Event, InMemoryEventBus, open_reader
+from eventbus.gateway import GatewaySettings, create_gateway
+from eventbus.gateway import server as gateway_server
+from eventbus.gateway.server import serve
 from eventbus.testing.gateway import Peer
 from tests.eventbus.gateway.facts import PLAIN, Serving
 from tests.eventbus.gateway.processes import ServingProcess, serving_process
@@ -25,6 +31,9 @@ def build(bus):
         await asyncio.sleep({seconds})
     bus.subscribe("work.*", slow, concurrency=8, name="slow")
 """
+
+
+MUCH = 50_000_000  # bytes, more than sockets hold
 
 
 def options(folder: Path, seconds: float, *more: str) -> list[str]:
@@ -140,3 +149,30 @@ async def test_clients_are_closed_within_a_second_of_the_end_of_the_drain(servin
     assert {code for code, _ in closed} == {1001}
     assert max(at for _, at in closed) - handled[-1] < 1.0
     assert all(len(peer.events) == 50 for peer in peers), "and everybody heard the last one"
+
+
+async def test_who_never_reads_is_cut_with_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_server, "_CLOSING_S", 0.05)
+    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    until = asyncio.Event()
+    async with InMemoryEventBus() as bus:
+        app = create_gateway(bus, GatewaySettings(port=0))
+        app.add_api_route("/much", lambda: Response(bytes(MUCH)))
+        ended = asyncio.create_task(serve(app, started=started.set_result, until=until))
+        port = int((await started).rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            client.sendall(f"GET /much HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            while not select.select([client], [], [], 0)[0]:  # noqa: ASYNC110 - until the answer begins
+                await asyncio.sleep(0)
+            until.set()
+            await ended
+            assert await asyncio.to_thread(rest_of, client) < MUCH
+
+
+def rest_of(client: socket.socket) -> int:
+    """How many bytes still come until the other side is gone."""
+    count = 0
+    with suppress(ConnectionResetError):
+        while came := client.recv(1 << 20):
+            count += len(came)
+    return count
