@@ -34,11 +34,12 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, slots=True)
 class Followed:
     """A journal that another process writes, by its URL or the name of its file. `heard` is called with all its events, the old
-    ones before anybody is let in, as by a tap.
+    ones before anybody is let in, as by a tap; `replaced` when another journal lies in its place, before anything of that is heard.
     """
 
     source: str
     heard: Callable[[Sequence[Event], int | None], object] | None = None
+    replaced: Callable[[], object] | None = None
 
 
 class Follower(History):
@@ -50,7 +51,7 @@ class Follower(History):
         self, followed: Followed, feed: Feed, arrived: Callable[[], object], replaced: Callable[[], object]
     ) -> None:
         self._source = followed.source
-        self._heard = followed.heard
+        self._heard, self._tell_replaced = followed.heard, followed.replaced
         self._feed = feed
         self._arrived = arrived
         self._replaced = replaced
@@ -112,6 +113,8 @@ class Follower(History):
         ring = self._feed.ring
         found = await self._in_thread(self._what_is_new)
         if found is None:
+            if self._tell_replaced is not None:
+                self._tell_replaced()
             await self._begin()
             self._replaced()
             return

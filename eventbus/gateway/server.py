@@ -125,7 +125,9 @@ class _Server(uvicorn.Server):
         except TimeoutError:
             requests, connections = [*self.server_state.tasks], [*self.server_state.connections]
             log.warning(
-                "%d requests and %d connections had not ended when the gateway did: cut", len(requests), len(connections)
+                "%d requests and %d connections had not ended when the gateway did: cut",
+                len(requests),
+                len(connections),
             )
             for task in requests:
                 task.cancel()

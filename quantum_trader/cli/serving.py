@@ -107,15 +107,16 @@ async def _show(folder: RunFolder, config: Config, place: Place, onlooking: Conf
     desk = desk_over(folder, panels)
     wired = _wired(config)
     listening: list[Audience] = []  # to what is new, not to what was before anybody could come in
-    heard, over, is_another = 0, asyncio.Event(), False
+    over, is_another = asyncio.Event(), False
+
+    def replaced() -> None:
+        nonlocal is_another
+        is_another = True
+        over.set()
 
     def hear(events: Sequence[Event], first: int | None) -> None:
-        nonlocal heard, is_another
-        is_another = is_another or (first is not None and first <= heard)  # a journal grows, and never begins again
         if is_another:
-            over.set()
             return
-        heard = first or heard
         told.take(events)
         panels.take(events, first)
         look_on(events)
@@ -125,7 +126,7 @@ async def _show(folder: RunFolder, config: Config, place: Place, onlooking: Conf
 
     def application(port: int) -> Any:
         return create_dashboard(
-            Followed(folder.source, heard=hear),
+            Followed(folder.source, heard=hear, replaced=replaced),
             panels,
             desk,
             settings=place.settings(port),

@@ -6,6 +6,7 @@ What it needs comes with the extra `gateway`, and is imported when a dashboard i
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -227,9 +228,10 @@ async def opened(application: Callable[[int], Any], place: Place) -> AsyncIterat
     try:
         serving, url = await _begun(lambda told: serve(app, started=told, until=over))
     except GatewayError as error:
-        if place.door.port is None and place.is_asked:
+        is_taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+        if is_taken and place.door.port is None and place.is_asked:
             raise GatewayError(
-                f"{error}: --behind-proxy needs the port that the proxy knows, name it with --port"
+                f"port {place.port} is in use: --behind-proxy needs the port that the proxy knows, name it with --port"
             ) from error
         if place.is_asked:
             raise

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 FACES = ("eventbus", "eventbus.gateway", "eventbus.observability", "eventbus.testing", "quantum_trader.api")
-# They name stations of the bus, which are nobody's to build or to inject.
+# The bus itself asks them, or they name its stations, which are nobody's to build or to inject.
 INSIDE = {
     *("Receipt", "Receipt.move", "Policy.key_of", "Stream.subscription"),
     *("Subscription.selector", "Subscription.policy", "Subscription.stats", "explanation"),

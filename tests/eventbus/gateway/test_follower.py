@@ -82,6 +82,27 @@ async def test_another_file_in_its_place_is_a_resnapshot_and_nothing_foreign(ser
         assert peer.seqs == [51]
 
 
+@pytest.mark.parametrize("before", [0, 3, 9])
+async def test_whoever_hears_it_is_told_of_another_file_before_anything_in_it(
+    serving: Serving, tmp_path: Path, before: int
+) -> None:
+    for name, count, topic in (("run.db", before, "run.step"), ("other.db", 5, "foreign.step")):
+        async with create_event_bus(journal(tmp_path, name)) as bus:
+            await publish(bus, count, topic)
+    told: list[str] = []
+    await serving(
+        Followed(
+            str(tmp_path / "run.db"),
+            heard=lambda events, _first: told.extend(event.type for event in events),
+            replaced=lambda: told.append("another"),
+        )
+    )
+    for file in sorted(tmp_path.glob("other.db*"), reverse=True):  # what lies beside it first
+        os.replace(file, tmp_path / file.name.replace("other", "run"))
+    await until(lambda: told[-1:] == ["foreign.step"])
+    assert told == ["run.step"] * before + ["another"] + ["foreign.step"] * 5
+
+
 async def test_nothing_can_be_changed_here(serving: Serving, tmp_path: Path) -> None:
     async with create_event_bus(journal(tmp_path)) as bus:
         event = Event("run.step")

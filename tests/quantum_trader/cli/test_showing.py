@@ -124,6 +124,8 @@ def test_behind_a_proxy_no_other_port_will_do(terminal: Terminal, monkeypatch: p
     complaint = terminal.complaint()
     assert "in use" in complaint
     assert "name it with --port" in complaint
+    assert terminal.qt("serve", "run", "--behind-proxy", "--tls-cert", "none", "--tls-key", "none") == 2
+    assert "--port" not in terminal.complaint(), "another remedy is for another fault"
 
 
 def test_demo_without_one_says_so_in_a_line_and_ends_by_itself(terminal: Terminal) -> None:
