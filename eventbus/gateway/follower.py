@@ -39,13 +39,11 @@ class Followed:
 
     source: str
     heard: Callable[[Sequence[Event], int | None], object] | None = None
-    replaced: Callable[[], object] | None = None
+    replaced: Callable[[], object] = lambda: None
 
 
 class Follower(History):
-    """From a journal into the ring. `arrived` is called whenever events were put there, `replaced` when another journal lies in
-    its place.
-    """
+    """From a journal into the ring. `arrived` is called when events were put there, `replaced` when another one took its place."""
 
     def __init__(
         self, followed: Followed, feed: Feed, arrived: Callable[[], object], replaced: Callable[[], object]
@@ -113,8 +111,7 @@ class Follower(History):
         ring = self._feed.ring
         found = await self._in_thread(self._what_is_new)
         if found is None:
-            if self._tell_replaced is not None:
-                self._tell_replaced()
+            self._tell_replaced()
             await self._begin()
             self._replaced()
             return
