@@ -24,20 +24,20 @@ class FailureLog:
 
     def __init__(self, lifetime: Lifetime) -> None:
         self._lifetime = lifetime
-        self._more: dict[tuple[str, str], int] = {}
+        self._more: dict[tuple[str, str, str], int] = {}  # by what became of it, subscription and kind
         self._ends: Callable[[], None] | None = None
 
     def tell(self, subscription: str, event: Event, reason: str, failure: Failure, *, is_dead_lettered: bool) -> None:
         """A delivery was given up: it `is_dead_lettered`, or else dropped."""
-        kind = (subscription, failure.kind if len(self._more) < _KINDS else "others")
+        became = "dead-lettered" if is_dead_lettered else "dropped"
+        kind = (became, subscription, failure.kind if len(self._more) < _KINDS else "others")
         if kind in self._more:
             self._more[kind] += 1
             return
         self._more[kind] = 0
         log.error(
-            "delivery dead-lettered: %s could not handle %s %s (%s): %s\n%s"
-            if is_dead_lettered
-            else "delivery dropped: %s could not handle %s %s (%s): %s\n%s",
+            "delivery %s: %s could not handle %s %s (%s): %s\n%s",
+            became,
             subscription,
             event.type,
             event.event_id,
@@ -63,10 +63,11 @@ class FailureLog:
             self._ends()
             self._ends = None
         more, self._more = self._more, {}
-        for (subscription, kind), count in more.items():
+        for (became, subscription, kind), count in more.items():
             if count:
                 log.error(
-                    "delivery dead-lettered: %s, and %d more of %s",
+                    "delivery %s: %s, and %d more of %s",
+                    became,
                     subscription,
                     count,
                     kind,

@@ -61,12 +61,16 @@ async def test_each_subscription_is_told_for_itself(
 
 
 async def test_what_is_dropped_is_not_called_a_dead_letter(
-    event_bus: InMemoryEventBus, caplog: pytest.LogCaptureFixture
+    event_bus: InMemoryEventBus, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     event_bus.subscribe("telling.*", fail, on_failure=OnFailure.DROP)
-    await event_bus.publish_and_wait("telling.sent", {"n": 0})
+    for n in (0, 2):
+        await event_bus.publish_and_wait("telling.sent", {"n": n})
     (line,) = told(caplog)
     assert line.startswith("delivery dropped")
+    await virtual_clock.advance(60)
+    (more,) = told(caplog)
+    assert more.startswith("delivery dropped")
 
 
 async def test_kinds_without_end_are_told_together(
