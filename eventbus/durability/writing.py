@@ -88,7 +88,7 @@ class WriteAhead:
             self._must_ask(event)
         if event.__event__.retain:
             self._retained.check(event)
-        return as_record(event) if self._with_quotes or event.__event__.kind is not Kind.QUOTE else None
+        return _record(event, self._with_quotes)
 
     def take(self, burst: Burst) -> None:
         """A burst was accepted; it is written at the end of this turn of the loop."""
@@ -286,7 +286,7 @@ class WriteBehind:
 
     def record(self, event: Event) -> Append | None:
         """An event that cannot be written is refused."""
-        return as_record(event) if self._with_quotes or event.__event__.kind is not Kind.QUOTE else None
+        return _record(event, self._with_quotes)
 
     def take(self, burst: Burst) -> None:
         """These are dispatched now; write them soon."""
@@ -380,3 +380,7 @@ def _error_of(done: asyncio.Future[Any]) -> BaseException | None:
 def _resolve(burst: Burst, error: BaseException | None) -> None:
     if burst.commit is not None:
         burst.commit.resolve(error)
+
+
+def _record(event: Event, with_quotes: bool) -> Append | None:
+    return as_record(event) if with_quotes or event.__event__.kind is not Kind.QUOTE else None

@@ -193,7 +193,7 @@ class Burst:
             self.pending_deliveries, free = pending, 0  # all of them together, when the last has ended
         if self.waiters:
             whole = max(1, len(parts)) * len(self.events)
-            if self.is_mixed or pending < whole or any(part.done for part in parts):
+            if pending < whole or any(part.done for part in parts):
                 self._wake([*self.waiters])  # some have their outcomes already, or go to nobody
         if self.ended_parts == len(parts):
             self._let_go()
