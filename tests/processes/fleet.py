@@ -71,6 +71,12 @@ class Fleet:
         if number is signal.SIGKILL:
             self.wait(pid)
 
+    def hold(self, pid: int) -> bool:
+        """Stop it, and wait until it stands. Does it hold work? What it has begun stays so until it is let go on or killed."""
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
+        return bool(self.open_steps(pid))
+
     def wait(self, pid: int) -> int:
         """Until it has ended; gives its exit code."""
         process = self._processes.pop(pid)

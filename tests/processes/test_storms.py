@@ -67,16 +67,13 @@ async def test_a_group_survives_a_bit_of_everything(own_server: PrivateServer, t
             await storm.counted()
     finally:
         fleet.end()
-    assert (counts["with_work_in_flight"], counts["with_work_taken_over"]) == (1, 1)
-    assert (sum(counts["kinds"].values()), counts["server_kills"]) == (6, 1)
+    assert (counts["kills"], counts["pauses"], sum(counts["kinds"].values()), counts["server_kills"]) == (1, 1, 6, 1)
 
 
 @pytest.mark.torture
 async def test_200_deaths(fleet: Fleet, backend: Backend) -> None:
     storm = Storm(fleet, 3)
-    counts = await through(storm, kill_workers(storm, 200))
-    write_down(backend, "worker_kills", counts)
-    assert counts["with_work_in_flight"] >= counts["kills"] * 0.9
+    write_down(backend, "worker_kills", await through(storm, kill_workers(storm, 200)))
 
 
 @pytest.mark.torture
