@@ -16,6 +16,7 @@ from eventbus.bounds import patience, truth
 from eventbus.causality import Explanation, Identify
 from eventbus.clock import Clock
 from eventbus.dead_letter import DeadLetters
+from eventbus.durability.memory_store import MemoryStore
 from eventbus.durability.reading import play
 from eventbus.durability.store import Place, Store
 from eventbus.event import Event, Request, event_of
@@ -69,7 +70,7 @@ class InMemoryEventBus(EventBus):
         house = House(
             name,
             self.halt,
-            store or Store(),
+            store or MemoryStore(),
             max_queue_size=max_queue_size,
             max_workers=max_workers,
             max_bytes=max_bytes,

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from eventbus import create_event_bus
 from eventbus.cli import render
 from eventbus.cli.looking import Json
 from eventbus.clock import SystemClock
-from eventbus.config import create_event_bus
 from eventbus.journal.reader import open_reader
 
 app = typer.Typer()

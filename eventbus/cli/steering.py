@@ -19,9 +19,10 @@ from eventbus.clock import SystemClock
 from eventbus.durability.aside import LATCH
 from eventbus.durability.leases import CONTROL
 from eventbus.errors import PolicyConflict, ValueChanged
+from eventbus.journal.parts import split_part
 from eventbus.journal.protocol import Journal as WritableJournal
 from eventbus.journal.reader import open_reader
-from eventbus.journal.shared import Sharing, split_part
+from eventbus.journal.shared import Sharing
 from eventbus.journal.sole import sharing_of
 
 app = typer.Typer()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from eventbus.durability.event_cache import EventCache, Found
 from eventbus.errors import OffsetGone
+from eventbus.journal.parts import part_name
 from eventbus.journal.progress import GroupProgress
-from eventbus.journal.shared import Lease, part_name
+from eventbus.journal.shared import Lease
 from eventbus.road.burst import SEALED
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from eventbus.journal.shared import part_name
+from eventbus.journal.parts import part_name
 
 if TYPE_CHECKING:
     from eventbus.durability.group import Group

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json, to_json
 
 from eventbus.errors import BackendDataLoss, JournalError, LeaseLost, PolicyConflict, ValueChanged
-from eventbus.journal.shared import part_name, split_part
+from eventbus.journal.parts import part_name, split_part
 
 if TYPE_CHECKING:
     from eventbus.durability.group import Group

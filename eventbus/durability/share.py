@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventbus.journal.shared import part_of, split_part
+from eventbus.journal.parts import part_of, split_part
 from eventbus.journal.values import Settled
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Store: what a bus keeps its events in, besides memory. This one keeps nothing; `Journaled` puts a journal in its place.
+"""Store: what a bus keeps its events in. The bus asks it at the few points where surviving matters, and is the same bus over every store.
 
-The bus asks it at the few points where surviving matters, and is the same bus over every store.
+What is said here is true where nothing is kept, as in `MemoryStore`; `Journaled` puts a journal in its place.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from eventbus.dead_letter import DeadLetters
-from eventbus.durability.groups import Groups
-from eventbus.durability.groups_in_memory import MemoryHolding, MemorySource
-from eventbus.durability.trouble import Trouble
 from eventbus.errors import PolicyConflict
 from eventbus.road.receipt import answer_of
 
 if TYPE_CHECKING:
     from eventbus.causality import Explanation, History
     from eventbus.dead_letter import DeadLetter
+    from eventbus.durability.groups import Groups
     from eventbus.event import Event
     from eventbus.journal.protocol import Journal
     from eventbus.journal.values import Start, Trimmed
@@ -35,12 +33,11 @@ Place = int | datetime | None
 
 
 class Store:
-    """Of a bus in memory: what is pending goes with the process."""
+    """Of one bus. What a journal does besides is empty here, or refused."""
 
     capabilities: frozenset[str] = frozenset()
     _stations: Stations
     _groups: Groups | None = None
-    _source: MemorySource
 
     def attach(self, stations: Stations) -> None:
         """It belongs to a bus with these stations. Raises `PolicyConflict` where it belongs to another one."""
@@ -98,13 +95,11 @@ class Store:
         parts: int | None,
     ) -> str:
         """The group of a new subscription; empty: its name will be. Raises `PolicyConflict` for what cannot be."""
-        self._may_have(parts, options)
-        if start != "end":
-            raise PolicyConflict(
-                "start",
-                f"{start!r} needs a journal: nothing in memory is kept for later, a group there begins at the end",
-            )
-        return self._groups_of_memory().name_of(name, group, start, options, replay_last=replay_last)
+        raise NotImplementedError
+
+    def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
+        """A subscription reads for that group from now on."""
+        raise NotImplementedError
 
     def _may_have(self, parts: int | None, options: Mapping[str, Any]) -> None:
         """Raise `PolicyConflict` where a group cannot have so many parts."""
@@ -122,22 +117,8 @@ class Store:
         """Groups that no process has read for in a long time."""
         return ()
 
-    def _groups_of_memory(self) -> Groups:
-        """Made when the first group comes: what a bus keeps for them costs nobody else anything."""
-        if self._groups is None:
-            lifetime, self._source = self._stations.lifetime, MemorySource()
-            self._groups = Groups(self._source, MemoryHolding(), lifetime, Trouble(lifetime))
-            self._stations.dispatcher.watched_by(self._source.dispatched)
-        return self._groups
-
     def subscribed(self, subscription: Subscription) -> None:
         """Somebody listens."""
-
-    def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
-        """A subscription reads for that group from now on."""
-        groups = self._groups_of_memory()
-        since = self._source.begin(group, subscription.worker.since)
-        groups.join(group, subscription, start, since)
 
     def replays_retained(self, subscription: Subscription) -> None:
         """Give a late subscriber the retained events, as soon as all of them are there."""

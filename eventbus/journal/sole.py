@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from eventbus.errors import LeaseLost, ValueChanged
 from eventbus.journal.hearing import Hearing
-from eventbus.journal.shared import Lease, Part, Sharing, split_part
+from eventbus.journal.parts import split_part
+from eventbus.journal.shared import Lease, Part, Sharing
 
 if TYPE_CHECKING:
     from eventbus.journal.protocol import Journal

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from eventbus import event_class
 from eventbus.errors import JournalError
-from eventbus.event import event_class
 from eventbus.kind import Kind
 from eventbus.stats import OTHER, BusStats, GroupStats, Histogram, SubscriptionStats
 

@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 from eventbus.clock import Clock, SystemClock
 from eventbus.errors import IdConflict, OffsetGone, ValueChanged
 from eventbus.journal.hearing import Hearing
+from eventbus.journal.parts import group_of
 from eventbus.journal.progress import GroupProgress
-from eventbus.journal.shared import Lease, group_of
+from eventbus.journal.shared import Lease
 from eventbus.journal.values import (
     RETAINED,
     TEXT_CAP,

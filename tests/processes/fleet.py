@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from eventbus.journal.shared import part_of
+from eventbus.journal.parts import part_of
 
 WORKER = Path(__file__).with_name("worker.py")
 PATIENCE_S = 120.0  # for what a healthy machine does in a moment

@@ -28,10 +28,10 @@ from eventbus.journal.nats.messages import (
     word,
 )
 from eventbus.journal.nats.server import Ack, Refused, Wire
+from eventbus.journal.parts import group_of
 from eventbus.journal.remote.cursors import Row
 from eventbus.journal.remote.integrity import damaged
 from eventbus.journal.remote.link import Bus, Linked, Server, question
-from eventbus.journal.shared import group_of
 from eventbus.journal.values import RETAINED, DeadLetterRecord, Quarantined, Record, SettledDelivery
 
 PAGE = 1_000

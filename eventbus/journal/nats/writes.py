@@ -28,11 +28,11 @@ from eventbus.journal.nats.messages import (
 )
 from eventbus.journal.nats.reads import BUCKET
 from eventbus.journal.nats.server import MOST, Ack, Refused, Wire
+from eventbus.journal.parts import group_of
 from eventbus.journal.progress import floor_of
 from eventbus.journal.remote.appends import told_apart
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.link import change
-from eventbus.journal.shared import group_of
 from eventbus.journal.values import RETAINED, Append, Appended, NewDeadLetter, NewQuarantined, NewRecords, Start
 
 _KNOWN_ID = 10201

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from eventbus.errors import LeaseLost, ValueChanged
+from eventbus.journal.parts import group_of
 from eventbus.journal.postgres.reads import Reads
 from eventbus.journal.postgres.rows import (
     CURSOR,
@@ -31,7 +32,7 @@ from eventbus.journal.progress import floor_of
 from eventbus.journal.remote.appends import told_apart
 from eventbus.journal.remote.cursors import Row, Verdict, Write
 from eventbus.journal.remote.link import Bus, Connection, Server, change
-from eventbus.journal.shared import Lease, group_of
+from eventbus.journal.shared import Lease
 from eventbus.journal.values import Append, Appended, NewDeadLetter, NewQuarantined, NewRecords, Start
 
 _TRIMMED = 5_000  # records removed in one transaction

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from eventbus.journal.parts import group_of
 from eventbus.journal.remote.cursors import Row, Write
 from eventbus.journal.remote.integrity import checksum
-from eventbus.journal.shared import group_of
 from eventbus.journal.values import (
     Append,
     DeadLetterRecord,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventbus import Event, InMemoryEventBus, Retry
-from eventbus.journal.shared import part_of
+from eventbus.journal.parts import part_of
 from eventbus.road.part import Delivery
 from eventbus.testing import Recorder
 

@@ -1,36 +1,13 @@
-"""Leases and parts: what they are called, how long they are counted on, and which part an event is in."""
+"""Leases: how long they are counted on; what a commit says unasked; what the errors of a shared journal name."""
 
 from __future__ import annotations
 
-from zlib import crc32
-
-import pytest
-
 import eventbus
-from eventbus.journal.shared import Lease, Part, part_name, part_of, split_part
+from eventbus.journal.shared import Lease, Part
 
 
 def test_an_owner_counts_on_less_than_the_server_grants() -> None:
     assert Lease("ledger/3", 7, 10.0).local_ttl == 8.0
-
-
-@pytest.mark.parametrize(("group", "part"), [("ledger", 0), ("ledger", 15), ("desk/1", 2), ("a b:c", 3)])
-def test_the_name_of_a_part_tells_group_and_part(group: str, part: int) -> None:
-    assert split_part(part_name(group, part)) == (group, part)
-
-
-@pytest.mark.parametrize("name", ["trim", "halt", "ledger/", "/x", "ledger/-1", "ledger/1.5"])
-def test_other_names_are_of_no_part(name: str) -> None:
-    assert split_part(name) is None
-
-
-def test_an_event_is_in_the_part_of_its_key() -> None:
-    assert part_of("ACME", "id", 16) == crc32(b"ACME") % 16
-    assert part_of("é", "id", 16) == crc32("é".encode()) % 16
-    assert part_of("", "id", 16) == 0  # an empty key is one
-    assert part_of(None, "id", 16) == crc32(b"id") % 16
-    assert {part_of(str(number), "", 16) for number in range(500)} == set(range(16))
-    assert part_of("ACME", "id", 1) == 0
 
 
 def test_a_part_of_a_commit_says_nothing_it_was_not_told() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eventbus import CodecError, Event, InMemoryEventBus
-from eventbus.durability.store import Store
+from eventbus.durability.memory_store import MemoryStore
 from eventbus.road.burst import Burst
 from eventbus.road.house import Stations
 from eventbus.testing import Recorder, settle
@@ -41,7 +41,7 @@ class Stop:
         self.bursts.append(burst)
 
 
-class Stopping(Store):
+class Stopping(MemoryStore):
     """A store that has such a station, and nothing else."""
 
     def __init__(self) -> None:
