@@ -21,7 +21,7 @@ from eventbus.road.context import CURRENT, Mark, Publishers, inside, is_same, wi
 from eventbus.road.gate import have_room
 from eventbus.road.lane import Lane
 from eventbus.road.places import BURST, Places
-from eventbus.road.receipt import Receipt, receipt_for
+from eventbus.road.receipt import Receipt, receipt_for, receipts_for
 
 if TYPE_CHECKING:
     from eventbus.causality import History, Identify
@@ -157,12 +157,10 @@ class Door:
             if classes != {burst.cls}:
                 burst.mix()
             burst.events.extend(run)
-            for index, event in enumerate(run, first):
-                receipt = Receipt()
-                receipt.burst, receipt.index, receipt.event = burst, index, event
-                receipts.append(receipt)
+            accepted = receipts_for(burst, first, run)
+            receipts += accepted
             if burst.receipts is not None:
-                burst.receipts.extend(receipts[-len(run) :])
+                burst.receipts.extend(accepted)
         finally:
             self._is_entered = False
         return len(run)

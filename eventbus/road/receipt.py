@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eventbus.errors import NoReply
@@ -80,3 +80,13 @@ def receipt_for(burst: Burst, index: int, event: Event) -> Receipt:
     receipt = Receipt()
     receipt.burst, receipt.index, receipt.event = burst, index, event
     return receipt
+
+
+def receipts_for(burst: Burst, first: int, events: Sequence[Event]) -> list[Receipt]:
+    """The receipts of events that are accepted in a row, from that place in their burst on."""
+    receipts = []
+    for index, event in enumerate(events, first):
+        receipt = Receipt()
+        receipt.burst, receipt.index, receipt.event = burst, index, event
+        receipts.append(receipt)
+    return receipts

@@ -86,8 +86,9 @@ class Stepper:
         self.leads = True
         self.is_due = False  # the loop should have its turn
         # Not by the factory of the loop, which may run it at once.
-        self.task: SteppingTask = SteppingTask(self._lead(), loop=loop, name=f"{dispatcher.lifetime.name}-stepper")
-        self.task.stepper = self
+        task = SteppingTask(self._lead(), loop=loop, name=f"{dispatcher.lifetime.name}-stepper")
+        task.stepper = self
+        self.task = task
 
     # --- the life of the task --------------------------------------------------------------------------------------
 
