@@ -83,7 +83,14 @@ class Crew:
             except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that asked
                 told.set_exception(error)
 
-        self.call_from_thread(lambda: self.start(run(), context), context=context)
+        def never_began(_task: asyncio.Task[None]) -> None:
+            if not (told.running() or told.done()) and told.set_running_or_notify_cancel():
+                told.set_exception(stopped)  # the task was cancelled before its first step
+
+        def begin() -> None:
+            self.start(run(), context).add_done_callback(never_began)
+
+        self.call_from_thread(begin, context=context)
         return told
 
     async def end(self, main: asyncio.Task[None] | None) -> None:

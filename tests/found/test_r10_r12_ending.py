@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import signal
@@ -322,6 +323,40 @@ def test_a_thread_that_waits_when_the_loop_ends_without_a_shutdown_is_told_so() 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         future = runner.run(main())
     assert isinstance(future.exception(timeout=0), UsageError)
+
+
+@pytest.mark.parametrize("room", [2, 3], ids=["full", "room"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_thread_that_publishes_in_the_last_turns_of_a_loop_gets_an_answer(turns: int, room: int) -> None:
+    bus = InMemoryEventBus(max_queue_size=room)
+
+    async def main() -> Any:
+        await full(bus)
+        future = bus.publish_threadsafe(OrderPlaced(n=9))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return future
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        future = runner.run(main())
+    gc.collect()
+    error = future.exception(timeout=0)
+    assert error is None or isinstance(error, UsageError)
+
+
+async def test_a_thread_that_publishes_at_any_moment_of_a_shutdown_gets_an_answer() -> None:
+    bus, loop, asked = InMemoryEventBus(max_queue_size=2), asyncio.get_running_loop(), list[Any]()
+
+    def ask(turns: int) -> None:
+        asked.append(bus.publish_threadsafe(OrderPlaced(n=turns)))
+        if turns:
+            loop.call_soon(ask, turns - 1)
+
+    await full(bus)
+    loop.call_later(1, ask, 20)  # in the turn in which the shutdown gives up, and in those after it
+    await bus.shutdown(timeout=1)
+    await settle()
+    assert {type(future.exception(timeout=0)) for future in asked} == {BusStopped}
 
 
 # --- R12: after the end ----------------------------------------------------------------------------------------------
