@@ -171,7 +171,9 @@ class Registry:
     # --- deliveries that no publish makes ----------------------------------------------------------------------------
 
     def replay_retained(self, subscription: Subscription) -> None:
-        """The retained events that it listens to, now."""
+        """The retained events that it listens to, now; none where nobody would ever handle them."""
+        if self._lifetime.is_ended:
+            return
         worker = subscription.worker
         for event in self._retained.matching(worker.selector):
             offer(worker, self._door.outside(event), (event,), None, [])

@@ -372,6 +372,17 @@ async def fail(_event: Event) -> None:
     raise ValueError("no")
 
 
+class LastPrice(Event, type="found.ending.price", retain=True):
+    pass
+
+
+async def test_nothing_is_pending_for_who_subscribes_after_the_end(idle_bus: InMemoryEventBus) -> None:
+    async with idle_bus:
+        await idle_bus.publish(LastPrice())
+    late = idle_bus.subscribe(LastPrice, fail, replay_last=True)
+    assert (late.stats().accepted, idle_bus.stats().pending) == (0, 0)
+
+
 async def test_redrive_after_shutdown_is_refused_and_loses_nothing(
     idle_bus: InMemoryEventBus, letters_of: Letters
 ) -> None:
