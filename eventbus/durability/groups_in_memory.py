@@ -79,7 +79,11 @@ class MemorySource:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:  # it gave up
+                self._waiting.remove(waiter)
 
     async def record_attempts(self, lease: Lease, offsets: Sequence[int]) -> Mapping[int, int]:
         return self._of(lease).begin(offsets)

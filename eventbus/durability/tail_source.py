@@ -44,4 +44,8 @@ class TailSource(JournalSource):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:  # it gave up
+                self._waiting.remove(waiter)

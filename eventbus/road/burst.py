@@ -281,11 +281,25 @@ class Burst:
         if self.waiters is None:
             self.waiters = {}
         self.waiters.setdefault(index, []).append(future)
-        mark = inside()
-        if mark is None:
-            return await future
-        with mark[0].worker.lifetime.waits.of(mark, self, index, event, future):
-            return await future
+        try:
+            mark = inside()
+            if mark is None:
+                return await future
+            with mark[0].worker.lifetime.waits.of(mark, self, index, event, future):
+                return await future
+        except BaseException:
+            self._waits_no_more(index, future)
+            raise
+
+    def _waits_no_more(self, index: int, future: asyncio.Future[Outcomes]) -> None:
+        """Whoever waited for that has given up."""
+        future.cancel()  # its event may have parted meanwhile, and it stands elsewhere
+        waiters = self.waiters or {}
+        waiting = waiters.get(index, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del waiters[index]
 
     def _wake(self, indices: Iterable[int]) -> None:
         """Something ended: tell those whose event it was the last of."""

@@ -52,7 +52,11 @@ class InFlight(dict[Cell, Part | Delivery]):
         if self.events:
             waiter = asyncio.get_running_loop().create_future()
             self.waiters.append(waiter)
-            await asyncio.wait([waiter], timeout=grace)
+            try:
+                await asyncio.wait([waiter], timeout=grace)
+            finally:
+                if waiter in self.waiters:
+                    self.waiters.remove(waiter)
         return self.events
 
     def look(self) -> None:

@@ -160,7 +160,11 @@ class Lifetime:
         while not self.is_idle:
             waiter = asyncio.get_running_loop().create_future()
             self.idle.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self.idle:  # it gave up
+                    self.idle.remove(waiter)
 
     def interrupt(self) -> None:
         """CONTROL was accepted: it comes before the next attempt."""

@@ -1,4 +1,4 @@
-"""R8: what ended is let go of by itself: nobody has to look at the statistics for it."""
+"""R8: what ended is let go of by itself: nobody has to look at the statistics for it. So is who gave up waiting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Event, InMemoryEventBus, Retry
+from eventbus import Event, InMemoryEventBus, Receipt, Retry, Subscription
 from eventbus.testing import settle
 
 pytestmark = pytest.mark.virtual_time
@@ -211,3 +211,56 @@ async def test_looking_changes_nothing_that_is_seen(event_bus: InMemoryEventBus)
     await asyncio.sleep(2)
     looks = [event_bus.stats() for _ in range(3)]
     assert [(look.pending, look.succeeded) for look in looks] == [(0, 1)] * 3
+
+
+Waiting = Callable[[InMemoryEventBus, Receipt, Subscription], Awaitable[object]]
+
+
+async def for_an_outcome(_bus: InMemoryEventBus, receipt: Receipt, _hanging: Subscription) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await receipt
+
+
+async def for_the_end_of_everything(bus: InMemoryEventBus, _receipt: Receipt, _hanging: Subscription) -> None:
+    assert not await bus.drain(timeout=0.01)
+
+
+async def for_the_end_of_an_attempt(_bus: InMemoryEventBus, _receipt: Receipt, hanging: Subscription) -> None:
+    assert await hanging.cancel(grace=0.01)
+
+
+async def for_what_a_group_is_to_read(bus: InMemoryEventBus, _receipt: Receipt, _hanging: Subscription) -> None:
+    reading = bus.subscribe("found.never", Handler(), group="left")
+    await settle()
+    await reading.cancel()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [for_an_outcome, for_the_end_of_everything, for_the_end_of_an_attempt, for_what_a_group_is_to_read],
+    ids=lambda value: value.__name__,
+)
+async def test_who_gave_up_waiting_leaves_nothing_behind(event_bus: InMemoryEventBus, wait: Waiting) -> None:
+    """What it waited for may never come."""
+    go_on = asyncio.Event()
+
+    async def hang(_event: Event) -> None:
+        await go_on.wait()
+
+    hanging = event_bus.subscribe(OrderPlaced, hang)
+    receipt = await event_bus.publish(OrderPlaced())
+    await settle()
+    counts = list[int]()
+    for _ in range(2):
+        for _ in range(20):
+            await wait(event_bus, receipt, hanging)
+        await settle()
+        gc.collect()
+        counts.append(futures())
+    assert counts[1] - counts[0] < 10
+    go_on.set()
+
+
+def futures() -> int:
+    return sum(type(each) is asyncio.Future for each in gc.get_objects())
