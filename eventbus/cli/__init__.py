@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _command().main(list(arguments), prog_name="eventbus", standalone_mode=False)
     except UsageError as error:
-        complain(f"{str(error).rstrip('.')}; see eventbus --help")
+        complain(_usage(error))
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return 130
@@ -96,3 +96,10 @@ def run(arguments: Sequence[str]) -> int:
         complain(str(error))
         return 3
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, naming the option or argument, and where help is."""
+    context = getattr(error, "ctx", None)
+    command = "eventbus" if context is None else context.command_path
+    return f"{error.format_message().rstrip('.')}; see {command} --help"

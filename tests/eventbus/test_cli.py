@@ -321,6 +321,20 @@ def test_what_is_wrong_is_one_line_and_an_exit_code(cli: Run, path: Path, argume
     assert complaint.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["serve", "--bus", "memory://", "--port", "99999"], ["'--port'", "eventbus serve --help"]),
+        (["tail", "{path}", "-n", "x"], ["'--lines'", "eventbus tail --help"]),
+        (["dead-letters", "show", "{path}", "x"], ["'letter_id'", "eventbus dead-letters show --help"]),
+        (["tail"], ["'journal'", "eventbus tail --help"]),
+    ],
+)
+def test_the_option_that_is_wrong_is_named(cli: Run, path: Path, arguments: list[str], names: list[str]) -> None:
+    _, _, complaint = cli(*(each.format(path=path) for each in arguments))
+    assert all(name in complaint for name in names)
+
+
 @pytest.mark.parametrize("chosen", [[], ["--type", "one.*"]])
 def test_the_installed_command_follows_a_journal_and_ends_with_its_reader(path: Path, chosen: list[str]) -> None:
     program = "from eventbus.cli import main; main()"
