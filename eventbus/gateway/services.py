@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
-from inspect import isawaitable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
+from inspect import isawaitable, signature
+from traceback import extract_tb
 from typing import Any
 
 from eventbus import EventBus, GatewayError
@@ -21,7 +22,10 @@ Service = Callable[[EventBus], Any]
 
 
 def service_named(name: str) -> Service:
-    """What `module:build` stands for; modules are also looked for in the working directory. Raises `GatewayError`."""
+    """What `module:build` stands for; modules are also looked for in the working directory. Raises `GatewayError`.
+
+    So does what it gives, where `build` raises: the operator is told the line of the module, not ours.
+    """
     module_name, _, attribute = name.partition(":")
     if not (module_name and attribute):
         raise GatewayError(f"--with {name}: write module:build, such as service.handlers:build")
@@ -29,13 +33,40 @@ def service_named(name: str) -> Service:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:  # each names its place itself
         raise GatewayError(f"--with {name}: {error}") from error
+    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
+        raise _failed(name, error) from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
-    if not callable(found):
+    if not callable(found) or not _takes_one(found):
         raise GatewayError(f"--with {name}: {module_name} has nothing of that name to call with a bus")
-    return found  # type: ignore[no-any-return] # whatever the operator wrote
+
+    @asynccontextmanager
+    async def named(bus: EventBus) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                await entered(found, bus, stack)
+            except Exception as error:
+                raise _failed(name, error) from error
+            yield
+
+    return named
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # one that does not tell
+        pass
+    return True
+
+
+def _failed(name: str, error: BaseException) -> GatewayError:
+    line = extract_tb(error.__traceback__)[-1]
+    return GatewayError(f"--with {name}: {type(error).__name__}: {error} ({line.filename}:{line.lineno})")
 
 
 async def entered(service: Service, bus: EventBus, stack: AsyncExitStack) -> None:

@@ -86,11 +86,36 @@ async def test_what_a_service_gives_is_entered_and_left_after_the_drain(is_async
         (":build", "module:build"),
         ("no.such.module:build", "no.such"),
         ("json:nothing", "nothing of that name"),
+        ("os:getcwd", "nothing of that name to call with a bus"),
+        (".json:dumps", "relative import"),
     ],
 )
 def test_a_name_that_is_none_is_told(name: str, said: str) -> None:
     with pytest.raises(GatewayError, match=said):
         service_named(name)
+
+
+BROKEN = {
+    "no_syntax": ("def build(bus)\n", "expected ':' .no_syntax.py, line 1"),
+    "no_import": ("raise RuntimeError('no disk')\n", "RuntimeError: no disk .*no_import.py:1"),
+    "no_build": (
+        "def build(bus):\n    raise ValueError('no desk')\n",
+        "ValueError: no desk .*no_build.py:2",
+    ),
+    "no_bus": ("async def build():\n    pass\n", "nothing of that name to call with a bus"),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+async def test_a_service_that_cannot_be_built_is_told_with_its_own_line(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says that in one line: with a traceback it would show the operator our frames, not his."""
+    source, said = BROKEN[module]
+    (tmp_path / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(GatewayError, match=f"--with {module}:build: .*{said}"):
+        await started(service_named(f"{module}:build"))
 
 
 @pytest.mark.slow
