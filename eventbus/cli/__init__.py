@@ -5,8 +5,6 @@ Exit codes: 0 it is so; 1 it is not (damaged, different, not found); 2 the comma
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -21,6 +19,7 @@ from eventbus.cli.render import complain
 from eventbus.cli.serving import app as serving
 from eventbus.cli.serving import tokens
 from eventbus.cli.steering import app as steering
+from eventbus.cli.streams import is_reader_gone, prepare_streams
 from eventbus.cli.tending import app as tending
 from eventbus.cli.tending import letters
 from eventbus.errors import EventBusError, JournalDamaged, JournalUnavailable
@@ -62,9 +61,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point. Ends the process with an exit code; what goes wrong is one line on stderr, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show everything is no reason to fail
+    prepare_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -77,9 +74,10 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as end:
+        if is_reader_gone(end):
+            return 0
+        raise
     except UsageFault as error:
         complain(str(error))
         return 2

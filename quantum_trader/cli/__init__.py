@@ -5,8 +5,6 @@ Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 3 data, 4 the run 
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -15,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eventbus.cli.streams import is_reader_gone, prepare_streams
 from quantum_trader.cli import (
     charting,
     data,
@@ -77,9 +76,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point of `qt`. Ends the process with an exit code; what goes wrong is one line on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show everything is no reason to fail
+    prepare_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -96,9 +93,10 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_usage(error), USAGE)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as end:
+        if is_reader_gone(end):
+            return 0
+        raise
     except EXPECTED as error:
         return _complain(remedied(error), exit_code(error))
     except OSError as error:

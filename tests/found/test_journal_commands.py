@@ -371,3 +371,30 @@ def test_a_redrive_asked_twice_changes_nothing_the_second_time(cli: Cli, long: P
     before = state(long)
     assert cli("dead-letters", "redrive", long, "1")[0] == 0
     assert state(long) == before
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+PROGRAMS = {
+    name: [sys.executable, "-c", f"from {package}.cli import main; main()"]
+    for name, package in (("eventbus", "eventbus"), ("qt", "quantum_trader"))
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_reader_that_has_seen_enough_is_no_failure(name: str) -> None:
+    """As in `eventbus events run.db | head`, where a script has `set -o pipefail`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([*PROGRAMS[name], "--help"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_closed_output_is_no_failure(name: str, kept: Make, tmp_path: Path) -> None:
+    """As under a supervisor that opens none; a file of ours must not take its place either."""
+    arguments = ["events", str(kept(3))] if name == "eventbus" else ["data", "list"]
+    command = shlex.join([*PROGRAMS[name], *arguments])
+    ended = subprocess.run(["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
