@@ -21,7 +21,7 @@ from eventbus.testing.journal_contract import item, items, offsets
 from eventbus.testing.servers import NatsServer, PostgresServer, PrivateServer, RedisServer, nats
 from eventbus.testing.servers.postgres import DATABASE, PASSWORD, USER
 from eventbus.testing.servers.redis import PASSWORD as REDIS_PASSWORD
-from eventbus.testing.shared_contract.opened import until
+from eventbus.testing.shared_contract.opened import PATIENCE_S, until
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,16 @@ def name_of(url: str) -> str:
 
 
 def at(url: str) -> RemoteJournal:
-    """The journal at that address, not open yet."""
-    return cast(RemoteJournal, journal_at(url))
+    """The journal at that address, not open yet; patient, where the address does not say how long a call may take."""
+    settings = {} if "timeout_s=" in url else {"timeout_s": PATIENCE_S}
+    return cast(RemoteJournal, journal_at(url, **settings))
 
 
 async def refusal(url: str, **settings: Any) -> EventBusError:
-    """Why it cannot be opened, which it says within 5 s."""
-    async with asyncio.timeout(5):
+    """Why it cannot be opened: it says so, however long a call may take."""
+    if "timeout_s=" not in url:
+        settings = {"timeout_s": 10 * PATIENCE_S, **settings}
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(EventBusError) as refused:
             await journal_at(url, **settings).open()
     return refused.value

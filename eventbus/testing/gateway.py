@@ -20,7 +20,7 @@ from eventbus.gateway import Followed, GatewaySettings, create_gateway, serve
 from eventbus.gateway.gateway import Gateway
 from eventbus.gateway.sockets import Sockets
 
-PATIENCE_S = 20.0  # for what takes milliseconds
+PATIENCE_S = 120.0  # for what takes milliseconds, on a machine that has nothing else to do
 Message = dict[str, Any]
 
 
@@ -121,7 +121,8 @@ class Served:
     async def connect(self, **options: Any) -> AsyncIterator[Peer]:
         """A client that was welcomed."""
         url = self.url.replace("http", "ws") + "/api/v1/ws"
-        async with websockets.connect(url, max_size=None, ping_interval=None, **options) as connection:
+        options = {"max_size": None, "ping_interval": None, "open_timeout": PATIENCE_S, **options}
+        async with websockets.connect(url, **options) as connection:
             peer = Peer(connection)
             peer.welcome = await peer.next()
             yield peer

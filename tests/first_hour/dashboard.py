@@ -34,15 +34,15 @@ def serving(*command: str) -> Iterator[str]:
 def main() -> None:
     with serving("eventbus", "serve", "--bus", "sqlite:///desk.db", "--allow-adhoc", "--port", "0") as url:
         event = {"type": "task.added", "payload": {"n": 1}, "event_id": "t-1"}
-        first = httpx.post(f"{url}/api/v1/events", json=event)
+        first = httpx.post(f"{url}/api/v1/events", json=event, timeout=PATIENCE_S)
         assert first.status_code < 300, first.text
-        assert httpx.post(f"{url}/api/v1/events", json=event).json() == first.json()
-        found = httpx.get(f"{url}/api/v1/events", params={"type": "task.*", "after": 0}).json()
+        assert httpx.post(f"{url}/api/v1/events", json=event, timeout=PATIENCE_S).json() == first.json()
+        found = httpx.get(f"{url}/api/v1/events", params={"type": "task.*", "after": 0}, timeout=PATIENCE_S).json()
         assert "t-1" in str(found)
-        page = httpx.get(url).text
+        page = httpx.get(url, timeout=PATIENCE_S).text
         assert "<html" in page
         assert not re.search(r"(src|href)=.https?://", page), "it asks somebody else"
-        assert "eventbus_published_events_total" in httpx.get(f"{url}/metrics").text
+        assert "eventbus_published_events_total" in httpx.get(f"{url}/metrics", timeout=PATIENCE_S).text
     assert (
         "task.added"
         in subprocess.run(["eventbus", "events", "desk.db"], capture_output=True, text=True, check=True).stdout
@@ -50,7 +50,7 @@ def main() -> None:
 
     subprocess.run(["qt", "demo", "--to", "2000-05-31", "--no-web", "--output", "run"], capture_output=True, check=True)
     with serving("qt", "serve", "run", "--port", "0") as url:
-        page = httpx.get(url).text
+        page = httpx.get(url, timeout=PATIENCE_S).text
         assert "<html" in page
         assert "Equity" in page or "equity" in page
     assert os.path.exists("run/report.html")

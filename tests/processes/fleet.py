@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,30 @@ class Fleet:
         os.waitid(os.P_PID, pid, os.WSTOPPED)
         return bool(self.open_steps(pid))
 
+    async def held(self, pids: Sequence[int], more: Callable[[], object] = lambda: None) -> int:
+        """One of them that was stopped with work in flight: looked at while it ran, it could have ended it by now.
+
+        `more` is called while none of them is seen to have any.
+        """
+        while True:
+            victim = await self.busy(pids, more)
+            if self.hold(victim):
+                return victim
+            self.signal(victim, signal.SIGCONT)
+
+    async def busy(self, pids: Sequence[int], more: Callable[[], object] = lambda: None) -> int:
+        """One of them that has work in flight at this moment."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [pid for pid in pids if self.in_flight(pid) > 0 and self.open_steps(pid)]
+            if not found:
+                more()
+            return bool(found)
+
+        await self.until(look)
+        return random.choice(found)
+
     def wait(self, pid: int) -> int:
         """Until it has ended; gives its exit code."""
         process = self._processes.pop(pid)
@@ -120,13 +145,13 @@ class Fleet:
         self.look()
         return self._by_kind.get((what, pid), [])
 
-    async def until(self, is_so: Callable[[], object], *, seconds: float = PATIENCE_S) -> None:
+    async def until(self, is_so: Callable[[], object]) -> None:
         """Wait for something that processes do."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE_S
         while not is_so():
             if time.monotonic() > deadline:
                 counts = Counter(line.what for line in self.lines)
-                pytest.fail(f"not within {seconds:g} s: {dict(counts)}\n{self._errors.read_text()[-3000:]}")
+                pytest.fail(f"not within {PATIENCE_S:g} s: {dict(counts)}\n{self._errors.read_text()[-3000:]}")
             await asyncio.sleep(0.02)
 
     async def ready(self, *pids: int) -> None:

@@ -69,23 +69,6 @@ class Storm:
         """Is more to be done, and is there time?"""
         return done < wanted and time.monotonic() - self.began < LIMIT_S
 
-    async def busy(self) -> int:
-        """A worker that has work in flight at this moment."""
-        found: list[int] = []
-
-        def look() -> bool:
-            found[:] = [pid for pid in self.workers if self.fleet.in_flight(pid) > 0 and self.fleet.open_steps(pid)]
-            return bool(found)
-
-        await self.fleet.until(look)
-        return random.choice(found)
-
-    async def held(self) -> int:
-        """A worker that was stopped with work in flight: looked at while it ran, it could have ended it by now."""
-        while not self.fleet.hold(victim := await self.busy()):
-            self.fleet.signal(victim, signal.SIGCONT)
-        return victim
-
     async def counted(self, **counts: Any) -> dict[str, Any]:
         """What holds after every storm."""
         fleet = self.fleet
@@ -140,7 +123,7 @@ async def kill_workers(storm: Storm, kills: int) -> dict[str, Any]:
     fleet, taken, done = storm.fleet, list[float](), 0
     while storm.goes_on(done, kills):
         await fleet.until(lambda: sum(bool(fleet.of("ready", pid)) for pid in storm.workers) > 1)
-        victim = await storm.held()
+        victim = await fleet.held(storm.workers)
         orphans = fleet.open_steps(victim)
         fleet.signal(victim, signal.SIGKILL)
         killed, done = time.monotonic(), done + 1
@@ -157,7 +140,7 @@ async def pause_workers(storm: Storm, pauses: int) -> dict[str, Any]:
     fleet, done = storm.fleet, 0
     while storm.goes_on(done, pauses):
         done += 1
-        victim = await storm.held()
+        victim = await fleet.held(storm.workers)
         orphans = fleet.open_steps(victim)
         await fleet.until(lambda orphans=orphans: orphans <= fleet.handled())  # type: ignore[misc] # as they are now
         fleet.signal(victim, signal.SIGCONT)
@@ -170,7 +153,7 @@ async def kill_servers(storm: Storm, server: PrivateServer, kills: int) -> dict[
     """SIGKILL the server with its children, under load; everybody goes on when it is back."""
     fleet, waited, done = storm.fleet, list[float](), 0
     while storm.goes_on(done, kills):
-        await storm.busy()
+        await fleet.busy(storm.workers)
         done += 1
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(_start_again, server)

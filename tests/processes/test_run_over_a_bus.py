@@ -37,7 +37,7 @@ def run(folder: Path, url: str, die_at: str = "") -> subprocess.CompletedProcess
 
 @pytest.mark.long
 async def test_the_digest_is_the_same_over_a_file_and_a_server_and_after_a_kill(fleet: Fleet, tmp_path: Path) -> None:
-    url = f"{fleet.url}&lease=1.5"
+    url = f"{fleet.url}&lease=5"
     hearer = fleet.start(plain=True, selector="trade.executed")
     await fleet.ready(hearer)
     whole = run(tmp_path / "file", "")

@@ -58,7 +58,7 @@ class Worker:
     async def run(self, commands: asyncio.Queue[list[str]]) -> None:
         """Until it is told to close."""
         bus = self._bus
-        await bus.connect(wait=30)
+        await bus.connect(wait=120)
         if "group" in self._config:
             await bus.subscribe(Step, self.handle, **self._config["group"])
         if self._config.get("plain"):

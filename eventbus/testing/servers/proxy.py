@@ -19,7 +19,8 @@ Filter = Callable[[bytes], bytes]
 
 
 class FaultProxy:
-    """Forwards from `port`, of the loopback, to a server's port. `taken` counts the connections that it took.
+    """Forwards from `port`, of the loopback, to a server's port. `taken` counts the connections that it took, `lost` the answers, or
+    pieces of them, that nobody heard.
 
     `answers` is given what comes from the server of each connection, and gives what the client is to see of it.
     """
@@ -36,6 +37,7 @@ class FaultProxy:
         self._delay_s = 0.0
         self.port = 0
         self.taken = 0
+        self.lost = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
@@ -114,9 +116,11 @@ class FaultProxy:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._flows.wait()
-            if not (is_answer and self._is_deaf):
-                writer.write(passed(data))
-                await writer.drain()
+            if is_answer and self._is_deaf:
+                self.lost += 1
+                continue
+            writer.write(passed(data))
+            await writer.drain()
         raise ConnectionError("the other end closed it")
 
     def _end(self, *, is_reset: bool) -> None:

@@ -15,7 +15,7 @@ from eventbus.journal.shared import Part, SharedJournal
 from eventbus.journal.values import Settled, Status
 from eventbus.testing.journal_contract.items import item, items, letter, offsets
 from eventbus.testing.servers.proxy import FaultProxy
-from eventbus.testing.shared_contract.opened import MakeAt, MakeShared, Shared, joined, until
+from eventbus.testing.shared_contract.opened import PATIENCE_S, MakeAt, MakeShared, Shared, joined, until
 
 _T = TypeVar("_T")
 
@@ -30,7 +30,7 @@ class FaultContract(Shared):
             await journal.append([item(1)])
             proxy.lose_answers()
             unsure = asyncio.ensure_future(journal.append([item(2)]))
-            await until_taken(unsure, proxy.heal)
+            await until_taken(unsure, proxy)
             with pytest.raises(OutcomeUnknown) as unknown:
                 await unsure
             assert unknown.value.event_id == item(2).event_id
@@ -46,7 +46,7 @@ class FaultContract(Shared):
             await journal.record_part_attempts(lease, [1])
             proxy.lose_answers()
             unsure = asyncio.ensure_future(journal.record_part_attempts(lease, [1, 2]))
-            await until_taken(unsure, proxy.heal)
+            await until_taken(unsure, proxy)
             with pytest.raises(OutcomeUnknown):
                 await unsure
             counts = await again(lambda: journal.record_part_attempts(lease, [1, 2, 3]))
@@ -71,7 +71,7 @@ class FaultContract(Shared):
                 for _ in range(chance.randrange(8)):
                     await asyncio.sleep(0)
                 fault()
-                await until_taken(committing, proxy.heal)
+                await until_taken(committing, proxy)
                 told = (await asyncio.gather(committing, return_exceptions=True))[0]
                 assert isinstance(told, JournalError | list | tuple)
                 assert not isinstance(told, LeaseLost)
@@ -96,7 +96,7 @@ class FaultContract(Shared):
     async def test_no_call_outlasts_a_silent_network(self, make_at: MakeAt, port: int) -> None:
         async with FaultProxy(port) as proxy, joined(lambda: make_at(proxy.port)) as journal:
             proxy.black_hole()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 with pytest.raises((OutcomeUnknown, PublishTimeout)):
                     await journal.append([item(1)])
                 with pytest.raises(JournalUnavailable):
@@ -128,7 +128,7 @@ class FaultContract(Shared):
             joined(lambda: make_at(proxy.port)) as journal,
             joined(make) as other,
         ):
-            waiting = asyncio.ensure_future(journal.wait(0, timeout=30))
+            waiting = asyncio.ensure_future(journal.wait(0, timeout=PATIENCE_S))
             proxy.refuse()
             await other.append(items(1, 2))
             proxy.heal()
@@ -147,10 +147,16 @@ async def settled_floor(journal: SharedJournal) -> int:
             return letters
 
 
-async def until_taken(call: asyncio.Future[Any], heal: Callable[[], None]) -> None:
-    """Let a fault take its time, then mend the network: a call that hangs is told by its deadline, or by the reset."""
-    await asyncio.wait([call], timeout=0.3)
-    heal()
+async def until_taken(call: asyncio.Future[Any], proxy: FaultProxy) -> None:
+    """Until a fault has hit a call, which fails, or hears nothing; then mend the network: what hangs is told by the reset."""
+
+    lost = proxy.lost
+
+    async def is_hit() -> bool:
+        return call.done() or proxy.lost > lost
+
+    await until(is_hit)
+    proxy.heal()
     await asyncio.wait([call])
 
 

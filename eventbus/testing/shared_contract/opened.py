@@ -19,7 +19,7 @@ BRIEF = 1.5
 LONG = 600.0
 """Seconds that a lease lasts: where it is to run out, and where it is not, however busy the machine."""
 
-_PATIENCE_S = 30.0
+PATIENCE_S = 120.0  # for what a healthy machine does in a moment
 _LOOK_S = 0.02
 
 
@@ -45,8 +45,8 @@ class Shared:
 
     @pytest.fixture
     async def brief(self, make: MakeShared) -> AsyncIterator[Two]:
-        """The same, with leases that run out soon."""
-        async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:
+        """The same. What the first holds runs out soon; the second keeps what it takes over."""
+        async with joined(make, BRIEF) as one, joined(make) as other:
             yield one, other
 
 
@@ -61,6 +61,6 @@ async def joined(make: MakeShared, ttl: float = LONG) -> AsyncIterator[SharedJou
 
 async def until(is_so: Callable[[], Awaitable[object]]) -> None:
     """Wait until a server says so. Raises `TimeoutError` if it never does."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not await is_so():  # noqa: ASYNC110 - it is another process that makes it so
             await asyncio.sleep(_LOOK_S)

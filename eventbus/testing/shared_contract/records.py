@@ -13,7 +13,7 @@ from eventbus.errors import IdConflict, OffsetGone, ValueChanged
 from eventbus.journal.shared import SharedJournal
 from eventbus.journal.values import RETAINED, Append
 from eventbus.testing.journal_contract.items import item, items, letter, offsets
-from eventbus.testing.shared_contract.opened import MakeShared, Shared, Two, joined, until
+from eventbus.testing.shared_contract.opened import PATIENCE_S, MakeShared, Shared, Two, joined, until
 
 
 class SharedRecordContract(Shared):
@@ -80,7 +80,7 @@ class SharedRecordContract(Shared):
 
     async def test_what_others_append_is_seen(self, two: Two) -> None:
         here, there = two
-        waiting = asyncio.ensure_future(here.wait(0, timeout=30))
+        waiting = asyncio.ensure_future(here.wait(0, timeout=PATIENCE_S))
         await there.append(items(1, 3))
         assert await waiting
         assert here.last == 3
@@ -165,7 +165,7 @@ class SharedRecordContract(Shared):
             await two[0].tell("control", body)
         for ear in ears:
             told: list[bytes] = []
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(told) < len(bodies):
                     body = await anext(ear)
                     told += [] if body == b"are you there?" else [body]

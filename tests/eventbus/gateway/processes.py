@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 60.0  # for what takes a second on a machine that has nothing else to do
+PATIENCE_S = 120.0  # for what takes a second on a machine that has nothing else to do
 ROOT = Path(__file__).parents[3]
 _HELLO = "serving on "
 

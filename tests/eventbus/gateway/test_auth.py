@@ -16,7 +16,7 @@ from eventbus import Event, GatewayError, InMemoryEventBus, SystemClock
 from eventbus.gateway import GatewaySettings, Limits
 from eventbus.gateway.patterns import matches
 from eventbus.gateway.tokens import TokenFile, create_token, read_tokens, revoke_token
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 from tests.eventbus.gateway.facts import PLAIN, Serving
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ class Doors:
         )
         for each in ("desk.opened", "desk.paid"):
             await bus.publish(Event(f"{each}.twice"))
-        await bus.drain(10)
+        await bus.drain()
         return served
 
 
@@ -77,7 +77,7 @@ WRONG = "wrong-token-wrong-token-wrong-token-wrong"
 
 async def ask(served: Served, method: str, path: str, token: str | None, **options: Any) -> httpx.Response:
     headers = options.pop("headers", {}) | ({} if token is None else {"Authorization": f"Bearer {token}"})
-    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers, timeout=PATIENCE_S) as http:
         return await http.request(method, path, **options)
 
 

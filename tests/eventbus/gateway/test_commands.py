@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 
 from eventbus import Event, InMemoryEventBus
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 from tests.eventbus.gateway.facts import PLAIN, Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=PLAIN, base_url=served.url)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=PATIENCE_S)
 
 
 async def test_a_bus_is_halted_and_re_armed_by_the_token_of_its_halt(serving: Serving) -> None:
@@ -80,7 +80,7 @@ async def with_letters(serving: Serving, count: int = 1) -> tuple[Served, Failin
         await http.post(
             "/api/v1/events", json=[{"type": "desk.opened", "payload": {"desk": each}} for each in range(count)]
         )
-    await bus.drain(10)
+    await bus.drain()
     return served, handler
 
 
@@ -116,7 +116,7 @@ async def test_a_redriven_letter_is_delivered_and_its_ending_comes_as_an_event(s
     letter_id = (await letters(served))["letters"][0]["id"]
     for fails, ending in ((True, "dead_lettered"), (False, "settled")):
         handler.fails = fails
-        told = served.bus.expect("system.dead_letter.redriven", timeout=10)
+        told = served.bus.expect("system.dead_letter.redriven", timeout=PATIENCE_S)
         async with client(served) as http:
             answer = await http.post(f"/api/v1/dead-letters/{letter_id}/redrive")
         assert (answer.status_code, answer.json()) == (202, {"redriven": 1})

@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from eventbus.gateway.counts import Counts
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 
 Serving = Callable[..., Awaitable[Served]]
 
@@ -17,7 +17,7 @@ async def test_the_page_counts_what_was_sent_refused_and_closed_and_how_late_it_
     served = await serving()
     for _ in range(3):
         await served.bus.publish("count.me", {})
-    async with served.connect() as peer, httpx.AsyncClient() as http:
+    async with served.connect() as peer, httpx.AsyncClient(timeout=PATIENCE_S) as http:
         await peer.subscribe("*", after=0)
         await peer.until("caught_up")
         await served.bus.publish("count.me", {})

@@ -21,7 +21,7 @@ from eventbus.gateway import server as gateway_server
 from eventbus.gateway.server import serve
 from eventbus.testing.gateway import Peer
 from tests.eventbus.gateway.facts import PLAIN, Serving
-from tests.eventbus.gateway.processes import ServingProcess, serving_process
+from tests.eventbus.gateway.processes import PATIENCE_S, ServingProcess, serving_process
 
 SLOW = """
 import asyncio
@@ -56,7 +56,7 @@ async def load(served: ServingProcess) -> list[str]:
                 return
             accepted.extend(receipt["event_id"] for receipt in answer.json()["receipts"])
 
-    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=60) as http:
+    async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=PATIENCE_S) as http:
         await asyncio.gather(*(one(http) for _ in range(4)))
     return accepted
 
@@ -68,7 +68,9 @@ async def test_a_signal_under_load_drains_and_clients_hear_the_last_event(tmp_pa
         listens = asyncio.Event()
 
         async def listen() -> int:
-            async with websockets.connect(served.url.replace("http", "ws") + "/api/v1/ws") as line:
+            async with websockets.connect(
+                served.url.replace("http", "ws") + "/api/v1/ws", open_timeout=PATIENCE_S, ping_interval=None
+            ) as line:
                 await line.send(json.dumps({"type": "subscribe", "topics": ["work.*"]}))
                 try:
                     while True:
@@ -77,8 +79,8 @@ async def test_a_signal_under_load_drains_and_clients_hear_the_last_event(tmp_pa
                             listens.set()
                         if message["type"] == "event":
                             heard.append(message["payload"]["event_id"])
-                        if len(heard) == 30:
-                            served.process.send_signal(signal.SIGTERM)
+                            if len(heard) == 30:
+                                served.process.send_signal(signal.SIGTERM)  # once: a second one would end it at once
                 except websockets.ConnectionClosed as closed:
                     return closed.rcvd.code if closed.rcvd else 1006
 
@@ -98,7 +100,7 @@ async def test_a_signal_under_load_drains_and_clients_hear_the_last_event(tmp_pa
 @pytest.mark.slow
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "600")) as served:
-        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=PATIENCE_S) as http:
             assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
             served.process.send_signal(signal.SIGTERM)
             while (await http.get("/readyz")).status_code != 503:
@@ -111,7 +113,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_what_hangs_is_left_after_the_drain_timeout(tmp_path: Path) -> None:
     with serving_process(tmp_path, *options(tmp_path, 600, "--drain-timeout", "0.2")) as served:
-        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url) as http:
+        async with httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=PATIENCE_S) as http:
             assert (await http.post("/api/v1/events", json={"type": "work.come"})).status_code == 200
         served.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(served.wait) == 0

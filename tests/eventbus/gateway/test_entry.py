@@ -14,7 +14,7 @@ from eventbus.gateway import GatewaySettings, Limits
 from eventbus.gateway.entry import BEARER
 from eventbus.gateway.tokens import create_token, revoke_token
 from eventbus.testing import VirtualClock
-from eventbus.testing.gateway import Peer, Served, until
+from eventbus.testing.gateway import PATIENCE_S, Peer, Served, until
 
 Serving = Callable[..., Awaitable[Served]]
 
@@ -151,7 +151,7 @@ async def test_a_token_has_so_many_connections(serving: Serving, tokens: Path) -
             assert (await late.closed())[0] == 1013
         await peer.sync()
     await until(lambda: len(served.sockets.hub) == 0)
-    async with asyncio.timeout(20), served.connect(additional_headers=bearer(text)) as peer:
+    async with asyncio.timeout(PATIENCE_S), served.connect(additional_headers=bearer(text)) as peer:
         assert peer.welcome["type"] == "welcome"
 
 

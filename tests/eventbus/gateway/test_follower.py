@@ -15,7 +15,7 @@ import pytest
 
 from eventbus import Event, EventBus, JournalUnavailable, WrongProcess, create_event_bus
 from eventbus.gateway import Followed
-from eventbus.testing.gateway import Served, until
+from eventbus.testing.gateway import PATIENCE_S, Served, until
 
 Serving = Callable[..., Awaitable[Served]]
 
@@ -108,7 +108,7 @@ async def test_nothing_can_be_changed_here(serving: Serving, tmp_path: Path) -> 
         event = Event("run.step")
         await bus.publish(event)
     served = await serving(Followed(journal(tmp_path)))
-    async with httpx.AsyncClient(base_url=f"{served.url}/api/v1") as http:
+    async with httpx.AsyncClient(base_url=f"{served.url}/api/v1", timeout=PATIENCE_S) as http:
         posts = [
             await http.post("/events", json={"type": "run.step", "payload": {}}),
             await http.post("/halt", json={"reason": "no"}),
@@ -185,7 +185,7 @@ async def test_it_is_a_command(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         url = (await process.stdout.readline()).decode().removeprefix("serving on ").strip()
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
             assert len((await http.get(f"{url}/api/v1/events")).json()["events"]) == 3
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

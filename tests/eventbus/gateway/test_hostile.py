@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.eventbus.gateway import hostile
-from tests.eventbus.gateway.processes import ServingProcess, serving_process
+from tests.eventbus.gateway.processes import PATIENCE_S, ServingProcess, serving_process
 
 AT_ONCE = 32  # connections
 TURNS = 2  # that send at once: all that is ready is one turn of the loop
@@ -33,9 +33,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]
 def unharmed(served: ServingProcess) -> Iterator[None]:
     """After each storm: it is well, its loop never stood still, and nothing in its log is a fault."""
     yield
-    assert httpx.get(f"{served.url}/readyz").json() == {"status": "ok"}
+    assert httpx.get(f"{served.url}/readyz", timeout=PATIENCE_S).json() == {"status": "ok"}
     assert [line for line in served.logged if line["level"] not in ("info", "warning")] == []
-    assert 'eventbus_loop_blocks_total{bus="eventbus"} 0.0' in httpx.get(f"{served.url}/metrics").text
+    assert (
+        'eventbus_loop_blocks_total{bus="eventbus"} 0.0' in httpx.get(f"{served.url}/metrics", timeout=PATIENCE_S).text
+    )
 
 
 class Storm:

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from eventbus import Event, InMemoryEventBus, create_event_bus
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 from tests.eventbus.gateway.facts import PLAIN, DeskOpened, Serving
 
 
 def client(served: Served) -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=PLAIN, base_url=served.url)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url, timeout=PATIENCE_S)
 
 
 async def get(served: Served, path: str, **query: Any) -> Any:
@@ -51,7 +51,7 @@ async def journaled(serving: Serving, tmp_path: Path, count: int) -> Served:
     served = await serving(create_event_bus(f"sqlite:///{tmp_path}/run.db"))
     kinds = ("desk.seen", "desk.left")
     await served.bus.publish_many([Event(kinds[each % 2], payload={"n": each}) for each in range(count)])
-    await served.bus.drain(10)
+    await served.bus.drain()
     return served
 
 
@@ -86,7 +86,7 @@ async def test_a_page_begins_at_a_time(serving: Serving, tmp_path: Path) -> None
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     for each in range(5):
         await served.bus.publish(Event("desk.seen", moment + timedelta(minutes=each), {"n": each}))
-    await served.bus.drain(10)
+    await served.bus.drain()
     found = await pages(served, since="2026-01-01T00:03:00Z")
     assert [item["payload"]["payload"]["n"] for item in found] == [3, 4]
 
@@ -141,7 +141,7 @@ async def test_one_event_and_what_came_of_it(serving: Serving) -> None:
     served = await serving(bus)
     first = DeskOpened(desk=1)
     await bus.publish(first)
-    await bus.drain(10)
+    await bus.drain()
     assert (await get(served, f"/api/v1/events/{first.event_id}"))["payload"]["payload"]["desk"] == 1
     tree = await get(served, f"/api/v1/events/{first.event_id}/explain")
     assert [(node["depth"], node["event"]["type"]) for node in tree["nodes"]] == [(0, "desk.opened"), (1, "desk.seen")]
@@ -163,7 +163,7 @@ async def test_stats_count_the_clients(serving: Serving) -> None:
     served = await serving()
     async with served.connect():
         assert (await get(served, "/api/v1/stats"))["clients"] == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (await get(served, "/api/v1/stats"))["clients"]:
             pass
 

@@ -16,7 +16,7 @@ from eventbus import Event, EventBus, Kind
 from eventbus.gateway import line
 from eventbus.gateway.client import Client
 from eventbus.testing import VirtualClock
-from eventbus.testing.gateway import Served, until
+from eventbus.testing.gateway import PATIENCE_S, Served, until
 
 Serving = Callable[..., Awaitable[Served]]
 PAD = "x" * 60_000
@@ -44,7 +44,7 @@ class Raw:
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             first, size = await self.reader.readexactly(2)
             if size == 126:
                 (size,) = struct.unpack("!H", await self.reader.readexactly(2))

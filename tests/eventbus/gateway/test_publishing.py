@@ -11,7 +11,7 @@ import pytest
 
 from eventbus import EventBus, InMemoryEventBus, create_event_bus
 from eventbus.gateway import GatewaySettings, Limits
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 from tests.eventbus.gateway.facts import PLAIN, Serving
 
 OPENED = {"type": "desk.opened", "payload": {"desk": 3}}
@@ -19,7 +19,7 @@ TRADE = {"type": "trade.made", "payload": {"size": 1}}
 
 
 def client(served: Served, **headers: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers)
+    return httpx.AsyncClient(verify=PLAIN, base_url=served.url, headers=headers, timeout=PATIENCE_S)
 
 
 async def publish(served: Served, body: Any, **headers: str) -> httpx.Response:
@@ -225,7 +225,7 @@ async def test_a_bus_without_room_is_overloaded_and_the_id_stays_free(serving: S
     finally:
         let_go.set()
     assert (answer.status_code, answer.json()["type"], answer.headers["retry-after"]) == (503, "overloaded", "1")
-    assert await served.bus.drain(10)
+    assert await served.bus.drain()
     assert (await publish(served, OPENED | {"event_id": "e1", "payload": {"desk": 5}})).status_code == 200
     assert await types_on(served) == ["desk.opened"] * 3
 

@@ -19,10 +19,10 @@ from tests.eventbus.gateway.processes import PATIENCE_S, ROOT, serving_process
 
 def test_it_says_where_it_listens_and_is_well_and_ends_when_asked(tmp_path: Path) -> None:
     with serving_process(tmp_path, "--bus", "memory://") as served:
-        assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok"}
-        assert httpx.get(f"{served.url}/readyz").json() == {"status": "ok"}
-        assert httpx.get(f"{served.url}/api/v1/status").json()["halted"] is False
-        assert "<title>" in httpx.get(f"{served.url}/").text
+        assert httpx.get(f"{served.url}/healthz", timeout=PATIENCE_S).json() == {"status": "ok"}
+        assert httpx.get(f"{served.url}/readyz", timeout=PATIENCE_S).json() == {"status": "ok"}
+        assert httpx.get(f"{served.url}/api/v1/status", timeout=PATIENCE_S).json()["halted"] is False
+        assert "<title>" in httpx.get(f"{served.url}/", timeout=PATIENCE_S).text
         served.process.send_signal(signal.SIGTERM)
         assert served.wait() == 0
 
@@ -107,7 +107,7 @@ def test_it_speaks_tls(tmp_path: Path) -> None:
     with serving_process(tmp_path, "--bus", "memory://", "--tls-cert", "c.pem", "--tls-key", "k.pem") as served:
         assert served.url.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(tmp_path / "c.pem"))
-        assert httpx.get(f"{served.url}/healthz", verify=trusted).json() == {"status": "ok"}
+        assert httpx.get(f"{served.url}/healthz", verify=trusted, timeout=PATIENCE_S).json() == {"status": "ok"}
 
 
 def test_a_token_is_made_listed_and_revoked_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,13 +131,13 @@ def test_the_example_service_loses_nothing_when_it_is_killed(tmp_path: Path, kil
     events = [{"type": "queue.task.added", "payload": task, "event_id": f"task-{task['eval_id']}"} for task in tasks]
 
     with serving_process(tmp_path, *OPTIONS, modules=EXAMPLES) as served:
-        first = httpx.post(f"{served.url}/api/v1/events", json=events).json()
+        first = httpx.post(f"{served.url}/api/v1/events", json=events, timeout=PATIENCE_S).json()
         try:
             served.process.wait(kills_after_s)
         except subprocess.TimeoutExpired:
             served.process.send_signal(signal.SIGKILL)
     with serving_process(tmp_path, *OPTIONS, modules=EXAMPLES) as served:
-        assert httpx.post(f"{served.url}/api/v1/events", json=events).json() == first
+        assert httpx.post(f"{served.url}/api/v1/events", json=events, timeout=PATIENCE_S).json() == first
         until = time.monotonic() + PATIENCE_S
         with Storage(str(tmp_path / "evaluations.db")) as storage:
             while (
@@ -145,8 +145,10 @@ def test_the_example_service_loses_nothing_when_it_is_killed(tmp_path: Path, kil
                 or storage.metrics()["evaluations.active"]
             ):
                 assert time.monotonic() < until, storage.metrics()
-        page = httpx.get(f"{served.url}/api/v1/events", params={"type": "alert.critical", "limit": 1_000}).json()
-        tree = httpx.get(f"{served.url}/api/v1/events/task-bad-0/explain").json()
+        page = httpx.get(
+            f"{served.url}/api/v1/events", params={"type": "alert.critical", "limit": 1_000}, timeout=PATIENCE_S
+        ).json()
+        tree = httpx.get(f"{served.url}/api/v1/events/task-bad-0/explain", timeout=PATIENCE_S).json()
         served.process.send_signal(signal.SIGTERM)
         assert served.wait() == 0
     with Storage(str(tmp_path / "evaluations.db")) as storage:

@@ -12,7 +12,7 @@ from eventbus import InMemoryEventBus
 from eventbus.gateway.counts import Counts
 from eventbus.gateway.views import Views
 from eventbus.testing import VirtualClock
-from eventbus.testing.gateway import Served
+from eventbus.testing.gateway import PATIENCE_S, Served
 
 Serving = Callable[..., Awaitable[Served]]
 
@@ -190,6 +190,6 @@ async def test_views_are_conflated_to_the_rate_that_was_asked(serving: Serving) 
 async def test_the_same_as_a_value(serving: Serving) -> None:
     served = await serving()
     served.sockets.views.add("run", lambda: {"n": 1})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         found = await served.sockets.views.snapshot("run")
     assert (found["view"], found["rev"], found["data"]) == ("run", 1, {"n": 1})

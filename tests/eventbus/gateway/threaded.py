@@ -13,7 +13,7 @@ from eventbus import EventBus, InMemoryEventBus
 from eventbus.gateway import GatewaySettings, create_gateway, serve
 from eventbus.observability import LoopWatchdog
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 BLOCK_S = 0.25
 
 

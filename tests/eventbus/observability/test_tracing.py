@@ -26,7 +26,7 @@ from eventbus.gateway import GatewaySettings
 from eventbus.interface import EventBus as Promised
 from eventbus.observability.tracing import consuming, context_of, traced, traced_bus
 from eventbus.testing import SharedMemoryJournal, SharedMemoryLog, VirtualLoop
-from eventbus.testing.gateway import serve_here
+from eventbus.testing.gateway import PATIENCE_S, serve_here
 
 
 class Spans:
@@ -341,7 +341,10 @@ async def test_a_trace_goes_through_the_gateway_and_on_to_who_listens_there(span
     bus = traced_bus(InMemoryEventBus(), spans.provider)
     bus.subscribe("trace.asked", fine)
     served = await serve_here(bus, settings=GatewaySettings(port=0, allow_adhoc=True))
-    async with httpx.AsyncClient(base_url=f"{served.url}/api/v1", verify=False) as http, served.connect() as peer:
+    async with (
+        httpx.AsyncClient(base_url=f"{served.url}/api/v1", verify=False, timeout=PATIENCE_S) as http,
+        served.connect() as peer,
+    ):
         await peer.subscribe("trace.*")
         body = {"type": "trace.asked", "payload": {}}
         assert (await http.post("/events", json=body, headers=given)).is_success

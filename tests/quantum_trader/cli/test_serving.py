@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from eventbus.testing.gateway import PATIENCE_S
 from quantum_trader.cli import serving
 from quantum_trader.cli.showing import Door
 from quantum_trader.config import AppConfig
@@ -39,7 +40,7 @@ def test_finished_run_is_shown_as_it_was_reported(run: RunFolder, monkeypatch: p
             serving._serve(run, place, lambda config: serving.looking_on(config, None, None))
         )
         url = (await listens).removeprefix("serving on ")
-        async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=PATIENCE_S) as client:
             shown = {
                 name: (await client.get(f"/views/{name}")).json()["data"]
                 for name in ("run", "equity", "orders", "denials", "topology", "letters")
@@ -86,7 +87,7 @@ def test_another_run_in_its_place_is_shown_instead_and_nothing_of_the_first(
         )
         for _ in range(2):
             url = (await said.get()).removeprefix("serving on ")
-            async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=f"{url}/api/v1", trust_env=False, timeout=PATIENCE_S) as client:
                 views = [(await client.get(f"/views/{name}")).json()["data"] for name in ("run", "equity")]
             shown.append({"url": url, "bars": views[0]["bars"], "minutes": len(views[1]["minute"])})
             if len(shown) == 1:
@@ -94,7 +95,7 @@ def test_another_run_in_its_place_is_shown_instead_and_nothing_of_the_first(
                     other.path.iterdir(), key=lambda file: file.name == "run.db"
                 ):  # what lies beside it first
                     os.replace(file, run.path / file.name)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE_S):
                     assert await said.get() == "another run lies here now: it is shown instead"
         served.cancel()
         await asyncio.wait({served})

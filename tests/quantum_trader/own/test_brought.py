@@ -130,7 +130,7 @@ def test_a_run_that_is_served_is_looked_on_by_what_is_brought(
         served = asyncio.create_task(
             serving._serve(folder, place, lambda config: serving.looking_on(config, checks, components))
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(noted_by_now()) < fills or not any(line.startswith("serving") for line in said):  # noqa: ASYNC110 - files
                 await asyncio.sleep(0.01)
         served.cancel()

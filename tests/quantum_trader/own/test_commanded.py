@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Write = Callable[[str, str], Path]
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]
-PATIENCE_S = 60
+PATIENCE_S = 120
 CHARTS = Origin("https://charts.example")
 
 
@@ -58,12 +58,13 @@ def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here
     terminal: Terminal, write: Write, dip: str
 ) -> None:
     write("dip.py", dip)
-    command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2001-06-29", "--speed", "15", "--output", "r")
+    # Long enough not to be over before it was looked at and halted, whatever that takes.
+    command = ("run", "dip.py", "--symbols", "AAPL,IBM", "--to", "2003-12-31", "--speed", "15", "--output", "r")
     with process(*command) as running:
         until(lambda: Path("r/run.db").exists() or running.poll() is not None)
         with process("serve", "r", "--port", "0", "--allow-origin", CHARTS) as serving:
             url = url_of(serving, "serving on ")
-            with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
+            with httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=PATIENCE_S) as client:
 
                 def view(name: str) -> Any:
                     return client.get(f"/views/{name}").json()["data"]
@@ -115,7 +116,7 @@ def test_a_run_that_is_resumed_shows_what_it_was_before(terminal: Terminal, writ
     terminal.ok("run", "dip.py", *short, "--output", "r", "--until-session", "90")
     with process("resume", "r", "--web", "--port", "0", "--speed", "0") as resumed:
         url = url_of(resumed, "dashboard at ")
-        with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
+        with httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=PATIENCE_S) as client:
             until(lambda: client.get("/views/run").json()["data"]["stage"] == "over")
             run, orders, equity, strategies = (
                 client.get(f"/views/{name}").json()["data"] for name in ("run", "orders", "equity", "strategies")

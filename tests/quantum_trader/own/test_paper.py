@@ -222,7 +222,7 @@ def test_a_growing_file_is_traded_until_ctrl_c_and_goes_on_after_a_kill(
     )
     heard(terminal, "killed", 60, resumed)
     resumed.send_signal(signal.SIGINT)
-    out, err = resumed.communicate(timeout=60)
+    out, err = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, err
     report = json.loads(out)
     assert report["sessions"] == 60
@@ -278,7 +278,7 @@ async def test_a_websocket_that_is_cut_is_opened_again() -> None:
         port = next(iter(server.sockets)).getsockname()[1]
         feed = WebSocketFeed(f"ws://127.0.0.1:{port}/bars", ["A"], 60, wait_s=0.01)
         found: list[object] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             async for item in feed:
                 found.append(item)
                 if sum(isinstance(one, Bar) for one in found) == 3:

@@ -117,7 +117,7 @@ def test_a_sweep_is_stopped_and_gone_on_with(terminal: Terminal, write: Write) -
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "the same command goes on with them" in err
     assert len(list(Path("s").glob("*/report.json"))) < 3

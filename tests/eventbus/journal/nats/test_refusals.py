@@ -22,7 +22,7 @@ async def api(url: str, call: str, **body: Any) -> dict[str, Any]:
     """What the server says to such a call of JetStream."""
     place = url.partition("@")[2].partition("?")[0]
     client = await nats.connect(place, user=USER, password=PASSWORD, allow_reconnect=False)
-    answer = await client.request(f"$JS.API.{call}", json.dumps(body).encode(), timeout=5)
+    answer = await client.request(f"$JS.API.{call}", json.dumps(body).encode(), timeout=60)
     await client.close()
     said: dict[str, Any] = json.loads(answer.data)
     return said

@@ -13,7 +13,7 @@ from eventbus.journal.values import Durability, Settled
 from eventbus.testing.journal_contract import item, items
 from eventbus.testing.servers import FaultProxy, PostgresServer
 from eventbus.testing.servers.proxy import without_messages
-from eventbus.testing.shared_contract.opened import until
+from eventbus.testing.shared_contract.opened import PATIENCE_S, until
 from tests.backends import a_group_beyond_the_first, at, goes_on_after_the_first, loss_of
 
 pytestmark = pytest.mark.server
@@ -57,10 +57,10 @@ async def test_without_notifications_the_log_is_polled_and_that_is_said_once(
 
                 await until(is_told)
             await other.append([item(1)])
-            assert await journal.wait(0, timeout=30)
+            assert await journal.wait(0, timeout=PATIENCE_S)
             proxy.reset()
             await other.append([item(2)])
-            assert await journal.wait(1, timeout=30)
+            assert await journal.wait(1, timeout=PATIENCE_S)
             assert caplog.text.count("the log is polled") == 1
 
 

@@ -59,7 +59,7 @@ async def test_receipts_say_how_durable_the_server_is_and_a_warning_says_what_ma
 
 async def test_a_server_that_came_back_with_other_settings_is_seen(caplog: pytest.LogCaptureFixture) -> None:
     with RedisServer() as server, caplog.at_level(logging.WARNING, "eventbus"):
-        async with at(f"{server.url}?timeout_s=2&poll=0.1") as journal:
+        async with at(f"{server.url}?poll=0.1") as journal:
             await journal.append([item(1)])
             before = journal.durability
             server.stop()
@@ -154,7 +154,7 @@ async def test_a_script_that_the_server_forgot_is_sent_again(redis_server: Redis
 async def test_a_record_is_acknowledged_once_the_replicas_have_it_and_else_in_doubt(
     redis_server: RedisServer, redis_url: str
 ) -> None:
-    async with at(f"{redis_url}&wait_replicas=1&timeout_s=1") as journal:
+    async with at(f"{redis_url}&wait_replicas=1&timeout_s=2") as journal:
         with pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
             await journal.append([item(1)])
         same = redis_server.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -12,12 +13,16 @@ from eventbus.errors import LeaseLost
 from eventbus.journal.backends import journal_at
 from eventbus.journal.remote.journal import RemoteJournal
 from eventbus.journal.shared import Lease, Part
+from eventbus.journal.values import Cursor, Start
 from eventbus.testing.shared_contract import SharedJournalContract
-from eventbus.testing.shared_contract.opened import BRIEF, Two, joined
+from eventbus.testing.shared_contract.opened import BRIEF, Two, joined, until
 
 pytestmark = pytest.mark.server
 
 CONTRACT = SharedJournalContract()
+
+LOOKS: dict[tuple[str, str], int] = {}
+"""By log and part, the token under which its cursor was last looked at."""
 
 
 async def unfenced(journal: RemoteJournal, part: Part) -> int:
@@ -48,11 +53,19 @@ def looking_first(journal: RemoteJournal) -> RemoteJournal:
             while not isinstance(seen, LeaseLost):  # a garbage collection, a slow network
                 await asyncio.sleep(0.05)
                 (seen,) = await RemoteJournal.commit_parts(journal, [Part(part.lease)])
-            await asyncio.sleep(0.5)  # its next owner has looked
+            await until(partial(next_owner_has_looked, part.lease))
             answers.append(await unfenced(journal, part))
         return answers
 
-    return patched(journal, commit_parts=commit_parts)
+    async def open_part(lease: Lease, start: Start) -> Cursor:
+        cursor = await RemoteJournal.open_part(journal, lease, start)
+        LOOKS[journal.epoch, lease.name] = lease.token
+        return cursor
+
+    async def next_owner_has_looked(lease: Lease) -> bool:
+        return LOOKS[journal.epoch, lease.name] > lease.token
+
+    return patched(journal, commit_parts=commit_parts, open_part=open_part)
 
 
 def renewing_late(journal: RemoteJournal) -> RemoteJournal:
@@ -92,7 +105,7 @@ async def two(bus_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Two
         broken: RemoteJournal = request.param(cast(RemoteJournal, journal_at(bus_url)))
         return broken
 
-    async with joined(make, BRIEF) as one, joined(make, BRIEF) as other:
+    async with joined(make, BRIEF) as one, joined(make) as other:
         yield one, other
 
 

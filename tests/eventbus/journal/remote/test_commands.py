@@ -57,7 +57,7 @@ async def test_commands_look_and_steer_beside_a_running_bus(bus_url: str, backen
             raise ValueError("no such symbol")
         handled.append(event["n"])
 
-    bus = create_event_bus(f"{bus_url}&lease=3")
+    bus = create_event_bus(f"{bus_url}&lease=60")
     assert isinstance(bus, InMemoryEventBus)
     async with bus:
         await bus.subscribe("bar.*", handle, group="ledger")

@@ -27,8 +27,9 @@ class OnServer(SharedJournalContract):
 
     @pytest.fixture
     def make_at(self, server: PrivateServer, bus_url: str) -> MakeAt:
+        """With a deadline that a healthy call keeps on a busy machine too, and that what hangs is waited for."""
         query = bus_url.partition("?")[2]
-        return lambda port: cast(SharedJournal, journal_at(f"{server.url_at(port)}?{query}&timeout_s=1"))
+        return lambda port: cast(SharedJournal, journal_at(f"{server.url_at(port)}?{query}&timeout_s=3"))
 
 
 class TestRemoteJournal(OnServer):
