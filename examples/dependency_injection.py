@@ -70,7 +70,7 @@ async def lifespan() -> AsyncIterator[Application]:
 
 def scrape(url: str) -> dict[str, float]:
     """The samples of a metrics page, by name with labels."""
-    with urllib.request.urlopen(url, timeout=10) as page:
+    with urllib.request.urlopen(url, timeout=60) as page:
         lines = page.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 

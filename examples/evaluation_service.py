@@ -163,11 +163,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with service(folder) as (process, url):
-            httpx.post(f"{url}/api/v1/events", json=events).raise_for_status()
+            httpx.post(f"{url}/api/v1/events", json=events, timeout=60).raise_for_status()
             process.send_signal(signal.SIGKILL)  # whatever it is at
         with service(folder) as (process, url):
-            httpx.post(f"{url}/api/v1/events", json=events).raise_for_status()  # a client that is not sure sends again
-            until = time.monotonic() + 60
+            httpx.post(
+                f"{url}/api/v1/events", json=events, timeout=60
+            ).raise_for_status()  # a client that is not sure sends again
+            until = time.monotonic() + 120
             with Storage(str(folder / "evaluations.db")) as storage:
                 while not is_done(storage.metrics()):
                     assert time.monotonic() < until, storage.metrics()

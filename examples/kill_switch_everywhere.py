@@ -21,7 +21,7 @@ class TradeExecutedEvent(Event, type="trade.executed", kind=Kind.EXECUTION, key=
 
 async def trade(url: str) -> None:
     """A child: with each line that it reads it tries to trade, and says what came of it."""
-    async with create_event_bus(url, lease=3.0) as bus:
+    async with create_event_bus(url, lease=30.0) as bus:
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             try:
@@ -52,9 +52,9 @@ async def main(url: str) -> None:
     """Halt here, and see it there; kill nobody."""
     traders = [await child(url) for _ in range(2)]
     assert [await tries(trader) for trader in traders] == ["traded", "traded"]
-    async with create_event_bus(url, lease=3.0) as bus:
+    async with create_event_bus(url, lease=30.0) as bus:
         token = bus.halt("drawdown of 12 %")
-        seen = await bus.halted_everywhere(timeout=10)
+        seen = await bus.halted_everywhere(timeout=60)
         print(f"halted, and seen by {len(seen)} processes: {', '.join(seen)}")
         assert [*seen.values()] == [True] * 3
         answers = [await tries(trader) for trader in traders]
@@ -62,7 +62,7 @@ async def main(url: str) -> None:
         assert answers == ["refused: drawdown of 12 %"] * 2
 
         await bus.rearm(token)
-        await bus.halted_everywhere(timeout=10)  # that it is over is seen by everybody, too
+        await bus.halted_everywhere(timeout=60)  # that it is over is seen by everybody, too
         answers = [await tries(trader) for trader in traders]
         print(f"after the rearm: {answers}")
         assert answers == ["traded", "traded"]

@@ -26,7 +26,7 @@ class PaymentBookedEvent(Event, type="payment.booked", key="account"):
 
 async def handle(url: str) -> None:
     """A child: one of those that read for the group `ledger`, until its input ends."""
-    bus = create_event_bus(url, lease=2.0)
+    bus = create_event_bus(url, lease=30.0)
 
     async def book(event: PaymentBookedEvent) -> None:
         print("booked", event.number, event.account, flush=True)

@@ -74,7 +74,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     `patience` is the real time that it gives a thread to come back before it raises `VirtualTimeStuck`.
     """
 
-    def __init__(self, clock: VirtualClock | None = None, *, patience: float = 10.0) -> None:
+    def __init__(self, clock: VirtualClock | None = None, *, patience: float = 60.0) -> None:
         self.clock = clock or VirtualClock()
         self.patience = patience
         self._selector_of_time = _JumpingSelector(self)

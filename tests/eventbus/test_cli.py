@@ -215,7 +215,7 @@ def test_a_dead_letter_redriven_from_outside_is_delivered_by_the_next_bus(cli: R
         bus = create_event_bus(f"sqlite:///{path}")
         bus.subscribe("signal.*", recorder, group="trader")
         async with bus:
-            assert await bus.drain(5)
+            assert await bus.drain(60)
             assert bus.dead_letters.count() == 0
 
     asyncio.run(live())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def serving(*command: str) -> Iterator[str]:
     with open("said", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     until = time.monotonic() + PATIENCE_S
-    while not (found := re.search(r"http://127\.0\.0\.1:\d+", Path("said").read_text())):
+    while not (found := re.search(r"http://127\.0\.0\.1:\d+(?=/?\s)", Path("said").read_text())):
         assert process.poll() is None, Path("said").read_text()
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -59,7 +59,7 @@ async def main() -> None:
     while not server.started:  # noqa: ASYNC110 - uvicorn has nothing to wait for
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         answers = await asyncio.gather(*(client.post(f"/orders/{number}") for number in range(50)))
         assert {answer.status_code for answer in answers} == {202}
         page = (await client.get("/metrics")).text

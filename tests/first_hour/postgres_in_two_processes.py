@@ -17,7 +17,7 @@ class Payment(Event, type="payment.booked", key="account"):
 
 async def work() -> None:
     """One of those that handle, until its input ends."""
-    bus = create_event_bus(URL, lease=3.0)
+    bus = create_event_bus(URL, lease=30.0)
 
     async def book(payment: Payment) -> None:
         await asyncio.sleep(0.002)

@@ -59,7 +59,7 @@ async def _trade(path: Path, payload: Mapping[str, Any], error: str) -> None:
     bus.subscribe(f"{TYPE}.next", fail, group="failing", name="failing")
     async with bus:
         await bus.publish(Event(TYPE, payload=dict(payload), event_id="0191b3a0-0000-7000-8000-0123456789ab"))
-        await bus.drain(10)
+        await bus.drain(60)
 
 
 @pytest.fixture

@@ -87,9 +87,9 @@ async def _catch_up(path: Path) -> dict[str, list[int]]:
         bus.subscribe("*", into(found), group=group, start="beginning")
     await bus.connect()
     try:
-        assert await bus.drain(30)
+        assert await bus.drain(60)
         await bus.publish("j3.after", {"n": 9})
-        assert await bus.drain(30)
+        assert await bus.drain(60)
     finally:
         await bus.shutdown(0)
     return handled
@@ -213,7 +213,7 @@ async def test_groups_go_on_when_there_is_room_again(tmp_path: Path) -> None:
             with pytest.raises(JournalError):
                 await bus.publish("told.n", {"n": 3})
             full.set()
-        assert await bus.drain(30)
+        assert await bus.drain(60)
         assert handled == [0, 1, 2]
     finally:
         await bus.shutdown(0)

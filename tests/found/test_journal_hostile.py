@@ -54,7 +54,7 @@ async def _make_sound(path: Path) -> None:
     async with bus:
         for n in range(6):
             await bus.publish(Event("told.n", payload={"n": n, "text": "x" * 50}, event_id=f"told-{n}"))
-        await bus.drain(10)
+        await bus.drain(60)
 
 
 @pytest.fixture(scope="module")

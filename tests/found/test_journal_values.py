@@ -266,7 +266,7 @@ async def _live_and_again(path: Path, event: Event) -> tuple[list[Any], list[Any
         async with bus:
             if found is live:
                 await bus.publish(event)
-            assert await bus.drain(30)
+            assert await bus.drain(60)
     return live, again
 
 

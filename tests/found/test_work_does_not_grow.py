@@ -70,7 +70,7 @@ async def lines_to(look: Callable[[Any, list[Event]], Any], family: list[Event])
     bus = InMemoryEventBus(history=2 * MANY)
     async with bus:
         await bus.publish_many(family)
-        assert await bus.drain(timeout=30)
+        assert await bus.drain(timeout=60)
         return int(await look(bus, family))
 
 
@@ -146,7 +146,7 @@ async def test_cancelling_with_a_long_backlog_leaves_the_loop_its_turns(watched:
 
             async def cancel() -> None:
                 await subscription.cancel()
-                assert await bus.drain(timeout=30)
+                assert await bus.drain(timeout=60)
 
             ended = asyncio.ensure_future(cancel())
             tick()
@@ -165,7 +165,7 @@ async def test_cancelling_with_a_backlog_settles_each_of_it_as_cancelled() -> No
     async with bus:
         receipts = [bus.publish_nowait("grow.backlog") for _ in range(10_000)]
         await subscription.cancel()
-        assert await bus.drain(timeout=30)
+        assert await bus.drain(timeout=60)
         statuses = [[outcome.status for outcome in await receipt] for receipt in receipts]
         assert bus.stats().pending == 0
     assert statuses == [["cancelled"]] * 10_000

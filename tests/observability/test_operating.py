@@ -37,7 +37,7 @@ QUERIES = {
 ALERTS = sorted(re.findall(r"- alert: (\w+)", RULES.read_text()))
 # What a dashboard fills in: all of everything, and a window of some scrapes.
 FILLED = {"$__rate_interval": "10s", "$job": ".*", "$bus": ".*"}
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Fill(Event, type="operating.fill", kind=Kind.EXECUTION):

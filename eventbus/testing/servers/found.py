@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from eventbus.testing.servers.orphanage import Orphanage
+
+_PORTS = range(15_000, 32_000)  # below those of the system, on Linux and elsewhere
+_CHANCE = random.SystemRandom()
 
 
 class NoServer(Exception):
@@ -27,10 +32,24 @@ def installed_in(package: str, pattern: str) -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nobody has now, and that nobody is given here for as long as this process lives.
+
+    It is none of those that the system gives to whoever asks for any: one of them could be gone before a server has bound it, or while
+    that server is down.
+    """
+    while True:
+        port = _CHANCE.choice(_PORTS)
+        claim = socket.socket(socket.AF_UNIX) if sys.platform == "linux" else socket.socket()
+        try:
+            if sys.platform == "linux":  # a name that processes share, and that ends with this one
+                claim.bind(f"\0eventbus-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()  # to the end of this process
+        return port
 
 
 class Servant:

@@ -48,7 +48,7 @@ async def test_an_unreadable_record_of_a_page_that_was_left_is_set_aside_by_who_
         began.set()
         await may_end.wait()
 
-    async with create_event_bus(f"sqlite:///{tmp_path}/run.db") as bus, asyncio.timeout(20):
+    async with create_event_bus(f"sqlite:///{tmp_path}/run.db") as bus, asyncio.timeout(60):
         await bus.journal.append([*events[:5], bad, *events[5:]])
         stuck = bus.subscribe("t.*", handle, group="books", start="beginning", retry=Retry(attempts=1))
         await began.wait()
@@ -56,6 +56,6 @@ async def test_an_unreadable_record_of_a_page_that_was_left_is_set_aside_by_who_
         may_end.set()
         await ended
         bus.subscribe("t.*", seen, group="books")
-        assert await bus.drain(10)
+        assert await bus.drain(60)
         assert [item.raw for item in await bus.journal.quarantined()] == [b"\xff"]
     assert seen.values("n") == list(range(1, 10))

@@ -109,7 +109,7 @@ async def test_what_was_pending_goes_on_after_a_restart_in_order(tmp_path: Path)
     bus.subscribe("t.*", second, durable=True, name="ledger")
     async with bus:
         await bus.publish(event(100))
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert second.values("n") == list(range(41, 101))
 
 
@@ -120,7 +120,7 @@ async def test_a_group_keeps_its_place_under_another_name_and_handler(tmp_path: 
         bus.subscribe("t.*", recorder, group="books", name=f"life {life}")
         async with bus:
             await bus.publish_many([event(life * 10 + n) for n in range(10)])
-            assert await bus.drain(5)
+            assert await bus.drain(60)
         seen += recorder.values("n")
     assert seen == list(range(40))
 
@@ -135,7 +135,7 @@ async def test_groups_are_independent(tmp_path: Path) -> None:
         await quick.wait(1_000)
         assert len(slow) == 0
         held.resume()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert slow.values("n") == quick.values("n") == list(range(1_000))
 
 
@@ -149,7 +149,7 @@ async def test_a_new_group_starts_where_it_was_told(tmp_path: Path, start: Any, 
     bus.subscribe("t.*", recorder, durable=True, name="new", start=start)
     async with bus:
         await bus.publish(event(3))
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert recorder.values("n") == expected
 
 
@@ -160,7 +160,7 @@ async def test_a_group_made_on_a_running_bus_misses_nothing_that_follows(tmp_pat
         bus.subscribe("t.*", recorder, durable=True, name="late")
         bus.publish_nowait(event(1))
         await bus.publish(event(2))
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert recorder.values("n") == [1, 2]
 
 
@@ -205,9 +205,9 @@ async def test_catching_up_hands_over_without_gap_or_duplicate(tmp_path: Path) -
                 if chance.random() < 0.3:
                     await asyncio.sleep(0)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asyncio.gather(*map(publisher, range(8)))
-            assert await bus.drain(20)
+            assert await bus.drain(60)
         order = [each["n"] async for each in bus.replay()]
     assert recorder.values("n") == order
     assert sorted(order) == list(range(3_800))
@@ -217,13 +217,13 @@ async def test_who_is_behind_never_blocks_a_publisher(tmp_path: Path) -> None:
     bus = open_bus(tmp_path, max_queue_size=10)
     recorder = Recorder()
     behind = bus.subscribe("t.*", recorder, durable=True, name="behind")
-    async with bus, asyncio.timeout(20):
+    async with bus, asyncio.timeout(60):
         behind.pause()
         for n in range(500):
             await bus.publish(event(n), timeout=5)
         assert behind.stats().pending <= 256
         behind.resume()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert recorder.values("n") == list(range(500))
 
 
@@ -240,7 +240,7 @@ async def test_durable_deliveries_have_the_context_and_the_causes_of_their_publi
     bus.subscribe("t.*", again, durable=True, name="circle")
     async with bus:
         root = await bus.publish(event(0))
-        assert await bus.drain(10)
+        assert await bus.drain(60)
         explanation = await bus.explain(root.event_id)
     assert refused == [HopLimit]
     assert len(explanation.descendants) == 32
@@ -265,7 +265,7 @@ async def test_keys_run_in_order_and_beside_each_other(tmp_path: Path) -> None:
     bus.subscribe(StepEvent, handle, durable=True, name="lanes", concurrency=4)
     async with bus:
         await bus.publish_many([StepEvent(lane="abcd"[n % 4], n=n) for n in range(400)])
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert all(steps == sorted(steps) and len(steps) == 100 for steps in order.values())
     assert beside == 4
 
@@ -281,7 +281,7 @@ async def test_cancelled_means_no_attempt_starts_and_the_group_keeps_what_is_pen
         assert [outcome.status for outcome in await receipt] == [Status.CANCELLED]
         assert len(first) == 0
         bus.subscribe("t.*", second, group="g")
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert len(first) == 0
     assert second.values("n") == list(range(400))
 
@@ -301,13 +301,13 @@ async def test_what_shutdown_leaves_undone_stays_pending(tmp_path: Path) -> None
     await started.wait()
     report = await bus.shutdown(timeout=0.05)
     assert not report.drained
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await receipt
         await waiting
     bus, recorder = open_bus(tmp_path), Recorder()
     bus.subscribe("t.*", recorder, durable=True, name="ledger")
     async with bus:
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert recorder.values("n") == [1, 2]
 
 
@@ -335,7 +335,7 @@ async def test_no_more_begins_than_a_crash_may_repeat_while_a_commit_takes_its_t
             await journal.read(0, 1)
         began = len(recorder)
         journal.may_commit.set()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert began == 256
     assert recorder.values("n") == list(range(1_000))
 
@@ -354,7 +354,7 @@ async def test_who_comes_after_a_cancelled_subscription_waits_for_what_it_has_no
         for _ in range(20):
             await journal.read(0, 1)
         journal.may_commit.set()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert first.values("n") + second.values("n") == list(range(11))
 
 
@@ -384,7 +384,7 @@ async def test_who_comes_after_one_whose_attempts_are_being_counted_handles_them
         for _ in range(20):
             await journal.read(0, 1)
         journal.may_count.set()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert (first.values("n"), second.values("n")) == ([], [0])
 
 
@@ -403,7 +403,7 @@ async def test_what_a_cancelled_subscription_handled_is_committed_at_shutdown(tm
     bus = open_bus(tmp_path)
     bus.subscribe("t.*", second, group="ledger")
     async with bus:
-        assert await bus.drain(10)
+        assert await bus.drain(60)
     assert len(second) == 0
 
 
@@ -424,7 +424,7 @@ async def test_retries_are_counted_in_the_journal_before_they_start(tmp_path: Pa
     bus.subscribe("t.*", fail, durable=True, name="ledger", retry=Retry(attempts=4, delay=0))
     async with bus:
         await bus.publish(event(1))
-        assert await bus.drain(5)
+        assert await bus.drain(60)
         assert next(iter(bus.dead_letters)).attempts == 4
     assert counted == [1, 2, 3, 4]
 
@@ -447,7 +447,7 @@ async def test_rejected_dropped_and_expired_are_settled_for_good(tmp_path: Path)
         await bus.publish_many([event(n) for n in range(5)])
         await asyncio.sleep(0.01)
         held.resume()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
         cursors = {name: await journal.committed(name) for name in ("reject", "drop", "expire")}
     totals = {name: dict(cursor.totals) for name, cursor in cursors.items() if cursor}
     assert totals == {"reject": {"dead_lettered": 5}, "drop": {"dropped": 5}, "expire": {"expired": 5}}
@@ -460,7 +460,7 @@ async def test_a_predicate_that_raises_makes_a_dead_letter_of_its_event_alone(tm
     async with bus:
         receipts = await bus.publish_many([event(n) for n in range(5)])
         outcomes = [await receipt for receipt in receipts]
-        assert await bus.drain(5)
+        assert await bus.drain(60)
         assert [letter.event["n"] for letter in bus.dead_letters] == [2]
     assert recorder.values("n") == [0, 1, 3, 4]
     assert [each[0].status for each in outcomes].count(Status.DEAD_LETTERED) == 1
@@ -488,9 +488,9 @@ async def test_a_journal_that_fails_for_a_while_costs_nothing_but_time(
     flaky = Recorder(lambda each: chance.random() < 0.3 and 1 / 0)
     bus.subscribe("t.*", recorder, group="steady")
     bus.subscribe("t.*", flaky, group="flaky", retry=Retry(attempts=50, delay=0))
-    async with bus, asyncio.timeout(30):
+    async with bus, asyncio.timeout(60):
         await bus.publish_many([event(n) for n in range(600)])
-        assert await bus.drain(20)
+        assert await bus.drain(60)
         assert bus.get_stats()["pending"] == 0
         Shaky.shakes = False
     assert recorder.values("n") == list(range(600))
@@ -529,7 +529,7 @@ async def test_a_running_bus_keeps_its_journal_within_bounds_but_keeps_what_is_n
         await journal.trimmed(3)
         assert journal.first == 1
         may_go_on.set()
-        assert await bus.drain(5)
+        assert await bus.drain(60)
         await journal.trimmed(3)
         assert [each["n"] async for each in bus.replay()] == [3]
 
@@ -546,7 +546,7 @@ async def test_retention_stops_at_the_slowest_group_and_forced_beyond_it_is_told
         recorder = Recorder()
         slow = bus.subscribe("t.*", recorder, group="slow")
         await bus.publish_many([event(n) for n in range(50)])
-        await bus.drain(5)
+        await bus.drain(60)
         slow.pause()
         for first in range(50, 700, 50):  # retention removes whole commits: these are thirteen
             await bus.publish_many([event(n) for n in range(first, first + 50)])
@@ -557,7 +557,7 @@ async def test_retention_stops_at_the_slowest_group_and_forced_beyond_it_is_told
         trimmed = await journal.trim(before=600, force=True)
         assert trimmed.overtaken == ("slow",)
         slow.resume()
-        assert await bus.drain(10)
+        assert await bus.drain(60)
         cursor = await journal.committed("slow")
     assert cursor is not None
     assert cursor.floor == 701
@@ -586,7 +586,7 @@ async def test_what_cannot_be_read_is_quarantined_once_and_the_rest_goes_on(tmp_
         bus.subscribe("*", one, group="one")
         bus.subscribe("*", two, group="two")
         async with bus:
-            assert await bus.drain(5)
+            assert await bus.drain(60)
             assert [each["n"] async for each in bus.replay()] == [1, 2]
             kept = await journal.quarantined()
         assert one.values("n") == two.values("n") == ([] if life else [1, 2])
@@ -600,7 +600,7 @@ async def test_older_versions_are_brought_up_step_by_step(tmp_path: Path) -> Non
     bus, recorder = open_bus(tmp_path), Recorder()
     bus.subscribe(StepEvent, recorder, durable=True, name="steps", start="beginning")
     async with bus:
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert [(each.n, each.note) for each in recorder.of(StepEvent)] == [(10, "was 10"), (2, "was 2"), (3, "new")]
 
 
@@ -611,7 +611,7 @@ async def test_events_whose_class_is_gone_reach_strings_and_wildcards(tmp_path: 
     bus.subscribe("gone.away", exact, group="exact", start="beginning")
     bus.subscribe(StepEvent, typed, group="typed", start="beginning")
     async with bus:
-        assert await bus.drain(5)
+        assert await bus.drain(60)
     assert wild.payloads == exact.payloads == [{"n": 7}]
     assert len(typed) == 0
 
@@ -654,7 +654,7 @@ def test_an_event_that_kills_the_process_is_dead_lettered_at_the_limit(tmp_path:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             env=os.environ,
         )
         lines += child.stdout.splitlines()

@@ -96,5 +96,5 @@ async def test_waiting_ends_with_the_next_record(journal: SqliteJournal, source:
     await asyncio.sleep(0)
     assert not waiting.done()
     await journal.append([as_record(event(1))])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting

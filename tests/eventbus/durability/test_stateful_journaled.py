@@ -59,7 +59,7 @@ class JournaledBus(RuleBasedStateMachine):
 
     def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         async def bounded() -> Any:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return await coroutine
 
         return self.loop.run_until_complete(bounded())
@@ -306,7 +306,7 @@ class JournaledBus(RuleBasedStateMachine):
         self.resume("ordered")
         self.resume("several")
         self.run()
-        assert self.do(self.bus.drain(10))
+        assert self.do(self.bus.drain(60))
         self.look_at_what_survived()
         failed = {event_id for event_id, event in self.known.items() if event["mood"] == "fail"}
         for group in GROUPS:
@@ -337,7 +337,7 @@ class JournaledBus(RuleBasedStateMachine):
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=60)
     assert task.done()
 
 

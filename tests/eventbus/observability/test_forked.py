@@ -37,7 +37,7 @@ def printed(program: str, *arguments: str) -> list[str]:
         [sys.executable, "-W", "ignore", "-c", FORKING + textwrap.dedent(program), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -136,7 +136,7 @@ def test_a_server_of_the_parent_is_closed_in_the_child_and_goes_on_in_the_parent
     import urllib.request
     with serve_metrics(InMemoryEventBus(), 0) as server:
         child(server.close)
-        with urllib.request.urlopen(server.url, timeout=10) as answer:
+        with urllib.request.urlopen(server.url, timeout=60) as answer:
             print(published(answer.read().decode()))
     """
     assert printed(program) == ["None", "['0.0']"]

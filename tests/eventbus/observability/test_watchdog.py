@@ -17,7 +17,7 @@ from eventbus.observability.watchdog import _Sign
 
 pytestmark = pytest.mark.timed  # it watches real time: run alone, and nothing asserted within a factor of ten
 
-THRESHOLD = 0.05
+THRESHOLD = 0.2
 PATIENCE = 30.0
 
 
@@ -192,7 +192,7 @@ async def test_nobody_is_blamed_when_the_process_got_no_processor(
 def backtracking() -> str:
     """What a bad pattern takes half a second for, with the GIL held all the while."""
     length, took_s = 16, 0.0
-    while took_s < 10 * THRESHOLD:
+    while took_s < 0.5:
         length += 1
         before = time.process_time()
         _match("a" * length)
@@ -256,7 +256,8 @@ async def test_stop_on_the_loop_is_no_block_of_it(witness: Witness, monkeypatch:
         asked.set()
 
     monkeypatch.setattr(loop, "call_soon_threadsafe", lose)
-    watchdog = LoopWatchdog(loop, 0.02, on_block=witness.note)
+    watchdog = LoopWatchdog(loop, 1.0, on_block=witness.note)
+    watchdog._pause = 0.002
     for _ in range(50):
         watchdog.start()
         asked.wait()

@@ -123,7 +123,7 @@ async def sent(settings: EmailConfig, password: str | None = None) -> tuple[Outc
 
     bus.subscribe(NotificationSentEvent, on_outcome)
     bus.subscribe(NotificationFailedEvent, on_outcome)
-    channel = MailChannel(settings, None if password is None else SecretStr(password), timeout_s=10.0)
+    channel = MailChannel(settings, None if password is None else SecretStr(password), timeout_s=60.0)
     async with bus:
         notifier = Notifier(bus, NotifyConfig(), channel, name="email", sleep=sleep, echo=said.append)
         await bus.publish(SWITCH)

@@ -97,7 +97,7 @@ class Sending:
         bus.subscribe(NotificationFailedEvent, self.on_outcome)
         key = None if secret is None else SecretStr(secret)
         one = WebhookConfig(**settings)
-        channel = WebhookChannel("ops", one, SecretStr(url), key, timeout_s=5.0, now=lambda: AT)
+        channel = WebhookChannel("ops", one, SecretStr(url), key, timeout_s=60.0, now=lambda: AT)
         async with bus:
             notifier = Notifier(
                 bus, NotifyConfig(), channel, name=channel.name, sleep=self.sleep, echo=self.said.append

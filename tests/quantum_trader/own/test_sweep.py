@@ -25,7 +25,7 @@ SHORT = ("--to", "2000-05-31", "--symbols", "IBM")
 QT = [sys.executable, "-c", "from quantum_trader.cli import main; main()"]
 Write = Callable[[str, str], Path]
 
-# Leaves a trace of who ran what; ends its process once if it is told to, or waits for leave to go on.
+# Leaves a trace of who ran what; ends its process once if it is told to, or waits for so many others, or for leave to go on.
 TRACED = """
 import os
 import signal
@@ -43,6 +43,11 @@ class Traced(Strategy):
         if len(bars) == 5:
             with Path("trace").open("a") as file:
                 file.write(f"{os.getpid()} {self.window} {self.depth}\\n")
+            meets, end = int(os.environ.get("MEETS", 0)), time.monotonic() + 120
+            while len({line.split()[0] for line in Path("trace").read_text().splitlines()}) < meets:
+                if time.monotonic() > end:
+                    raise TimeoutError("nobody else came")
+                time.sleep(0.02)
         if len(bars) == 30 and self.window == int(os.environ.get("DIES", 0)) and not Path("died").exists():
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -54,8 +59,11 @@ class Traced(Strategy):
 """
 
 
-def test_every_run_of_a_grid_is_a_run_and_the_table_tells_of_all(terminal: Terminal, write: Write) -> None:
+def test_every_run_of_a_grid_is_a_run_and_the_table_tells_of_all(
+    terminal: Terminal, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("traced.py", TRACED)
+    monkeypatch.setenv("MEETS", "2")
     command = ("sweep", "traced.py", *SHORT, "--grid", "window=5,10", "--grid", "depth=0.01:0.03:2", "--output", "s")
     told = terminal.json(*command, "--jobs", "2", "--json")
     assert [run["params"] for run in told["runs"]] == [
@@ -131,6 +139,7 @@ def test_a_hundred_runs_use_every_core_survive_a_death_and_are_stopped_and_gone_
 ) -> None:
     write("traced.py", TRACED)
     monkeypatch.setenv("DIES", "90")
+    monkeypatch.setenv("MEETS", str(cores()))
     grid = ("--grid", "window=3:102:100", "--to", "2000-04-20", "--symbols", "IBM", "--output", "s")
     command = ["sweep", "traced.py", *grid]
     process = subprocess.Popen([*QT, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -142,6 +151,7 @@ def test_a_hundred_runs_use_every_core_survive_a_death_and_are_stopped_and_gone_
     assert process.returncode == 130, err
     before = {file: file.stat().st_mtime_ns for file in Path("s").glob("*/report.json")}
     assert 25 <= len(before) < 100
+    monkeypatch.setenv("MEETS", str(2 * cores()))
     told = terminal.json(*command, "--json")
     assert [run["params"]["window"] for run in told["runs"]] == list(range(3, 103))
     assert (told["failed"], told["worker_deaths"]) == ({}, 1)

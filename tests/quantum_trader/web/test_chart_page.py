@@ -106,7 +106,7 @@ async def opened() -> AsyncIterator[tuple[Page, Site, str, list[str]]]:
 
 async def seen(page: Page, condition: str) -> dict[str, Any]:
     """What the page has, as soon as that is so."""
-    await page.wait_for_function(f"() => {condition}", timeout=20_000, polling=50)
+    await page.wait_for_function(f"() => {condition}", timeout=120_000, polling=50)
     found: dict[str, Any] = await page.evaluate("seen")
     return found
 

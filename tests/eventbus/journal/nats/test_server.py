@@ -52,7 +52,7 @@ async def test_who_asks_is_told_of_a_loss_when_something_is_left_to_send() -> No
         wire.client._pending_data_size += 6
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with pytest.raises(Gone):
                 await asking
 
@@ -61,6 +61,6 @@ async def test_who_asks_is_told_of_a_loss_when_something_is_left_to_send() -> No
 async def test_who_asks_is_told_when_nobody_reads_any_more(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_server, "_PING_S", 0.05)
     # That ends the task of the client that reads, and nothing else.
-    async with connected(lambda writer: writer.write(answer)) as wire, asyncio.timeout(30):
+    async with connected(lambda writer: writer.write(answer)) as wire, asyncio.timeout(60):
         with pytest.raises(Gone):
             await wire.ask([Put("question")])

@@ -228,7 +228,7 @@ async def test_a_file_that_is_gone_is_noticed_without_a_publish(
     journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.unlink()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while journal.failure is None:
             await journal.wait(99, timeout=0.05)
     assert "removed or replaced" in str(journal.failure)
