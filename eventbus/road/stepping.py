@@ -189,13 +189,13 @@ class Stepper:
     def _following(self, base: Context) -> Part | None:
         """What comes next without a look at anything else: of the same publisher, here or with who is served next."""
         self._let_go()
-        worker, mailbox, listed = self._worker, self._worker.mailbox, self._dispatcher.listed
-        if not (mailbox.parts or listed) or self.is_due or self.is_spent or self._door.urgent:
+        if self.is_due or self.is_spent or self._door.urgent:
             return None
-        part = worker.next_in(base)
-        if part is not None:
-            return self._take_in_hand(part)
-        if not (listed and self.leads) or mailbox.has_any:
+        worker, mailbox, listed = self._worker, self._worker.mailbox, self._dispatcher.listed
+        if mailbox.parts or mailbox.freed or mailbox.replaceable:
+            part = worker.next_in(base)
+            return None if part is None else self._take_in_hand(part)
+        if not (listed and self.leads):
             return None
         following = next(iter(listed))
         part = following.next_in(base)
@@ -267,8 +267,8 @@ class Stepper:
     def _went_on(self, part: Part, upto: int) -> int:
         """So far nothing was out of the ordinary."""
         worker, began_ns, now = self._worker, self._began_ns, self._clock()
-        went, queued_ns = upto - part.done, began_ns - self._accepted_ns
-        queued_ns = max(queued_ns, 0)
+        went, accepted_ns = upto - part.done, self._accepted_ns
+        queued_ns = began_ns - accepted_ns if began_ns > accepted_ns else 0
         self._lifetime.dispatch.add(queued_ns, went)
         worker.passed(part, upto, now - began_ns, queued_ns)
         if went >= worker.pace.together or now - began_ns > QUICK_NS:

@@ -271,7 +271,9 @@ class Worker:
             return
         each_ns = ns // ran
         self.tally.went_through(ran - part.strange, each_ns, ran)
-        self.endings.give_back(part.went_on(upto, queued_ns, each_ns))
+        free = part.went_on(upto, queued_ns, each_ns)
+        if free or self.lifetime.idle:
+            self.endings.give_back(free)
         if upto >= len(part.events):
             parts = self.mailbox.parts
             if parts and parts[0] is part:
