@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -60,8 +60,7 @@ class Failure:
         """What there is to say about `error`. Never raises, whatever the error does when it is looked at."""
         links: list[_Link] = []
         try:
-            for link in _chain(error):
-                links.append(link)  # noqa: PERF402 - what was told before something went wrong stays
+            _follow(error, links)
             if not isinstance(error, BaseExceptionGroup):
                 place = _own(links[0].frames)
                 text = capped(links[0].text + (f" (in {place})" if place else ""))
@@ -170,8 +169,11 @@ def _shown(trace: TracebackType | None) -> list[Frame]:
     return [frame for frame in frames if not _is_ours(frame.file)] or frames
 
 
-def _chain(error: BaseException) -> Iterator[_Link]:
-    """The error, then what led to it: the members of a group, its cause, or what was being handled."""
+def _follow(error: BaseException, links: list[_Link]) -> None:
+    """Add the error, then what led to it: the members of a group, its cause, or what was being handled.
+
+    What was added before something goes wrong stays.
+    """
     waiting: list[tuple[str, BaseException]] = [("", error)]
     seen: set[int] = set()
     while waiting and len(seen) < _LINKS:
@@ -182,7 +184,7 @@ def _chain(error: BaseException) -> Iterator[_Link]:
         frames = _shown(one.__traceback__)
         if len(frames) > _FRAMES:  # the first of them tells what the user's own code is
             frames[1:-_FRAMES] = []
-        yield _Link(said, f"{type(one).__qualname__}: {text_of(one)}", tuple(frames))
+        links.append(_Link(said, f"{type(one).__qualname__}: {text_of(one)}", tuple(frames)))
         if one.__cause__ is not None:
             waiting.append(("The above exception was the direct cause of the following exception:", one.__cause__))
         elif one.__context__ is not None and not one.__suppress_context__:

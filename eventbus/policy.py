@@ -217,12 +217,14 @@ class Policy:
             return GiveUp(f"handler failed, and its exception cannot be looked at: {type(broken).__name__}")
 
     def _after(self, failure: BaseException, attempt: int, rng: random.Random) -> RetryIn | GiveUp:
-        causes = leaves(failure)
-        rejected = next((cause for cause in causes if isinstance(cause, Reject)), None)
-        if rejected is not None:
-            return GiveUp(f"rejected: {text_of(rejected.reason)}")
-        later = [cause for cause in causes if isinstance(cause, RetryLater)]
-        others = [cause for cause in causes if not isinstance(cause, RetryLater)]
+        later, others = list[RetryLater](), list[BaseException]()
+        for cause in leaves(failure):
+            if isinstance(cause, Reject):
+                return GiveUp(f"rejected: {text_of(cause.reason)}")
+            if isinstance(cause, RetryLater):
+                later.append(cause)
+            else:
+                others.append(cause)
         if others and (self.retry is None or not all(map(self.retry.covers, others))):
             return GiveUp("handler failed")
         if attempt >= (self.retry.attempts if self.retry else UNPLANNED_ATTEMPTS):
