@@ -127,6 +127,14 @@ def _noise_after_the_header(path: Path, chance: random.Random) -> None:
     path.write_bytes(path.read_bytes()[:100] + chance.randbytes(20_000))
 
 
+def _schema_of_no_text(path: Path, chance: random.Random) -> None:
+    """SQLite says what it makes of it by quoting it, and the quotation cannot be decoded."""
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"(", raw.index(b"CREATE TABLE outcomes")) + 1
+    raw[at : at + 20] = b'"' + b"\xff" * 19
+    path.write_bytes(raw)
+
+
 def _sql(*statements: str) -> Spoil:
     """Change the file with SQLite itself, as somebody with a database browser would."""
 
@@ -225,6 +233,7 @@ FILES: dict[str, Spoil] = {
     "zeros": _zeros,
     "noise": _noise,
     "noise after the header": _noise_after_the_header,
+    "schema of no text": _schema_of_no_text,
     "empty": _empty,
     "folder": _folder,
     "gone": _gone,

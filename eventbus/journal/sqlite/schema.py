@@ -152,7 +152,21 @@ def connect(path: Path, read_only: bool) -> Database:
     """
     mode = "rwc" if not read_only else "ro" if at_rest(path) is None else "ro&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, cached_statements=64)
+    return sqlite3.connect(uri, uri=True, timeout=1.0, isolation_level=None, cached_statements=64, factory=_Connection)
+
+
+class _Unspeakable(sqlite3.DatabaseError):
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+class _Connection(sqlite3.Connection):
+    """One that takes a message which is no text for what it is: it quotes a damaged file."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except UnicodeDecodeError as error:
+            raise _Unspeakable(f"malformed, and SQLite cannot even say where: {error.object!r:.200}") from error
 
 
 def at_rest(path: Path) -> tuple[int, ...] | None:
