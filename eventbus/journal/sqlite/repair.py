@@ -44,6 +44,10 @@ def repair(path: Path, connect: Connect, mark: Mark) -> Path:
         path.touch()
         old = connect(path, True)  # never the copy: even a reader makes SQLite tidy up after a crash
         try:
+            with suppress(
+                sqlite3.Error
+            ):  # a table whose definition is damaged is none: the others can be read all the same
+                old.execute("PRAGMA writable_schema = ON")
             records = list(_sound_records(old, mark.last))
             base = _base(old, records, mark.last)
             rows = [(table, row) for table in SMALL_TABLES for row in _sound_rows(old, table)]

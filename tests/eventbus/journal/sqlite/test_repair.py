@@ -79,6 +79,19 @@ async def test_what_is_sound_is_kept_in_its_place(path: Path) -> None:
         assert again.offset == 10
 
 
+@pytest.mark.parametrize("noise", [b'"zzzzzz', b'"\xff\xff\xff\xff\xff\xff'], ids=["text", "no text"])
+async def test_a_table_whose_definition_is_damaged_costs_no_other(path: Path, noise: bytes) -> None:
+    """SQLite reads none of them then, unless it is told to."""
+    raw = path.read_bytes()
+    at = raw.index(b"(", raw.index(b"CREATE TABLE outcomes")) + 1
+    path.write_bytes(raw[:at] + noise + raw[at + len(noise) :])
+    async with SqliteJournal(path, allow_damaged=True) as journal:
+        assert journal.damage is not None
+        assert [record.type for record in await journal.read(0) if record.type == LOST_TYPE] == []
+        assert offsets(await journal.read(0)) == list(range(1, 10))
+        assert await journal.count_dead_letters() == 1
+
+
 async def test_offsets_that_were_given_are_not_given_again(path: Path) -> None:
     tamper(path, "DELETE FROM records WHERE offset > 6")
     async with SqliteJournal(path, allow_damaged=True) as journal:
