@@ -50,7 +50,7 @@ def patience(argument: str, value: object) -> None:
 def word(argument: str, value: object) -> str:
     """`value`, if it is a text with something in it. Raises `PolicyConflict`."""
     if isinstance(value, str) and value.strip():
-        return value
+        return text(argument, value)
     raise PolicyConflict(argument, f"{shown(value)} is not a name: use a text that is not empty")
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from eventbus.bounds import patience, truth
+from eventbus.bounds import callable_with, patience, seconds, truth
 from eventbus.causality import Explanation, Identify
 from eventbus.clock import Clock
 from eventbus.dead_letter import DeadLetters
@@ -246,7 +246,7 @@ class InMemoryEventBus(EventBus):
         return Expectation(wait(), subscription)
 
     def tap(self, callback: Tapped) -> Tap:
-        return self._taps.add(callback)
+        return self._taps.add(callable_with("callback", callback, "events and an offset"))
 
     def unsubscribe(self, selector: Selects, handler: Callable[..., object]) -> bool:
         found = next((one for one in self._registry.of(selector) if one.handler == handler), None)
@@ -279,6 +279,7 @@ class InMemoryEventBus(EventBus):
         self._lifetime.stop()
 
     async def connect(self, wait: float = 0.0) -> Self:
+        seconds("wait", wait, zero=True)
         await self._lifetime.connect(self.run_forever, wait)
         return self
 
@@ -312,6 +313,7 @@ class InMemoryEventBus(EventBus):
         await self._latch.clear(token)
 
     async def halted_everywhere(self, timeout: float = 5.0) -> dict[str, bool | None]:
+        seconds("timeout", timeout, zero=True)
         return await self._store.halted_everywhere(timeout)
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from eventbus.bounds import callable_with
 from eventbus.event import Event
 from eventbus.failure import TRACEBACK, Failure
 from eventbus.wording import capped
@@ -132,6 +133,8 @@ class DeadLetters:
         return len(redriven)
 
     def _chosen(self, where: Callable[[DeadLetter], bool] | None) -> builtins.list[DeadLetter]:
+        if where is not None:
+            callable_with("where", where, "a dead letter")
         return [letter for letter in self if where is None or where(letter)]
 
     def _forget(self, letters: builtins.list[DeadLetter]) -> None:

@@ -293,6 +293,8 @@ def event_of(event: Event | str, payload: Mapping[str, Any] | None) -> Event:
             raise TypeError("payload is for an event given by its type; this one has its own")
         return event
     if isinstance(event, str):
+        if payload is not None and not isinstance(payload, Mapping):
+            raise TypeError(f"payload takes a mapping, not {type(payload).__name__}")
         return Event(event, payload=payload)
     raise TypeError(f"publish takes an Event, or a type and a payload, not {type(event).__name__}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING
 
-from eventbus.errors import PolicyConflict
+from eventbus.errors import InvalidSelector, PolicyConflict
 from eventbus.wording import shown
 
 if TYPE_CHECKING:
@@ -43,8 +43,15 @@ class Retained:
         return key
 
     def last(self, selector: type[Event] | str, key: Hashable = None) -> Event | None:
-        """The last event of a class or a dotted type: the one of that key, or the last of all. None when there is none."""
-        by_key = self._by_type.get(selector if isinstance(selector, str) else selector.__event__.type, {})
+        """The last event of a class or a dotted type: the one of that key, or the last of all. None when there is none.
+
+        Raises `InvalidSelector` for what is neither.
+        """
+        try:
+            name = selector if isinstance(selector, str) else selector.__event__.type
+        except AttributeError as error:
+            raise InvalidSelector(selector, "is neither an Event class nor a string") from error
+        by_key = self._by_type.get(name, {})
         if key is not None or not by_key:
             return by_key.get(key)
         return next(reversed(by_key.values()))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from eventbus.bounds import callable_with
 from eventbus.codec import decode
 from eventbus.dead_letter import DeadLetter, DeadLetters
 from eventbus.durability.aside import REDRIVE, moment
@@ -74,6 +75,8 @@ class SharedLetters(DeadLetters):
         return letter
 
     async def list(self, where: Callable[[DeadLetter], bool] | None = None) -> builtins.list[DeadLetter]:
+        if where is not None:
+            callable_with("where", where, "a dead letter")
         found, after = list[DeadLetter](), 0
         while page := await self._journal.dead_letters(after, _PAGE):
             letters = (letter for record in page if (letter := _letter(record)) is not None)

@@ -9,6 +9,7 @@ from datetime import datetime
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from eventbus.bounds import callable_with, number, whole
 from eventbus.causality import Handled, explain
 from eventbus.codec import decoder
 from eventbus.errors import CodecError, PolicyConflict
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from eventbus.journal.values import Record, SettledDelivery, Trimmed
 
 _PAGE = 1_000
+_MOST = 2**63 - 1
 
 Place = int | datetime | None
 """Where in the journal: an offset, a time, or (None) its end on that side."""
@@ -40,11 +42,15 @@ class Reading:
     ) -> AsyncIterator[Event]:
         """Events from `since` to `until`, both inclusive, oldest first; 0 is before the first. Raises `OffsetGone` below retention."""
         selector, journal = Selector(types), self._journal
+        _check("since", since)
+        _check("until", until)
+        if where is not None:
+            callable_with("where", where, "an event")
         await self._ready("replay()")
         after = await self._offset_before(since)
-        last = until if isinstance(until, int) else journal.last
+        last = min(until, journal.last) if isinstance(until, int) else journal.last
         earliest = since if isinstance(since, datetime) else None
-        latest = aware("until", until) if isinstance(until, datetime) else None
+        latest = until if isinstance(until, datetime) else None
         chooses = types != "*" or earliest is not None or latest is not None or where is not None
         while page := await journal.bodies(after, _PAGE, until=last):
             read = decoder()  # anew for each page: a class may have come meanwhile
@@ -72,17 +78,20 @@ class Reading:
         if since is None or since == 0:
             return self._journal.first - 1
         if isinstance(since, int):
-            return since - 1
-        return await self._journal.seek(_ns_of(aware("since", since)))
+            return min(since - 1, self._journal.last)
+        return await self._journal.seek(_ns_of(since))
 
     async def trim(self, before: int | datetime | None, max_bytes: int | None, *, force: bool) -> Trimmed:
         """Remove what is older than an offset or a time, or the oldest beyond a size."""
-        before_ns = _ns_of(aware("before", before)) if isinstance(before, datetime) else None
+        _check("before", before)
+        if max_bytes is not None:
+            whole("max_bytes", max_bytes, least=0)
+        before_ns = _ns_of(before) if isinstance(before, datetime) else None
         await self._ready("trim()")
         return await self._journal.trim(
             before_ns=before_ns,
-            max_bytes=max_bytes,
-            before=None if isinstance(before, datetime) else before,
+            max_bytes=None if max_bytes is None else min(max_bytes, _MOST),
+            before=min(before, _MOST) if isinstance(before, int) else None,
             force=force,
         )
 
@@ -108,6 +117,7 @@ class Reading:
 
 async def play(handler: Callable[[Event], Any], events: AsyncIterator[Event], speed: float) -> int:
     """Call `handler` with each event, one after the other; gives how many. `speed` 1 keeps their pace, 0 none."""
+    number("speed", speed)
     count, previous = 0, None
     async for event in events:
         if speed > 0 and previous is not None:
@@ -140,8 +150,17 @@ def aware(name: str, moment: datetime) -> datetime:
     return moment
 
 
+def _check(name: str, place: object) -> None:
+    """Raise `PolicyConflict` unless it is an offset, an aware time or None."""
+    if isinstance(place, datetime):
+        aware(name, place)
+    elif place is not None:
+        whole(name, place, least=0)
+
+
 def _ns_of(moment: datetime) -> int:
-    return int(moment.timestamp() * 1e9)
+    """Its nanoseconds since the epoch, or the nearest that a journal can hold."""
+    return max(-_MOST, min(_MOST, int(moment.timestamp() * 1e9)))
 
 
 def _seconds(ns: int | None) -> float | None:

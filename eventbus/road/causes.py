@@ -33,6 +33,8 @@ class Causes:
         """Causes between the root and this event. Raises `HopLimit`."""
         hops = 0 if mark is None else mark[0].hops + 1
         if cause is not None:
+            if not isinstance(cause, Event):
+                raise TypeError(f"cause takes the event that led to this one, not {type(cause).__name__}")
             hops = max(hops, self._history.hops_of(cause) + 1)
         if hops > HOP_LIMIT:
             raise HopLimit(event.type, HOP_LIMIT)

@@ -79,6 +79,8 @@ class Registry:
         reads_for = None
         if parts is not None and not (durable or group):
             raise PolicyConflict("parts", "is for a group: give it one, or leave parts= out")
+        if group is not None:
+            word("group", group)
         if durable or group:
             if parts is not None:
                 whole("parts", parts)
