@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -183,15 +184,19 @@ SHELLS: dict[str, tuple[Callable[[str], dict[str, str]], str]] = {
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(("name", "module"), [("eventbus", "eventbus.cli"), ("qt", "quantum_trader.cli")])
-def test_a_shell_completes_commands(name: str, module: str, shell: str) -> None:
+def test_a_shell_completes_commands(
+    name: str, module: str, shell: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asks, answer = SHELLS[shell]
 
     def told(**environment: str) -> str:
-        program = f"from {module} import main; main()"
-        asked = os.environ | environment
-        return subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=asked
-        ).stdout
+        with monkeypatch.context() as patch:
+            for key, value in environment.items():
+                patch.setenv(key, value)
+            with pytest.raises(SystemExit) as ended:
+                import_module(module).main([])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
 
     variable = f"_{name.upper()}_COMPLETE"
     assert re.fullmatch(answer, told(**{variable: f"complete_{shell}"}, **asks(name)).strip())
