@@ -1,14 +1,32 @@
-"""A terminal for the tests of `qt`: what was typed, what was answered, in a working directory of its own."""
+"""A terminal for the tests of `qt`: what was typed, what was answered, in a working directory of its own. And the shipped bars."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from quantum_trader import derived
 from quantum_trader.cli import main
+from quantum_trader.market.dataset import SHIPPED, Dataset, load_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_bars() -> Iterator[None]:
+    """Hundreds of runs are of these. Each choice is read once by each process of the tests: what is read cannot change."""
+    once = cache(load_dataset)
+
+    def load(source: Path, *, symbols: Iterable[str] | None, **choice: Any) -> Dataset:
+        chosen = None if symbols is None else tuple(symbols)
+        return (once if source == SHIPPED else load_dataset)(source, symbols=chosen, **choice)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(derived, "load_dataset", load)
+        yield
 
 
 class Terminal:
