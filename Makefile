@@ -22,17 +22,18 @@ help:
 demo: $(VENV)/.run
 	$(BIN)/qt demo $(ARGS)
 
-# Beside each other what may be, twice as many as there are cores since servers and processes are waited for, then alone what
-# depends on real time.
+# Beside each other what may be, twice as many as there are cores since servers and processes are waited for. Then what depends on
+# real time: two browsers beside each other, which wait for their pages, and alone what would see that it waits for a processor.
 PARALLEL := -n 4 --dist worksteal
 UNTIMED := not timed and not torture and not bench and not long
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) --loop uvloop --hypothesis-profile suite -m "$(UNTIMED)" $(ARGS)
-	$(BIN)/python -m pytest --loop uvloop -m timed $(TIMED) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --loop uvloop -m "timed and browser" tests/browser $(ARGS)
+	$(BIN)/python -m pytest --loop uvloop -m "timed and not browser" $(TIMED) $(ARGS)
 
 # Only these are read, for the one or the other test in them.
-TIMED := $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.timed' tests)
+TIMED := $(filter-out tests/browser/%,$(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.timed' tests))
 
 # The bus alone, without what takes long: also on an interpreter that has only what the bus needs.
 quick: $(VENV)/.check
