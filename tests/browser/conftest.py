@@ -21,7 +21,7 @@ FLAGS = (
 )
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
-PATIENCE_MS = 20_000
+PATIENCE_MS = 120_000
 
 
 class Shown:
@@ -52,7 +52,7 @@ class Shown:
         self.go_on()
         self.process.send_signal(signal.SIGINT)
         try:
-            return self.process.wait(30)
+            return self.process.wait(120)
         finally:
             self.process.kill()
             if self.process.stdout is not None:

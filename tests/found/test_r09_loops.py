@@ -43,7 +43,7 @@ def run(main: Coroutine[Any, Any, Any], loop: Callable[[], asyncio.AbstractEvent
     """As `asyncio.run`, in virtual time; what hangs fails."""
 
     async def bounded() -> Any:
-        async with asyncio.timeout(3600 if loop is VirtualLoop else 5):
+        async with asyncio.timeout(3600 if loop is VirtualLoop else 60):
             return await main
 
     with asyncio.Runner(loop_factory=loop) as runner:

@@ -25,6 +25,9 @@ from tests.eventbus.gateway.processes import PATIENCE_S, ServingProcess, serving
 
 SLOW = """
 import asyncio
+from eventbus.gateway import server
+
+server._CLOSING_S = 60  # of a client that gets no processor the end is not to be cut off
 
 def build(bus):
     async def slow(event):

@@ -18,6 +18,7 @@ from eventbus.observability.reading import EDGES, Durations
 from eventbus.stats import Histogram
 from eventbus.testing import VirtualClock, settle
 from eventbus.testing.gateway import until
+from eventbus.testing.servers.found import free_port
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -376,9 +377,9 @@ def test_impossible_address_is_named(host: str, port: int) -> None:
 
 
 def test_port_is_free_after_close() -> None:
-    server = serve_metrics(InMemoryEventBus(), 0)
-    server.close()
-    serve_metrics(InMemoryEventBus(), server.port).close()
+    port = free_port()
+    for _ in range(2):
+        serve_metrics(InMemoryEventBus(), port).close()
 
 
 def test_global_registry_stays_untouched() -> None:

@@ -130,7 +130,7 @@ async def test_every_way_to_publish_is_a_producer_and_the_event_carries_it(spans
             case "publish_threadsafe":
                 thread = threading.Thread(target=lambda: bus.publish_threadsafe("trace.sent", {}))
                 thread.start()
-                await bus.expect("trace.sent", timeout=10)
+                await bus.expect("trace.sent", timeout=60)
                 thread.join()
             case "publish_many":
                 await bus.publish_many([Event("trace.sent"), Event("trace.sent")])
@@ -326,7 +326,7 @@ async def test_what_comes_over_a_server_is_linked_to_who_published_it(spans: Spa
     here, there = (traced_bus(create_event_bus(postgres_url), spans.provider) for _ in range(2))
     async with here, there:
         await there.subscribe("trace.sent", fine, name="ledger", group="ledger")
-        heard = there.expect("trace.sent", timeout=20)
+        heard = there.expect("trace.sent", timeout=60)
         await here.publish("trace.sent", {})
         await heard
         await there.drain()

@@ -52,5 +52,5 @@ async def test_a_backlog_takes_few_writes_for_each_256_deliveries_of_a_part(
         assert await bus.drain(60)
     assert sorted(seen) == list(range(len(events)))
     assert parts > 1 or seen == sorted(seen)
-    # Two for each 128 would be 4 * BATCHES of one part; what ends while the loop is busy elsewhere has a write of its own at times.
-    assert await writes(postgres_server.url, name) - before <= 3 * BATCHES
+    # Two for each 128 are 4 * BATCHES: what ends while the loop is busy elsewhere has a write of its own at times, and not always.
+    assert await writes(postgres_server.url, name) - before < 4 * BATCHES
