@@ -185,7 +185,14 @@ def _look_up_extras(wanted: list[str]) -> None:
             assert {*found[1].split(",")} <= {*extras}, f"no such extra: {word}"
 
 
-def _look_up_options(program: str, words: list[str]) -> None:
+def look_up_mention(text: str) -> None:
+    """The same for a command that is named in a sentence: it may leave out what it needs, and name several as `a|b`."""
+    words = text.replace("...", "").split()
+    for one in words[1].split("|") if len(words) > 1 else ():
+        _look_up_options(words[0], [one, *words[2:]], is_whole=False)
+
+
+def _look_up_options(program: str, words: list[str], *, is_whole: bool = True) -> None:
     import typer
 
     import eventbus.cli
@@ -200,3 +207,9 @@ def _look_up_options(program: str, words: list[str]) -> None:
     for word in words:
         if word.startswith("--"):
             assert word.partition("=")[0] in known, f"{said} has no {word}"
+    if hasattr(command, "commands") or not {"--help", "-h"}.isdisjoint(words):
+        return
+    try:
+        command.make_context(said, [*words])
+    except eventbus.cli.UsageError as error:
+        assert not is_whole and "unexpected" not in str(error), f"{said}: {error}"

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from eventbus.testing.servers import PostgresServer
-from tests.docs.blocks import PAGES, ROOT, Block, Folder, blocks_of, look_up
+from tests.docs.blocks import PAGES, ROOT, Block, Folder, blocks_of, look_up, look_up_mention
 
 LONG = {"backtesting", "nautilus-trader", "reading-a-run", "your-own"}  # whole runs, several of them
 
@@ -46,6 +46,8 @@ def test_files_have_names_of_their_own() -> None:
         ("console", "$ echo two\nthree\n"),
         ("sh", "qt demo --fast"),
         ("sh", "eventbus listen"),
+        ("sh", "eventbus why run.db"),
+        ("sh", "eventbus rearm run.db TOKEN"),
         ("sh", "make haste"),
         ("sh", "pip install 'quantum-trader[kafka]'"),
         ("sh", "rm -rf /"),
@@ -62,6 +64,18 @@ def test_a_block_that_does_not_hold_is_told(language: str, text: str, tmp_path: 
 def test_what_is_there_is_found() -> None:
     for line in ("qt demo --speed 0", "eventbus dead-letters redrive run.db", "make demo ARGS='--to 2000-12-31'"):
         look_up(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_page_mentions_are_there(page: Path) -> None:
+    for mention in re.findall(r"`((?:eventbus|qt) [a-z][^`]*)`", page.read_text()):
+        look_up_mention(mention)
+
+
+def test_a_mention_of_a_command_that_is_not_there_is_told() -> None:
+    for mention in ("eventbus events|redrive URL", "eventbus rearm URL TOKEN", "qt demo --fast"):
+        with pytest.raises(AssertionError):
+            look_up_mention(mention)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
