@@ -44,9 +44,7 @@ def repair(path: Path, connect: Connect, mark: Mark) -> Path:
         path.touch()
         old = connect(path, True)  # never the copy: even a reader makes SQLite tidy up after a crash
         try:
-            with suppress(
-                sqlite3.Error
-            ):  # a table whose definition is damaged is none: the others can be read all the same
+            with suppress(sqlite3.Error):  # then the definition of one table that is damaged hides no other
                 old.execute("PRAGMA writable_schema = ON")
             records = list(_sound_records(old, mark.last))
             base = _base(old, records, mark.last)
