@@ -5,6 +5,7 @@ A terminal is written nothing that it would act on, and what is piped is neither
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -93,7 +94,8 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
             if columns[-1].endswith("~")
             else padded
         )
-        typer.echo(typer.style(text.rstrip(), bold=True) if number == 0 and any(titles) else text.rstrip())
+        is_heading = number == 0 and any(titles) and os.environ.get("TERM") != "dumb"  # that one would show the codes
+        typer.echo(typer.style(text.rstrip(), bold=True) if is_heading else text.rstrip())
 
 
 def giving_way(text: str, used: int) -> str:

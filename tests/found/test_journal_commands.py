@@ -127,13 +127,13 @@ def test_on_a_terminal_that_is_wide_enough_a_short_payload_is_whole(kept: Make) 
     assert "n=12345" in shown
 
 
-def on_a_terminal(arguments: list[str], columns: int) -> str:
+def on_a_terminal(arguments: list[str], columns: int, term: str = "xterm") -> str:
     """What the installed command writes to a terminal of this width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     command = [sys.executable, "-c", "from eventbus.cli import main; main()", *arguments]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment | {"TERM": "xterm"}):
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment | {"TERM": term}):
         os.close(theirs)
         shown = b""
         while True:
@@ -143,6 +143,11 @@ def on_a_terminal(arguments: list[str], columns: int) -> str:
                 break
     os.close(ours)
     return shown.decode()
+
+
+def test_a_terminal_that_knows_no_codes_is_written_none(long: Path) -> None:
+    assert "\x1b" not in on_a_terminal(["events", str(long)], 80, "dumb")
+    assert "\x1b" in on_a_terminal(["events", str(long)], 80)
 
 
 def test_json_is_one_value_a_line_whatever_is_in_it(cli: Cli, long: Path) -> None:
