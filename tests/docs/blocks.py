@@ -212,4 +212,5 @@ def _look_up_options(program: str, words: list[str], *, is_whole: bool = True) -
     try:
         command.make_context(said, [*words])
     except eventbus.cli.UsageError as error:
-        assert not is_whole and "unexpected" not in str(error), f"{said}: {error}"
+        if is_whole or "unexpected" in str(error):
+            raise AssertionError(f"{said}: {error}") from error
