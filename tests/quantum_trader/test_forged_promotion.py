@@ -35,7 +35,7 @@ class Told:
 
 async def forge(evaluation_id: str | None, claimed_by: str) -> Told:
     """Somebody promotes one of the seeds in session 300; `passed` stands for the id of an evaluation it did not pass."""
-    config = load_config(environ={}, overrides={"universe": {"end": "2002-12-31"}})
+    config = load_config(environ={}, overrides={"universe": {"end": "2001-12-31"}})
     told, failed = Told(), list[str]()
     async with InMemoryEventBus(max_queue_size=100_000) as bus:
         system = build(bus, config, load_feed(config))

@@ -134,7 +134,9 @@ def fate(case: Path, truth: tuple[Any, ...]) -> str:
     return "harmless" if everything(path) == truth else "silent"
 
 
-@pytest.mark.parametrize("cases", [400, pytest.param(10_000, marks=pytest.mark.torture)])
+@pytest.mark.parametrize(
+    "cases", [200, pytest.param(400, marks=pytest.mark.long), pytest.param(10_000, marks=pytest.mark.torture)]
+)
 async def test_damage_is_named_or_harmless(killed: Path, tmp_path: Path, cases: int) -> None:
     shutil.copytree(killed, tmp_path / "truth")
     truth = everything(tmp_path / "truth" / "run.db")
