@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Literal, cast, overload
 
+from eventbus.bounds import seconds, whole
 from eventbus.bus import InMemoryEventBus
 from eventbus.durability.journaled import Behind, Journaled
 from eventbus.durability.retention import Retention
@@ -19,6 +20,7 @@ from eventbus.journal.protocol import Journal
 from eventbus.journal.shared import SharedJournal
 from eventbus.settings import Text, refuse_unknown, typed, types_of
 from eventbus.url import Url, parse_url
+from eventbus.wording import shown
 
 _ENTRY_POINTS = "eventbus.backends"
 _PARTS = ("host", "port", "user", "password", "path")
@@ -45,6 +47,10 @@ def create_event_bus(source: str | Settings | None = None, **settings: Any) -> E
     and `retention_bytes` (see `Retention`). Raises `UnknownBackend` (a `ValueError`) that lists those available, `MissingDriver`,
     and `PolicyConflict` for an unknown setting or a value that cannot be.
     """
+    if not (source is None or isinstance(source, str | Mapping)):
+        raise PolicyConflict(
+            "source", f"{shown(source)} is neither a URL, such as sqlite:///run.db, nor a dict of settings"
+        )
     chosen = _from_url(source) if isinstance(source, str) else dict(source or {})
     chosen.update(settings)
     if "connection_string" in chosen:
@@ -238,6 +244,10 @@ def _retention(settings: Settings) -> Retention | None:
     }
     if bounds and retention is not None:
         raise PolicyConflict("retention", "is given whole, or as retention_s and retention_bytes")
+    if "max_age" in bounds:
+        seconds("retention_s", bounds["max_age"])
+    if "max_bytes" in bounds:
+        whole("retention_bytes", bounds["max_bytes"])
     return Retention(**bounds) if bounds else retention
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eventbus.errors import JournalError, PolicyConflict
+from eventbus.bounds import seconds, whole
+from eventbus.errors import JournalError
 from eventbus.log import log
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ class Retention:
     every: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("max_age", "max_bytes", "every"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
-                raise PolicyConflict(f"retention.{name}", f"{value!r} is not a positive number")
+        if self.max_age is not None:
+            seconds("retention.max_age", self.max_age)
+        if self.max_bytes is not None:
+            whole("retention.max_bytes", self.max_bytes)
+        seconds("retention.every", self.every)
 
 
 async def retain(

@@ -39,7 +39,7 @@ def test_memory_is_what_there_is_unless_somebody_asks_for_more(source: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("url", "setting"),
+    ("source", "setting"),
     [
         ("memory://?max_queue_size=ten", "max_queue_size"),
         ("memory://?max_queue_size=10.5", "max_queue_size"),
@@ -56,11 +56,18 @@ def test_memory_is_what_there_is_unless_somebody_asks_for_more(source: Any) -> N
         ("sqlite:///run.db?write_behind=true&delay=-1", "delay"),
         ("sqlite:///run.db?keep_outcomes=maybe", "keep_outcomes"),
         ("sqlite:///run.db?retention_s=1d", "retention_s"),
+        ("sqlite:///run.db?retention_s=-1", "retention_s"),
+        ("sqlite:///run.db?retention_bytes=0", "retention_bytes"),
+        (5, "source"),
+        (b"memory://", "source"),
+        (Path("run.db"), "source"),
+        ({"backend": "sqlite", "path": "run.db", "connect": "fast"}, "connect"),
+        ({"backend": "sqlite", "path": "run.db", "probe": 1}, "probe"),
     ],
 )
-def test_a_value_or_a_setting_that_cannot_be_is_refused_by_name(url: str, setting: str) -> None:
+def test_a_value_or_a_setting_that_cannot_be_is_refused_by_name(source: Any, setting: str) -> None:
     with pytest.raises(PolicyConflict) as refused:
-        create_event_bus(url)
+        create_event_bus(source)
     assert refused.value.argument == setting
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from eventbus.bounds import truth
+from eventbus.bounds import callable_with, truth
 from eventbus.errors import JournalDamaged, JournalError, JournalInUse, JournalUnavailable, PolicyConflict, WrongLoop
 from eventbus.journal.sqlite.check import check_file
 from eventbus.journal.sqlite.file import JournalFile, Settings
@@ -73,8 +73,8 @@ class SqliteJournal:
             truth("allow_damaged", allow_damaged),
             truth("accept_end", accept_end),
             truth("keep_outcomes", keep_outcomes),
-            connect=connect,
-            probe=probe,
+            connect=callable_with("connect", connect, "a path, and whether it is for reading only"),
+            probe=callable_with("probe", probe, "the name of a point"),
         )
         self._path = self._settings.path
         self._pid = os.getpid()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 import pytest
@@ -30,7 +31,12 @@ class Trimming:
 
 
 @pytest.mark.parametrize(
-    "bounds", [{"max_age": 0}, {"max_age": True}, {"max_bytes": -1}, {"every": 0}, {"every": "60"}, {"max_age": "1d"}]
+    "bounds",
+    [
+        *({"max_age": value} for value in (0, True, "1d", math.nan, math.inf, 10**30)),
+        *({"max_bytes": value} for value in (-1, 0, 1.5, math.nan, math.inf)),
+        *({"every": value} for value in (0, "60", None, math.nan, math.inf)),
+    ],
 )
 def test_bounds_that_are_none_are_refused_by_name(bounds: dict[str, object]) -> None:
     with pytest.raises(PolicyConflict, match=f"retention.{next(iter(bounds))}"):
