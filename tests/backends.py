@@ -69,6 +69,13 @@ BACKENDS: Mapping[str, Backend] = {
     "redis": Backend("redis", "redis", _redis, _redis_parts),
 }
 
+over_one_and_long_over_others = pytest.mark.parametrize(
+    "backend",
+    [pytest.param(each, marks=() if each == "postgres" else pytest.mark.long) for each in sorted(BACKENDS)],
+    indirect=True,
+)
+"""For what takes several processes, while each journal is held to the same contract in one."""
+
 
 def a_bus_at(server: PrivateServer) -> str:
     """The address of a bus that nobody else uses."""

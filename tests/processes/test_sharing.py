@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.backends import over_one_and_long_over_others
 from tests.processes.fleet import Fleet
 
 pytestmark = pytest.mark.server
@@ -39,6 +40,7 @@ class Feed:
         return self._fleet.handled() == {*range(self.sent)}
 
 
+@over_one_and_long_over_others
 async def test_a_group_of_one_part_is_handled_in_order_by_one_process(fleet: Fleet) -> None:
     first = fleet.start(settings=LONG, group=BOOKS, work_s=0.001)
     await fleet.ready(first)
@@ -70,6 +72,7 @@ async def test_what_a_dead_process_had_is_taken_over_when_its_lease_runs_out(fle
     assert int(theirs) < min(ours), "the fencing token grows"
 
 
+@over_one_and_long_over_others
 async def test_parts_are_shared_by_two_processes_each_account_in_order(fleet: Fleet) -> None:
     workers = [fleet.start(settings=LONG, group=SHARED, work_s=0.001) for _ in range(2)]
     publisher = fleet.start()
@@ -90,6 +93,7 @@ async def test_parts_are_shared_by_two_processes_each_account_in_order(fleet: Fl
             assert running[account] <= 1, f"{account} overlaps"
 
 
+@over_one_and_long_over_others
 async def test_a_plain_subscription_of_every_process_hears_everything_in_the_order_of_the_log(fleet: Fleet) -> None:
     hearers = [fleet.start(plain=True) for _ in range(2)]
     publishers = [fleet.start() for _ in range(2)]
@@ -137,6 +141,7 @@ async def test_the_kill_switch_holds_in_every_process_and_is_cleared_from_any(fl
     await fleet.until(accepted)
 
 
+@over_one_and_long_over_others
 async def test_a_process_that_ends_in_order_hands_over_at_once(fleet: Fleet) -> None:
     first = fleet.start(settings=LONG, group=BOOKS)
     await fleet.ready(first)
