@@ -116,7 +116,7 @@ def test_figures_kept_by_one_run_are_read_by_another() -> None:
     assert loaded(dumped(results)) == results
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_prints_rows_peers_and_what_has_a_process_of_its_own() -> None:
     words = "one handler,fan-out,100 types,typed,suspends once,publish_and_wait,subscriptions made,a subscription"
     small = ["--rounds", "1", "--scale", "0.001", "--markdown"]

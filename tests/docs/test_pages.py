@@ -12,7 +12,8 @@ import pytest
 from eventbus.testing.servers import PostgresServer
 from tests.docs.blocks import PAGES, ROOT, Block, Folder, blocks_of, look_up, look_up_mention
 
-LONG = {"backtesting", "nautilus-trader", "reading-a-run", "your-own"}  # whole runs, several of them
+# Whole runs or processes, several of them.
+LONG = {"application", "backtesting", "nautilus-trader", "operating", "reading-a-run", "your-own"}
 
 
 @pytest.mark.slow

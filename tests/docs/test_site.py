@@ -35,20 +35,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_page_is_built(site: Path) -> None:
     docs = ROOT / "docs"
     pages = {page.relative_to(docs).with_suffix(".html") for page in docs.rglob("*.md")}
     assert {page for page in pages if not (site / page).exists()} == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     found = {match[0] for page in site.rglob("*.html") for match in LOADS.finditer(page.read_text())}
     assert found == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_reference_has_what_is_promised(site: Path) -> None:
     import eventbus
     from quantum_trader import api

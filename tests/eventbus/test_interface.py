@@ -95,12 +95,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: "\n".join(line for line in said.splitlines() if f"typed_{name}.py" in line) for name in programs}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_right_program_passes(answers: dict[str, str]) -> None:
     assert answers["right"] == ""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("title", WRONG)
 def test_a_wrong_program_is_told(answers: dict[str, str], title: str) -> None:
     assert WRONG[title][1] in answers[re.sub(r"\W", "_", title)]

@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # The million takes its time; a test wants to know that it works.
-ARGUMENTS = {"high_volume": ["10000"]}
-LONG = {  # whole runs, several of them
+ARGUMENTS = {"high_volume": ["2000"]}
+LONG = {  # whole runs or processes, several of them
+    *("explain_a_trade", "kill_switch_everywhere", "live_websocket_feed", "own_check", "shared_group", "takeover"),
     *("crash_and_resume", "cross_section_momentum", "evaluation_service", "mean_reversion", "model_challenge"),
     *("null_market", "oracle_check", "own_component", "policy_propagates", "replay_determinism"),
     *("state_survives_a_kill", "strategy_lifecycle", "sweep_with_heat_map"),

@@ -159,7 +159,14 @@ def test_what_fills_is_met_by_a_bar_of_its_symbol(told: Told) -> None:
             assert (cause.symbol, cause.session) == (fill.symbol, fill.session)
 
 
-@pytest.mark.parametrize("station", ["risk_guard.sized", "balancer.proposed", "orchestrator.signals"])
+@pytest.mark.parametrize(
+    "station",
+    [
+        "risk_guard.sized",
+        pytest.param("balancer.proposed", marks=pytest.mark.long),
+        pytest.param("orchestrator.signals", marks=pytest.mark.long),
+    ],
+)
 async def test_with_a_station_missing_nothing_reaches_the_venue(config: Config, station: str) -> None:
     short = config.model_copy(update={"universe": config.universe.model_copy(update={"end": "2001-01-31"})})
     silent = await record(short, without=station)

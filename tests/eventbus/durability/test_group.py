@@ -644,7 +644,7 @@ POISONED = textwrap.dedent("""
 
 @pytest.mark.parametrize(
     ("policy", "limit"),
-    [pytest.param(0, 10, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.slow), (3, 3), (1, 1)],
+    [pytest.param(0, 10, marks=pytest.mark.long), pytest.param(2, 2, marks=pytest.mark.slow), (3, 3), (1, 1)],
 )
 def test_an_event_that_kills_the_process_is_dead_lettered_at_the_limit(tmp_path: Path, policy: int, limit: int) -> None:
     lines: list[str] = []

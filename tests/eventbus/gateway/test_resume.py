@@ -47,7 +47,7 @@ async def read_on(peer: Peer, seen: list[int], epoch: str, wanted: int, least: i
             seen.append(message["seq"])
 
 
-@pytest.mark.parametrize(("count", "least"), [(800, 30), pytest.param(4_000, 150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "least"), [(800, 30), pytest.param(4_000, 150, marks=pytest.mark.long)])
 async def test_received_is_published_whatever_the_cuts(serving: Serving, count: int, least: int) -> None:
     served, chance = await serving(), random.Random(10)
     cuts, seen = 0, list[int]()

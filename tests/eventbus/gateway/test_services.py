@@ -119,7 +119,7 @@ async def test_a_service_that_cannot_be_built_is_told_with_its_own_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills_after_s", [0.0, 0.2])
+@pytest.mark.parametrize("kills_after_s", [0.0, pytest.param(0.2, marks=pytest.mark.long)])
 def test_the_example_service_loses_nothing_when_it_is_killed(tmp_path: Path, kills_after_s: float) -> None:
     sys.path.insert(0, str(EXAMPLES))
     try:

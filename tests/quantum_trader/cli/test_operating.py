@@ -65,6 +65,7 @@ def test_reduce_only_lets_exits_pass_and_off_lets_everything_pass_again(stopped:
     assert "BUY" in fills_after(stopped, 380)
 
 
+@pytest.mark.long
 def test_a_run_that_was_commanded_comes_out_the_same_when_it_is_interrupted_again(
     stopped: Terminal,
 ) -> None:
@@ -78,7 +79,9 @@ def test_a_run_that_was_commanded_comes_out_the_same_when_it_is_interrupted_agai
     assert stopped.json("report", "run", "--json")["digest"] == digest
 
 
-@pytest.mark.parametrize(("content", "mode"), [("{}", "HALT"), ('{"mode": "OFF"', "HALT"), (None, "OFF")])
+@pytest.mark.parametrize(
+    ("content", "mode"), [pytest.param("{}", "HALT", marks=pytest.mark.long), ('{"mode": "OFF"', "HALT"), (None, "OFF")]
+)
 def test_a_kill_switch_that_cannot_be_read_is_a_halt(stopped: Terminal, content: str | None, mode: str) -> None:
     file = stopped.home / "run" / "killswitch.json"
     if content is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
@@ -54,6 +55,7 @@ def until(look: Callable[[], Any]) -> Any:
     return found
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_in_another_process_is_explained_and_halted_from_here(
     terminal: Terminal, write: Write, dip: str
 ) -> None:

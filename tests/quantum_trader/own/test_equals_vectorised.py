@@ -57,7 +57,14 @@ def computed(window: int, depth: float, last: str) -> list[tuple[str, str, str, 
     return trades
 
 
-@pytest.mark.parametrize(("window", "depth"), [(5, 0.02), (10, 0.03), (10, 0.05), (20, 0.04), (30, 0.08)])
+@pytest.mark.parametrize(
+    ("window", "depth"),
+    [
+        (10, 0.03),
+        (30, 0.08),
+        *(pytest.param(*each, marks=pytest.mark.long) for each in ((5, 0.02), (10, 0.05), (20, 0.04))),
+    ],
+)
 def test_trades_equal_those_of_whole_columns(
     dip: str,
     terminal: Terminal,
