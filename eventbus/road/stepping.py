@@ -18,7 +18,7 @@ from eventbus.errors import HandlerTimeout
 from eventbus.failure import without_our_frame
 from eventbus.outcome import Status
 from eventbus.road.behind import waits_for_key
-from eventbus.road.context import CURRENT, DECIMAL, Cell
+from eventbus.road.context import CURRENT, DECIMAL, OUTSIDE, Cell
 from eventbus.road.pace import QUICK_NS
 from eventbus.road.part import Delivery, Part
 from eventbus.road.tasks import invoke
@@ -79,7 +79,7 @@ class Stepper:
         self._began_ns = 0  # the stretch in hand
         self._accepted_ns = 0  # the burst in hand
         self._turn_ns = 0  # when the loop had its turn
-        self._waits_in: tuple[Cell, int] | None = None  # where the handler waited last
+        self._waits_in, self._waits_at = OUTSIDE, -1  # where the handler waited last, and for which event
         self._is_overdue = self._is_abandoned = False
         self.is_spent = False  # by a cancellation, whoever asked for it: not fit for another delivery
         self.cell: Cell | None = None
@@ -150,7 +150,7 @@ class Stepper:
         finally:
             worker = self._worker
             del self._worker  # nothing of a subscription is kept by who served it last
-            self.cell = self._waits_in = None
+            self.cell, self._waits_in = None, OUTSIDE
             if not self._is_abandoned:
                 worker.leave()
 
@@ -355,9 +355,9 @@ class Stepper:
         """The task is given up to the loop, for the first time in this attempt or once more."""
         cell, worker = self.cell, self._worker
         assert cell is not None
-        if self._waits_in == (cell, cell.at):
+        if self._waits_in is cell and self._waits_at == cell.at:
             return
-        self._waits_in = cell, cell.at
+        self._waits_in, self._waits_at = cell, cell.at
         if self.leads:
             self.leads = False
             self._dispatcher.new_leader()
