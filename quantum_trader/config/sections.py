@@ -20,6 +20,8 @@ from quantum_trader.model import RiskMode
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+AtLeastZero = Annotated[float, Field(ge=0.0)]
 
 
 class AppConfig(Section):
@@ -93,15 +95,15 @@ class ThresholdsConfig(Section):
     Drawdowns are positive fractions, ratios compare the volatility forecast with its own past.
     """
 
-    defensive_drawdown: float = 0.10
-    defensive_ratio: float = 1.50
-    normal_enter_drawdown: float = 0.07
-    normal_enter_ratio: float = 1.25
-    aggressive_enter_drawdown: float = 0.04
-    aggressive_enter_ratio: float = 0.95
-    aggressive_leave_drawdown: float = 0.06
-    aggressive_leave_ratio: float = 1.10
-    dwell: int = 5  # sessions
+    defensive_drawdown: AtLeastZero = 0.10
+    defensive_ratio: AtLeastZero = 1.50
+    normal_enter_drawdown: AtLeastZero = 0.07
+    normal_enter_ratio: AtLeastZero = 1.25
+    aggressive_enter_drawdown: AtLeastZero = 0.04
+    aggressive_enter_ratio: AtLeastZero = 0.95
+    aggressive_leave_drawdown: AtLeastZero = 0.06
+    aggressive_leave_ratio: AtLeastZero = 1.10
+    dwell: Count = 5  # sessions
 
 
 class PolicyConfig(Section):
@@ -134,26 +136,26 @@ class PolicyConfig(Section):
 class RiskConfig(Section):
     """Limits of the pre-trade checks. Fractions are of equity unless said otherwise, ages are sessions."""
 
-    policy_max_age: int = 5
-    price_max_age: int = 3
-    price_collar: float = 0.25  # of the previous close
+    policy_max_age: Count = 5
+    price_max_age: Count = 3
+    price_collar: AtLeastZero = 0.25  # of the previous close
     max_order_qty: Annotated[float, Field(gt=0)] = 1_000_000  # no limit of size, a guard against a slipped digit
-    max_orders_per_session: int = 10
-    max_orders_per_symbol: int = 2  # in a session
-    max_exits_per_session: int = 50  # orders of any kind that may have gone before an exit
-    max_order_notional: float = 0.25
-    risk_tolerance: float = 1.02  # of the policy's risk per trade: the sizer rounds
-    max_symbol_weight: float = 0.30
-    cash_reserve: float = 0.01  # of the order's cost
-    max_participation: float = 0.05  # of the average daily volume
-    max_daily_loss: float = 0.03
-    max_drawdown: float = 0.20
+    max_orders_per_session: Count = 10
+    max_orders_per_symbol: Count = 2  # in a session
+    max_exits_per_session: Count = 50  # orders of any kind that may have gone before an exit
+    max_order_notional: Fraction = 0.25
+    risk_tolerance: AtLeastZero = 1.02  # of the policy's risk per trade: the sizer rounds
+    max_symbol_weight: Fraction = 0.30
+    cash_reserve: Fraction = 0.01  # of the order's cost
+    max_participation: Fraction = 0.05  # of the average daily volume
+    max_daily_loss: Fraction = 0.03
+    max_drawdown: Fraction = 0.20
     rearm_after: Positive | None = None  # sessions until a replay goes on after that drawdown, with a fresh peak
-    cooldown: int = 5  # after a stop, for its pair
-    burst_stops: int = 3
-    burst_window: int = 10
-    burst_pause: int = 5  # after a burst of stops, for every entry
-    jump_quarantine: int = 5
+    cooldown: Count = 5  # after a stop, for its pair
+    burst_stops: Positive = 3
+    burst_window: Count = 10
+    burst_pause: Count = 5  # after a burst of stops, for every entry
+    jump_quarantine: Count = 5
 
 
 class SizingConfig(Section):
@@ -185,24 +187,24 @@ class GatesConfig(Section):
     backtest_looks: Positive = 24  # in one stay, at windows that are full
     backtest_rest: Annotated[int, Field(ge=0)] = 504  # sessions after the last of them
     backtest_sessions: Positive = 504
-    backtest_trades: int = 20
-    backtest_profit_factor: float = 1.3
-    backtest_drawdown: float = 0.20
+    backtest_trades: Count = 20
+    backtest_profit_factor: AtLeastZero = 1.3
+    backtest_drawdown: Fraction = 0.20
     backtest_psr: Fraction = 0.95
     backtest_dsr: Fraction = 0.80
-    shadow_sessions: int = 126
-    shadow_trades: int = 10
-    shadow_profit_factor: float = 1.2
+    shadow_sessions: Count = 126
+    shadow_trades: Count = 10
+    shadow_profit_factor: AtLeastZero = 1.2
     shadow_sharpe: float = 0.5
-    shadow_drawdown: float = 0.15
-    shadow_patience: int = 252
+    shadow_drawdown: Fraction = 0.15
+    shadow_patience: Count = 252
     similar: Fraction = 0.9  # correlation of daily profits above which a candidate is like a live strategy
     similar_p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # at which it is better, over all looks together
-    live_sessions: int = 252
-    live_trades: int = 8
-    live_profit_factor: float = 0.9
-    live_drawdown: float = 0.15
-    retired_sessions: int = 504
+    live_sessions: Count = 252
+    live_trades: Count = 8
+    live_profit_factor: AtLeastZero = 0.9
+    live_drawdown: Fraction = 0.15
+    retired_sessions: Count = 504
 
     @model_validator(mode="after")
     def _looks_overlap(self) -> Self:
@@ -247,7 +249,7 @@ class ModelGateConfig(Section):
     every: Positive = 21  # sessions between two looks
     p: Annotated[float, Field(gt=0, lt=1)] = 0.05  # one-sided
     mse_ratio: Annotated[float, Field(gt=0)] = 0.99
-    quiet_sessions: int = 20  # without a rule-1 violation of the challenger's own error
+    quiet_sessions: Count = 20  # without a rule-1 violation of the challenger's own error
     patience: Positive = 252  # sessions
     rollback_sessions: Positive = 63
 

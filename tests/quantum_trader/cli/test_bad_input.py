@@ -94,6 +94,13 @@ SETTINGS = [
     ("QT_EXECUTION__FEE_RATE", "abc", "execution.fee_rate"),
     ("QT_EXECUTION__PARTICIPATION", "-1", "execution"),
     ("QT_RISK__MAX_DRAWDOWN", "nan", "risk.max_drawdown"),
+    ("QT_RISK__MAX_DAILY_LOSS", "3", "risk.max_daily_loss"),  # a percentage
+    ("QT_RISK__CASH_RESERVE", "-1", "risk.cash_reserve"),  # orders would cost nothing
+    ("QT_RISK__BURST_STOPS", "0", "risk.burst_stops"),
+    ("QT_RISK__COOLDOWN", "-5", "risk.cooldown"),
+    ("QT_RISK__PRICE_COLLAR", "-1", "risk.price_collar"),
+    ("QT_POLICY__THRESHOLDS__DEFENSIVE_DRAWDOWN", "-1", "policy.thresholds.defensive_drawdown"),
+    ("QT_STRATEGIES__GATES__LIVE_DRAWDOWN", "15", "strategies.gates.live_drawdown"),
     ("QT_APP__CASH", "0", "app.cash"),
     ("QT_APP__GATEWAY_PORT", "70000", "app.gateway_port"),
     ("QT_APP__SED", "3", "app.sed: unknown key; known are seed"),
