@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from eventbus import Event, EventBus, EventBusError, Kind, create_event_bus
 from eventbus.road.part import Delivery
+
+_T = TypeVar("_T")
 
 
 class Step(Event, type="work.step", key="account"):
@@ -60,7 +62,8 @@ class Worker:
         bus = self._bus
         await bus.connect(wait=120)
         if "group" in self._config:
-            await bus.subscribe(Step, self.handle, **self._config["group"])
+            subscription = bus.subscribe(Step, self.handle, **self._config["group"])
+            await self._asked_again("group", lambda: subscription)
         if self._config.get("plain"):
             selector = self._config.get("selector", "work.*")
             bus.subscribe(selector, lambda event: self.tell("heard", event.type, event.get("n")))
@@ -83,11 +86,15 @@ class Worker:
 
     async def _kept(self, event: Step) -> int | None:
         """Publish until it is acknowledged; the same event again settles what was in doubt."""
+        return (await self._asked_again(event.n, lambda: self._bus.publish(event))).offset
+
+    async def _asked_again(self, what: object, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Until there is an answer: the server may be away, or no answer come in time."""
         while True:
             try:
-                return (await self._bus.publish(event)).offset
+                return await call()
             except EventBusError as error:
-                self.tell("again", event.n, type(error).__name__)
+                self.tell("again", what, type(error).__name__)
                 await asyncio.sleep(0.02)
 
     async def do_order(self) -> None:
