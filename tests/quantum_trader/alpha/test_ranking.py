@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from quantum_trader.alpha.ranking import (
     HISTORY,
@@ -103,7 +103,7 @@ def test_a_symbol_that_trades_less_than_five_million_a_day_is_illiquid() -> None
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_ranks_are_averages_for_ties(values: list[float]) -> None:
-    expected = (stats.rankdata(values) - 1) / (len(values) - 1)
+    expected = (scipy.stats.rankdata(values) - 1) / (len(values) - 1)
     assert average_ranks(values) == pytest.approx(expected.tolist())
 
 

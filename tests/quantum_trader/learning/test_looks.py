@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from quantum_trader.learning.looks import growing_level, rolling_level
 
@@ -13,15 +13,15 @@ from quantum_trader.learning.looks import growing_level, rolling_level
 def test_equally_spaced_looks_have_the_published_constants_of_pocock(looks: int, constant: float) -> None:
     """For 5 % on two sides: Pocock (1977), as in C. Jennison, B. Turnbull, "Group sequential methods" (2000), table 2.1."""
     level = growing_level(0.025, first=1, step=1, looks=looks)
-    assert stats.norm.isf(level) == pytest.approx(constant, abs=1e-3)
+    assert scipy.stats.norm.isf(level) == pytest.approx(constant, abs=1e-3)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
 def test_growing_windows_agree_with_the_multivariate_normal_distribution(alpha: float) -> None:
     n = np.arange(126, 253, 21)
     correlation = np.sqrt(np.minimum.outer(n, n) / np.maximum.outer(n, n))
-    bound = stats.norm.isf(growing_level(alpha, first=126, step=21, looks=7))
-    kept = stats.multivariate_normal(cov=correlation, seed=1).cdf(np.full(7, bound))
+    bound = scipy.stats.norm.isf(growing_level(alpha, first=126, step=21, looks=7))
+    kept = scipy.stats.multivariate_normal(cov=correlation, seed=1).cdf(np.full(7, bound))
     assert kept == pytest.approx(1 - alpha, abs=1e-3)
 
 
@@ -30,8 +30,8 @@ def test_growing_windows_agree_with_the_multivariate_normal_distribution(alpha: 
 def test_rolling_windows_agree_with_the_multivariate_normal_distribution(alpha: float, step: int, looks: int) -> None:
     at = np.arange(looks) * step
     correlation = np.maximum(0.0, 1 - np.abs(np.subtract.outer(at, at)) / 504)
-    bound = stats.norm.isf(rolling_level(alpha, window=504, step=step, looks=looks))
-    kept = stats.multivariate_normal(cov=correlation, seed=1, maxpts=100_000).cdf(np.full(looks, bound))
+    bound = scipy.stats.norm.isf(rolling_level(alpha, window=504, step=step, looks=looks))
+    kept = scipy.stats.multivariate_normal(cov=correlation, seed=1, maxpts=100_000).cdf(np.full(looks, bound))
     assert kept == pytest.approx(1 - alpha, abs=2e-3)
 
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from quantum_trader.learning.statistics import (
     PROFIT_FACTOR_CAP,
@@ -33,17 +33,17 @@ def test_sharpe_is_mean_over_sample_deviation() -> None:
 
 def test_psr_follows_the_formula_with_independent_moments() -> None:
     s = RETURNS.mean() / RETURNS.std(ddof=1)
-    g3, g4 = stats.skew(RETURNS), stats.kurtosis(RETURNS, fisher=False)
+    g3, g4 = scipy.stats.skew(RETURNS), scipy.stats.kurtosis(RETURNS, fisher=False)
     for benchmark in (0.0, 0.02, 0.1):
         z = (s - benchmark) * math.sqrt(499) / math.sqrt(1 - g3 * s + (g4 - 1) / 4 * s**2)
-        assert probabilistic_sharpe(RETURNS, benchmark) == pytest.approx(stats.norm.cdf(z), rel=1e-10)
+        assert probabilistic_sharpe(RETURNS, benchmark) == pytest.approx(scipy.stats.norm.cdf(z), rel=1e-10)
 
 
 def test_psr_is_calibrated_on_normal_returns() -> None:
     """With a true Sharpe ratio of 0, PSR(0) is uniform: 5 % of the samples reach 0.95."""
     rng = np.random.default_rng(6)
     values = [probabilistic_sharpe(rng.standard_normal(252)) for _ in range(4_000)]
-    assert stats.kstest(values, "uniform").pvalue > 0.01
+    assert scipy.stats.kstest(values, "uniform").pvalue > 0.01
     assert np.mean(np.array(values) >= 0.95) == pytest.approx(0.05, abs=0.01)
 
 
@@ -54,8 +54,8 @@ def test_what_cannot_be_judged_promises_nothing(returns: list[float]) -> None:
 
 
 def test_negative_skew_and_fat_tails_lower_the_psr() -> None:
-    normal = stats.norm.ppf((np.arange(1_000) + 0.5) / 1_000)
-    skewed = -stats.lognorm(0.8).ppf((np.arange(1_000) + 0.5) / 1_000)
+    normal = scipy.stats.norm.ppf((np.arange(1_000) + 0.5) / 1_000)
+    skewed = -scipy.stats.lognorm(0.8).ppf((np.arange(1_000) + 0.5) / 1_000)
     skewed = (skewed - skewed.mean()) / skewed.std()
     assert probabilistic_sharpe(skewed + 0.05) < probabilistic_sharpe(normal + 0.05)
 
@@ -126,7 +126,7 @@ def test_diebold_mariano_is_calibrated_under_equal_skill() -> None:
 @pytest.mark.parametrize("freedom", [10.0, 31.0, 60.5, 1_000.0])
 def test_the_tail_of_student_agrees_with_another_implementation(freedom: float) -> None:
     for t in (-3.0, -1.0, 0.0, 0.5, 1.7, 2.1, 4.0):
-        assert student_tail(t, freedom) == pytest.approx(stats.t.sf(t, freedom), abs=2e-3)
+        assert student_tail(t, freedom) == pytest.approx(scipy.stats.t.sf(t, freedom), abs=2e-3)
 
 
 def test_diebold_mariano_allows_for_the_uncertainty_of_its_variance() -> None:
@@ -135,15 +135,15 @@ def test_diebold_mariano_allows_for_the_uncertainty_of_its_variance() -> None:
     weights = 1 - np.arange(1, 6) / 6
     t = found.t * math.sqrt(1 - (1 + 2 * weights.sum()) / 126)
     assert found.t == pytest.approx(d.mean() / math.sqrt(long_run_variance(d) / 126))
-    assert found.p == pytest.approx(stats.t.sf(t, 126 / (1 + 2 * (weights**2).sum())), abs=1e-3)
-    assert found.p > stats.norm.sf(found.t)
+    assert found.p == pytest.approx(scipy.stats.t.sf(t, 126 / (1 + 2 * (weights**2).sum())), abs=1e-3)
+    assert found.p > scipy.stats.norm.sf(found.t)
 
 
 def test_correlation_agrees_with_another_implementation() -> None:
     rng = np.random.default_rng(11)
     x = rng.standard_normal(200)
     y = 0.6 * x + rng.standard_normal(200)
-    assert correlation(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, rel=1e-12)
+    assert correlation(x, y) == pytest.approx(scipy.stats.pearsonr(x, y).statistic, rel=1e-12)
     assert correlation(x, -x) == pytest.approx(-1.0)
     assert correlation(x, np.full(200, 0.1)) == 0, "what does not vary is like nothing"
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from quantum_trader.monitoring.constants import FACTORS
 
@@ -22,8 +22,8 @@ def integrated(n: int) -> tuple[float, float]:
     nodes, weights = np.polynomial.legendre.leggauss(200)
     x, of_x = 10 * nodes, 10 * weights  # [-10, 10]
     w, of_w = 8 * (nodes + 1), 8 * weights  # [0, 16]
-    between = stats.norm.cdf(x + w[:, None]) - stats.norm.cdf(x)
-    below = (n * stats.norm.pdf(x) * between ** (n - 1)) @ of_x
+    between = scipy.stats.norm.cdf(x + w[:, None]) - scipy.stats.norm.cdf(x)
+    below = (n * scipy.stats.norm.pdf(x) * between ** (n - 1)) @ of_x
     mean = float(((1 - below) * of_w).sum())
     square = float((2 * w * (1 - below) * of_w).sum())
     return mean, math.sqrt(square - mean * mean)
@@ -36,7 +36,7 @@ def test_the_table_equals_a_fresh_integration(n: int) -> None:
 
 @pytest.mark.parametrize("n", sorted(FACTORS))
 def test_c4_is_the_mean_of_the_chi_distribution(n: int) -> None:
-    assert FACTORS[n].c4 == pytest.approx(stats.chi(n - 1).mean() / math.sqrt(n - 1), rel=1e-12)
+    assert FACTORS[n].c4 == pytest.approx(scipy.stats.chi(n - 1).mean() / math.sqrt(n - 1), rel=1e-12)
 
 
 @pytest.mark.parametrize("row", PUBLISHED)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from quantum_trader.monitoring.figures import drawdown_curve, drawdowns, figures
 
@@ -18,6 +17,8 @@ RISES = st.lists(st.floats(-0.2, 0.25), min_size=3, max_size=60)
 
 @given(RISES, st.lists(st.integers(-1000, 1000), min_size=2, max_size=40), st.sampled_from([252, 365, 98_280]))
 def test_every_figure_equals_a_second_opinion(rises: list[float], results: list[int], periods: int) -> None:
+    import pandas as pd
+
     worth = pd.Series(np.cumprod([1e6, *(1.0 + rise for rise in rises)]))
     found = figures(worth.tolist(), [float(r) for r in results], periods=periods)
     change = worth.pct_change().dropna()
@@ -50,12 +51,12 @@ def test_probabilities_are_those_of_their_papers() -> None:
     worth = np.cumprod([1e6, *(1 + change)])
     r = worth[1:] / worth[:-1] - 1
     ratio, n = r.mean() / r.std(ddof=1), len(r)
-    spread = math.sqrt(1 - stats.skew(r) * ratio + (stats.kurtosis(r, fisher=False) - 1) / 4 * ratio**2)
+    spread = math.sqrt(1 - scipy.stats.skew(r) * ratio + (scipy.stats.kurtosis(r, fisher=False) - 1) / 4 * ratio**2)
     alone, among = (figures(worth.tolist(), [], periods=252, trials=trials) for trials in (1, 50))
-    assert alone.psr == alone.dsr == pytest.approx(stats.norm.cdf(ratio * math.sqrt(n - 1) / spread), abs=1e-3)
+    assert alone.psr == alone.dsr == pytest.approx(scipy.stats.norm.cdf(ratio * math.sqrt(n - 1) / spread), abs=1e-3)
     gamma = 0.5772156649015329
-    best = (1 - gamma) * stats.norm.ppf(1 - 1 / 50) + gamma * stats.norm.ppf(1 - 1 / (50 * math.e))
-    expected = stats.norm.cdf((ratio - best / math.sqrt(n)) * math.sqrt(n - 1) / spread)
+    best = (1 - gamma) * scipy.stats.norm.ppf(1 - 1 / 50) + gamma * scipy.stats.norm.ppf(1 - 1 / (50 * math.e))
+    expected = scipy.stats.norm.cdf((ratio - best / math.sqrt(n)) * math.sqrt(n - 1) / spread)
     assert among.dsr == pytest.approx(expected, abs=1e-3)
     assert among.psr == alone.psr
 

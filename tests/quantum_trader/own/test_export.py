@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-import polars as pl
 import pytest
 
 from quantum_trader.api import load_run
@@ -28,6 +26,9 @@ def run(terminal: Terminal, write: Callable[[str, str], Path], dip: str) -> str:
 
 
 def test_files_of_every_form_hold_the_same(terminal: Terminal, run: str) -> None:
+    import pandas as pd
+    import polars as pl
+
     for ending in ("csv", "json", "parquet"):
         wanted = (
             part for name in ("trades", "equity", "orders", "decisions") for part in (f"--{name}", f"{name}.{ending}")
@@ -41,6 +42,8 @@ def test_files_of_every_form_hold_the_same(terminal: Terminal, run: str) -> None
 
 
 def test_frames_are_what_the_run_reports(terminal: Terminal, run: str) -> None:
+    import polars as pl
+
     loaded = load_run(run)
     report = terminal.json("report", run, "--json")
     assert float(loaded.equity["equity"].iloc[-1]) == pytest.approx(float(report["equity"]))

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-from scipy import stats
+import scipy
 
 from quantum_trader.api import load_run
 from quantum_trader.cli import main
@@ -53,6 +52,8 @@ def found(run: Path) -> dict[str, Any]:
 
 
 def test_every_figure_equals_an_independent_computation(run: Path, found: dict[str, Any]) -> None:
+    import pandas as pd
+
     loaded = load_run(run)
     equity, trades = loaded.equity, loaded.trades
     worth = pd.concat([pd.Series([1e6]), equity["equity"]], ignore_index=True)
@@ -71,9 +72,13 @@ def test_every_figure_equals_an_independent_computation(run: Path, found: dict[s
     assert report["turnover"] == pytest.approx((trades["size"] * trades["price"]).sum() / 1e6)
     assert float(report["fees"]) == pytest.approx(trades["fee"].sum())
     ratio = change.mean() / change.std()
-    spread = math.sqrt(1 - stats.skew(change) * ratio + (stats.kurtosis(change, fisher=False) - 1) / 4 * ratio**2)
+    spread = math.sqrt(
+        1 - scipy.stats.skew(change) * ratio + (scipy.stats.kurtosis(change, fisher=False) - 1) / 4 * ratio**2
+    )
     assert (
-        figures["psr"] == figures["dsr"] == pytest.approx(stats.norm.cdf(ratio * math.sqrt(n - 1) / spread), abs=1e-3)
+        figures["psr"]
+        == figures["dsr"]
+        == pytest.approx(scipy.stats.norm.cdf(ratio * math.sqrt(n - 1) / spread), abs=1e-3)
     )
     assert found["curve"]["equity"] == pytest.approx(equity["equity"].tolist(), abs=0.01)
     assert found["curve"]["drawdown"] == pytest.approx((-fall[1:]).tolist(), abs=1e-6)
@@ -81,6 +86,8 @@ def test_every_figure_equals_an_independent_computation(run: Path, found: dict[s
 
 
 def test_trips_are_the_fills_from_flat_to_flat(run: Path, found: dict[str, Any]) -> None:
+    import pandas as pd
+
     trades = load_run(run).trades
     trades["flow"] = trades["size"] * trades["price"] * trades["side"].map({"BUY": -1, "SELL": 1}) - trades["fee"]
     trades["units"] = trades["size"] * trades["side"].map({"BUY": 1, "SELL": -1})
