@@ -5,6 +5,7 @@ A terminal is written nothing that it would act on, and what is piped is neither
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -201,8 +202,10 @@ def moment(time_ns: int) -> str:
 
 
 def moment_of(time: datetime) -> str:
-    """A time in UTC, to the millisecond."""
-    return time.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
+    """A time in UTC, to the millisecond; as it is, if there it is beyond the calendar."""
+    with contextlib.suppress(OverflowError):
+        time = time.astimezone(UTC)
+    return time.isoformat(" ", "milliseconds").replace("+00:00", "Z")
 
 
 def place(text: str | None, now: datetime) -> int | datetime | None:

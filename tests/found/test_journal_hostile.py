@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -16,6 +17,7 @@ import pytest
 
 from eventbus import Event, create_event_bus
 from eventbus.cli import run
+from eventbus.codec import encode
 from eventbus.journal.sqlite import SqliteJournal
 from eventbus.journal.values import Append, NewDeadLetter, NewQuarantined, Settled
 
@@ -304,6 +306,7 @@ def test_every_command_takes_a_hostile_file(
 
 ODD = "\x1b[2J\x07\n\r\t\u202e\u2028'\";%s{0}[bold]"
 FAR = 2**63 - 1
+FIRST_MORNING = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
 
 
 async def _keep_odd(path: Path) -> None:
@@ -318,6 +321,10 @@ async def _keep_odd(path: Path) -> None:
                 record("long ago", time_ns=-FAR),
                 record("beyond the calendar", time_ns=10**21),
                 record("before the calendar", time_ns=-(10**21)),
+                record(
+                    "in no year of UTC",
+                    body=encode(Event("t.n", event_id="in no year of UTC", timestamp=FIRST_MORNING)),
+                ),
                 record("", type="", kind="", key=""),
                 record(ODD, type=ODD, kind=ODD, key=ODD, correlation_id=ODD, causation_id=ODD),
                 record("version", version=FAR),
@@ -363,7 +370,7 @@ def test_every_command_takes_odd_values_in_a_sound_journal(
     shutil.copyfile(odd, path)
     shutil.copyfile(f"{odd}-mark", f"{path}-mark")
     found: list[str] = []
-    for number in range(1, 16) if command in ("explain", "why") else [1]:
+    for number in range(1, 18) if command in ("explain", "why") else [1]:
         arguments = [str(number) if each == "1" else each for each in EVERY[command]]
         found += faults([each.format(path=path, sound=sound) for each in arguments], capsys)
     assert found == []
