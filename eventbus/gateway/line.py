@@ -83,6 +83,12 @@ class LineProtocol(WebSocketsSansIOProtocol):
         self.scope["extensions"] = extensions  # type: ignore[typeddict-item] # the server says what is in it, and we add to it
         await super().run_asgi()
 
+    async def send(self, message: Any) -> None:
+        """One that is turned away with a response has been answered: the server would call that an error, once for each."""
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True
+
     @property
     def is_open(self) -> bool:
         is_over = self.close_sent or self.disconnected or self.transport.is_closing()

@@ -49,6 +49,16 @@ async def test_a_token_in_the_header_is_welcomed_at_once(serving: Serving, token
         assert peer.welcome["type"] == "welcome"
 
 
+async def test_who_is_turned_away_is_no_error_of_the_server(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody could fill the log with them, and wake somebody up."""
+    served = await serving(settings=GatewaySettings(port=0))
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await first_frame(served, origin="http://evil.example")
+    assert refused.value.response.status_code == 403
+    await served.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_token_in_a_subprotocol_is_welcomed_at_once(serving: Serving, tokens: Path) -> None:
     text = token(tokens, "read:*")
     served = await serving(settings=settings(tokens))
