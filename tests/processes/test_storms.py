@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from eventbus.testing.servers import FaultProxy, PrivateServer
-from tests.backends import Backend, over_one_and_long_over_others
+from tests.backends import Backend
 from tests.processes.fleet import Fleet
 from tests.processes.storms import (
     LEASE_S,
@@ -49,7 +49,7 @@ def write_down(backend: Backend, storm: str, counts: dict[str, Any]) -> None:
     file.write_text(json.dumps(known, indent=2) + "\n")
 
 
-@over_one_and_long_over_others
+@pytest.mark.long
 async def test_a_group_survives_a_bit_of_everything(own_server: PrivateServer, tmp_path: Path) -> None:
     fleet = Fleet(f"{own_server.url}?name=storm", tmp_path)
     try:

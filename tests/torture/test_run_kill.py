@@ -25,8 +25,8 @@ CONFIG = {
 }
 EVENTS = 5_000  # decision events of it, a little less than there are
 PASSES = {"filled": 9, "drafted": 2, "renamed": 3, "writing": 4, "committing": 4, "committed": 4, "marked": 4}
-OFTEN = {"filled": [], "drafted": [pytest.mark.long], "committed": [pytest.mark.long]}
-POINTS = [pytest.param(each, marks=OFTEN.get(each, [pytest.mark.torture])) for each in PASSES]
+OFTEN = {"filled", "drafted", "committed"}
+POINTS = [pytest.param(each, marks=pytest.mark.long if each in OFTEN else pytest.mark.torture) for each in PASSES]
 
 
 def qt(home: Path, *arguments: str) -> dict[str, Any]:

@@ -235,7 +235,7 @@ async def test_a_restored_manager_goes_on_like_the_first(event_bus: InMemoryEven
     assert heard.payloads == recorder.payloads
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_on_the_demo_bars_ewma_and_har_go_live_and_direction_is_always_refused(
     event_bus: InMemoryEventBus,
 ) -> None:
