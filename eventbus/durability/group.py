@@ -125,6 +125,13 @@ class Group:
         except PolicyConflict as error:
             self._cannot(error)
 
+    async def begin_or_end(self) -> None:
+        """As `open`; where that cannot be, its subscription ends, and says why."""
+        try:
+            await self.open()
+        except ValueError as error:
+            self._cannot(error)
+
     async def ready(self) -> None:
         """Wait until it is there for all processes, where there are others."""
         try:

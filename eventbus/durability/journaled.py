@@ -268,7 +268,7 @@ class Journaled(Store):
     def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
         joined = self._journal_groups.join(group, subscription, start, parts=parts)
         if self._opening.is_open:  # what is accepted from now on is for it
-            self._aside.write(joined.open, "durable subscription not opened")
+            self._aside.write(joined.begin_or_end, "durable subscription not opened")
 
     def subscribed(self, subscription: Subscription) -> None:
         if self._stations.lifetime.is_running:

@@ -58,7 +58,7 @@ def floor_of(start: Start, first: int, last: int) -> int:
     if not isinstance(start, int):
         raise ValueError(f"start={start!r}: use 'beginning', 'end' or an offset")
     if not 0 <= start <= last:
-        raise ValueError(f"offsets {start} to {start} are not in this journal, which ends at {last}")
+        raise ValueError(f"start={start} is not in this journal, which ends at {last}")
     if start < first - 1:
         raise OffsetGone(start + 1, first)
     return start

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from eventbus import Event, EventBus, InMemoryEventBus, InvalidSelector, PolicyConflict, create_event_bus
+from eventbus.testing.virtual import errors_of
 
 Call = Callable[[Any, Any], Any]  # with a bus and a value
 
@@ -86,6 +89,24 @@ async def test_a_group_without_a_name_is_none(durable_bus: EventBus, event_bus: 
             with pytest.raises(PolicyConflict, match="group"):
                 bus.subscribe("told.*", nothing, group=group)
         assert bus.subscriptions == ()
+
+
+async def test_a_group_that_cannot_start_there_ends_and_says_so(
+    durable_bus: EventBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits for a log that is longer is told once, and without a traceback of ours."""
+    with errors_of(asyncio.get_running_loop()) as nobodys:
+        reading = durable_bus.subscribe("told.*", nothing, group="ledger", start=10**30)
+        while reading.is_active:  # noqa: ASYNC110 - nobody tells when it ends
+            await asyncio.sleep(0)
+        await durable_bus.publish("told.n", {"n": 5})
+        assert await durable_bus.drain(10)
+        gc.collect()
+    assert f"start={10**30} is not in this journal" in str(reading.error)
+    assert [record.getMessage() for record in caplog.records if "cannot start" in record.getMessage()] == [
+        f"durable subscription cannot start: {reading.error}"
+    ]
+    assert nobodys == []
 
 
 async def test_what_looks_at_bursts_can_be_called(event_bus: InMemoryEventBus) -> None:
