@@ -229,7 +229,8 @@ async def test_batch_only_for_who_asked(serving: Serving) -> None:
     async with served.connect() as one, served.connect() as other:
         await one.subscribe("a.*", batch_ms=10)
         await other.subscribe("a.*")
-        await served.bus.publish_many([Event("a.b") for _ in range(5)])  # they come in one turn of the loop, however slow it is
+        # They come in one turn of the loop, however slow it is.
+        await served.bus.publish_many([Event("a.b") for _ in range(5)])
         batch = await one.until("batch")
         await other.sync()
         assert [event["seq"] for event in batch["events"]] == [1, 2, 3, 4, 5]
