@@ -77,7 +77,12 @@ def try_everything(watched: Watched, headers: dict[str, str]) -> int:
     from schemathesis.core.failures import FailureGroup
 
     # That a position is of another log shows only when it is asked for.
-    config = {"checks": {"positive_data_acceptance": {"expected-statuses": [*ACCEPTED, 410]}}}
+    config = {
+        "checks": {
+            "positive_data_acceptance": {"expected-statuses": [*ACCEPTED, 410]},
+            "negative_data_rejection": {"expected-statuses": ["4xx", 503]},  # what is too large, too
+        }
+    }
     schema = schemathesis.openapi.from_url(
         f"{watched.url}/openapi.json", config=schemathesis.Config.from_dict(config), headers=headers
     )
