@@ -133,7 +133,11 @@ class EventBus(Protocol):
     async def publish_many(
         self, events: Iterable[Event], *, timeout: float | None = None, cause: Event | None = None
     ) -> list[Receipt]:
-        """Publish one after the other, in as few bursts as may be; returns their receipts. `timeout` is for each."""
+        """Publish one after the other, in as few bursts as may be; returns their receipts. `timeout` is for each.
+
+        What raises stands for the event that could not enter: those before it are accepted, those after it are not. Publishing the
+        same events again is safe where a journal knows them by their ids.
+        """
         ...
 
     async def publish_and_wait(

@@ -51,6 +51,25 @@ async def test_publishers_wait_and_enter_in_order_of_arrival(event_bus: InMemory
     assert heard.values("n") == list(range(6))
 
 
+async def test_of_many_those_before_the_one_that_cannot_enter_are_accepted(event_bus: InMemoryEventBus) -> None:
+    heard = Recorder()
+    event_bus.subscribe("door.late", heard)
+    late = [Event("door.late", payload={"n": n}) for n in range(4)]
+    with pytest.raises(PublishTimeout):
+        await (await filled_but_one(event_bus)).publish_many(late, timeout=1)
+    assert event_bus.get_stats()["published"] == 3
+    await settle()
+    assert heard.values("n") == [0]
+
+
+async def filled_but_one(bus: InMemoryEventBus) -> InMemoryEventBus:
+    """One place is left, and whoever has it stays."""
+    bus.subscribe("door.*", lambda _event: asyncio.Event().wait(), concurrency=3)
+    await bus.publish_many([Event("door.filled"), Event("door.filled")])
+    await settle()
+    return bus
+
+
 async def test_who_will_not_wait_is_refused_and_nothing_of_it_is_accepted(event_bus: InMemoryEventBus) -> None:
     release = await fill(event_bus)
     with pytest.raises(QueueFull):
