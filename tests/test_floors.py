@@ -162,8 +162,13 @@ HOUSE = {package: of_package(package) for package in ("eventbus", "quantum_trade
 MODULES = [(package, module) for package, trees in HOUSE.items() for module in sorted(trees)]
 
 
-def imported(tree: ast.AST, package: str) -> Iterator[str]:
+@cache
+def imported(tree: ast.AST, package: str) -> tuple[str, ...]:
     """What `tree` imports from `package` when it runs, at the top or inside a function, as names below the package."""
+    return tuple(_imported(tree, package))
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
     for node in running(tree):
         if isinstance(node, ast.Import):
             dotted = [alias.name for alias in node.names]

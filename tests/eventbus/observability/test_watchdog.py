@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+import traceback
 from typing import Any
 
 import pytest
@@ -221,6 +222,7 @@ async def test_a_handler_whose_regex_holds_the_gil_is_named_when_it_lets_go(
     async def search_on_the_loop(event: Event) -> None:
         search(event)
 
+    traceback.format_stack()  # else the watchdog reads the sources of all callers, and waits for the GIL at each read
     bus = InMemoryEventBus()
     bus.subscribe(Blocked, search if is_sync else search_on_the_loop, name="searcher")
     with LoopWatchdog(asyncio.get_running_loop(), THRESHOLD, on_block=witness.note) as watchdog:

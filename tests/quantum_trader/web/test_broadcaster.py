@@ -384,6 +384,7 @@ async def test_a_handler_is_not_delayed_by_a_client_that_never_reads(serving: Se
         await publish(served.bus, *(sample(1, number) for number in range(500)))
         assert handled == [*range(500)]
         assert client.is_behind
+        dead.connection.transport.resume_reading()  # or its close would wait for an answer in vain
 
 
 async def test_the_last_events_before_the_end_are_received(serving: Serving) -> None:
