@@ -26,7 +26,17 @@ VALUES_OF_THE_BUS = (
     {"journal"},
 )
 ROAD = (
-    {"road.causes", "road.lane", "road.station", "road.commit", "road.context", "road.crew", "road.pool", "road.run"},
+    {
+        "road.causes",
+        "road.lane",
+        "road.station",
+        "road.commit",
+        "road.context",
+        "road.crew",
+        "road.pool",
+        "road.run",
+        "road.waiters",
+    },
     {"road.burst", "road.part", "road.receipt", "road.deadlines", "road.telling"},
     {"road.gate", "road.in_flight", "road.keys", "road.overflow", "road.pace", "road.retries", "road.ways"},
     {"road.behind", "road.mailbox", "road.terms"},

@@ -6,7 +6,6 @@ that is further behind loses the oldest: it counts and logs them when it comes t
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from eventbus.journal.parts import part_name
 from eventbus.journal.progress import GroupProgress
 from eventbus.journal.shared import Lease
 from eventbus.road.burst import SEALED
+from eventbus.road.waiters import Waiters
 
 if TYPE_CHECKING:
     from eventbus.durability.group import Group
@@ -38,17 +38,14 @@ class MemorySource:
         self._last = 0
         self._burst = SEALED  # the one that is dispatched now, and where it begins
         self._first = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting = Waiters()
 
     def dispatched(self, burst: Burst) -> None:
         """A burst is about to be dealt out."""
         self._burst, self._first = burst, self._last + 1
         self._cache.remember(self._first, burst)
         self._last += len(burst.events)
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiting.wake()
 
     @property
     def last(self) -> int:
@@ -77,13 +74,8 @@ class MemorySource:
     async def wait(self, after: int) -> None:
         if self._last > after:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
+        with self._waiting.one() as waiter:
             await waiter
-        finally:
-            if waiter in self._waiting:  # it gave up
-                self._waiting.remove(waiter)
 
     async def record_attempts(self, lease: Lease, offsets: Sequence[int]) -> Mapping[int, int]:
         return self._of(lease).begin(offsets)

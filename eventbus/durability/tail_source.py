@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from eventbus.durability.source import JournalSource
+from eventbus.road.waiters import Waiters
 
 if TYPE_CHECKING:
     from eventbus.durability.tail import Tail
@@ -16,11 +16,11 @@ class TailSource(JournalSource):
     """Of one process. It reads what the tail has read: twice it need not be. While nobody takes that from the tail, groups go on."""
 
     _tail: Tail
-    _waiting: list[asyncio.Future[None]]
+    _waiting: Waiters
 
     def follows(self, tail: Tail) -> None:
         """From the beginning on."""
-        self._tail, self._waiting = tail, []
+        self._tail, self._waiting = tail, Waiters()
 
     @property
     def last(self) -> int:
@@ -31,10 +31,7 @@ class TailSource(JournalSource):
 
     def moved(self) -> None:
         """There is more, or another part to read for."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiting.wake()
 
     async def wait(self, after: int) -> None:
         if self.last > after:
@@ -42,10 +39,5 @@ class TailSource(JournalSource):
         if self._tail.is_crowded:
             await self._journal.wait(after, self._tail.poll)
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
+        with self._waiting.one() as waiter:
             await waiter
-        finally:
-            if waiter in self._waiting:  # it gave up
-                self._waiting.remove(waiter)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eventbus.errors import QueueFull, WouldDeadlock
 from eventbus.policy import Overflow, Policy
+from eventbus.road.waiters import Waiters
 
 if TYPE_CHECKING:
     from eventbus.stats import Tally
@@ -24,7 +24,7 @@ class Gate:
         self.does_refuse = policy.overflow is Overflow.REJECT
         self._tally = tally
         self._expected = 0  # accepted, and not offered yet
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting = Waiters()
 
     @property
     def room(self) -> int:
@@ -37,13 +37,8 @@ class Gate:
 
     async def vacancy(self) -> None:
         """Wait until there may be a place."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
+        with self._waiting.one() as waiter:
             await waiter
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
 
     def look(self) -> None:
         """Something has ended: if there is a place, those who wait are let in."""
@@ -52,14 +47,11 @@ class Gate:
 
     def let_in(self) -> None:
         """Those who wait for a place look again."""
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiting.wake()
 
     def move(self) -> None:
         """The bus goes on in another loop: who waited in the old one is gone with it."""
-        self._waiting = []
+        self._waiting = Waiters()
 
 
 def have_room(gates: Sequence[Gate], *, is_inside: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eventbus.road.context import Cell
 from eventbus.road.part import Delivery, Part
+from eventbus.road.waiters import Waiters
 
 if TYPE_CHECKING:
     from eventbus.errors import BusStopped
@@ -23,7 +24,7 @@ class InFlight(dict[Cell, Part | Delivery]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters = Waiters()
 
     def takes(self, cell: Cell, what: Part | Delivery) -> None:
         """That is in flight now."""
@@ -50,27 +51,18 @@ class InFlight(dict[Cell, Part | Delivery]):
     async def quiet(self, grace: float) -> tuple[Event, ...]:
         """Wait up to `grace` seconds until no attempt runs; returns the events of those that still do."""
         if self.events:
-            waiter = asyncio.get_running_loop().create_future()
-            self.waiters.append(waiter)
-            try:
+            with self.waiters.one() as waiter:
                 await asyncio.wait([waiter], timeout=grace)
-            finally:
-                if waiter in self.waiters:
-                    self.waiters.remove(waiter)
         return self.events
 
     def look(self) -> None:
         """One may have ended: tell those who wait, if it was the last."""
-        if not self.waiters or self.events:
-            return
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.waiters and not self.events:
+            self.waiters.wake()
 
     def move(self) -> None:
         """The bus goes on in another loop: who waited in the old one is gone with it."""
-        self.waiters = []
+        self.waiters = Waiters()
 
     def fail(self, error: BusStopped) -> None:
         """None of them is settled here: whoever waits for it is told so."""

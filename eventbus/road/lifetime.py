@@ -20,6 +20,7 @@ from eventbus.errors import BusNotRunning, BusStopped, JournalUnavailable, Would
 from eventbus.log import log
 from eventbus.road.context import inside
 from eventbus.road.crew import Crew
+from eventbus.road.waiters import Waiters
 from eventbus.road.waits import Waits
 from eventbus.stats import Histogram, Raised, Tally
 
@@ -59,7 +60,7 @@ class Lifetime:
         self._pid = os.getpid()
         self._stops = 0  # how often stop() was called
         self._announced: weakref.WeakSet[Run] = weakref.WeakSet()  # runs that were asked for and had no turn yet
-        self.idle: list[asyncio.Future[None]] = []  # who waits for the end of everything pending
+        self.idle = Waiters()  # who waits for the end of everything pending
         self._lingering: set[Worker] = set()
         self._end: asyncio.Future[None] | None = None  # of the run
         self._main: asyncio.Task[None] | None = None  # the run that connect() made
@@ -143,28 +144,13 @@ class Lifetime:
         if self._routes.has_leaving and not self._door.queued:
             self._routes.nothing_waits()
         if self.idle and self.is_idle:
-            self._wake_idle(None)
-
-    def _wake_idle(self, error: BaseException | None) -> None:
-        waiters, self.idle = self.idle, []
-        for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
+            self.idle.wake()
 
     async def idleness(self) -> None:
         """Wait until nothing is pending. Raises `BusNotRunning` when the bus stops before that."""
         while not self.is_idle:
-            waiter = asyncio.get_running_loop().create_future()
-            self.idle.append(waiter)
-            try:
+            with self.idle.one() as waiter:
                 await waiter
-            finally:
-                if waiter in self.idle:  # it gave up
-                    self.idle.remove(waiter)
 
     def interrupt(self) -> None:
         """CONTROL was accepted: it comes before the next attempt."""
@@ -188,7 +174,7 @@ class Lifetime:
         """It had its turn, or never will: whoever relied on it is told."""
         self._announced.discard(run)
         if not self.is_called:
-            self._wake_idle(BusNotRunning("drain()"))
+            self.idle.wake(BusNotRunning("drain()"))
 
     async def run(self, run: Run, stops: int | None) -> None:
         """Run until `stop`. Where the bus runs already it waits for the same end."""
@@ -237,7 +223,8 @@ class Lifetime:
 
     def _move(self) -> None:
         """To another loop: everything bound to the old one is made anew."""
-        self.idle = [waiter for waiter in self.idle if waiter.get_loop() is self.loop]  # others are gone with theirs
+        # Those of another loop are gone with it.
+        self.idle = Waiters(waiter for waiter in self.idle if waiter.get_loop() is self.loop)
         self._door.move()
         self._dispatcher.move()
         for worker in self.workers:
@@ -272,7 +259,7 @@ class Lifetime:
             for worker in self.workers:
                 worker.interrupt()
             self._dispatcher.look_up()
-            self._wake_idle(BusNotRunning("drain()"))
+            self.idle.wake(BusNotRunning("drain()"))
         if not end.done():
             end.set_result(None)
 
