@@ -6,10 +6,10 @@ It opens the journal, and takes over what an earlier process left there. Knows n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventbus.durability.aside import Aside
 from eventbus.durability.groups import Groups
@@ -246,24 +246,16 @@ class Journaled(Store):
 
     # --- subscriptions -----------------------------------------------------------------------------------------------
 
-    def group_of(
-        self,
-        name: str | None,
-        group: str | None,
-        start: Start,
-        options: Mapping[str, Any],
-        selector: Selector,
-        *,
-        replay_last: bool,
-        parts: int | None,
-    ) -> str:
-        self._may_have(parts, options)
+    def _may_begin(self, start: Start) -> None:
         if self._behind is not None:
             raise PolicyConflict("durable", "needs events that are durable before they are dispatched: no write_behind")
-        chosen = self._journal_groups.name_of(name, group, start, options, replay_last=replay_last)
+
+    def _may_read(self, selector: Selector) -> None:
         if not self._with_quotes and any(cls.__event__.kind is Kind.QUOTE for cls in selector.classes()):
             raise PolicyConflict("durable", "quotes are not in this journal: set journal_quotes=True")
-        return chosen
+
+    def _readers(self) -> Groups:
+        return self._journal_groups
 
     def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
         joined = self._journal_groups.join(group, subscription, start, parts=parts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventbus.durability.groups import Groups
 from eventbus.durability.groups_in_memory import MemoryHolding, MemorySource
@@ -13,7 +12,6 @@ from eventbus.errors import PolicyConflict
 
 if TYPE_CHECKING:
     from eventbus.journal.values import Start
-    from eventbus.selector import Selector
     from eventbus.subscription import Subscription
 
 
@@ -22,31 +20,19 @@ class MemoryStore(Store):
 
     _source: MemorySource
 
-    def group_of(
-        self,
-        name: str | None,
-        group: str | None,
-        start: Start,
-        options: Mapping[str, Any],
-        selector: Selector,
-        *,
-        replay_last: bool,
-        parts: int | None,
-    ) -> str:
-        self._may_have(parts, options)
+    def _may_begin(self, start: Start) -> None:
         if start != "end":
             raise PolicyConflict(
                 "start",
                 f"{start!r} needs a journal: nothing in memory is kept for later, a group there begins at the end",
             )
-        return self._made_groups().name_of(name, group, start, options, replay_last=replay_last)
 
     def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
-        groups = self._made_groups()
+        groups = self._readers()
         since = self._source.begin(group, subscription.worker.since)
         groups.join(group, subscription, start, since)
 
-    def _made_groups(self) -> Groups:
+    def _readers(self) -> Groups:
         """Made when the first group comes: what a bus keeps for them costs nobody else anything."""
         if self._groups is None:
             lifetime, self._source = self._stations.lifetime, MemorySource()

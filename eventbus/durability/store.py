@@ -95,6 +95,20 @@ class Store:
         parts: int | None,
     ) -> str:
         """The group of a new subscription; empty: its name will be. Raises `PolicyConflict` for what cannot be."""
+        self._may_have(parts, options)
+        self._may_begin(start)
+        chosen = self._readers().name_of(name, group, start, options, replay_last=replay_last)
+        self._may_read(selector)
+        return chosen
+
+    def _may_begin(self, start: Start) -> None:
+        """Raise `PolicyConflict` where there are no groups, or none can begin there."""
+
+    def _may_read(self, selector: Selector) -> None:
+        """Raise `PolicyConflict` where what is chosen is not there for groups."""
+
+    def _readers(self) -> Groups:
+        """Those who read here."""
         raise NotImplementedError
 
     def joined(self, group: str, subscription: Subscription, start: Start, parts: int | None) -> None:
