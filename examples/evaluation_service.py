@@ -166,9 +166,8 @@ def main() -> None:
             httpx.post(f"{url}/api/v1/events", json=events, timeout=60).raise_for_status()
             process.send_signal(signal.SIGKILL)  # whatever it is at
         with service(folder) as (process, url):
-            httpx.post(
-                f"{url}/api/v1/events", json=events, timeout=60
-            ).raise_for_status()  # a client that is not sure sends again
+            # A client that is not sure sends again.
+            httpx.post(f"{url}/api/v1/events", json=events, timeout=60).raise_for_status()
             until = time.monotonic() + 120
             with Storage(str(folder / "evaluations.db")) as storage:
                 while not is_done(storage.metrics()):
